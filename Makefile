@@ -1,0 +1,56 @@
+# Every target sets up what it needs. `make help` lists them.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+BIN := .venv/bin
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+RUST_SOURCES := $(shell find rust -name '*.rs' -o -name Cargo.toml) Cargo.toml Cargo.lock
+
+.PHONY: help demo test check fmt bench lock clean build
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+.venv/.installed: requirements.lock
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Custodes needs Python 3.11 or later")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	touch $@
+
+.venv/.built: .venv/.installed pyproject.toml $(RUST_SOURCES)
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $@
+
+build: .venv/.built  ## compile the engine and install custodes into .venv
+
+demo: build  ## a made-up agency with planted insiders, live on http://127.0.0.1:8610
+	exec $(BIN)/custodes demo
+
+test: build  ## every test there is, with the servers they need
+	tests/services/install
+	cargo test --quiet --workspace --locked
+	$(BIN)/pytest
+
+check: build  ## format, lint, types, rules: what a commit must pass
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/custodes check --rules python/custodes/rules/pack
+
+fmt:  ## format everything
+	cargo fmt --all
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix --quiet .
+
+bench: build  ## replay against a hand-written Python program, in one run
+	$(BIN)/python tests/bench/replay.py
+
+lock:  ## choose dependency versions anew and write down their hashes
+	$(PYTHON) -m venv .cache/lock && .cache/lock/bin/pip install --quiet uv
+	.cache/lock/bin/uv pip compile pyproject.toml --group dev --generate-hashes --universal \
+	    --python-version 3.11 --no-emit-index-url --no-header --quiet --output-file requirements.lock
+
+clean:  ## remove what was built
+	rm -rf .venv .cache target

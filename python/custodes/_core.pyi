@@ -1,0 +1,127 @@
+"""The counting engine, compiled from rust/. Times are microseconds since the Unix epoch, UTC."""
+
+from collections.abc import Sequence
+from typing import Literal, Protocol, final
+
+REASONS: Sequence[str]
+"""Every reason a record can be rejected for: the values of ``Reject.reason``."""
+DEBUG_BUILD: bool
+"""Whether the engine was compiled without optimisation; such a build is many times slower."""
+
+class SourceRecord(Protocol):
+    """What ``process_records`` needs of a record; kafka-python's ``ConsumerRecord`` is one."""
+
+    @property
+    def offset(self) -> int: ...
+    @property
+    def value(self) -> bytes | None: ...
+
+@final
+class FindingChange:
+    """A finding that changed in a batch, with its figures at the batch's end."""
+
+    kind: Literal["opened", "updated", "closed", "merged"]
+    """``merged``: an event out of order joined it to ``merged_into``, which carries on."""
+    id: str
+    """UUIDv5 of rule id, group and opening pane; stable once given."""
+    rule: int
+    """The rule's position in the plan."""
+    group: list[str]
+    """The values of the rule's group-by fields, in its order."""
+    opened_at: int
+    """Time of the event that made the condition hold."""
+    closed_at: int | None
+    """End of the last pane at which it held; ``None`` while open."""
+    held_from: int
+    """Start of the first pane at which it held."""
+    held_until: int
+    """End of the last pane at which it holds as far as is known."""
+    peak: int
+    """Largest count in any pane."""
+    count: int
+    """Matching events from the opening window's start to the last held pane."""
+    merged_into: str | None
+
+@final
+class Reject:
+    """A record that was not counted."""
+
+    position: int
+    """Kafka offset or line number."""
+    reason: str
+    """One of ``REASONS``."""
+    detail: str
+    """What exactly, for a person."""
+    value: bytes
+    """The record as it came; empty for a tombstone."""
+
+@final
+class Outcome:
+    """What came of a batch."""
+
+    changes: list[FindingChange]
+    rejects: list[Reject]
+    events: int
+    """Records counted."""
+    late: int
+    """Of these, events the watermark had already passed."""
+    watermark: int | None
+
+@final
+class RuleStats:
+    """Figures of one rule now."""
+
+    groups: int
+    open_findings: int
+    opened: int
+    matched: int
+    peak_ratio: float
+    """Largest count any group reached within the last timespan, over the threshold."""
+
+@final
+class Stats:
+    """Figures of the engine now."""
+
+    rules: list[RuleStats]
+    bytes: int
+    """Memory held by windows."""
+    watermark: int | None
+    newest: int | None
+    """Largest event time seen."""
+
+@final
+class Engine:
+    """Counts events by the rules of a plan (JSON, see ``rust/engine/src/plan.rs``).
+
+    Calls from several threads take turns; the interpreter lock is free while the engine works.
+    Raises ``ValueError`` for a plan that cannot be run, naming rule and field.
+    """
+
+    def __new__(cls, plan: str) -> Engine: ...
+    def process_lines(
+        self, text: bytes, first_line: int = 1, stream: int = 0, now: int | None = None
+    ) -> Outcome:
+        """Counts a batch of JSON Lines. ``first_line`` numbers the first line for rejects.
+
+        ``now`` is the clock that future times are told against; ``None`` takes any time.
+        """
+
+    def process_records(
+        self, records: Sequence[SourceRecord], stream: int = 0, now: int | None = None
+    ) -> Outcome:
+        """Counts a batch of records of one stream, in the order given."""
+
+    def join(self, stream: int) -> None:
+        """Lets a stream hold the watermark back from now on, even before its first event."""
+
+    def leave(self, stream: int) -> Outcome:
+        """Takes a stream away; the watermark may move on."""
+
+    def set_idle(self, stream: int) -> Outcome:
+        """Lets the watermark go on without this stream until its next event."""
+
+    def finish(self) -> Outcome:
+        """No more events will come: judges and closes everything."""
+
+    def stats(self) -> Stats:
+        """Figures now; walks all groups, so ask seldom."""

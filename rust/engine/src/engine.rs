@@ -1,0 +1,321 @@
+//! The engine: a batch of records through extraction, rules and windows.
+
+use crate::correlation::Correlation;
+use crate::field::{Event, EventReader, FieldId, FieldTable, ScalarKind, Value};
+use crate::finding::Change;
+use crate::json::{Fault, FaultKind};
+use crate::key::Keyring;
+use crate::plan::{Plan, PlanError};
+use crate::record::Record;
+use crate::reject::{Reason, Reject};
+use crate::time::{Micros, format_rfc3339, parse_time_number, parse_time_text};
+use crate::watermark::{StreamId, Watermark};
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
+
+/// What the caller says about a batch.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Input {
+    /// The stream the batch is from.
+    pub stream: StreamId,
+    /// The time now, against which events from the future are told; `None` takes every time.
+    pub now: Option<Micros>,
+}
+
+/// What came of a batch.
+#[derive(Debug, Clone, Default)]
+pub struct Outcome {
+    /// Findings that changed, one entry each.
+    pub changes: Vec<Change>,
+    /// Records that were not counted.
+    pub rejects: Vec<Reject>,
+    /// Records counted.
+    pub events: u64,
+    /// Of these, events that came after the watermark had passed them.
+    pub late: u64,
+    /// The watermark after the batch; `None` before the first event.
+    pub watermark: Option<Micros>,
+}
+
+/// Figures of one rule now.
+#[derive(Debug, Clone)]
+pub struct RuleStats {
+    /// Groups in memory.
+    pub groups: usize,
+    /// Findings not closed.
+    pub open_findings: usize,
+    /// Findings ever opened.
+    pub opened: u64,
+    /// Events that matched.
+    pub matched: u64,
+    /// Largest count any group reached within the last timespan, over the threshold.
+    pub peak_ratio: f64,
+}
+
+/// Figures of the engine now.
+#[derive(Debug, Clone)]
+pub struct Stats {
+    /// By rule, in the plan's order.
+    pub rules: Vec<RuleStats>,
+    /// Memory held by windows, in bytes.
+    pub bytes: usize,
+    /// The watermark; `None` before the first event.
+    pub watermark: Option<Micros>,
+    /// The largest event time seen.
+    pub newest: Option<Micros>,
+}
+
+/// Counts events by the rules of a plan.
+#[derive(Debug)]
+pub struct Engine {
+    reader: EventReader,
+    checks: Checks,
+    correlations: Vec<Correlation>,
+    watermark: Watermark,
+    keyring: Keyring,
+}
+
+/// What makes a record an event.
+#[derive(Debug)]
+struct Checks {
+    time: FieldId,
+    actor: FieldId,
+    subject: FieldId,
+    earliest: Micros,
+    max_skew: Micros,
+    max_record_bytes: usize,
+}
+
+/// A second past which no time is taken, clock or not: 2100-01-01. Panes are 32 bits wide.
+const END_OF_TIME: Micros = 4_102_444_800 * 1_000_000;
+
+type Refusal = (Reason, String);
+
+impl Engine {
+    /// An engine without events yet.
+    ///
+    /// # Errors
+    /// What in the plan cannot be run.
+    pub fn new(plan: &Plan) -> Result<Self, PlanError> {
+        // The standard library seeds its hasher from the operating system's randomness.
+        let seed = RandomState::new();
+        let mut key = [0; 16];
+        key[..8].copy_from_slice(&seed.hash_one(0).to_le_bytes());
+        key[8..].copy_from_slice(&seed.hash_one(1).to_le_bytes());
+        let mut fields = FieldTable::new(plan);
+        let millis = |ms: u64| Micros::try_from(ms).unwrap_or(Micros::MAX).saturating_mul(1000);
+        let checks = Checks {
+            time: fields.required("time")?,
+            actor: fields.required("actor")?,
+            subject: fields.id("subject")?,
+            earliest: plan.earliest_s.max(1).saturating_mul(1_000_000),
+            max_skew: millis(plan.max_future_skew_ms),
+            max_record_bytes: plan.max_record_bytes,
+        };
+        let correlations = (plan.rules.iter().enumerate())
+            .map(|(at, rule)| Correlation::new(rule, at, &mut fields))
+            .collect::<Result<_, _>>()?;
+        Ok(Self {
+            reader: fields.reader(),
+            checks,
+            correlations,
+            watermark: Watermark::new(millis(plan.allowed_lateness_ms)),
+            keyring: Keyring::new(key),
+        })
+    }
+
+    /// Counts a batch of records of one stream, in the order they came.
+    pub fn process<'a>(&mut self, records: impl IntoIterator<Item = Record<'a>>, input: Input) -> Outcome {
+        let mut outcome = Outcome::default();
+        let mut clock = self.watermark.open(input.stream);
+        let latest =
+            input.now.map_or(END_OF_TIME, |now| now.saturating_add(self.checks.max_skew).min(END_OF_TIME));
+        for (index, record) in records.into_iter().enumerate() {
+            match self.checks.admit(record.value, latest, &mut self.reader) {
+                Ok((event, time)) => {
+                    let watermark = clock.watermark();
+                    outcome.events += 1;
+                    outcome.late += u64::from(time < watermark);
+                    for correlation in &mut self.correlations {
+                        correlation.observe(&event, time, watermark, self.keyring);
+                    }
+                    clock.observe(time);
+                }
+                Err((reason, detail)) => {
+                    outcome.rejects.push(Reject { position: record.position, index, reason, detail });
+                }
+            }
+        }
+        self.watermark.close(clock);
+        self.settle(&mut outcome);
+        outcome
+    }
+
+    /// Lets a stream hold the watermark back from now on, even before its first event.
+    pub fn join(&mut self, stream: StreamId) {
+        self.watermark.join(stream);
+    }
+
+    /// Takes a stream away.
+    pub fn leave(&mut self, stream: StreamId) -> Outcome {
+        self.watermark.leave(stream);
+        self.settled()
+    }
+
+    /// Lets the other streams go on without this one until its next event.
+    pub fn set_idle(&mut self, stream: StreamId) -> Outcome {
+        self.watermark.set_idle(stream);
+        self.settled()
+    }
+
+    /// No more events will come: judges and closes everything.
+    pub fn finish(&mut self) -> Outcome {
+        self.watermark.finish();
+        self.settled()
+    }
+
+    /// Figures now. Walks all groups for their bytes.
+    pub fn stats(&self) -> Stats {
+        let newest = self.watermark.newest();
+        let rules = (self.correlations.iter())
+            .map(|correlation| RuleStats {
+                groups: correlation.groups(),
+                open_findings: correlation.open_findings(),
+                opened: correlation.opened,
+                matched: correlation.matched,
+                peak_ratio: correlation.peak_ratio(newest),
+            })
+            .collect();
+        Stats {
+            rules,
+            bytes: self.correlations.iter().map(Correlation::bytes).sum(),
+            watermark: self.current_watermark(),
+            newest,
+        }
+    }
+
+    fn current_watermark(&self) -> Option<Micros> {
+        Some(self.watermark.current()).filter(|&time| time != Micros::MIN && time != Micros::MAX)
+    }
+
+    fn settled(&mut self) -> Outcome {
+        let mut outcome = Outcome::default();
+        self.settle(&mut outcome);
+        outcome
+    }
+
+    fn settle(&mut self, outcome: &mut Outcome) {
+        let watermark = self.watermark.current();
+        for correlation in &mut self.correlations {
+            correlation.settle(watermark, &mut outcome.changes);
+        }
+        outcome.watermark = self.current_watermark();
+    }
+}
+
+impl Checks {
+    /// Takes a record in as an event, or says why not.
+    fn admit<'a>(
+        &self,
+        bytes: &'a [u8],
+        latest: Micros,
+        reader: &'a mut EventReader,
+    ) -> Result<(Event<'a>, Micros), Refusal> {
+        if bytes.is_empty() {
+            return Err((Reason::Empty, "the record has no bytes".to_owned()));
+        }
+        if bytes.len() > self.max_record_bytes {
+            let detail = format!("{} bytes, at most {} are taken", bytes.len(), self.max_record_bytes);
+            return Err((Reason::TooLarge, detail));
+        }
+        let Ok(record) = simdutf8::basic::from_utf8(bytes) else { return Err(not_utf8(bytes)) };
+        let event = reader.read(record).map_err(not_json)?;
+        let time = self.time(&event, latest)?;
+        match event.value(self.actor) {
+            Value::One(actor) if matches!(actor.kind(), ScalarKind::Bool(_)) => {
+                return Err(wrong_type("actor", "a string or a number", "a boolean"));
+            }
+            Value::One(actor) if event.text(actor).is_empty() => {
+                return Err((Reason::MissingActor, "actor is an empty string".to_owned()));
+            }
+            Value::One(_) => {}
+            Value::Absent | Value::Null => {
+                return Err((Reason::MissingActor, "the event has no actor".to_owned()));
+            }
+            Value::Many(..) => return Err(wrong_type("actor", "a string or a number", "a list")),
+            Value::Object => return Err(wrong_type("actor", "a string or a number", "an object")),
+        }
+        let wanted = "a string, a number or a list of these";
+        if matches!(event.value(self.subject), Value::Object) {
+            return Err(wrong_type("subject", wanted, "an object"));
+        }
+        let subjects = event.scalars(self.subject);
+        let boolean = subjects.iter().any(|subject| matches!(subject.kind(), ScalarKind::Bool(_)));
+        if event.is_ragged(self.subject) || boolean {
+            return Err(wrong_type("subject", wanted, "something else"));
+        }
+        Ok((event, time))
+    }
+
+    fn time(&self, event: &Event<'_>, latest: Micros) -> Result<Micros, Refusal> {
+        let wanted = "RFC 3339 text or an epoch number";
+        let time = match event.value(self.time) {
+            Value::One(scalar) => {
+                let text = event.text(scalar);
+                match scalar.kind() {
+                    ScalarKind::Text => parse_time_text(text),
+                    ScalarKind::Number => parse_time_number(text),
+                    ScalarKind::Bool(_) => return Err(wrong_type("time", wanted, "a boolean")),
+                }
+            }
+            Value::Absent | Value::Null => {
+                return Err((Reason::MissingTime, "the event has no time".to_owned()));
+            }
+            Value::Many(..) => return Err(wrong_type("time", wanted, "a list")),
+            Value::Object => return Err(wrong_type("time", wanted, "an object")),
+        };
+        let Some(time) = time else {
+            let detail = "time is neither RFC 3339 with an offset nor an epoch number".to_owned();
+            return Err((Reason::BadTime, detail));
+        };
+        if time < self.earliest {
+            let bound = format_rfc3339(self.earliest);
+            return Err((Reason::TimeTooOld, format!("{} is before {bound}", spoken(time))));
+        }
+        if time > latest {
+            let bound = format_rfc3339(latest);
+            return Err((Reason::TimeInFuture, format!("{} is after {bound}", spoken(time))));
+        }
+        Ok(time)
+    }
+}
+
+/// A time for a message; years RFC 3339 cannot write are given as a number.
+fn spoken(time: Micros) -> String {
+    if (-62_135_596_800_000_000..253_402_300_800_000_000).contains(&time) {
+        format_rfc3339(time)
+    } else {
+        format!("epoch {} s", time / 1_000_000)
+    }
+}
+
+#[cold]
+fn not_utf8(bytes: &[u8]) -> Refusal {
+    let at = std::str::from_utf8(bytes).map_or_else(|error| error.valid_up_to(), str::len);
+    (Reason::NotUtf8, format!("byte {at} is not UTF-8"))
+}
+
+#[cold]
+fn not_json(fault: Fault) -> Refusal {
+    let reason = match fault.kind {
+        FaultKind::Syntax => Reason::BadJson,
+        FaultKind::TooDeep => Reason::TooDeep,
+        FaultKind::NotAnObject => Reason::NotAnObject,
+    };
+    (reason, format!("byte {}: wanted {}", fault.at, fault.wanted))
+}
+
+#[cold]
+fn wrong_type(field: &str, wanted: &str, found: &str) -> Refusal {
+    (Reason::WrongType, format!("{field} wants {wanted}, not {found}"))
+}

@@ -1,0 +1,264 @@
+//! Fields: names that rules use, resolved through the mapping to values of the event at hand.
+//!
+//! A canonical name is looked up in the mapping; any other name is a dotted path into the source record.
+//! Numbers and booleans have a text as well, so an identity number is the same identity whether it came
+//! quoted or not.
+
+use crate::json::{Extractor, Fault, Token, elements, unescape};
+use crate::key::{Fingerprint, Keyring};
+use crate::path::Path;
+use crate::plan::{Plan, PlanError, Source};
+use std::cell::OnceCell;
+use std::collections::BTreeMap;
+
+/// A field's place in the table.
+pub(crate) type FieldId = usize;
+
+/// A scalar: what a test sees and a group is named by.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Scalar {
+    kind: ScalarKind,
+    origin: Origin,
+    start: u32,
+    end: u32,
+}
+
+impl Scalar {
+    #[inline]
+    pub(crate) fn kind(self) -> ScalarKind {
+        self.kind
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ScalarKind {
+    Text,
+    Number,
+    Bool(bool),
+}
+
+/// Which buffer a scalar's text lies in.
+#[derive(Debug, Clone, Copy)]
+enum Origin {
+    Record,
+    Scratch,
+    Constants,
+}
+
+/// A field of the event at hand.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Value {
+    Absent,
+    Null,
+    One(Scalar),
+    /// A range of the event's list elements.
+    Many(u32, u32),
+    Object,
+}
+
+#[derive(Debug, Clone)]
+enum Place {
+    Slot(usize),
+    Constant(Scalar),
+}
+
+/// All fields of a plan, and the extractor that finds them.
+#[derive(Debug)]
+pub(crate) struct FieldTable {
+    names: Vec<String>,
+    places: Vec<Vec<Place>>,
+    paths: Vec<Path>,
+    constants: String,
+    mapping: BTreeMap<String, Vec<Source>>,
+}
+
+impl FieldTable {
+    pub(crate) fn new(plan: &Plan) -> Self {
+        Self {
+            names: Vec::new(),
+            places: Vec::new(),
+            paths: Vec::new(),
+            constants: String::new(),
+            mapping: plan.mapping.clone(),
+        }
+    }
+
+    /// The id of a field, made on first use.
+    pub(crate) fn id(&mut self, name: &str) -> Result<FieldId, PlanError> {
+        if let Some(id) = self.names.iter().position(|known| known == name) {
+            return Ok(id);
+        }
+        let own = [Source::Path(name.to_owned())];
+        let sources = self.mapping.get(name).cloned().unwrap_or_else(|| own.to_vec());
+        let mut places = Vec::with_capacity(sources.len());
+        for source in sources {
+            places.push(match source {
+                Source::Path(text) => {
+                    let path = Path::parse(&text)
+                        .map_err(|problem| PlanError::Path { field: name.to_owned(), problem })?;
+                    let known = self.paths.iter().position(|known| *known == path);
+                    Place::Slot(known.unwrap_or_else(|| {
+                        self.paths.push(path);
+                        self.paths.len() - 1
+                    }))
+                }
+                Source::Constant(text) => {
+                    let start = self.constants.len() as u32;
+                    self.constants.push_str(&text);
+                    let end = self.constants.len() as u32;
+                    Place::Constant(Scalar { kind: ScalarKind::Text, origin: Origin::Constants, start, end })
+                }
+            });
+        }
+        self.names.push(name.to_owned());
+        self.places.push(places);
+        Ok(self.names.len() - 1)
+    }
+
+    /// The id of a field that every event needs, which the mapping must name.
+    pub(crate) fn required(&mut self, name: &'static str) -> Result<FieldId, PlanError> {
+        if self.mapping.get(name).is_none_or(Vec::is_empty) {
+            return Err(PlanError::Unmapped(name));
+        }
+        self.id(name)
+    }
+
+    /// Ends the building: from now on events are read.
+    pub(crate) fn reader(self) -> EventReader {
+        let fields = self.places.len();
+        EventReader {
+            extractor: Extractor::new(&self.paths),
+            places: self.places,
+            constants: self.constants,
+            scratch: String::new(),
+            values: vec![Value::Absent; fields],
+            elements: Vec::new(),
+            ragged: vec![false; fields],
+            prints: vec![OnceCell::new(); fields],
+        }
+    }
+}
+
+/// Reads records into fields. Its buffers are reused from record to record.
+#[derive(Debug)]
+pub(crate) struct EventReader {
+    extractor: Extractor,
+    places: Vec<Vec<Place>>,
+    constants: String,
+    scratch: String,
+    values: Vec<Value>,
+    elements: Vec<Scalar>,
+    ragged: Vec<bool>,
+    prints: Vec<OnceCell<Fingerprint>>,
+}
+
+/// The fields of one event.
+#[derive(Clone, Copy)]
+pub(crate) struct Event<'a> {
+    record: &'a str,
+    reader: &'a EventReader,
+}
+
+impl EventReader {
+    pub(crate) fn read<'a>(&'a mut self, record: &'a str) -> Result<Event<'a>, Fault> {
+        self.extractor.read(record)?;
+        self.scratch.clear();
+        self.elements.clear();
+        for field in 0..self.places.len() {
+            self.prints[field].take();
+            self.ragged[field] = false;
+            self.values[field] = self.resolve(field, record);
+        }
+        Ok(Event { record, reader: self })
+    }
+
+    /// The first source that is there and not null; null where there are only nulls.
+    fn resolve(&mut self, field: FieldId, record: &str) -> Value {
+        let mut found = Value::Absent;
+        for at in 0..self.places[field].len() {
+            let token = match &self.places[field][at] {
+                Place::Constant(scalar) => return Value::One(*scalar),
+                Place::Slot(slot) => self.extractor.token(*slot),
+            };
+            match token {
+                Token::Absent => {}
+                Token::Null => found = Value::Null,
+                Token::Object => return Value::Object,
+                Token::Array { start, .. } => {
+                    let first = self.elements.len() as u32;
+                    let Self { elements: list, scratch, ragged, .. } = self;
+                    elements(record, start, |token| match scalar(token, record, scratch) {
+                        Some(element) => list.push(element),
+                        None => ragged[field] = true,
+                    });
+                    return Value::Many(first, self.elements.len() as u32);
+                }
+                token => {
+                    return scalar(token, record, &mut self.scratch).map_or(Value::Absent, Value::One);
+                }
+            }
+        }
+        found
+    }
+}
+
+/// A token as a scalar; nested arrays and objects and nulls are none.
+fn scalar(token: Token, record: &str, scratch: &mut String) -> Option<Scalar> {
+    let (kind, origin, start, end) = match token {
+        Token::Text { start, end, escaped: false } => (ScalarKind::Text, Origin::Record, start, end),
+        Token::Text { start, end, escaped: true } => {
+            let first = scratch.len() as u32;
+            unescape(&record[start as usize..end as usize], scratch);
+            (ScalarKind::Text, Origin::Scratch, first, scratch.len() as u32)
+        }
+        Token::Number { start, end } => (ScalarKind::Number, Origin::Record, start, end),
+        Token::Bool(truth) => (ScalarKind::Bool(truth), Origin::Record, 0, 0),
+        Token::Absent | Token::Null | Token::Array { .. } | Token::Object => return None,
+    };
+    Some(Scalar { kind, origin, start, end })
+}
+
+impl<'a> Event<'a> {
+    #[inline]
+    pub(crate) fn value(&self, field: FieldId) -> Value {
+        self.reader.values[field]
+    }
+
+    /// A scalar's text. A number's is as written.
+    #[inline]
+    pub(crate) fn text(&self, scalar: Scalar) -> &'a str {
+        if let ScalarKind::Bool(truth) = scalar.kind {
+            return if truth { "true" } else { "false" };
+        }
+        let buffer = match scalar.origin {
+            Origin::Record => self.record,
+            Origin::Scratch => &self.reader.scratch,
+            Origin::Constants => &self.reader.constants,
+        };
+        &buffer[scalar.start as usize..scalar.end as usize]
+    }
+
+    /// The scalars of a field: none, one, or a list's.
+    #[inline]
+    pub(crate) fn scalars(&self, field: FieldId) -> &[Scalar] {
+        match &self.reader.values[field] {
+            Value::One(scalar) => std::slice::from_ref(scalar),
+            Value::Many(first, end) => &self.reader.elements[*first as usize..*end as usize],
+            Value::Absent | Value::Null | Value::Object => &[],
+        }
+    }
+
+    /// The fingerprint of a field's only scalar, worked out once an event whichever rules ask.
+    #[inline]
+    pub(crate) fn print(&self, field: FieldId, scalar: Scalar, keyring: Keyring) -> Fingerprint {
+        match self.value(field) {
+            Value::One(_) => *self.reader.prints[field].get_or_init(|| keyring.text(self.text(scalar))),
+            _ => keyring.text(self.text(scalar)),
+        }
+    }
+
+    /// Whether a list field had elements that are no scalar: a null, a list, an object.
+    pub(crate) fn is_ragged(&self, field: FieldId) -> bool {
+        self.reader.ragged[field]
+    }
+}

@@ -1,0 +1,243 @@
+//! Findings: maximal runs of panes in which a rule's condition holds for one group.
+
+use crate::time::Micros;
+use crate::window::PaneIndex;
+use smallvec::{SmallVec, smallvec};
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
+use uuid::Uuid;
+
+/// The namespace of finding ids (UUID version 5).
+const NAMESPACE: Uuid = Uuid::from_u128(0x6375_7374_6f64_4573_8a0f_6669_6e64_696e);
+
+/// What became of a finding in a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChangeKind {
+    /// First told of.
+    Opened,
+    /// Its figures changed.
+    Updated,
+    /// The watermark left it behind; it will not change again.
+    Closed,
+    /// An event out of order joined it to an earlier one, which carries on.
+    Merged,
+}
+
+/// The state of one finding at the end of a batch that changed it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// What became of it.
+    pub kind: ChangeKind,
+    /// UUID version 5 of rule id, group and opening pane; stable once given.
+    pub id: String,
+    /// The rule's position in the plan.
+    pub rule: usize,
+    /// The values of the rule's `group_by` fields, in its order.
+    pub group: Vec<String>,
+    /// Time of the event that made the condition hold.
+    pub opened_at: Micros,
+    /// End of the last pane at which it held; `None` while open.
+    pub closed_at: Option<Micros>,
+    /// Start of the first pane at which it held.
+    pub from: Micros,
+    /// End of the last pane at which it is known to have held.
+    pub until: Micros,
+    /// Largest count in any pane.
+    pub peak: u64,
+    /// Matching events from the opening window's start to the last held pane.
+    pub count: u64,
+    /// For [`ChangeKind::Merged`]: the finding that carries on.
+    pub merged_into: Option<String>,
+}
+
+/// An open finding. Event counts are readings of its group's running counter, which may wrap.
+#[derive(Debug)]
+pub(crate) struct Finding {
+    pub(crate) slot: u32,
+    pub(crate) group: Vec<String>,
+    pub(crate) id: Uuid,
+    /// First pane at which it held.
+    pub(crate) first: PaneIndex,
+    /// Last pane at which it is known to have held.
+    pub(crate) last: PaneIndex,
+    /// Whether it holds at the group's head, so that `last` still grows by itself.
+    pub(crate) holding: bool,
+    /// Events before the opening window.
+    pub(crate) events_before: u32,
+    /// Events through `last`; while holding, the group's counter is read instead.
+    pub(crate) events_through: u32,
+    pub(crate) peak: u64,
+    pub(crate) opened_at: Micros,
+    /// Panes from here on must have their counts read again before it is told of.
+    pub(crate) recheck: Option<PaneIndex>,
+    told: bool,
+    changed: bool,
+}
+
+impl Finding {
+    /// Events out of order have changed the counts of panes from `pane` on.
+    pub(crate) fn recheck_from(&mut self, pane: PaneIndex) {
+        self.recheck = Some(self.recheck.map_or(pane, |from| from.min(pane)));
+    }
+
+    /// Whether a run `[first, last]` belongs to this finding: they overlap, touch, or lie at most `keep`
+    /// panes apart.
+    pub(crate) fn joins(&self, first: PaneIndex, last: PaneIndex, head: PaneIndex, keep: u32) -> bool {
+        let end = if self.holding { self.last.max(head) } else { self.last };
+        first <= end.saturating_add(keep).saturating_add(1)
+            && self.first <= last.saturating_add(keep).saturating_add(1)
+    }
+}
+
+/// The open findings of one rule.
+#[derive(Debug, Default)]
+pub(crate) struct FindingSet {
+    all: Vec<Option<Finding>>,
+    free: Vec<u32>,
+    by_group: HashMap<u32, SmallVec<[u32; 1]>>,
+    /// Findings changed since the last report.
+    changed: Vec<u32>,
+    /// Findings swallowed since the last report, with the one that carries on.
+    merged: Vec<(Finding, Uuid)>,
+    /// When to look whether a finding is over: pane, finding.
+    due: BinaryHeap<Reverse<(PaneIndex, u32)>>,
+}
+
+/// What a new finding starts with.
+pub(crate) struct Opening {
+    pub(crate) slot: u32,
+    pub(crate) group: Vec<String>,
+    pub(crate) first: PaneIndex,
+    pub(crate) last: PaneIndex,
+    pub(crate) holding: bool,
+    pub(crate) events_before: u32,
+    pub(crate) events_through: u32,
+    pub(crate) peak: u64,
+    pub(crate) opened_at: Micros,
+}
+
+impl FindingSet {
+    pub(crate) fn len(&self) -> usize {
+        self.all.len() - self.free.len()
+    }
+
+    /// The findings of a group, oldest first.
+    pub(crate) fn of(&self, slot: u32) -> SmallVec<[u32; 1]> {
+        self.by_group.get(&slot).cloned().unwrap_or_default()
+    }
+
+    pub(crate) fn newest(&self, slot: u32) -> Option<u32> {
+        self.by_group.get(&slot)?.last().copied()
+    }
+
+    pub(crate) fn has(&self, slot: u32) -> bool {
+        self.by_group.contains_key(&slot)
+    }
+
+    pub(crate) fn get(&self, key: u32) -> Option<&Finding> {
+        self.all[key as usize].as_ref()
+    }
+
+    pub(crate) fn get_mut(&mut self, key: u32) -> Option<&mut Finding> {
+        self.all[key as usize].as_mut()
+    }
+
+    /// Notes that a finding must be reported.
+    pub(crate) fn mark(&mut self, key: u32) {
+        let first = self.get_mut(key).is_some_and(|finding| !std::mem::replace(&mut finding.changed, true));
+        if first {
+            self.changed.push(key);
+        }
+    }
+
+    /// Opens a finding; `due` is the first pane at which it could be over.
+    pub(crate) fn open(&mut self, rule_id: &str, opening: Opening, due: PaneIndex) -> u32 {
+        let key = self.free.pop().unwrap_or_else(|| {
+            self.all.push(None);
+            self.all.len() as u32 - 1
+        });
+        let name = serde_json::json!([rule_id, opening.group, opening.first]).to_string();
+        let keys = self.by_group.entry(opening.slot).or_insert_with(|| smallvec![]);
+        let position = keys
+            .iter()
+            .take_while(|&&k| self.all[k as usize].as_ref().is_some_and(|f| f.first < opening.first))
+            .count();
+        keys.insert(position, key);
+        self.all[key as usize] = Some(Finding {
+            slot: opening.slot,
+            group: opening.group,
+            id: Uuid::new_v5(&NAMESPACE, name.as_bytes()),
+            first: opening.first,
+            last: opening.last,
+            holding: opening.holding,
+            events_before: opening.events_before,
+            events_through: opening.events_through,
+            peak: opening.peak,
+            opened_at: opening.opened_at,
+            recheck: None,
+            told: false,
+            changed: false,
+        });
+        self.mark(key);
+        self.due.push(Reverse((due, key)));
+        key
+    }
+
+    /// Takes `swallowed` out; what it held goes on as part of `into`.
+    pub(crate) fn merge(&mut self, swallowed: u32, into: u32) {
+        let Some(into_id) = self.get(into).map(|finding| finding.id) else { return };
+        if let Some(finding) = self.remove(swallowed).filter(|finding| finding.told) {
+            self.merged.push((finding, into_id));
+        }
+        self.mark(into);
+    }
+
+    /// The findings due for a look at watermark pane `pane`; each must be closed or asked for again.
+    pub(crate) fn pop_due(&mut self, pane: PaneIndex) -> Option<u32> {
+        while self.due.peek().is_some_and(|Reverse((due, _))| *due <= pane) {
+            let Reverse((_, key)) = self.due.pop()?;
+            if self.get(key).is_some() {
+                return Some(key);
+            }
+        }
+        None
+    }
+
+    pub(crate) fn look_again(&mut self, key: u32, at: PaneIndex) {
+        self.due.push(Reverse((at, key)));
+    }
+
+    /// The findings changed since the last report, in the order of their first change.
+    pub(crate) fn take_changed(&mut self) -> Vec<u32> {
+        std::mem::take(&mut self.changed)
+    }
+
+    /// Puts back a finding that [`Self::take_changed`] handed out without its being told of.
+    pub(crate) fn keep_changed(&mut self, key: u32) {
+        self.changed.push(key);
+    }
+
+    pub(crate) fn take_merged(&mut self) -> Vec<(Finding, Uuid)> {
+        std::mem::take(&mut self.merged)
+    }
+
+    /// Notes that a finding has been reported; returns whether it was for the first time.
+    pub(crate) fn told(&mut self, key: u32) -> bool {
+        self.get_mut(key).is_some_and(|finding| {
+            finding.changed = false;
+            !std::mem::replace(&mut finding.told, true)
+        })
+    }
+
+    pub(crate) fn remove(&mut self, key: u32) -> Option<Finding> {
+        let finding = self.all[key as usize].take()?;
+        if let Some(keys) = self.by_group.get_mut(&finding.slot) {
+            keys.retain(|&mut k| k != key);
+            if keys.is_empty() {
+                self.by_group.remove(&finding.slot);
+            }
+        }
+        self.free.push(key);
+        Some(finding)
+    }
+}

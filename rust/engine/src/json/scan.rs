@@ -1,0 +1,326 @@
+//! A validating scanner for one JSON text (RFC 8259), over bytes already known to be UTF-8.
+
+use super::MAX_DEPTH;
+
+/// What stands at a path: its type and, where it has text, the byte range of that text in the record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Token {
+    /// Nothing.
+    #[default]
+    Absent,
+    /// `null`.
+    Null,
+    /// `true` or `false`.
+    Bool(bool),
+    /// A number as written.
+    Number {
+        /// First byte.
+        start: u32,
+        /// One past the last byte.
+        end: u32,
+    },
+    /// A string without its quotes.
+    Text {
+        /// First byte.
+        start: u32,
+        /// One past the last byte.
+        end: u32,
+        /// Whether it holds a backslash and must be unescaped.
+        escaped: bool,
+    },
+    /// An array with its brackets.
+    Array {
+        /// First byte.
+        start: u32,
+        /// One past the last byte.
+        end: u32,
+    },
+    /// An object.
+    Object,
+}
+
+/// Where and why the text is not JSON.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fault {
+    /// Byte position in the record.
+    pub at: usize,
+    /// What was wanted there.
+    pub wanted: &'static str,
+    /// The kind of fault.
+    pub kind: FaultKind,
+}
+
+/// The kinds of fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FaultKind {
+    /// Not JSON.
+    Syntax,
+    /// Nested deeper than [`MAX_DEPTH`].
+    TooDeep,
+    /// JSON, but the outermost value is no object.
+    NotAnObject,
+}
+
+pub(super) type Scanned<T> = Result<T, Fault>;
+
+/// A position in a text. Every method starts at the first byte of its production and ends one past its last.
+pub(super) struct Scanner<'a> {
+    pub(super) bytes: &'a [u8],
+    pub(super) at: usize,
+}
+
+const LOW: u64 = 0x0101_0101_0101_0101;
+const HIGH: u64 = 0x8080_8080_8080_8080;
+
+/// Marks (in each byte's top bit) the bytes of a string that end its plain run: quote, backslash, control.
+///
+/// Classic zero-in-word test (Mycroft 1987; Warren, *Hacker's Delight* 6-1). Borrows can mark a byte
+/// wrongly, but only above a right one, and only the lowest mark is used.
+#[inline]
+fn run_enders(word: u64) -> u64 {
+    let quote = word ^ (LOW * u64::from(b'"'));
+    let backslash = word ^ (LOW * u64::from(b'\\'));
+    let zero_quote = quote.wrapping_sub(LOW) & !quote;
+    let zero_backslash = backslash.wrapping_sub(LOW) & !backslash;
+    let control = word.wrapping_sub(LOW * 0x20) & !word;
+    (zero_quote | zero_backslash | control) & HIGH
+}
+
+impl<'a> Scanner<'a> {
+    pub(super) fn new(bytes: &'a [u8], at: usize) -> Self {
+        Self { bytes, at }
+    }
+
+    #[inline]
+    pub(super) fn peek(&self) -> Option<u8> {
+        self.bytes.get(self.at).copied()
+    }
+
+    #[inline]
+    pub(super) fn skip_space(&mut self) {
+        while let Some(b' ' | b'\n' | b'\t' | b'\r') = self.peek() {
+            self.at += 1;
+        }
+    }
+
+    #[inline]
+    pub(super) fn expect(&mut self, byte: u8, wanted: &'static str) -> Scanned<()> {
+        if self.peek() == Some(byte) {
+            self.at += 1;
+            return Ok(());
+        }
+        Err(self.fault(wanted))
+    }
+
+    #[cold]
+    pub(super) fn fault(&self, wanted: &'static str) -> Fault {
+        Fault { at: self.at, wanted, kind: FaultKind::Syntax }
+    }
+
+    #[cold]
+    pub(super) fn too_deep(&self) -> Fault {
+        Fault { at: self.at, wanted: "less nesting", kind: FaultKind::TooDeep }
+    }
+
+    /// A string, from its opening quote. Returns the range between the quotes and whether it is escaped.
+    #[inline]
+    pub(super) fn string(&mut self) -> Scanned<(usize, usize, bool)> {
+        self.expect(b'"', "a string")?;
+        let start = self.at;
+        let mut escaped = false;
+        loop {
+            while let Some(chunk) = self.bytes[self.at..].first_chunk::<8>() {
+                let marks = run_enders(u64::from_le_bytes(*chunk));
+                if marks != 0 {
+                    self.at += marks.trailing_zeros() as usize / 8;
+                    break;
+                }
+                self.at += 8;
+            }
+            match self.peek() {
+                Some(b'"') => {
+                    let end = self.at;
+                    self.at += 1;
+                    return Ok((start, end, escaped));
+                }
+                Some(b'\\') => {
+                    escaped = true;
+                    self.escape()?;
+                }
+                Some(0..0x20) => return Err(self.fault("no bare control character in a string")),
+                Some(_) => self.at += 1,
+                None => return Err(self.fault("the string's end")),
+            }
+        }
+    }
+
+    fn escape(&mut self) -> Scanned<()> {
+        self.at += 1;
+        match self.peek() {
+            Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => self.at += 1,
+            Some(b'u') => {
+                self.at += 1;
+                let unit = self.hex4()?;
+                match unit {
+                    0xD800..0xDC00 => {
+                        self.expect(b'\\', "the low half of a surrogate pair")?;
+                        self.expect(b'u', "the low half of a surrogate pair")?;
+                        if !matches!(self.hex4()?, 0xDC00..0xE000) {
+                            return Err(self.fault("the low half of a surrogate pair"));
+                        }
+                    }
+                    0xDC00..0xE000 => return Err(self.fault("a high surrogate first")),
+                    _ => {}
+                }
+            }
+            _ => return Err(self.fault("an escape")),
+        }
+        Ok(())
+    }
+
+    fn hex4(&mut self) -> Scanned<u32> {
+        let mut unit = 0;
+        for _ in 0..4 {
+            let digit = self.peek().and_then(|byte| (byte as char).to_digit(16));
+            let Some(digit) = digit else { return Err(self.fault("four hex digits")) };
+            unit = unit * 16 + digit;
+            self.at += 1;
+        }
+        Ok(unit)
+    }
+
+    fn digits(&mut self) -> Scanned<()> {
+        if !matches!(self.peek(), Some(b'0'..=b'9')) {
+            return Err(self.fault("a digit"));
+        }
+        while let Some(b'0'..=b'9') = self.peek() {
+            self.at += 1;
+        }
+        Ok(())
+    }
+
+    fn number(&mut self) -> Scanned<()> {
+        if self.peek() == Some(b'-') {
+            self.at += 1;
+        }
+        if self.peek() == Some(b'0') {
+            self.at += 1;
+        } else {
+            self.digits()?;
+        }
+        if self.peek() == Some(b'.') {
+            self.at += 1;
+            self.digits()?;
+        }
+        if let Some(b'e' | b'E') = self.peek() {
+            self.at += 1;
+            if let Some(b'+' | b'-') = self.peek() {
+                self.at += 1;
+            }
+            self.digits()?;
+        }
+        Ok(())
+    }
+
+    fn literal(&mut self, word: &'static str) -> Scanned<()> {
+        if self.bytes[self.at..].starts_with(word.as_bytes()) {
+            self.at += word.len();
+            return Ok(());
+        }
+        Err(self.fault("true, false or null"))
+    }
+
+    /// Any value, checked and described. `depth` counts the objects and arrays around it.
+    pub(super) fn value(&mut self, depth: usize) -> Scanned<Token> {
+        let start = self.at as u32;
+        match self.peek() {
+            Some(b'"') => {
+                let (start, end, escaped) = self.string()?;
+                Ok(Token::Text { start: start as u32, end: end as u32, escaped })
+            }
+            Some(b'-' | b'0'..=b'9') => {
+                self.number()?;
+                Ok(Token::Number { start, end: self.at as u32 })
+            }
+            Some(b't') => self.literal("true").map(|()| Token::Bool(true)),
+            Some(b'f') => self.literal("false").map(|()| Token::Bool(false)),
+            Some(b'n') => self.literal("null").map(|()| Token::Null),
+            Some(b'{') => {
+                self.members(depth, |scanner, _, _, _| scanner.value(depth + 1).map(drop))?;
+                Ok(Token::Object)
+            }
+            Some(b'[') => {
+                self.items(depth, |scanner, _| scanner.value(depth + 1).map(drop))?;
+                Ok(Token::Array { start, end: self.at as u32 })
+            }
+            _ => Err(self.fault("a value")),
+        }
+    }
+
+    /// An object; `member` takes each key's range and whether it is escaped, and must consume the value.
+    #[inline]
+    pub(super) fn members(
+        &mut self,
+        depth: usize,
+        mut member: impl FnMut(&mut Self, usize, usize, bool) -> Scanned<()>,
+    ) -> Scanned<()> {
+        if depth >= MAX_DEPTH {
+            return Err(self.too_deep());
+        }
+        self.expect(b'{', "an object")?;
+        self.skip_space();
+        if self.peek() == Some(b'}') {
+            self.at += 1;
+            return Ok(());
+        }
+        loop {
+            let (start, end, escaped) = self.string()?;
+            self.skip_space();
+            self.expect(b':', "':' after a key")?;
+            self.skip_space();
+            member(self, start, end, escaped)?;
+            self.skip_space();
+            match self.peek() {
+                Some(b',') => self.at += 1,
+                Some(b'}') => {
+                    self.at += 1;
+                    return Ok(());
+                }
+                _ => return Err(self.fault("',' or '}'")),
+            }
+            self.skip_space();
+        }
+    }
+
+    /// An array; `item` takes each element's position and must consume the element.
+    #[inline]
+    pub(super) fn items(
+        &mut self,
+        depth: usize,
+        mut item: impl FnMut(&mut Self, usize) -> Scanned<()>,
+    ) -> Scanned<()> {
+        if depth >= MAX_DEPTH {
+            return Err(self.too_deep());
+        }
+        self.expect(b'[', "an array")?;
+        self.skip_space();
+        if self.peek() == Some(b']') {
+            self.at += 1;
+            return Ok(());
+        }
+        for index in 0.. {
+            item(self, index)?;
+            self.skip_space();
+            match self.peek() {
+                Some(b',') => self.at += 1,
+                Some(b']') => {
+                    self.at += 1;
+                    return Ok(());
+                }
+                _ => return Err(self.fault("',' or ']'")),
+            }
+            self.skip_space();
+        }
+        Ok(())
+    }
+}

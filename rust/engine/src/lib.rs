@@ -1,0 +1,44 @@
+//! The Custodes engine: batches of records in, few findings out.
+//!
+//! `record` → [`json`] (validate, extract) → [`field`] (resolve by mapping) → [`matcher`] (rule
+//! conditions) → [`correlation`] (sliding windows) → [`finding`]. The crate knows no Python, does no I/O
+//! and reads no clock: whoever calls it says what time it is.
+//!
+//! ```
+//! use custodes_engine::{Engine, Input, Plan, lines};
+//!
+//! let plan = Plan::from_json(r#"{
+//!   "mapping": {"time": ["time"], "actor": ["actor"]},
+//!   "rules": [{"id": "bulk", "when": {"all": []}, "group_by": ["actor"], "timespan_ms": 60000,
+//!              "resolution_ms": 1000, "keep_open_ms": 60000, "holds": {"gte": 2}}]}"#).unwrap();
+//! let mut engine = Engine::new(&plan).unwrap();
+//! let text = b"{\"time\":1700000000,\"actor\":\"a\"}\n{\"time\":1700000001,\"actor\":\"a\"}\n";
+//! let outcome = engine.process(lines(text, 1), Input::default());
+//! assert_eq!(outcome.changes.len(), 1);
+//! ```
+#![deny(unsafe_code)]
+
+mod correlation;
+mod engine;
+mod field;
+mod finding;
+mod json;
+mod key;
+mod matcher;
+mod path;
+mod plan;
+mod record;
+mod reject;
+mod time;
+mod watermark;
+mod window;
+
+pub use engine::{Engine, Input, Outcome, RuleStats, Stats};
+pub use finding::{Change, ChangeKind};
+pub use json::{Extractor, Token};
+pub use path::Path;
+pub use plan::{Condition, Holds, Plan, PlanError, RulePlan, Source, Test};
+pub use record::{Record, lines};
+pub use reject::{Reason, Reject};
+pub use time::{format_rfc3339, parse_time_number, parse_time_text};
+pub use watermark::StreamId;

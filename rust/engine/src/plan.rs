@@ -1,0 +1,266 @@
+//! The compiled form of rules and mapping: what the engine is told to do, as data.
+//!
+//! A plan is JSON so that it can be printed, compared and hashed. Python compiles Sigma into it; the engine
+//! checks it again and trusts nobody.
+
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use thiserror::Error;
+
+/// Everything the engine needs to start.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Plan {
+    /// Canonical field → where it comes from, first present source wins.
+    pub mapping: BTreeMap<String, Vec<Source>>,
+    /// The rules that count.
+    pub rules: Vec<RulePlan>,
+    /// How far out of order an event may come and still give the sorted stream's findings.
+    #[serde(default = "default_lateness")]
+    pub allowed_lateness_ms: u64,
+    /// Events before this epoch second are rejected (default 2000-01-01).
+    #[serde(default = "default_earliest")]
+    pub earliest_s: i64,
+    /// How far ahead of the caller's clock an event may lie.
+    #[serde(default = "default_skew")]
+    pub max_future_skew_ms: u64,
+    /// Longest record accepted, in bytes.
+    #[serde(default = "default_record_bytes")]
+    pub max_record_bytes: usize,
+}
+
+fn default_lateness() -> u64 {
+    10_000
+}
+fn default_earliest() -> i64 {
+    946_684_800
+}
+fn default_skew() -> u64 {
+    600_000
+}
+fn default_record_bytes() -> usize {
+    1 << 20
+}
+
+/// Where a canonical field comes from: a dotted path, or `"=text"` for a constant.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(from = "String")]
+pub enum Source {
+    /// A dotted path, parsed when the engine starts.
+    Path(String),
+    /// The same text for every event.
+    Constant(String),
+}
+
+impl From<String> for Source {
+    fn from(text: String) -> Self {
+        match text.strip_prefix('=') {
+            Some(constant) => Self::Constant(constant.to_owned()),
+            None => Self::Path(text),
+        }
+    }
+}
+
+/// One counting rule.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RulePlan {
+    /// Stable id, part of every finding's id.
+    pub id: String,
+    /// Which events it counts.
+    pub when: Condition,
+    /// The fields whose values make a group. Empty: all events are one group.
+    pub group_by: Vec<String>,
+    /// Count distinct values of this field; without it, count events.
+    #[serde(default)]
+    pub distinct: Option<String>,
+    /// The window's length.
+    pub timespan_ms: u64,
+    /// The pane's length; divides the timespan.
+    pub resolution_ms: u64,
+    /// Runs no further apart than this are one finding.
+    pub keep_open_ms: u64,
+    /// The condition on the count.
+    pub holds: Holds,
+}
+
+/// Bounds on a count; all that are given must hold.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Holds {
+    /// At least.
+    pub gte: Option<u64>,
+    /// More than.
+    pub gt: Option<u64>,
+    /// At most.
+    pub lte: Option<u64>,
+    /// Less than.
+    pub lt: Option<u64>,
+    /// Exactly.
+    pub eq: Option<u64>,
+    /// Anything but.
+    pub neq: Option<u64>,
+}
+
+impl Holds {
+    /// Whether `count` meets every bound. A group exists only while it has an event in its window, so 0
+    /// never holds.
+    pub fn test(&self, count: u64) -> bool {
+        count > 0
+            && self.gte.is_none_or(|n| count >= n)
+            && self.gt.is_none_or(|n| count > n)
+            && self.lte.is_none_or(|n| count <= n)
+            && self.lt.is_none_or(|n| count < n)
+            && self.eq.is_none_or(|n| count == n)
+            && self.neq.is_none_or(|n| count != n)
+    }
+
+    /// The least count that holds, where more events can only keep it holding. `None` where more could end
+    /// it; such a condition is judged when the watermark passes.
+    pub fn floor(&self) -> Option<u64> {
+        if self.lte.is_some() || self.lt.is_some() || self.eq.is_some() || self.neq.is_some() {
+            return None;
+        }
+        let from_gt = self.gt.map_or(1, |n| n.saturating_add(1));
+        Some(self.gte.unwrap_or(1).max(from_gt).max(1))
+    }
+
+    /// The number shown as a finding's threshold: the bound nearest to firing.
+    pub fn threshold(&self) -> u64 {
+        self.gte.or(self.gt).or(self.eq).or(self.lte).or(self.lt).or(self.neq).unwrap_or(1)
+    }
+}
+
+/// A condition over one event.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Condition {
+    /// Every part holds; true when there is none.
+    All(Vec<Condition>),
+    /// Some part holds; false when there is none.
+    Any(Vec<Condition>),
+    /// The part does not hold.
+    Not(Box<Condition>),
+    /// A test of one field. A list passes when any element does.
+    Field {
+        /// Canonical or dotted name.
+        name: String,
+        /// What is asked of it.
+        test: Test,
+    },
+}
+
+/// A test of one value.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Test {
+    /// Text against literal and wildcard parts, whole value.
+    Text {
+        /// The pattern in order.
+        parts: Vec<Part>,
+        /// Whether case matters; in Sigma it does not unless asked.
+        #[serde(default)]
+        cased: bool,
+    },
+    /// A regular expression found anywhere in the value.
+    Regex {
+        /// In the syntax of Rust's regex crate.
+        pattern: String,
+        /// `i`.
+        #[serde(default)]
+        ignore_case: bool,
+        /// `m`.
+        #[serde(default)]
+        multi_line: bool,
+        /// `s`.
+        #[serde(default)]
+        dot_all: bool,
+    },
+    /// An address inside a network.
+    Cidr(String),
+    /// The field is there (or is not).
+    Exists(bool),
+    /// Absent or null.
+    Null,
+    /// A boolean.
+    Bool(bool),
+    /// A number equal in value.
+    Number(f64),
+    /// A number below.
+    Lt(f64),
+    /// A number below or equal.
+    Lte(f64),
+    /// A number above.
+    Gt(f64),
+    /// A number above or equal.
+    Gte(f64),
+}
+
+/// A part of a text pattern.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Part {
+    /// These characters.
+    Literal(String),
+    /// `*`: any run of characters, none included.
+    AnyRun,
+    /// `?`: one character.
+    AnyOne,
+}
+
+/// Why a plan cannot be run.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum PlanError {
+    /// Not the plan's schema.
+    #[error("the plan is not readable: {0}")]
+    Schema(String),
+    /// A path of the mapping or of a rule's field.
+    #[error("field '{field}': {problem}")]
+    Path {
+        /// The field.
+        field: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// The mapping names no source for a field every event needs.
+    #[error("the mapping has no source for '{0}'")]
+    Unmapped(&'static str),
+    /// A rule's own fault.
+    #[error("rule '{rule}': {problem}")]
+    Rule {
+        /// The rule's id.
+        rule: String,
+        /// What is wrong.
+        problem: String,
+    },
+}
+
+impl Plan {
+    /// Reads a plan from JSON.
+    ///
+    /// # Errors
+    /// [`PlanError::Schema`] where the text is no plan.
+    pub fn from_json(text: &str) -> Result<Self, PlanError> {
+        serde_json::from_str(text).map_err(|error| PlanError::Schema(error.to_string()))
+    }
+}
+
+impl RulePlan {
+    /// Checks what the schema cannot say.
+    pub(crate) fn check(&self) -> Result<(), PlanError> {
+        let fault = |problem: &str| PlanError::Rule { rule: self.id.clone(), problem: problem.to_owned() };
+        if self.resolution_ms < 1000 {
+            return Err(fault("resolution must be at least 1 s"));
+        }
+        if self.timespan_ms == 0 || !self.timespan_ms.is_multiple_of(self.resolution_ms) {
+            return Err(fault("resolution must divide timespan"));
+        }
+        if self.timespan_ms / self.resolution_ms > 1_000_000 {
+            return Err(fault("timespan has more than 1,000,000 panes; choose a coarser resolution"));
+        }
+        if self.keep_open_ms / self.resolution_ms > u64::from(u32::MAX / 4) {
+            return Err(fault("keep_open is too long"));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,217 @@
+//! Event time: microseconds since the Unix epoch, read from RFC 3339 text or from an epoch number.
+
+/// Microseconds since 1970-01-01T00:00:00Z.
+pub type Micros = i64;
+
+const MICROS_PER_SECOND: i64 = 1_000_000;
+
+/// Days since 1970-01-01 of a proleptic Gregorian date.
+/// Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms" (`days_from_civil`).
+fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
+    let y = if month <= 2 { year - 1 } else { year };
+    let era = y.div_euclid(400);
+    let year_of_era = y.rem_euclid(400);
+    let shifted_month = (month + 9) % 12;
+    let day_of_year = (153 * shifted_month + 2) / 5 + day - 1;
+    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+    era * 146_097 + day_of_era - 719_468
+}
+
+/// The inverse of [`days_from_civil`], from the same source.
+fn civil_from_days(days: i64) -> (i64, i64, i64) {
+    let z = days + 719_468;
+    let era = z.div_euclid(146_097);
+    let day_of_era = z.rem_euclid(146_097);
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted_month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
+    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    (year, month, day)
+}
+
+fn days_in_month(year: i64, month: i64) -> i64 {
+    match month {
+        4 | 6 | 9 | 11 => 30,
+        2 if year % 4 == 0 && (year % 100 != 0 || year % 400 == 0) => 29,
+        2 => 28,
+        _ => 31,
+    }
+}
+
+fn digits(text: &[u8]) -> Option<i64> {
+    let mut value = 0;
+    for &byte in text {
+        if !byte.is_ascii_digit() {
+            return None;
+        }
+        value = value * 10 + i64::from(byte - b'0');
+    }
+    Some(value)
+}
+
+/// Reads RFC 3339 text with an offset, or decimal digits as an epoch number.
+///
+/// Fractions finer than a microsecond are cut. A leap second (`:60`) counts as the second after it.
+/// Returns `None` for anything else, a local time without an offset included: guessing a zone would
+/// move an event by hours.
+pub fn parse_time_text(text: &str) -> Option<Micros> {
+    let b = text.as_bytes();
+    if b.len() < 20 || b[4] != b'-' {
+        return parse_time_number(text);
+    }
+    if b[7] != b'-' || !matches!(b[10], b'T' | b't' | b' ') || b[13] != b':' || b[16] != b':' {
+        return None;
+    }
+    let (year, month, day) = (digits(&b[0..4])?, digits(&b[5..7])?, digits(&b[8..10])?);
+    let (hour, minute, second) = (digits(&b[11..13])?, digits(&b[14..16])?, digits(&b[17..19])?);
+    if !(1..=12).contains(&month) || day < 1 || day > days_in_month(year, month) {
+        return None;
+    }
+    if hour > 23 || minute > 59 || second > 60 {
+        return None;
+    }
+    let mut rest = &b[19..];
+    let mut micros = 0;
+    if rest[0] == b'.' {
+        let length = rest[1..].iter().take_while(|c| c.is_ascii_digit()).count();
+        if length == 0 {
+            return None;
+        }
+        let kept = length.min(6);
+        micros = digits(&rest[1..=kept])? * 10_i64.pow(6 - kept as u32);
+        rest = &rest[1 + length..];
+    }
+    let offset_minutes = match rest {
+        [b'Z' | b'z'] => 0,
+        [sign @ (b'+' | b'-'), h1, h2, b':', m1, m2] => {
+            let (hours, minutes) = (digits(&[*h1, *h2])?, digits(&[*m1, *m2])?);
+            if hours > 23 || minutes > 59 {
+                return None;
+            }
+            let total = hours * 60 + minutes;
+            if *sign == b'-' { -total } else { total }
+        }
+        _ => return None,
+    };
+    let seconds = days_from_civil(year, month, day) * 86_400 + hour * 3600 + minute * 60 + second;
+    Some((seconds - offset_minutes * 60) * MICROS_PER_SECOND + micros)
+}
+
+/// Reads an epoch number; its magnitude tells the unit.
+///
+/// Below 10^11 it is seconds (to the year 5138), below 10^14 milliseconds, below 10^17 microseconds,
+/// else nanoseconds. A fraction is kept to the microsecond without passing through a float.
+pub fn parse_time_number(text: &str) -> Option<Micros> {
+    let (negative, unsigned) = match text.strip_prefix('-') {
+        Some(rest) => (true, rest),
+        None => (false, text),
+    };
+    if unsigned.is_empty() || unsigned.len() > 40 {
+        return None;
+    }
+    if unsigned.contains(['e', 'E']) {
+        let value: f64 = text.parse().ok()?;
+        // A float in exponent form is read through its shortest decimal expansion.
+        return (value.is_finite() && value.abs() < 9.3e18)
+            .then(|| parse_time_number(&format!("{value}")))
+            .flatten();
+    }
+    let (whole_text, fraction_text) = unsigned.split_once('.').unwrap_or((unsigned, ""));
+    if whole_text.is_empty() || whole_text.len() > 19 {
+        return None;
+    }
+    if unsigned.ends_with('.') || !fraction_text.bytes().all(|c| c.is_ascii_digit()) {
+        return None;
+    }
+    if !whole_text.bytes().all(|c| c.is_ascii_digit()) {
+        return None;
+    }
+    let whole: i64 = whole_text.parse().ok()?;
+    // How many decimal digits one unit is above a microsecond.
+    let scale: u32 = match whole {
+        0..100_000_000_000 => 6,
+        100_000_000_000..100_000_000_000_000 => 3,
+        100_000_000_000_000..100_000_000_000_000_000 => 0,
+        _ => return Some(if negative { -(whole / 1000) } else { whole / 1000 }),
+    };
+    let kept = fraction_text.len().min(scale as usize);
+    let fraction = digits(&fraction_text.as_bytes()[..kept])? * 10_i64.pow(scale - kept as u32);
+    let micros = whole * 10_i64.pow(scale) + fraction;
+    Some(if negative { -micros } else { micros })
+}
+
+/// Writes UTC RFC 3339 with milliseconds, or microseconds where the time has them.
+pub fn format_rfc3339(time: Micros) -> String {
+    let seconds = time.div_euclid(MICROS_PER_SECOND);
+    let micros = time.rem_euclid(MICROS_PER_SECOND);
+    let (year, month, day) = civil_from_days(seconds.div_euclid(86_400));
+    let of_day = seconds.rem_euclid(86_400);
+    let (hour, minute, second) = (of_day / 3600, of_day / 60 % 60, of_day % 60);
+    let date_time = format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}");
+    if micros % 1000 == 0 {
+        format!("{date_time}.{:03}Z", micros / 1000)
+    } else {
+        format!("{date_time}.{micros:06}Z")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn the_same_instant_in_every_spelling() {
+        let instant = Some(1_764_057_600_123_000);
+        for text in [
+            "2025-11-25T08:00:00.123Z",
+            "2025-11-25T16:00:00.123+08:00",
+            "2025-11-25 00:30:00.123000999-07:30",
+            "1764057600.123",
+            "1764057600123",
+            "1764057600123000",
+            "1764057600123000999",
+        ] {
+            assert_eq!(parse_time_text(text), instant, "{text}");
+        }
+        assert_eq!(parse_time_number("1.764057600123e9"), instant);
+    }
+
+    #[test]
+    fn what_is_no_time() {
+        for text in [
+            "",
+            "-",
+            ".",
+            "1.",
+            "yesterday",
+            "2025-11-25",
+            "2025-11-25T08:00:00",
+            "2025-02-29T00:00:00Z",
+            "2025-13-01T00:00:00Z",
+            "2025-11-25T24:00:00Z",
+            "2025-11-25T08:00:00.Z",
+            "2025-11-25T08:00:00+8",
+            "12a4",
+            "2025-11-25T08:00:00Zjunk",
+            "99999999999999999999",
+            "1e400",
+        ] {
+            assert_eq!(parse_time_text(text), None, "{text:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_reads_back(time in -60_000_000_000_000_000_i64..250_000_000_000_000_000) {
+            prop_assert_eq!(parse_time_text(&format_rfc3339(time)), Some(time));
+        }
+
+        #[test]
+        fn any_text_is_answered_without_a_panic(text in ".{0,40}") {
+            let _ = parse_time_text(&text);
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! The watermark: the event time before which no more events are expected.
+//!
+//! Each stream (a Kafka partition, a file) has a clock, the largest event time seen on it. The watermark is
+//! the slowest clock of the streams that are not idle, less the allowed lateness. It never goes back.
+
+use crate::time::Micros;
+
+/// Names a stream within one engine: a Kafka partition, a file.
+pub type StreamId = u32;
+
+#[derive(Debug, Clone, Copy)]
+struct Clock {
+    stream: StreamId,
+    /// `Micros::MIN` until the first event.
+    time: Micros,
+    idle: bool,
+}
+
+#[derive(Debug)]
+pub(crate) struct Watermark {
+    clocks: Vec<Clock>,
+    lateness: Micros,
+    current: Micros,
+}
+
+impl Watermark {
+    pub(crate) fn new(lateness: Micros) -> Self {
+        Self { clocks: Vec::new(), lateness, current: Micros::MIN }
+    }
+
+    /// Event time before which everything is expected to have come; `Micros::MIN` before the first event.
+    pub(crate) fn current(&self) -> Micros {
+        self.current
+    }
+
+    /// The largest event time on any stream.
+    pub(crate) fn newest(&self) -> Option<Micros> {
+        self.clocks.iter().map(|clock| clock.time).filter(|&time| time != Micros::MIN).max()
+    }
+
+    /// Lets a stream hold the watermark back from now on, even before its first event.
+    pub(crate) fn join(&mut self, stream: StreamId) {
+        if !self.clocks.iter().any(|clock| clock.stream == stream) {
+            self.clocks.push(Clock { stream, time: Micros::MIN, idle: false });
+        }
+    }
+
+    /// Forgets a stream; it holds nothing back any more.
+    pub(crate) fn leave(&mut self, stream: StreamId) {
+        self.clocks.retain(|clock| clock.stream != stream);
+        self.settle();
+    }
+
+    /// A stream without events does not hold the others back until its next event.
+    pub(crate) fn set_idle(&mut self, stream: StreamId) {
+        if let Some(clock) = self.clocks.iter_mut().find(|clock| clock.stream == stream) {
+            clock.idle = true;
+        }
+        self.settle();
+    }
+
+    /// A view of one stream's clock for the length of a batch.
+    pub(crate) fn open(&mut self, stream: StreamId) -> StreamClock {
+        self.join(stream);
+        let mut others = Micros::MAX;
+        let mut own = Micros::MIN;
+        for clock in &mut self.clocks {
+            if clock.stream == stream {
+                clock.idle = false;
+                own = clock.time;
+            } else if !clock.idle {
+                others = others.min(clock.time);
+            }
+        }
+        StreamClock { stream, own, others, lateness: self.lateness, current: self.current }
+    }
+
+    /// Takes back the view when the batch is done.
+    pub(crate) fn close(&mut self, view: StreamClock) {
+        if let Some(clock) = self.clocks.iter_mut().find(|clock| clock.stream == view.stream) {
+            clock.time = view.own;
+        }
+        self.current = view.current;
+    }
+
+    /// Moves the watermark to the end of time: no more events will come.
+    pub(crate) fn finish(&mut self) {
+        self.current = Micros::MAX;
+    }
+
+    fn settle(&mut self) {
+        let slowest = self.clocks.iter().filter(|clock| !clock.idle).map(|clock| clock.time).min();
+        if let Some(time) = slowest {
+            self.current = self.current.max(time.saturating_sub(self.lateness));
+        }
+    }
+}
+
+/// One stream's clock and the watermark it makes together with the others, for the length of a batch.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct StreamClock {
+    stream: StreamId,
+    own: Micros,
+    others: Micros,
+    lateness: Micros,
+    current: Micros,
+}
+
+impl StreamClock {
+    /// Takes notice of an event time.
+    #[inline]
+    pub(crate) fn observe(&mut self, time: Micros) {
+        if time > self.own {
+            self.own = time;
+            let slowest = time.min(self.others);
+            self.current = self.current.max(slowest.saturating_sub(self.lateness));
+        }
+    }
+
+    #[inline]
+    pub(crate) fn watermark(&self) -> Micros {
+        self.current
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn see(watermark: &mut Watermark, stream: StreamId, time: Micros) -> Micros {
+        let mut view = watermark.open(stream);
+        view.observe(time);
+        watermark.close(view);
+        watermark.current()
+    }
+
+    #[test]
+    fn the_slowest_stream_leads_and_an_idle_one_does_not() {
+        let mut watermark = Watermark::new(10);
+        watermark.join(1);
+        watermark.join(2);
+        assert_eq!(see(&mut watermark, 1, 100), Micros::MIN);
+        assert_eq!(see(&mut watermark, 2, 50), 40);
+        watermark.set_idle(2);
+        assert_eq!(watermark.current(), 90);
+        assert_eq!(see(&mut watermark, 2, 60), 90, "never goes back");
+        watermark.leave(2);
+        assert_eq!(see(&mut watermark, 1, 200), 190);
+        assert_eq!(watermark.newest(), Some(200));
+    }
+}

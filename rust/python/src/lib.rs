@@ -1,0 +1,26 @@
+//! `custodes._core`: the engine as Python sees it. Only translation happens here.
+//!
+//! One call is one batch; the interpreter lock is let go while the engine works ([`Engine::run`] is the only
+//! place). What comes back is small: findings that changed, records refused, counters.
+
+mod engine;
+mod outcome;
+
+use pyo3::prelude::*;
+
+#[pymodule]
+mod _core {
+    #[pymodule_export]
+    use crate::engine::Engine;
+    #[pymodule_export]
+    use crate::outcome::{FindingChange, Outcome, Reject, RuleStats, Stats};
+
+    use super::{Bound, PyModule, PyModuleMethods, PyResult};
+    use custodes_engine::Reason;
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        module.add("REASONS", Reason::ALL.map(Reason::name).to_vec())?;
+        module.add("DEBUG_BUILD", cfg!(debug_assertions))
+    }
+}

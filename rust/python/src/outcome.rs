@@ -1,0 +1,125 @@
+//! What the engine answers, as plain objects with attributes.
+
+use custodes_engine as core;
+use pyo3::prelude::*;
+
+/// A finding that changed in a batch. Times are microseconds since the epoch.
+#[pyclass(frozen, get_all, module = "custodes._core")]
+#[derive(Clone)]
+pub struct FindingChange {
+    kind: &'static str,
+    id: String,
+    rule: usize,
+    group: Vec<String>,
+    opened_at: i64,
+    closed_at: Option<i64>,
+    held_from: i64,
+    held_until: i64,
+    peak: u64,
+    count: u64,
+    merged_into: Option<String>,
+}
+
+impl From<core::Change> for FindingChange {
+    fn from(change: core::Change) -> Self {
+        Self {
+            kind: match change.kind {
+                core::ChangeKind::Opened => "opened",
+                core::ChangeKind::Updated => "updated",
+                core::ChangeKind::Closed => "closed",
+                core::ChangeKind::Merged => "merged",
+            },
+            id: change.id,
+            rule: change.rule,
+            group: change.group,
+            opened_at: change.opened_at,
+            closed_at: change.closed_at,
+            held_from: change.from,
+            held_until: change.until,
+            peak: change.peak,
+            count: change.count,
+            merged_into: change.merged_into,
+        }
+    }
+}
+
+/// A record that was not counted, with its bytes.
+#[pyclass(frozen, get_all, module = "custodes._core")]
+#[derive(Clone)]
+pub struct Reject {
+    position: u64,
+    reason: &'static str,
+    detail: String,
+    value: Vec<u8>,
+}
+
+impl Reject {
+    pub fn new(reject: core::Reject, value: &[u8]) -> Self {
+        Self {
+            position: reject.position,
+            reason: reject.reason.name(),
+            detail: reject.detail,
+            value: value.to_vec(),
+        }
+    }
+}
+
+/// What came of a batch.
+#[pyclass(frozen, get_all, module = "custodes._core")]
+pub struct Outcome {
+    changes: Vec<FindingChange>,
+    rejects: Vec<Reject>,
+    events: u64,
+    late: u64,
+    watermark: Option<i64>,
+}
+
+impl Outcome {
+    /// `value_of` gives a rejected record's bytes by its place in the batch.
+    pub fn new<'a>(outcome: core::Outcome, value_of: impl Fn(&core::Reject) -> &'a [u8]) -> Self {
+        let rejects = outcome.rejects.into_iter().map(|reject| {
+            let value = value_of(&reject);
+            Reject::new(reject, value)
+        });
+        Self {
+            rejects: rejects.collect(),
+            changes: outcome.changes.into_iter().map(FindingChange::from).collect(),
+            events: outcome.events,
+            late: outcome.late,
+            watermark: outcome.watermark,
+        }
+    }
+}
+
+/// Figures of one rule.
+#[pyclass(frozen, get_all, module = "custodes._core")]
+#[derive(Clone)]
+pub struct RuleStats {
+    groups: usize,
+    open_findings: usize,
+    opened: u64,
+    matched: u64,
+    peak_ratio: f64,
+}
+
+/// Figures of the engine.
+#[pyclass(frozen, get_all, module = "custodes._core")]
+pub struct Stats {
+    rules: Vec<RuleStats>,
+    bytes: usize,
+    watermark: Option<i64>,
+    newest: Option<i64>,
+}
+
+impl From<core::Stats> for Stats {
+    fn from(stats: core::Stats) -> Self {
+        let rules = stats.rules.into_iter().map(|rule| RuleStats {
+            groups: rule.groups,
+            open_findings: rule.open_findings,
+            opened: rule.opened,
+            matched: rule.matched,
+            peak_ratio: rule.peak_ratio,
+        });
+        Self { rules: rules.collect(), bytes: stats.bytes, watermark: stats.watermark, newest: stats.newest }
+    }
+}

@@ -1,0 +1,218 @@
+"""The engine's windows against the oracle, over random streams in and out of order."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import oracle
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from custodes._core import Engine, FindingChange, Outcome
+
+START = 1_700_000_000_000_000
+LATENESS_S = 10
+
+times = st.integers(0, 90_000_000) | st.integers(0, 90).map(lambda s: s * 1_000_000)
+subjects = st.none() | st.sampled_from(["s1", "s2", "s3", "s4"]) | st.integers(1, 3)
+events = st.fixed_dictionaries(
+    {
+        "time": times.map(lambda t: START + t),
+        "actor": st.sampled_from(["a", "b"]) | st.just(7),
+        "subject": subjects | st.lists(st.sampled_from(["s1", "s2", "s3", "s4"]), max_size=4),
+        "resource": st.sampled_from(["person", "hotel"]),
+    }
+)
+conditions = st.integers(1, 6).map(lambda n: ("gte", n)) | st.tuples(
+    st.sampled_from(["lt", "lte", "eq", "neq"]), st.integers(1, 4)
+)
+rules = st.fixed_dictionaries(
+    {
+        "group_by": st.sampled_from([["actor"], ["subject"], ["actor", "resource"], ["subject", "actor"], []]),
+        "distinct": st.sampled_from([None, None, "subject", "subject", "actor"]),
+        "panes": st.integers(1, 30),
+        "resolution": st.sampled_from([1, 1, 2, 7]),
+        "keep_panes": st.none() | st.integers(0, 40),
+        "holds": conditions,
+        "resource": st.sampled_from([None, "person"]),
+    }
+)
+
+
+def oracle_rule(rule: dict[str, Any]) -> oracle.Rule:
+    op, bound = rule["holds"]
+    resolution = rule["resolution"]
+    keep = rule["keep_panes"]
+    wanted = rule["resource"]
+    return oracle.Rule(
+        group_by=rule["group_by"],
+        timespan=rule["panes"] * resolution,
+        distinct=rule["distinct"],
+        resolution=resolution,
+        keep_open=None if keep is None else keep * resolution,
+        where=lambda event: wanted is None or event["resource"] == wanted,
+        **(oracle.gte(bound) if op == "gte" else oracle.judged(op, bound)),
+    )
+
+
+def engine_for(rule: dict[str, Any], lateness_s: int = LATENESS_S) -> Engine:
+    op, bound = rule["holds"]
+    span_ms = rule["panes"] * rule["resolution"] * 1000
+    keep = rule["keep_panes"]
+    when: dict[str, Any] = {"all": []}
+    if rule["resource"]:
+        when = {"field": {"name": "resource", "test": {"text": {"parts": [{"literal": rule["resource"]}]}}}}
+    plan = {
+        "mapping": {name: [name] for name in ("time", "actor", "subject", "resource")},
+        "allowed_lateness_ms": lateness_s * 1000,
+        "rules": [
+            {
+                "id": "r",
+                "when": when,
+                "group_by": rule["group_by"],
+                "distinct": rule["distinct"],
+                "timespan_ms": span_ms,
+                "resolution_ms": rule["resolution"] * 1000,
+                "keep_open_ms": span_ms if keep is None else keep * rule["resolution"] * 1000,
+                "holds": {op: bound},
+            }
+        ],
+    }
+    return Engine(json.dumps(plan))
+
+
+def lines(batch: list[dict[str, Any]]) -> bytes:
+    return b"".join(json.dumps(event).encode() + b"\n" for event in batch)
+
+
+class Ledger:
+    """What a reader of the changes believes: the latest state of each finding."""
+
+    def __init__(self) -> None:
+        self.latest: dict[str, FindingChange] = {}
+
+    def take(self, outcome: Outcome) -> None:
+        assert not outcome.rejects
+        for change in outcome.changes:
+            known = self.latest.get(change.id)
+            if change.kind == "opened":
+                assert known is None
+            if known is not None:
+                assert known.closed_at is None, "a closed finding changed"
+            if change.kind == "merged":
+                self.latest.pop(change.id)
+                assert change.merged_into in {*self.latest, *(c.id for c in outcome.changes)}
+            else:
+                self.latest[change.id] = change
+
+    def closed(self, width: int) -> list[oracle.Finding]:
+        result = []
+        for change in self.latest.values():
+            assert change.closed_at is not None
+            assert change.closed_at == change.held_until
+            assert change.held_from % width == 0
+            result.append(
+                oracle.Finding(
+                    tuple(change.group),
+                    change.held_from // width,
+                    change.opened_at,
+                    change.closed_at,
+                    change.peak,
+                    change.count,
+                )
+            )
+        return sorted(result)
+
+
+def run(rule: dict[str, Any], batches: list[list[dict[str, Any]]]) -> list[oracle.Finding]:
+    engine = engine_for(rule)
+    ledger = Ledger()
+    for batch in batches:
+        outcome = engine.process_lines(lines(batch))
+        assert outcome.events == len(batch)
+        assert outcome.late == 0
+        ledger.take(outcome)
+    ledger.take(engine.finish())
+    return ledger.closed(rule["resolution"] * 1_000_000)
+
+
+def in_batches(stream: list[dict[str, Any]], cuts: list[int]) -> list[list[dict[str, Any]]]:
+    ends = sorted({min(cut, len(stream)) for cut in cuts} | {len(stream)})
+    return [stream[a:b] for a, b in zip([0, *ends[:-1]], ends, strict=True)]
+
+
+def shuffled(stream: list[dict[str, Any]], delays: list[int]) -> list[dict[str, Any]]:
+    """The stream in an order the allowed lateness covers: no event comes after one that is more than the
+    lateness younger."""
+    arrival = [event["time"] + delay for event, delay in zip(stream, delays, strict=True)]
+    return [stream[at] for at in sorted(range(len(stream)), key=lambda at: arrival[at])]
+
+
+@given(st.lists(events, max_size=60), rules, st.lists(st.integers(0, 60), max_size=4))
+@settings(max_examples=400, deadline=None)
+def test_sorted_streams_give_the_oracles_findings(
+    stream: list[dict[str, Any]], rule: dict[str, Any], cuts: list[int]
+) -> None:
+    stream.sort(key=lambda event: event["time"])
+    assert run(rule, in_batches(stream, cuts)) == oracle.findings(stream, oracle_rule(rule))
+
+
+@given(st.data(), st.lists(events, max_size=60), rules, st.lists(st.integers(0, 60), max_size=4))
+@settings(max_examples=1000, deadline=None)
+def test_any_order_within_the_lateness_gives_the_same_findings(
+    data: st.DataObject, stream: list[dict[str, Any]], rule: dict[str, Any], cuts: list[int]
+) -> None:
+    delay = st.integers(0, LATENESS_S * 1_000_000)
+    delays = data.draw(st.lists(delay, min_size=len(stream), max_size=len(stream)))
+    arriving = shuffled(stream, delays)
+    assert run(rule, in_batches(arriving, cuts)) == oracle.findings(stream, oracle_rule(rule))
+
+
+@given(st.lists(events, min_size=1, max_size=40), rules)
+@settings(max_examples=200, deadline=None)
+def test_a_finding_opens_with_the_event_that_makes_it(
+    stream: list[dict[str, Any]], rule: dict[str, Any]
+) -> None:
+    """Event by event, a finding is told of in the very call that brought its opening event."""
+    stream.sort(key=lambda event: event["time"])
+    rule = {**rule, "holds": ("gte", rule["holds"][1])}
+    engine = engine_for(rule)
+    for event in stream:
+        for change in engine.process_lines(lines([event])).changes:
+            if change.kind == "opened":
+                assert change.opened_at == event["time"]
+
+
+@given(st.lists(events, min_size=1, max_size=60), rules)
+@settings(max_examples=200, deadline=None)
+def test_memory_follows_live_windows(stream: list[dict[str, Any]], rule: dict[str, Any]) -> None:
+    """Groups nobody touches any more are forgotten once the watermark has left them behind."""
+    stream.sort(key=lambda event: event["time"])
+    engine = engine_for(rule)
+    engine.process_lines(lines(stream))
+    later = START + 10_000_000_000
+    for hour in range(4):
+        event = {"time": later + hour * 3_600_000_000, "actor": "z", "subject": "z", "resource": "person"}
+        engine.process_lines(lines([event]))
+    assert engine.stats().rules[0].groups <= 2
+
+
+@pytest.mark.parametrize("distinct", [None, "subject"])
+def test_far_late_events_still_count_where_their_pane_is_live(distinct: str | None) -> None:
+    rule = {
+        "group_by": ["actor"], "distinct": distinct, "panes": 60, "resolution": 1,
+        "keep_panes": None, "holds": ("gte", 3), "resource": None,
+    }  # fmt: skip
+    engine = engine_for(rule)
+
+    def event(second: int, subject: str) -> dict[str, Any]:
+        return {"time": START + second * 1_000_000, "actor": "a", "subject": subject, "resource": "person"}
+
+    outcome = engine.process_lines(lines([event(0, "s1"), event(40, "s2"), event(10, "s3")]))
+    assert (outcome.events, outcome.late) == (3, 1)
+    assert [change.peak for change in outcome.changes] == [3]
+    gone = engine.process_lines(lines([event(200, "s1"), event(100, "s4")]))
+    assert gone.late == 1
+    assert all(change.peak == 3 for change in gone.changes), "its pane had left every window"
