@@ -295,7 +295,8 @@ impl Correlation {
     /// Moves a group's head to `pane` and settles where a holding run ended on the way.
     #[inline]
     fn advance(&mut self, slot: u32, pane: PaneIndex) {
-        let forget = self.settled.saturating_sub(self.span);
+        // A pane that left its last window at `settled` is still needed: that pane is judged only afterwards.
+        let forget = self.settled.saturating_sub(self.span + 1);
         let (span, need, counts_values) = (self.span, self.need, self.distinct.is_some());
         let group = group!(self, slot);
         let mut total = group.total;
@@ -808,7 +809,7 @@ impl Correlation {
             self.sweep_at = (self.sweep_at + 1) % self.slots.len();
             let slot = self.sweep_at as u32;
             let dead = self.slots[self.sweep_at].as_ref().filter(|group| {
-                group.log.head().is_none_or(|head| head.saturating_add(span) <= settled)
+                group.log.head().is_none_or(|head| head.saturating_add(span) < settled)
                     && self.recent.has_left(group.last_arrival)
             });
             let Some(hash) = dead.map(|group| hash_of(group.print)) else { continue };

@@ -1,0 +1,87 @@
+"""Reading the configuration file, with every fault's place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from custodes.config.faults import Fault, FaultsError, did_you_mean
+from custodes.config.model import Config
+from custodes.config.yamldoc import Document, load_documents
+
+
+def load_config(path: Path) -> Config:
+    """Reads and checks ``custodes.yaml``; relative paths in it are taken from its own directory.
+
+    Raises :class:`FaultsError` with every fault, each with file and line.
+    """
+    documents = load_documents(path)
+    if len(documents) != 1 or not isinstance(documents[0].data, dict):
+        raise FaultsError([Fault("wants one YAML mapping", str(path), 1, "start from deploy/custodes.yaml")])
+    document = documents[0]
+    try:
+        config = Config(**{str(key): value for key, value in document.data.items()})
+    except ValidationError as error:
+        raise FaultsError([_fault(document, detail) for detail in error.errors()]) from error
+    return _anchored(config, path.parent)
+
+
+def _fault(document: Document, detail: ErrorDetails) -> Fault:
+    place = detail["loc"]
+    dotted = ".".join(map(str, place))
+    if place not in document.lines and not _inside(document, place):
+        variable = "CUSTODES_" + "__".join(map(str, place)).upper()
+        where: dict[str, Any] = {"hint": f"the key is missing from the file; or see {variable}"}
+    else:
+        where = {}
+    if detail["type"] == "extra_forbidden":
+        return document.fault(f"unknown key '{dotted}'", *place, hint=did_you_mean(str(place[-1]), _siblings(place)))
+    if detail["type"] == "missing":
+        return document.fault(f"key '{dotted}' is missing", *place[:-1])
+    message = detail["msg"].removeprefix("Value error, ")
+    return document.fault(f"{dotted}: {message}" if dotted else message, *place, **where)
+
+
+def _inside(document: Document, place: tuple[int | str, ...]) -> bool:
+    return any(place[:n] in document.lines for n in range(1, len(place) + 1))
+
+
+def _siblings(place: tuple[int | str, ...]) -> list[str]:
+    """The keys that may stand where ``place``'s last one does."""
+    model: Any = Config
+    for key in place[:-1]:
+        annotation = model.model_fields[key].annotation if key in model.model_fields else None
+        options = getattr(annotation, "__args__", (annotation,))
+        model = next((o for o in options if isinstance(o, type) and issubclass(o, BaseModel)), None)
+        if model is None:
+            return []
+    return list(model.model_fields)
+
+
+def _anchored(config: Config, base: Path) -> Config:
+    def anchor(path: Path) -> Path:
+        return path if str(path) == "-" else base / path.expanduser()
+
+    database = config.findings.database
+    prefix = "sqlite:///"
+    if database.startswith(prefix) and not database.startswith(prefix + "/"):
+        database = prefix + str((base / database.removeprefix(prefix)).resolve())
+    mapping = config.mapping
+    if mapping.endswith((".yml", ".yaml")):
+        mapping = str(anchor(Path(mapping)))
+    source = config.source
+    if source.file:
+        paths = [anchor(path) for path in source.file.paths]
+        source = source.model_copy(update={"file": source.file.model_copy(update={"paths": paths})})
+    return config.model_copy(
+        update={
+            "source": source,
+            "mapping": mapping,
+            "rules": [anchor(path) for path in config.rules],
+            "findings": config.findings.model_copy(update={"database": database}),
+            "dead_letter": config.dead_letter.model_copy(update={"file": anchor(config.dead_letter.file)}),
+        }
+    )

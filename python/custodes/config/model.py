@@ -1,0 +1,139 @@
+"""The configuration's shape. Field descriptions are the reference documentation."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from custodes.config.durations import format_duration, parse_duration
+
+
+def _duration(value: Any) -> Any:
+    return value if isinstance(value, timedelta) else parse_duration(value)
+
+
+Duration = Annotated[
+    timedelta,
+    BeforeValidator(_duration),
+    PlainSerializer(format_duration, return_type=str),
+    WithJsonSchema({"type": "string", "pattern": r"^\d+(ms|[smhdw])$", "examples": ["10s", "5m", "28d"]}),
+]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class KafkaSource(_Section):
+    """Events from Kafka topics, through a consumer group."""
+
+    bootstrap_servers: list[str] = Field(min_length=1, description="Brokers to start from, as host:port.")
+    topics: list[str] = Field(min_length=1, description="Topics that carry access events.")
+    group_id: str = Field("custodes", description="Consumer group; processes in one group share the partitions.")
+    dead_letter_topic: str | None = Field(
+        None, description="Where rejected records go, with their offset and reason. Default: dead_letter.file."
+    )
+    max_poll_records: int = Field(20_000, ge=1, description="Most records handled in one call.")
+    client: dict[str, Any] = Field(
+        default_factory=dict,
+        description="Further kafka-python settings for consumer and producer, e.g. security_protocol.",
+    )
+
+
+class FileSource(_Section):
+    """Events from JSON Lines files, plain, .gz or .zst, one after the other; `-` is standard input."""
+
+    paths: list[Path] = Field(min_length=1, description="Files to read.")
+
+
+class Source(_Section):
+    """Where events come from: exactly one of these."""
+
+    kafka: KafkaSource | None = Field(None, description="Read from Kafka.")
+    file: FileSource | None = Field(None, description="Read from files.")
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Source:
+        if (self.kafka is None) == (self.file is None):
+            raise ValueError("source wants exactly one of kafka, file")
+        return self
+
+
+class EventTime(_Section):
+    """How event time is understood."""
+
+    allowed_lateness: Duration = Field(
+        timedelta(seconds=10), description="How far out of order events may come and still count exactly."
+    )
+    max_future_skew: Duration = Field(
+        timedelta(minutes=10), description="An event further ahead of the clock than this is rejected."
+    )
+    earliest: date = Field(date(2000, 1, 1), description="An event before this day is rejected.")
+    idle_after: Duration = Field(
+        timedelta(seconds=10), description="A partition silent for this long no longer holds the watermark back."
+    )
+
+
+class Findings(_Section):
+    """Where findings are kept."""
+
+    database: str = Field("sqlite:///custodes.db", description="SQLAlchemy URL.")
+
+
+class DeadLetter(_Section):
+    """Where rejected records go when no dead-letter topic is set."""
+
+    file: Path = Field(Path("custodes-dead-letters.jsonl"), description="JSON Lines, appended to.")
+
+
+class Http(_Section):
+    """The HTTP server: console, API and metrics."""
+
+    listen: str = Field(
+        "127.0.0.1:8610",
+        pattern=r"^.+:\d{1,5}$",
+        description="HOST:PORT to serve on. Findings name people: think before leaving loopback.",
+    )
+
+
+class Log(_Section):
+    """Log lines on standard error."""
+
+    level: str = Field("info", pattern="^(debug|info|warning|error)$", description="Least severe level written.")
+    format: str = Field("text", pattern="^(text|json)$", description="`text` for people, `json` for collectors.")
+
+
+class Config(BaseSettings):
+    """custodes.yaml. Any key can be overridden from the environment: CUSTODES_HTTP__LISTEN=0.0.0.0:8610."""
+
+    model_config = SettingsConfigDict(
+        extra="forbid", env_prefix="CUSTODES_", env_nested_delimiter="__", nested_model_default_partial_update=True
+    )
+
+    source: Source = Field(description="Where events come from.")
+    mapping: str = Field("custodes", description="Built-in mapping's name, or a mapping file's path.")
+    rules: list[Path] = Field(
+        default_factory=list, description="Sigma rule files and directories. Default: the shipped pack."
+    )
+    event_time: EventTime = Field(EventTime(), description="Lateness and sanity of times.")
+    max_record_bytes: int = Field(1 << 20, ge=1, le=1 << 30, description="Longest record accepted.")
+    findings: Findings = Field(Findings(), description="Where findings are kept.")
+    dead_letter: DeadLetter = Field(DeadLetter(), description="Where rejected records are kept.")
+    http: Http = Field(Http(), description="Console, API and metrics.")
+    log: Log = Field(Log(), description="Log lines.")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment overrides the file."""
+        return env_settings, init_settings

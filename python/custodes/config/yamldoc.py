@@ -1,0 +1,89 @@
+"""YAML with the line of every key kept, so that a fault can name its place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from custodes.config.faults import Fault, FaultsError
+
+Key = str | int
+Place = tuple[Key, ...]
+
+
+@dataclass
+class Document:
+    """One YAML document: its data, and where each key and list item of it stands."""
+
+    file: str
+    data: Any
+    line: int
+    """Where the document starts, counted from 1."""
+    lines: dict[Place, int] = field(default_factory=dict)
+
+    def line_of(self, *place: Key) -> int:
+        """The line of a key or item, or of the nearest thing around it that is there."""
+        while place:
+            if place in self.lines:
+                return self.lines[place]
+            place = place[:-1]
+        return self.line
+
+    def fault(self, message: str, *place: Key, hint: str | None = None) -> Fault:
+        return Fault(message, self.file, self.line_of(*place), hint)
+
+
+def load_documents(path: Path) -> list[Document]:
+    """All documents of a YAML file. Raises :class:`FaultsError` if it can't be read or is no YAML."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise FaultsError([Fault(f"cannot read: {error.strerror}", str(path))]) from error
+    except UnicodeDecodeError as error:
+        raise FaultsError([Fault(f"not UTF-8 at byte {error.start}", str(path))]) from error
+    documents = []
+    try:
+        for node in yaml.compose_all(text, yaml.CSafeLoader):
+            document = Document(str(path), None, node.start_mark.line + 1)
+            document.data = _build(node, (), document)
+            documents.append(document)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        problem = error.problem or error.context or "malformed"
+        line = mark.line + 1 if mark else None
+        raise FaultsError([Fault(f"not YAML: {problem}", str(path), line)]) from error
+    return documents
+
+
+def _build(node: yaml.Node, place: Place, document: Document) -> Any:
+    if isinstance(node, yaml.MappingNode):
+        result: dict[Any, Any] = {}
+        for key_node, value_node in node.value:
+            key = _scalar(key_node)
+            line = key_node.start_mark.line + 1
+            if key in result:
+                raise FaultsError([Fault(f"key '{key}' is given twice", document.file, line)])
+            document.lines[(*place, key)] = line
+            result[key] = _build(value_node, (*place, key), document)
+        return result
+    if isinstance(node, yaml.SequenceNode):
+        items = []
+        for at, item in enumerate(node.value):
+            document.lines[(*place, at)] = item.start_mark.line + 1
+            items.append(_build(item, (*place, at), document))
+        return items
+    return _scalar(node)
+
+
+def _scalar(node: yaml.Node) -> Any:
+    """A scalar as the safe loader reads it, but dates stay text: Sigma wants them so."""
+    loader = yaml.CSafeLoader("")
+    try:
+        if node.tag == "tag:yaml.org,2002:timestamp":
+            return node.value
+        return loader.construct_object(node, deep=True)  # type: ignore[no-untyped-call]
+    finally:
+        loader.dispose()  # type: ignore[no-untyped-call]

@@ -1,0 +1,7 @@
+"""Rules: Sigma files in, a plan for the engine out."""
+
+from custodes.rules.load import load_rules, shipped_pack
+from custodes.rules.model import Rule
+from custodes.rules.plan import build_plan
+
+__all__ = ["Rule", "build_plan", "load_rules", "shipped_pack"]

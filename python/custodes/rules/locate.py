@@ -1,0 +1,57 @@
+"""Finding the line a Sigma error is about: pySigma knows the document, we know the keys."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from sigma import exceptions as sigma
+from sigma.modifiers import modifier_mapping
+
+from custodes.config import Document
+from custodes.config.yamldoc import Key, Place
+
+_PLACES: list[tuple[type[sigma.SigmaError], Place]] = [
+    (sigma.SigmaTimespanError, ("correlation", "timespan")),
+    (sigma.SigmaCorrelationConditionError, ("correlation", "condition")),
+    (sigma.SigmaCorrelationTypeError, ("correlation", "type")),
+    (sigma.SigmaCorrelationRuleError, ("correlation",)),
+    (sigma.SigmaConditionError, ("detection", "condition")),
+    (sigma.SigmaRegularExpressionError, ("detection",)),
+    (sigma.SigmaDetectionError, ("detection",)),
+    (sigma.SigmaLogsourceError, ("logsource",)),
+    (sigma.SigmaIdentifierError, ("id",)),
+    (sigma.SigmaLevelError, ("level",)),
+    (sigma.SigmaStatusError, ("status",)),
+    (sigma.SigmaDateError, ("date",)),
+    (sigma.SigmaModifiedError, ("modified",)),
+    (sigma.SigmaTagError, ("tags",)),
+    (sigma.SigmaTitleError, ("title",)),
+    (sigma.SigmaFilterError, ("filter",)),
+]
+
+
+def place_of(error: sigma.SigmaError, document: Document) -> Place:
+    """The place in the document a pySigma error is about, as near as can be told."""
+    if isinstance(error, sigma.SigmaModifierError):
+        return next(_bad_modifiers(document), ("detection",))
+    return next((place for kind, place in _PLACES if isinstance(error, kind)), ())
+
+
+def field_place(document: Document, field: str) -> Place:
+    """Where a detection first names ``field``."""
+    return next((place for place, key in _keys(document) if key.split("|")[0] == field), ("detection",))
+
+
+def _bad_modifiers(document: Document) -> Iterator[Place]:
+    for place, key in _keys(document):
+        if any(modifier not in modifier_mapping for modifier in key.split("|")[1:]):
+            yield place
+    # All are known, so one is misused: the first key with modifiers is the best guess.
+    yield from (place for place, key in _keys(document) if "|" in key)
+
+
+def _keys(document: Document) -> Iterator[tuple[tuple[Key, ...], str]]:
+    """The field keys of all detections, in file order."""
+    for place in document.lines:
+        if len(place) > 2 and place[0] == "detection" and isinstance(place[-1], str):
+            yield place, place[-1]

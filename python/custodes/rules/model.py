@@ -1,0 +1,55 @@
+"""A rule, compiled: what people are told about it and what the engine is told to do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+LEVELS = ("informational", "low", "medium", "high", "critical")
+"""Sigma's levels, least severe first."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One counting rule."""
+
+    id: str
+    """The Sigma id, else its name, else its title: stable as long as the file keeps it."""
+    title: str
+    level: str
+    description: str
+    group_by: tuple[str, ...]
+    distinct: str | None
+    """The field whose distinct values are counted; ``None`` counts events."""
+    timespan: timedelta
+    resolution: timedelta
+    keep_open: timedelta
+    holds: dict[str, int]
+    """Sigma's operators and their bounds; all must hold."""
+    when: dict[str, Any] = field(repr=False)
+    """The condition in the engine's terms."""
+    file: str
+    line: int
+
+    @property
+    def threshold(self) -> int:
+        """The bound shown to people: the one nearest to firing."""
+        return next(self.holds[op] for op in ("gte", "gt", "eq", "lte", "lt", "neq") if op in self.holds)
+
+    def as_plan(self) -> dict[str, Any]:
+        """The rule as a part of the engine's plan."""
+
+        def millis(span: timedelta) -> int:
+            return span // timedelta(milliseconds=1)
+
+        return {
+            "id": self.id,
+            "when": self.when,
+            "group_by": list(self.group_by),
+            "distinct": self.distinct,
+            "timespan_ms": millis(self.timespan),
+            "resolution_ms": millis(self.resolution),
+            "keep_open_ms": millis(self.keep_open),
+            "holds": self.holds,
+        }
