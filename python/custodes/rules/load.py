@@ -188,7 +188,19 @@ def _compile(parsed: list[_Parsed], faults: list[Fault]) -> list[Rule]:
             when = _detection(one, faults)
             alone = one.id not in referred or one.generates
             found[one.id] = _single(one, when, faults) if alone and when is not None else None
-    return [rule for one in parsed if (rule := found.get(one.id)) is not None and _runs(rule, one, faults)]
+    rules: dict[str, Rule] = {}
+    for one in parsed:
+        rule = found.get(one.id)
+        if rule is None or not _runs(rule, one, faults):
+            continue
+        if rule.title in rules:
+            first = rules[rule.title]
+            faults.append(
+                one.document.fault(f"title '{rule.title}' is taken by {first.file}:{first.line}", "title",
+                                   hint="metrics and alerts name rules by title")
+            )  # fmt: skip
+        rules[rule.title] = rule
+    return list(rules.values())
 
 
 def _resolve(one: _Parsed, by_reference: dict[str, _Parsed], faults: list[Fault]) -> list[_Parsed]:

@@ -1,0 +1,85 @@
+"""The command line: ``custodes demo | run | check | replay | config``."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+import click
+import typer
+from typer.core import TyperGroup
+
+from custodes import __version__
+from custodes.cli.output import print_faults, stderr
+from custodes.config import FaultsError
+
+_COMMANDS = {
+    "demo": "custodes.cli.demo",
+    "run": "custodes.cli.run",
+    "check": "custodes.cli.check",
+    "replay": "custodes.cli.replay",
+    "config": "custodes.cli.config",
+}
+"""Each command's module, which holds a function or a Typer ``app`` of its name. Loaded when asked for, so
+that a replay does not wait for a web server's import."""
+
+
+class _Commands(TyperGroup):
+    """Finds a command's module by its name."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        module = import_module(_COMMANDS[cmd_name])
+        app = getattr(module, "app", None)
+        if app is None:
+            app = typer.Typer(add_completion=False)
+            app.command(cmd_name)(getattr(module, cmd_name))
+        command = typer.main.get_command(app)
+        command.name = cmd_name
+        return command
+
+
+app = typer.Typer(
+    name="custodes",
+    cls=_Commands,
+    help="Watches the people who are trusted to look at other people's records.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"custodes {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+) -> None:
+    """Watches the people who are trusted to look at other people's records.
+
+    Exit codes: 0 done, 1 failure, 2 usage or configuration.
+    """
+
+
+def main() -> None:
+    """The entry point: faults become messages, not tracebacks."""
+    try:
+        app()
+    except FaultsError as error:
+        print_faults(error.faults)
+        sys.exit(2)
+    except BrokenPipeError:
+        # The reader of our output has had enough; that is its business, not a failure of ours.
+        sys.stderr.close()
+        sys.exit(0)
+    except (OSError, RuntimeError) as error:
+        stderr.print(f"custodes: {error}", markup=False)
+        sys.exit(1)

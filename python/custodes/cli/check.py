@@ -1,0 +1,90 @@
+"""``custodes check``: everything that can be wrong before starting, found before starting."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from custodes.cli.output import print_faults, stdout, write_json
+from custodes.config import Config, Fault, FaultsError, load_config
+from custodes.console import parse_listen
+from custodes.rules import load_rules, shipped_pack
+from custodes.sources import load_mapping
+from custodes.sources.kafka import reachable
+
+
+def check(
+    config: Annotated[
+        Path | None, typer.Option("-c", "--config", help="Configuration to check.", show_default=False)
+    ] = None,
+    rules: Annotated[
+        list[Path] | None, typer.Option(help="Check these rule files or directories only.", show_default=False)
+    ] = None,
+    offline: Annotated[bool, typer.Option(help="Do not ask the broker.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Faults as a JSON array on standard output.")] = False,
+) -> None:
+    """Check configuration, rules, mapping, files and the broker. Exit 2 for faults, 1 if unreachable."""
+    if (config is None) == (not rules):
+        raise typer.BadParameter("give -c FILE, or --rules PATH")
+    loaded, faults, checked = _check_files(config, rules or [])
+    unreachable = [] if loaded is None or offline else _check_reachability(loaded)
+    if json:
+        write_json([fault.as_dict() for fault in (*faults, *unreachable)])
+    else:
+        print_faults((*faults, *unreachable))
+    if faults:
+        raise typer.Exit(2)
+    if unreachable:
+        raise typer.Exit(1)
+    if not json:
+        stdout.print(f"ok: {checked} rules")
+
+
+def _check_files(config: Path | None, rules: list[Path]) -> tuple[Config | None, list[Fault], int]:
+    """The configuration if it can be used, what is wrong with the files, and how many rules are right."""
+    faults: list[Fault] = []
+    loaded: Config | None = None
+    if config is not None:
+        try:
+            loaded = load_config(config)
+        except FaultsError as error:
+            return None, error.faults, 0
+        rules = loaded.rules or list(shipped_pack())
+        faults += _check_places(loaded)
+    try:
+        count = len(load_rules(rules))
+    except FaultsError as error:
+        faults += error.faults
+        count = 0
+    return loaded, faults, count
+
+
+def _check_places(config: Config) -> list[Fault]:
+    faults: list[Fault] = []
+    try:
+        load_mapping(config.mapping)
+    except FaultsError as error:
+        faults += error.faults
+    try:
+        parse_listen(config.http.listen)
+    except FaultsError as error:
+        faults += error.faults
+    if config.source.file is not None:
+        for path in config.source.file.paths:
+            if str(path) != "-" and not path.is_file():
+                faults.append(Fault("no such file", str(path), hint="see source.file.paths"))
+    folder = config.dead_letter.file.parent
+    if not folder.is_dir():
+        faults.append(Fault("no such directory", str(folder), hint="see dead_letter.file"))
+    return faults
+
+
+def _check_reachability(config: Config) -> list[Fault]:
+    settings = config.source.kafka
+    problem = reachable(settings) if settings else None
+    if settings is None or problem is None:
+        return []
+    servers = ", ".join(settings.bootstrap_servers)
+    return [Fault(f"cannot reach Kafka at {servers}: {problem}", hint="see source.kafka.bootstrap_servers")]

@@ -1,0 +1,170 @@
+"""``custodes demo``: a made-up agency through the real pipeline, no Kafka needed."""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from custodes._core import Engine
+from custodes.cli.log import set_up_log
+from custodes.cli.output import LEVEL_STYLES, stdout, who, write_json
+from custodes.cli.run import stop_on_signals
+from custodes.config import Fault, FaultsError
+from custodes.console import ConsoleServer, build_app
+from custodes.demo import Agency, DemoSource, Insider
+from custodes.feed import Feed
+from custodes.findings import Finding, rfc3339
+from custodes.findings.store import FindingStore
+from custodes.metrics import Metrics
+from custodes.monitor import Monitor
+from custodes.rules import build_plan, load_rules, shipped_pack
+from custodes.sources import load_mapping
+from custodes.sources.dead_letters import NoDeadLetters
+
+
+def demo(
+    listen: Annotated[str, typer.Option(help="HOST:PORT to serve on.")] = "127.0.0.1:8610",
+    speed: Annotated[
+        str, typer.Option(help="Agency seconds a second, or max. At 40000 a day takes two seconds.")
+    ] = "40000",
+    once: Annotated[bool, typer.Option("--once", help="End after one fortnight, with a summary.")] = False,
+    seed: Annotated[int, typer.Option(help="Another seed, another agency.")] = 1,
+    json: Annotated[bool, typer.Option("--json", help="The summary as JSON; implies --once.")] = False,
+) -> None:
+    """Watch a made-up agency with planted insiders. Ctrl-C ends it."""
+    set_up_log("warning")
+    agency = Agency(seed)
+    source = DemoSource(agency, _speed(speed), once or json)
+    rules = load_rules(shipped_pack())
+    plan = build_plan(rules, load_mapping("custodes"))
+    stop = stop_on_signals()
+    feed = Feed()
+    with tempfile.TemporaryDirectory(prefix="custodes-demo-") as folder:
+        store = FindingStore(f"sqlite:///{Path(folder) / 'findings.db'}")
+        screen = _Screen(quiet=json)
+        monitor = Monitor(
+            Engine(plan), rules, source, store, NoDeadLetters(), Metrics(rules, source.name), feed,
+            on_news=screen.news, clock=source.clock,
+        )  # fmt: skip
+        server = ConsoleServer(build_app(monitor), listen, feed)
+        server.start()
+        try:
+            screen.watch(monitor, stop, server.url)
+        finally:
+            server.stop()
+            store.close()
+    results = [_Result(insider, screen.findings) for insider in agency.insiders]
+    if json:
+        write_json({"events": monitor.status.events, "insiders": [result.as_dict() for result in results]})
+    else:
+        _summary(results, monitor.status.events)
+
+
+def _speed(text: str) -> float | None:
+    if text == "max":
+        return None
+    try:
+        speed = float(text)
+    except ValueError:
+        speed = 0.0
+    if not 0 < speed < float("inf"):
+        raise FaultsError([Fault(f"--speed: '{text}' is neither a positive number nor max")])
+    return speed
+
+
+class _Screen:
+    """The terminal: findings as lines, progress as the line below them."""
+
+    def __init__(self, quiet: bool) -> None:
+        self.findings: list[Finding] = []
+        self._quiet = quiet
+
+    def news(self, kind: str, finding: Finding) -> None:
+        if kind != "opened":
+            return
+        self.findings.append(finding)
+        if not self._quiet:
+            line = Text.assemble(
+                (f"{finding.level:<7}", LEVEL_STYLES[finding.level]),
+                f" {rfc3339(finding.opened_at)}  {finding.rule}: {who(finding)}",
+                (f"  (threshold {finding.threshold})", "dim"),
+            )
+            stdout.print(line)
+
+    def watch(self, monitor: Monitor, stop: threading.Event, url: str) -> None:
+        """Runs the monitor beside the progress line, until it ends or is stopped."""
+        if not self._quiet:
+            stdout.print(f"A made-up agency at work. Console: {url}  Metrics: {url}/metrics  Ctrl-C ends.")
+        worker = threading.Thread(target=monitor.run, args=(stop,), name="monitor")
+        worker.start()
+        if self._quiet or not stdout.is_terminal:
+            worker.join()
+        else:
+            with Live(_progress(monitor), console=stdout, refresh_per_second=4, transient=True) as live:
+                while worker.is_alive():
+                    live.update(_progress(monitor))
+                    worker.join(0.25)
+        if monitor.failure is not None:
+            raise RuntimeError(f"the demo failed: {monitor.failure}") from monitor.failure
+
+
+def _progress(monitor: Monitor) -> Text:
+    status = monitor.status
+    day = time.strftime("%A %Y-%m-%d %H:%M", time.gmtime(status.at))
+    return Text(
+        f"{day}  {status.events:,} events  {status.events_per_second:,.0f}/s agency time  "
+        f"{status.open_findings} open findings",
+        "dim",
+    )
+
+
+class _Result:
+    """Whether an insider was found, and how soon."""
+
+    def __init__(self, insider: Insider, findings: list[Finding]) -> None:
+        self.insider = insider
+        group = {insider.field: insider.value}
+        self.finding = next((f for f in findings if f.group == group and f.rule == insider.rule), None)
+
+    @property
+    def taken_before(self) -> int:
+        """Records the insider had when the finding opened, or all of them."""
+        if self.finding is None:
+            return len(self.insider.times)
+        opened_at = self.finding.opened_at
+        return sum(time <= opened_at for time in self.insider.times)
+
+    def as_dict(self) -> dict[str, object]:
+        return {
+            "insider": self.insider.name,
+            self.insider.field: self.insider.value,
+            "found_by": self.finding.rule if self.finding else None,
+            "opened_at": rfc3339(self.finding.opened_at) if self.finding else None,
+            "look_ups_before": self.taken_before,
+            "look_ups": len(self.insider.times),
+        }
+
+
+def _summary(results: list[_Result], events: int) -> None:
+    table = Table(box=None, header_style="bold", title_justify="left")
+    for name in ("planted insider", "who", "found by", "opened", "after look-ups"):
+        table.add_column(name)
+    for result in results:
+        finding, insider = result.finding, result.insider
+        table.add_row(
+            insider.name,
+            f"{insider.field} {insider.value}",
+            finding.rule if finding else Text("not found (yet)", "bold red"),
+            rfc3339(finding.opened_at) if finding else "–",
+            f"{result.taken_before} of {len(insider.times)}",
+        )
+    stdout.print(f"\n{events:,} events.")
+    stdout.print(table)

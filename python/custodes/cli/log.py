@@ -1,0 +1,37 @@
+"""Log lines on standard error."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import structlog
+
+from custodes.cli.output import stderr
+
+
+def set_up_log(level: str = "info", style: str = "text") -> None:
+    """Log lines on standard error, for people or as JSON. Libraries are heard from warning on."""
+    shared: list[structlog.typing.Processor] = [
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    renderer: structlog.typing.Processor = (
+        structlog.processors.JSONRenderer()
+        if style == "json"
+        else structlog.dev.ConsoleRenderer(colors=stderr.is_terminal and not stderr.no_color)
+    )
+    structlog.configure(
+        processors=[*shared, structlog.processors.format_exc_info, renderer]
+        if style == "json"
+        else [*shared, renderer],
+        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=[
+            structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer])
+    )  # fmt: skip
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)

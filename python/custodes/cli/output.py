@@ -1,0 +1,45 @@
+"""What commands have in common when they write to a terminal or a pipe."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+import orjson
+from rich.console import Console
+from rich.text import Text
+
+from custodes.config import Fault
+from custodes.findings import Finding
+
+stdout = Console(highlight=False, soft_wrap=True)
+stderr = Console(stderr=True, highlight=False, soft_wrap=True)
+
+LEVEL_STYLES = {"critical": "bold red", "high": "red", "medium": "yellow", "low": "cyan", "informational": "dim"}
+
+
+def print_faults(faults: Iterable[Fault], as_json: bool = False) -> None:
+    """Faults on standard error, or as one JSON array on standard output."""
+    faults = list(faults)
+    if as_json:
+        write_json([fault.as_dict() for fault in faults])
+        return
+    for fault in faults:
+        stderr.print(Text(str(fault)))
+
+
+def write_json(data: object) -> None:
+    """One JSON value and a line end on standard output, whatever the terminal is like."""
+    sys.stdout.buffer.write(orjson.dumps(data, option=orjson.OPT_APPEND_NEWLINE))
+    sys.stdout.buffer.flush()
+
+
+def who(finding: Finding) -> str:
+    """The group as a person reads it."""
+    return ", ".join(f"{name} {value}" for name, value in finding.group.items()) or "everything"
+
+
+def display_path(path: Path) -> str:
+    """A path as the user would write it."""
+    return "standard input" if str(path) == "-" else str(path)

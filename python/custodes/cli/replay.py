@@ -1,0 +1,194 @@
+"""``custodes replay``: files through the very same engine, findings on standard output."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import orjson
+import typer
+from rich.progress import BarColumn, DownloadColumn, Progress, SpinnerColumn, TextColumn, TransferSpeedColumn
+from rich.table import Table
+from rich.text import Text
+
+from custodes._core import DEBUG_BUILD, Engine, Outcome
+from custodes.cli.output import LEVEL_STYLES, display_path, stderr, stdout, who
+from custodes.config import EventTime, Fault, FaultsError, parse_duration
+from custodes.findings import Finding, Ledger, rfc3339
+from custodes.rules import Rule, build_plan, load_rules, shipped_pack
+from custodes.sources import FileSource, load_mapping
+from custodes.sources.dead_letters import DeadLetters, FileDeadLetters, NoDeadLetters
+
+_FAR_FUTURE_YEARS = 5
+_SHOWN_REJECTS = 5
+
+
+class Output(StrEnum):
+    """How findings are written."""
+
+    ndjson = "ndjson"
+    table = "table"
+
+
+def replay(
+    events: Annotated[list[Path], typer.Argument(help="JSON Lines files, plain, .gz or .zst; - is standard input.")],
+    rules: Annotated[
+        list[Path] | None,
+        typer.Option(help="Sigma rule file or directory; may be given again. Default: the shipped pack.",
+                     show_default=False),
+    ] = None,
+    mapping: Annotated[str, typer.Option(help="Built-in mapping or mapping file.")] = "custodes",
+    output: Annotated[
+        Output | None, typer.Option(help="Default: table on a terminal, ndjson in a pipe.", show_default=False)
+    ] = None,
+    stats: Annotated[bool, typer.Option(help="Write figures to standard error.")] = False,
+    allowed_lateness: Annotated[str, typer.Option(help="How far out of order events count exactly.")] = "10s",
+    dead_letters: Annotated[
+        Path | None, typer.Option(help="Append rejected records to this file.", show_default=False)
+    ] = None,
+) -> None:
+    """Replay files of events and print one record for each finding when the input ends."""
+    loaded = load_rules(rules or shipped_pack())
+    plan = build_plan(loaded, load_mapping(mapping), _event_time(allowed_lateness))
+    _check_readable(events)
+    letters: DeadLetters = FileDeadLetters(dead_letters) if dead_letters else NoDeadLetters()
+    run = _Run(loaded, plan, letters)
+    with _progress(events) as on_bytes:
+        run.read(events, on_bytes)
+    letters.close()
+    style = output or (Output.table if stdout.is_terminal else Output.ndjson)
+    _write(run.ledger.findings(), style)
+    run.report(stats)
+
+
+def _event_time(allowed_lateness: str) -> EventTime:
+    try:
+        return EventTime(allowed_lateness=parse_duration(allowed_lateness))
+    except ValueError as error:
+        raise FaultsError([Fault(f"--allowed-lateness: {error}")]) from error
+
+
+def _check_readable(events: Sequence[Path]) -> None:
+    faults = [Fault("no such file", str(path)) for path in events if str(path) != "-" and not path.is_file()]
+    if faults:
+        raise FaultsError(faults)
+
+
+class _Run:
+    """One replay: what went through, and what came of it."""
+
+    def __init__(self, rules: Sequence[Rule], plan: str, letters: DeadLetters) -> None:
+        self.rules = rules
+        self.engine = Engine(plan)
+        self.ledger = Ledger(rules)
+        self.letters = letters
+        self.events = 0
+        self.late = 0
+        self.bytes = 0
+        self.rejected: Counter[str] = Counter()
+        self.shown: list[str] = []
+        self.seconds = 0.0
+
+    def read(self, paths: Sequence[Path], on_bytes: Callable[[int], None]) -> None:
+        def count(size: int) -> None:
+            self.bytes += size
+            on_bytes(size)
+
+        begun = time.perf_counter()
+        source = FileSource(paths, count)
+        # A file's times are measured against today only to tell nonsense like 2099 from data.
+        latest = int((time.time() + _FAR_FUTURE_YEARS * 365.25 * 86_400) * 1e6)
+        while not source.finished:
+            for arrival in source.poll(0):
+                outcome = arrival.feed(self.engine, latest)
+                if outcome is not None:
+                    self._take(outcome, source.describe(arrival.stream))
+        self._take(self.engine.finish(), {})
+        self.seconds = time.perf_counter() - begun
+
+    def _take(self, outcome: Outcome, place: dict[str, str | int]) -> None:
+        self.events += outcome.events
+        self.late += outcome.late
+        self.ledger.apply(outcome.changes)
+        for reject in outcome.rejects:
+            self.rejected[reject.reason] += 1
+            self.letters.put(reject, place)
+            if len(self.shown) < _SHOWN_REJECTS:
+                file = display_path(Path(str(place["file"])))
+                self.shown.append(f"{file}:{reject.position}: {reject.reason}: {reject.detail}")
+
+    def report(self, stats: bool) -> None:
+        if self.rejected:
+            total = self.rejected.total()
+            for line in self.shown:
+                stderr.print(Text(line))
+            if total > len(self.shown):
+                stderr.print(f"… and {total - len(self.shown):,} more; --dead-letters FILE keeps them all")
+        if not stats:
+            return
+        engine = self.engine.stats()
+        rate = self.events / self.seconds if self.seconds else 0.0
+        rejected = ", ".join(f"{n:,} {reason}" for reason, n in sorted(self.rejected.items()))
+        rows: list[tuple[str, str]] = [
+            ("events", f"{self.events:,}"),
+            ("rejected", rejected or "0"),
+            ("late", f"{self.late:,}"),
+            ("findings", f"{len(self.ledger.findings()):,}"),
+            ("time", f"{self.seconds:.2f} s"),
+            ("rate", f"{rate:,.0f} events/s, {self.bytes / 1e6 / max(self.seconds, 1e-9):,.0f} MB/s"),
+            ("newest event", rfc3339(engine.newest) or "none"),
+        ]
+        rows += [
+            (f"rule {rule.title}", f"{figures.matched:,} matched, {figures.opened:,} findings opened")
+            for rule, figures in zip(self.rules, engine.rules, strict=True)
+        ]
+        if DEBUG_BUILD:
+            rows.append(("note", "the engine is a debug build and slow; run `make build`"))
+        for name, value in rows:
+            stderr.print(Text(f"{name:<14} {value}"))
+
+
+def _write(findings: Sequence[Finding], style: Output) -> None:
+    if style is Output.ndjson:
+        for finding in findings:
+            sys.stdout.buffer.write(orjson.dumps(finding.as_dict(), option=orjson.OPT_APPEND_NEWLINE))
+        sys.stdout.buffer.flush()
+        return
+    if not findings:
+        stdout.print("no findings")
+        return
+    table = Table(box=None, header_style="bold")
+    for name in ("level", "rule", "who", "opened", "closed", "peak", "threshold", "count"):
+        table.add_column(name, justify="right" if name in {"peak", "threshold", "count"} else "left")
+    for finding in findings:
+        table.add_row(
+            Text(finding.level, LEVEL_STYLES[finding.level]),
+            Text(finding.rule),
+            Text(who(finding)),
+            rfc3339(finding.opened_at),
+            rfc3339(finding.closed_at),
+            f"{finding.peak:,}",
+            f"{finding.threshold:,}",
+            f"{finding.count:,}",
+        )
+    stdout.print(table)
+
+
+@contextmanager
+def _progress(paths: Sequence[Path]) -> Iterator[Callable[[int], None]]:
+    """A bar on standard error while reading, where somebody is looking."""
+    if not stderr.is_terminal:
+        yield lambda _: None
+        return
+    plain = [p for p in paths if str(p) != "-" and p.suffix not in {".gz", ".zst"}]
+    total: Any = sum(p.stat().st_size for p in plain) if len(plain) == len(paths) else None
+    columns = (SpinnerColumn(), TextColumn("reading"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, console=stderr, transient=True) as progress:
+        task = progress.add_task("reading", total=total)
+        yield lambda size: progress.advance(task, size)

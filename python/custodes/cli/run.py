@@ -1,0 +1,89 @@
+"""``custodes run``: the monitor, until it is told to stop."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from pathlib import Path
+from typing import Annotated
+
+import structlog
+import typer
+
+from custodes import __version__
+from custodes._core import DEBUG_BUILD, Engine
+from custodes.cli.log import set_up_log
+from custodes.config import Config, load_config
+from custodes.console import ConsoleServer, build_app
+from custodes.feed import Feed
+from custodes.findings import Finding
+from custodes.findings.store import FindingStore
+from custodes.metrics import Metrics
+from custodes.monitor import Monitor
+from custodes.rules import build_plan, load_rules, shipped_pack
+from custodes.sources import FileSource, Source, load_mapping
+from custodes.sources.dead_letters import DeadLetters, FileDeadLetters
+from custodes.sources.kafka import KafkaDeadLetters, KafkaSource
+
+
+def run(
+    config: Annotated[Path, typer.Option("-c", "--config", help="Configuration file.")] = Path("custodes.yaml"),
+    listen: Annotated[
+        str | None, typer.Option(help="HOST:PORT to serve on, over the configuration's.", show_default=False)
+    ] = None,
+) -> None:
+    """Run the monitor: read events, keep findings, serve console, API and metrics."""
+    settings = load_config(config)
+    set_up_log(settings.log.level, settings.log.format)
+    log = structlog.get_logger("custodes")
+    rules = load_rules(settings.rules or shipped_pack())
+    plan = build_plan(rules, load_mapping(settings.mapping), settings.event_time, settings.max_record_bytes)
+    store = FindingStore(settings.findings.database)
+    dead_letters = _dead_letters(settings)
+    source = _source(settings)
+    feed = Feed()
+
+    def on_news(kind: str, finding: Finding) -> None:
+        log.info(f"finding {kind}", id=finding.id, rule=finding.rule, level=finding.level, peak=finding.peak)
+
+    monitor = Monitor(
+        Engine(plan), rules, source, store, dead_letters, Metrics(rules, source.name), feed, on_news=on_news
+    )
+    server = ConsoleServer(build_app(monitor), listen or settings.http.listen, feed)
+    stop = stop_on_signals()
+    server.start()
+    log.info("custodes started", version=__version__, rules=len(rules), source=source.name, url=server.url)
+    if DEBUG_BUILD:
+        log.warning("the engine is a debug build and many times slower; install a release build")
+    try:
+        monitor.run(stop)
+        # A file has an end, but its findings can still be looked at.
+        stop.wait()
+    finally:
+        server.stop()
+        source.close()
+        dead_letters.close()
+        store.close()
+    log.info("custodes stopped", events=monitor.status.events)
+
+
+def stop_on_signals() -> threading.Event:
+    """An event that SIGINT and SIGTERM set."""
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    return stop
+
+
+def _source(settings: Config) -> Source:
+    if settings.source.kafka is not None:
+        return KafkaSource(settings.source.kafka, settings.event_time.idle_after.total_seconds())
+    paths = settings.source.file.paths if settings.source.file else []
+    return FileSource(paths)
+
+
+def _dead_letters(settings: Config) -> DeadLetters:
+    kafka = settings.source.kafka
+    if kafka is not None and kafka.dead_letter_topic is not None:
+        return KafkaDeadLetters(kafka, kafka.dead_letter_topic)
+    return FileDeadLetters(settings.dead_letter.file)

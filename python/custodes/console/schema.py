@@ -1,0 +1,53 @@
+"""The API's shapes. Field descriptions are the reference documentation."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, Field
+
+
+class FindingOut(BaseModel):
+    """One rule's condition, held for one group over an interval."""
+
+    id: str = Field(description="UUID; stable once given.")
+    rule_id: str = Field(description="The Sigma rule's id.")
+    rule: str = Field(description="The rule's title.")
+    level: str = Field(description="informational, low, medium, high or critical.")
+    group: dict[str, str] = Field(description="The group-by fields and their values.")
+    opened_at: str = Field(description="Time of the event that made the condition hold. RFC 3339 UTC.")
+    closed_at: str | None = Field(description="End of the last pane at which it held; null while open.")
+    peak: int = Field(description="Largest count in any window.")
+    count: int = Field(description="Matching events from the opening window's start to the last held pane.")
+    threshold: int = Field(description="The rule's bound.")
+
+
+class FindingsOut(BaseModel):
+    """A page of findings, newest first."""
+
+    findings: list[FindingOut]
+    next: str | None = Field(description="Pass as `after` for the next page; null on the last.")
+
+
+class StatusOut(BaseModel):
+    """How the monitor stands."""
+
+    version: str
+    source: str = Field(description="Where events come from.")
+    ready: bool = Field(description="Whether it has streams to read.")
+    finished: bool = Field(description="Whether the source has ended.")
+    started_at: str
+    events: int = Field(description="Events counted since start.")
+    rejected: int = Field(description="Records not counted since start.")
+    late: int = Field(description="Events that came after the watermark since start.")
+    events_per_second: float = Field(description="Over the last ten seconds.")
+    lag_records: int = Field(description="Records in the source not read yet.")
+    watermark: str | None = Field(description="Event time up to which everything is expected to have come.")
+    newest_event: str | None = Field(description="Largest event time seen.")
+    open_findings: int
+    streams: int = Field(description="Partitions or files being read.")
+    engine_bytes: int = Field(description="Memory held by windows.")
+
+
+class ProblemOut(BaseModel):
+    """What went wrong with a request."""
+
+    detail: str

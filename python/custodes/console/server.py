@@ -1,0 +1,55 @@
+"""Runs the HTTP server in a thread of its own, beside the monitor."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from typing import Any
+
+import uvicorn
+
+from custodes.config import Fault, FaultsError
+from custodes.feed import Feed
+
+
+def parse_listen(listen: str) -> tuple[str, int]:
+    """Splits ``HOST:PORT``; an IPv6 host may stand in brackets. Raises :class:`FaultsError`."""
+    host, _, port = listen.rpartition(":")
+    if not host or not port.isdigit() or int(port) > 65535:
+        raise FaultsError([Fault(f"'{listen}' is no address to listen on", hint="write HOST:PORT, like 127.0.0.1:8610")])
+    return host.strip("[]"), int(port)
+
+
+class ConsoleServer:
+    """Binds at once, so that a taken port is an error where it can be shown; serves until :meth:`stop`."""
+
+    def __init__(self, app: Any, listen: str, feed: Feed) -> None:
+        """Port 0 takes a free one. Raises :class:`FaultsError` if the address can't be had."""
+        host, port = parse_listen(listen)
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._socket = socket.socket(family, socket.SOCK_STREAM)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            self._socket.bind((host, port))
+        except OSError as error:
+            self._socket.close()
+            hint = "stop what listens there, or choose another with --listen"
+            raise FaultsError([Fault(f"cannot listen on {listen}: {error.strerror}", hint=hint)]) from error
+        shown = f"[{host}]" if ":" in host else host
+        self.url = f"http://{shown}:{self._socket.getsockname()[1]}"
+        config = uvicorn.Config(
+            app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1, server_header=False
+        )
+        self._server = uvicorn.Server(config)
+        self._feed = feed
+        self._thread = threading.Thread(target=self._server.run, args=([self._socket],), name="http", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ends open streams and waits for the server to be done."""
+        self._feed.close()
+        self._server.should_exit = True
+        self._thread.join(timeout=3)
+        self._socket.close()

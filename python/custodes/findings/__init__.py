@@ -1,0 +1,9 @@
+"""Findings: what people triage. The engine reports changes; these are kept, joined and listed here.
+
+The store (``custodes.findings.store``) is imported by its own name: it brings a database along.
+"""
+
+from custodes.findings.ledger import Ledger
+from custodes.findings.model import Finding, rfc3339
+
+__all__ = ["Finding", "Ledger", "rfc3339"]

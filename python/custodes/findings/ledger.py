@@ -1,0 +1,28 @@
+"""Findings in memory: the latest state of each, for a run that ends."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from custodes._core import FindingChange
+from custodes.findings.model import Finding
+from custodes.rules import Rule
+
+
+class Ledger:
+    """Applies the engine's changes, in order."""
+
+    def __init__(self, rules: Sequence[Rule]) -> None:
+        self._rules = rules
+        self._latest: dict[str, Finding] = {}
+
+    def apply(self, changes: Iterable[FindingChange]) -> None:
+        for change in changes:
+            if change.kind == "merged":
+                self._latest.pop(change.id, None)
+            else:
+                self._latest[change.id] = Finding.of(change, self._rules)
+
+    def findings(self) -> list[Finding]:
+        """All findings, the earliest first."""
+        return sorted(self._latest.values(), key=lambda finding: (finding.opened_at, finding.id))

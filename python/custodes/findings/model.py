@@ -1,0 +1,110 @@
+"""A finding as people and programs see it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from custodes._core import FindingChange
+from custodes.rules import Rule
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def rfc3339(micros: int | None) -> str | None:
+    """Microseconds since the epoch as RFC 3339 UTC, with milliseconds, or microseconds where there are any."""
+    if micros is None:
+        return None
+    time = _EPOCH + timedelta(microseconds=micros)
+    precision = "milliseconds" if micros % 1000 == 0 else "microseconds"
+    return time.isoformat(timespec=precision).removesuffix("+00:00") + "Z"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One rule's condition, held for one group over an interval. Times are microseconds since the epoch."""
+
+    id: str
+    rule_id: str
+    rule: str
+    """The rule's title."""
+    level: str
+    group: dict[str, str]
+    opened_at: int
+    closed_at: int | None
+    held_from: int
+    held_until: int
+    peak: int
+    count: int
+    threshold: int
+    keep_open: int
+    """Microseconds that two runs of one finding may lie apart."""
+
+    @classmethod
+    def of(cls, change: FindingChange, rules: Sequence[Rule]) -> Finding:
+        """The finding a change of the engine tells of."""
+        rule = rules[change.rule]
+        return cls(
+            id=change.id,
+            rule_id=rule.id,
+            rule=rule.title,
+            level=rule.level,
+            group=dict(zip(rule.group_by, change.group, strict=True)),
+            opened_at=change.opened_at,
+            closed_at=change.closed_at,
+            held_from=change.held_from,
+            held_until=change.held_until,
+            peak=change.peak,
+            count=change.count,
+            threshold=rule.threshold,
+            keep_open=rule.keep_open // timedelta(microseconds=1),
+        )
+
+    def joins(self, other: Finding) -> bool:
+        """Whether both are the same finding: same rule and group, and the intervals overlap or join."""
+        return (
+            self.rule_id == other.rule_id
+            and self.group == other.group
+            and self.held_from <= other.held_until + self.keep_open
+            and other.held_from <= self.held_until + self.keep_open
+        )
+
+    def updated_by(self, other: Finding) -> Finding:
+        """This finding, kept under its id, after hearing ``other`` of it.
+
+        What is told again by a replay is never more than what is known, so nothing goes back: not the peak,
+        not the count, not a closing at or after the end now told.
+        """
+        closed_at = other.closed_at
+        if self.closed_at is not None and other.held_until <= self.closed_at:
+            closed_at = self.closed_at
+        return replace(
+            self,
+            rule=other.rule,
+            level=other.level,
+            threshold=other.threshold,
+            keep_open=other.keep_open,
+            opened_at=min(self.opened_at, other.opened_at),
+            held_from=min(self.held_from, other.held_from),
+            held_until=max(self.held_until, other.held_until),
+            closed_at=closed_at,
+            peak=max(self.peak, other.peak),
+            count=max(self.count, other.count),
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """The public fields, the same in ``replay``, in the API and in exports."""
+        return {
+            "id": self.id,
+            "rule_id": self.rule_id,
+            "rule": self.rule,
+            "level": self.level,
+            "group": self.group,
+            "opened_at": rfc3339(self.opened_at),
+            "closed_at": rfc3339(self.closed_at),
+            "peak": self.peak,
+            "count": self.count,
+            "threshold": self.threshold,
+        }

@@ -1,0 +1,205 @@
+"""The findings store: one row a finding, in SQLite by default.
+
+Writing is idempotent. A change is looked up by its id, else by rule, group and an interval that overlaps or
+joins; so hearing events again, in any allowed order, updates a finding and never makes a second one.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    Engine,
+    Index,
+    MetaData,
+    String,
+    Table,
+    and_,
+    create_engine,
+    delete,
+    event,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
+from sqlalchemy.engine import RowMapping
+
+from custodes._core import FindingChange
+from custodes.findings.model import Finding
+from custodes.rules import Rule
+
+_metadata = MetaData()
+
+_table = Table(
+    "findings",
+    _metadata,
+    Column("id", String(36), primary_key=True),
+    Column("rule_id", String, nullable=False),
+    Column("rule", String, nullable=False),
+    Column("level", String, nullable=False),
+    Column("group", String, nullable=False),
+    Column("opened_at", BigInteger, nullable=False),
+    Column("closed_at", BigInteger),
+    Column("held_from", BigInteger, nullable=False),
+    Column("held_until", BigInteger, nullable=False),
+    Column("peak", BigInteger, nullable=False),
+    Column("count", BigInteger, nullable=False),
+    Column("threshold", BigInteger, nullable=False),
+    Column("keep_open", BigInteger, nullable=False),
+    Index("findings_by_group", "rule_id", "group", "held_until"),
+    Index("findings_by_time", "opened_at", "id"),
+    Index("findings_open", "closed_at"),
+)
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page of findings, newest first."""
+
+    findings: list[Finding]
+    next: str | None
+    """Where the next page starts; ``None`` on the last one."""
+
+
+class FindingStore:
+    """Findings in a SQL database. One writer; readers may be in other threads."""
+
+    def __init__(self, url: str) -> None:
+        self._engine = create_engine(url)
+        if self._engine.dialect.name == "sqlite":
+            event.listen(self._engine, "connect", _tune_sqlite)
+        _metadata.create_all(self._engine)
+        self._known_as: dict[str, str] = {}
+
+    @property
+    def engine(self) -> Engine:
+        return self._engine
+
+    def apply(self, changes: Iterable[FindingChange], rules: Sequence[Rule]) -> list[tuple[str, Finding]]:
+        """Takes the engine's changes in, in one transaction.
+
+        Returns what is new to the store, with each change's kind; a replay's ``opened`` is an ``updated`` here.
+        """
+        news: list[tuple[str, Finding]] = []
+        with self._engine.begin() as connection:
+            for change in changes:
+                told = Finding.of(change, rules)
+                if change.kind == "merged":
+                    self._merge(connection, told, change.merged_into)
+                    continue
+                stored = self._find(connection, told)
+                if stored is None:
+                    connection.execute(insert(_table).values(_row(told)))
+                    news.append(("opened", told))
+                    if change.kind == "closed":
+                        news.append(("closed", told))
+                    continue
+                if stored.id != told.id:
+                    self._known_as[told.id] = stored.id
+                current = stored.updated_by(told)
+                if current != stored:
+                    connection.execute(update(_table).where(_table.c.id == stored.id).values(_row(current)))
+                    closed = current.closed_at is not None and stored.closed_at is None
+                    news.append(("closed" if closed else "updated", current))
+                if change.kind == "closed":
+                    self._known_as.pop(told.id, None)
+        return news
+
+    def _find(self, connection: Connection, told: Finding) -> Finding | None:
+        known_as = self._known_as.get(told.id, told.id)
+        row = connection.execute(select(_table).where(_table.c.id == known_as)).mappings().first()
+        if row is None:
+            near = and_(
+                _table.c.rule_id == told.rule_id,
+                _table.c.group == _group_text(told.group),
+                _table.c.held_until >= told.held_from - told.keep_open,
+                _table.c.held_from <= told.held_until + told.keep_open,
+            )
+            row = connection.execute(select(_table).where(near).order_by(_table.c.held_from)).mappings().first()
+        return None if row is None else _finding(row)
+
+    def _merge(self, connection: Connection, told: Finding, into: str | None) -> None:
+        """``told`` was swallowed by ``into``, whose own change follows with the joined figures."""
+        swallowed = self._known_as.pop(told.id, told.id)
+        if into is not None and self._known_as.get(into, into) != swallowed:
+            connection.execute(delete(_table).where(_table.c.id == swallowed))
+
+    def page(
+        self,
+        limit: int = 100,
+        after: str | None = None,
+        *,
+        open_only: bool = False,
+        rule_id: str | None = None,
+        level: str | None = None,
+    ) -> Page:
+        """A page of findings, newest first. ``after`` is the ``next`` of the page before.
+
+        Raises ``ValueError`` for an ``after`` that no page gave.
+        """
+        query = select(_table).order_by(_table.c.opened_at.desc(), _table.c.id.desc()).limit(limit + 1)
+        if after is not None:
+            opened_at, id_ = _read_cursor(after)
+            at = _table.c.opened_at
+            query = query.where(or_(at < opened_at, and_(at == opened_at, _table.c.id < id_)))
+        if open_only:
+            query = query.where(_table.c.closed_at.is_(None))
+        if rule_id is not None:
+            query = query.where(_table.c.rule_id == rule_id)
+        if level is not None:
+            query = query.where(_table.c.level == level)
+        with self._engine.connect() as connection:
+            found = [_finding(row) for row in connection.execute(query).mappings()]
+        more = len(found) > limit
+        found = found[:limit]
+        return Page(found, f"{found[-1].opened_at}:{found[-1].id}" if more else None)
+
+    def get(self, finding_id: str) -> Finding | None:
+        with self._engine.connect() as connection:
+            row = connection.execute(select(_table).where(_table.c.id == finding_id)).mappings().first()
+        return None if row is None else _finding(row)
+
+    def open_counts(self) -> dict[str, int]:
+        """Open findings by rule id."""
+        query = select(_table.c.rule_id, func.count()).where(_table.c.closed_at.is_(None)).group_by(_table.c.rule_id)
+        with self._engine.connect() as connection:
+            return {rule_id: count for rule_id, count in connection.execute(query).tuples()}
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+
+def _tune_sqlite(connection: Any, _: Any) -> None:
+    """WAL lets readers and the writer go on together; a full sync is not needed to stay consistent."""
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode=WAL")
+    cursor.execute("PRAGMA synchronous=NORMAL")
+    cursor.execute("PRAGMA busy_timeout=5000")
+    cursor.close()
+
+
+def _group_text(group: dict[str, str]) -> str:
+    return json.dumps(group, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+
+
+def _row(finding: Finding) -> dict[str, Any]:
+    return {**asdict(finding), "group": _group_text(finding.group)}
+
+
+def _finding(row: RowMapping) -> Finding:
+    return Finding(**{**row, "group": json.loads(row["group"])})
+
+
+def _read_cursor(cursor: str) -> tuple[int, str]:
+    opened_at, _, id_ = cursor.partition(":")
+    if not opened_at.lstrip("-").isdigit() or not id_:
+        raise ValueError(f"'{cursor}' is no page's next")
+    return int(opened_at), id_

@@ -1,0 +1,110 @@
+"""Prometheus metrics: a closed set of series, whatever the data. The help texts are the reference."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
+from prometheus_client.exposition import generate_latest
+
+from custodes import __version__
+from custodes._core import REASONS, Outcome, Stats
+from custodes.rules import Rule
+
+disable_created_metrics()
+
+_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+
+class Metrics:
+    """Every metric of one monitor, in a registry of its own. All label values exist from the start."""
+
+    def __init__(self, rules: Sequence[Rule], source: str) -> None:
+        self.registry = registry = CollectorRegistry()
+        self._rules = rules
+        self.open_findings = Gauge(
+            "custodes_open_findings", "Findings not closed yet.", ["rule", "level"], registry=registry
+        )
+        self.findings = Counter(
+            "custodes_findings", "Findings opened since start.", ["rule", "level"], registry=registry
+        )
+        self.peak_ratio = Gauge(
+            "custodes_window_peak_ratio",
+            "Largest count any group reached within the last timespan, divided by the threshold: "
+            "1 and more fires, 0.9 is close.",
+            ["rule"],
+            registry=registry,
+        )
+        self.groups = Gauge(
+            "custodes_engine_groups", "Groups with events in a live window.", ["rule"], registry=registry
+        )
+        self.events = Counter("custodes_events", "Events counted.", ["source"], registry=registry)
+        self.rejected = Counter(
+            "custodes_events_rejected",
+            "Records not counted, by reason; each is a dead letter.",
+            ["reason"],
+            registry=registry,
+        )
+        self.late = Counter(
+            "custodes_events_late",
+            "Events that came after the watermark had passed them; they count where their pane is live.",
+            registry=registry,
+        )
+        self.lag = Gauge(
+            "custodes_source_lag_records", "Records in the source not read yet.", registry=registry
+        )
+        self.watermark_lag = Gauge(
+            "custodes_watermark_lag_seconds",
+            "How far the watermark is behind the clock. NaN before the first event.",
+            registry=registry,
+        )
+        self.batch_seconds = Histogram(
+            "custodes_batch_seconds",
+            "Time from a batch's arrival to its findings being stored.",
+            buckets=_BUCKETS,
+            registry=registry,
+        )
+        self.engine_bytes = Gauge("custodes_engine_bytes", "Memory held by windows.", registry=registry)
+        self.snapshot_age = Gauge(
+            "custodes_snapshot_age_seconds", "Age of the last snapshot. NaN while there is none.", registry=registry
+        )
+        self.up_to_date = Gauge(
+            "custodes_last_poll_timestamp_seconds",
+            "When the monitor's loop last went round; standing still means it hangs.",
+            registry=registry,
+        )
+        build = Gauge("custodes_build_info", "Version of Custodes.", ["version"], registry=registry)
+        build.labels(__version__).set(1)
+        for rule in rules:
+            self.open_findings.labels(rule.title, rule.level)
+            self.findings.labels(rule.title, rule.level)
+            self.peak_ratio.labels(rule.title)
+            self.groups.labels(rule.title)
+        for reason in REASONS:
+            self.rejected.labels(reason)
+        self._events = self.events.labels(source)
+        self.watermark_lag.set(float("nan"))
+        self.snapshot_age.set(float("nan"))
+
+    def batch(self, outcome: Outcome, seconds: float) -> None:
+        """Takes in what came of a batch."""
+        self._events.inc(outcome.events)
+        self.late.inc(outcome.late)
+        for reject in outcome.rejects:
+            self.rejected.labels(reject.reason).inc()
+        self.batch_seconds.observe(seconds)
+
+    def state(self, stats: Stats, open_findings: dict[str, int], lag: int, now: float) -> None:
+        """Takes in how things stand; ``open_findings`` is by rule id, ``now`` in seconds."""
+        for rule, figures in zip(self._rules, stats.rules, strict=True):
+            self.open_findings.labels(rule.title, rule.level).set(open_findings.get(rule.id, 0))
+            self.peak_ratio.labels(rule.title).set(figures.peak_ratio)
+            self.groups.labels(rule.title).set(figures.groups)
+        self.engine_bytes.set(stats.bytes)
+        self.lag.set(lag)
+        if stats.watermark is not None:
+            self.watermark_lag.set(now - stats.watermark / 1e6)
+
+    def exposition(self) -> bytes:
+        """The text format Prometheus scrapes."""
+        return generate_latest(self.registry)

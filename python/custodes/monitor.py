@@ -1,0 +1,189 @@
+"""The monitor: source → engine → findings, metrics and dead letters, round and round until told to stop."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import structlog
+
+from custodes._core import Engine, Outcome
+from custodes.feed import Feed
+from custodes.findings import Finding
+from custodes.findings.store import FindingStore
+from custodes.metrics import Metrics
+from custodes.rules import Rule
+from custodes.sources import Arrival, Joined, Left, Source
+from custodes.sources.dead_letters import DeadLetters
+
+log = structlog.get_logger("custodes.monitor")
+
+POLL_SECONDS = 0.25
+STATE_SECONDS = 1.0
+"""How often gauges are brought up to date; they walk all groups."""
+
+
+@dataclass(frozen=True)
+class Status:
+    """How the monitor stands, for the console and the API."""
+
+    source: str
+    at: float
+    """The monitor's clock when this was written, in epoch seconds."""
+    ready: bool
+    finished: bool
+    started_at: float
+    events: int
+    rejected: int
+    late: int
+    events_per_second: float
+    lag_records: int
+    watermark: int | None
+    newest: int | None
+    open_findings: int
+    streams: int
+    engine_bytes: int
+
+
+@dataclass
+class _Totals:
+    events: int = 0
+    rejected: int = 0
+    late: int = 0
+    open_by_rule: dict[str, int] = field(default_factory=dict)
+    recent: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=11))
+
+    def rate(self) -> float:
+        if len(self.recent) < 2:
+            return 0.0
+        (start, first), (end, last) = self.recent[0], self.recent[-1]
+        return (last - first) / (end - start) if end > start else 0.0
+
+
+class Monitor:
+    """Owns the loop. :meth:`run` blocks; :attr:`status` may be read from any thread."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        rules: Sequence[Rule],
+        source: Source,
+        store: FindingStore,
+        dead_letters: DeadLetters,
+        metrics: Metrics,
+        feed: Feed,
+        *,
+        on_news: Callable[[str, Finding], None] = lambda kind, finding: None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """``on_news`` hears of each finding that opens or closes; ``clock`` is in epoch seconds."""
+        self.rules = rules
+        self.store = store
+        self.metrics = metrics
+        self.feed = feed
+        self._engine = engine
+        self._source = source
+        self._dead_letters = dead_letters
+        self._on_news = on_news
+        self._clock = clock
+        self._totals = _Totals()
+        self._streams: set[int] = set()
+        self._started_at = clock()
+        self._state_at = 0.0
+        self.last_poll = time.monotonic()
+        self.failure: BaseException | None = None
+        self.status = self._status()
+
+    def run(self, stop: threading.Event) -> None:
+        """Runs until the source ends or ``stop`` is set. What was read by then has been dealt with."""
+        try:
+            while not stop.is_set() and not self._source.finished:
+                self.step(POLL_SECONDS)
+            if self._source.finished:
+                self._deal_with(self._engine.finish(), {}, time.perf_counter())
+        except BaseException as error:
+            self.failure = error
+            raise
+        finally:
+            self._refresh()
+            self.feed.publish()
+
+    def step(self, timeout: float) -> None:
+        """One round: poll, count, store, commit."""
+        for arrival in self._source.poll(timeout):
+            self._take(arrival)
+        self._source.commit()
+        self.last_poll = time.monotonic()
+        self.metrics.up_to_date.set(self._clock())
+        if self.last_poll - self._state_at >= STATE_SECONDS:
+            self._refresh()
+            self.feed.publish()
+
+    def _take(self, arrival: Arrival) -> None:
+        begun = time.perf_counter()
+        match arrival:
+            case Joined():
+                self._streams.add(arrival.stream)
+            case Left():
+                self._streams.discard(arrival.stream)
+            case _:
+                self._streams.add(arrival.stream)
+        outcome = arrival.feed(self._engine, int(self._clock() * 1e6))
+        if outcome is not None:
+            self._deal_with(outcome, self._source.describe(arrival.stream), begun)
+
+    def _deal_with(self, outcome: Outcome, place: dict[str, str | int], begun: float) -> None:
+        if outcome.rejects:
+            for reject in outcome.rejects:
+                self._dead_letters.put(reject, place)
+            self._dead_letters.flush()
+        news = self.store.apply(outcome.changes, self.rules) if outcome.changes else []
+        self._totals.events += outcome.events
+        self._totals.rejected += len(outcome.rejects)
+        self._totals.late += outcome.late
+        self.metrics.batch(outcome, time.perf_counter() - begun)
+        told = [(kind, finding) for kind, finding in news if kind != "updated"]
+        for kind, finding in told:
+            change = 1 if kind == "opened" else -1
+            open_by_rule = self._totals.open_by_rule
+            open_by_rule[finding.rule_id] = open_by_rule.get(finding.rule_id, 0) + change
+            self.metrics.open_findings.labels(finding.rule, finding.level).inc(change)
+            if kind == "opened":
+                self.metrics.findings.labels(finding.rule, finding.level).inc()
+            self._on_news(kind, finding)
+        if told:
+            self.feed.publish()
+
+    def _refresh(self) -> None:
+        """Brings gauges and status up to date."""
+        now = self._clock()
+        self._state_at = time.monotonic()
+        self._totals.recent.append((now, self._totals.events))
+        self._totals.open_by_rule = self.store.open_counts()
+        stats = self._engine.stats()
+        self.metrics.state(stats, self._totals.open_by_rule, self._source.lag(), now)
+        self.status = self._status()
+
+    def _status(self) -> Status:
+        stats = self._engine.stats()
+        totals = self._totals
+        return Status(
+            source=self._source.name,
+            at=self._clock(),
+            ready=bool(self._streams) and self.failure is None,
+            finished=self._source.finished,
+            started_at=self._started_at,
+            events=totals.events,
+            rejected=totals.rejected,
+            late=totals.late,
+            events_per_second=totals.rate(),
+            lag_records=self._source.lag(),
+            watermark=stats.watermark,
+            newest=stats.newest,
+            open_findings=sum(totals.open_by_rule.values()),
+            streams=len(self._streams),
+            engine_bytes=stats.bytes,
+        )

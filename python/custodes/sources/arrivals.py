@@ -1,0 +1,95 @@
+"""What a source hands over: batches of records, and streams that come, go or fall silent."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from custodes._core import Engine, Outcome
+
+if TYPE_CHECKING:
+    from custodes._core import SourceRecord  # a protocol: it has no object at run time
+
+
+@dataclass(frozen=True)
+class Lines:
+    """A piece of a JSON Lines stream that ends with a whole line."""
+
+    stream: int
+    text: bytes
+    first_line: int
+
+    def feed(self, engine: Engine, now: int | None) -> Outcome:
+        return engine.process_lines(self.text, self.first_line, self.stream, now)
+
+
+@dataclass(frozen=True)
+class Records:
+    """Records of one partition, in offset order."""
+
+    stream: int
+    records: Sequence[SourceRecord]
+
+    def feed(self, engine: Engine, now: int | None) -> Outcome:
+        return engine.process_records(self.records, self.stream, now)
+
+
+@dataclass(frozen=True)
+class Joined:
+    """A stream that may hold the watermark back from now on."""
+
+    stream: int
+
+    def feed(self, engine: Engine, now: int | None) -> Outcome | None:
+        engine.join(self.stream)
+        return None
+
+
+@dataclass(frozen=True)
+class Left:
+    """A stream that is somebody else's now."""
+
+    stream: int
+
+    def feed(self, engine: Engine, now: int | None) -> Outcome:
+        return engine.leave(self.stream)
+
+
+@dataclass(frozen=True)
+class Idle:
+    """A stream that has been silent for long enough not to be waited for."""
+
+    stream: int
+
+    def feed(self, engine: Engine, now: int | None) -> Outcome:
+        return engine.set_idle(self.stream)
+
+
+Arrival = Lines | Records | Joined | Left | Idle
+
+
+class Source(Protocol):
+    """A place events come from. Used from one thread."""
+
+    name: str
+    """The label of ``custodes_events_total``."""
+
+    def poll(self, timeout: float) -> list[Arrival]:
+        """What has come; waits up to ``timeout`` seconds for something. Empty means nothing yet."""
+
+    def describe(self, stream: int) -> dict[str, str | int]:
+        """Where a stream is: file, or topic and partition."""
+
+    def commit(self) -> None:
+        """Everything handed over so far has been dealt with."""
+
+    def lag(self) -> int:
+        """Records that are there but not handed over yet, as far as is known."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing will ever come again."""
+
+    def close(self) -> None:
+        """Lets go of files and connections."""

@@ -1,0 +1,195 @@
+"""Events from Kafka: a consumer group whose fetches go to the engine whole."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import structlog
+from kafka import ConsumerRebalanceListener, KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.errors import KafkaError
+
+from custodes import config
+from custodes._core import Reject
+from custodes.sources.arrivals import Arrival, Idle, Joined, Left, Records
+
+log = structlog.get_logger("custodes.kafka")
+
+_LARGEST_LETTER = 900_000
+"""Bytes of a rejected record kept: with its headers it must pass under Kafka's default of 1 MiB."""
+
+
+class KafkaSource:
+    """One consumer of a group. Each partition is a stream of its own, numbered as it is first seen.
+
+    Offsets are committed only after :meth:`commit` says that what was handed over has been dealt with, so a
+    crash hears events again rather than never.
+    """
+
+    def __init__(self, settings: config.KafkaSource, idle_after: float, commit_every: float = 1.0) -> None:
+        self.name = f"kafka:{','.join(settings.topics)}"
+        self._idle_after = idle_after
+        self._commit_every = commit_every
+        self._committed_at = time.monotonic()
+        self._uncommitted = False
+        self._streams: dict[TopicPartition, int] = {}
+        self._partitions: dict[int, TopicPartition] = {}
+        self._next_offset: dict[TopicPartition, int] = {}
+        self._heard_at: dict[TopicPartition, float] = {}
+        self._idle: set[TopicPartition] = set()
+        self._moved: list[Arrival] = []
+        self._max_records = settings.max_poll_records
+        self._consumer = KafkaConsumer(
+            bootstrap_servers=settings.bootstrap_servers,
+            group_id=settings.group_id,
+            client_id="custodes",
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            max_poll_records=settings.max_poll_records,
+            **settings.client,
+        )
+        self._consumer.subscribe(topics=settings.topics, listener=_Listener(self))
+
+    def poll(self, timeout: float) -> list[Arrival]:
+        fetched: Mapping[TopicPartition, list[Any]] = self._consumer.poll(
+            timeout_ms=int(timeout * 1000), max_records=self._max_records
+        )
+        arrivals, self._moved = self._moved, []
+        now = time.monotonic()
+        for partition, records in fetched.items():
+            self._next_offset[partition] = records[-1].offset + 1
+            self._heard_at[partition] = now
+            self._idle.discard(partition)
+            self._uncommitted = True
+            arrivals.append(Records(self._stream(partition), records))
+        for partition, heard_at in self._heard_at.items():
+            if partition not in self._idle and now - heard_at > self._idle_after and not self._behind(partition):
+                self._idle.add(partition)
+                arrivals.append(Idle(self._stream(partition)))
+        return arrivals
+
+    def _stream(self, partition: TopicPartition) -> int:
+        if partition not in self._streams:
+            stream = self._streams[partition] = len(self._streams)
+            self._partitions[stream] = partition
+        return self._streams[partition]
+
+    def assigned(self, partitions: Iterable[TopicPartition]) -> None:
+        for partition in partitions:
+            self._heard_at.setdefault(partition, time.monotonic())
+            self._moved.append(Joined(self._stream(partition)))
+        log.info("partitions assigned", partitions=[f"{p.topic}/{p.partition}" for p in partitions])
+
+    def revoked(self, partitions: Iterable[TopicPartition]) -> None:
+        self._commit_now()
+        for partition in partitions:
+            self._heard_at.pop(partition, None)
+            self._next_offset.pop(partition, None)
+            self._idle.discard(partition)
+            self._moved.append(Left(self._stream(partition)))
+        log.info("partitions revoked", partitions=[f"{p.topic}/{p.partition}" for p in partitions])
+
+    def describe(self, stream: int) -> dict[str, str | int]:
+        partition = self._partitions[stream]
+        return {"topic": partition.topic, "partition": partition.partition}
+
+    def commit(self) -> None:
+        """Commits at most once a ``commit_every``; what is not committed yet is heard again after a crash."""
+        if self._uncommitted and time.monotonic() - self._committed_at >= self._commit_every:
+            self._commit_now()
+
+    def _commit_now(self) -> None:
+        if not self._uncommitted:
+            return
+        try:
+            self._consumer.commit()
+        except KafkaError as error:
+            log.warning("offsets not committed; they will be later", error=str(error) or type(error).__name__)
+        else:
+            self._uncommitted = False
+        self._committed_at = time.monotonic()
+
+    def lag(self) -> int:
+        return sum(self._behind(partition) for partition in self._heard_at)
+
+    def _behind(self, partition: TopicPartition) -> int:
+        end = self._consumer.highwater(partition)
+        position = self._next_offset.get(partition)
+        return max(0, end - position) if end is not None and position is not None else 0
+
+    @property
+    def finished(self) -> bool:
+        return False
+
+    def close(self) -> None:
+        self._commit_now()
+        self._consumer.close()
+
+
+class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
+    """Tells the source which partitions are its own."""
+
+    def __init__(self, source: KafkaSource) -> None:
+        self._source = source
+
+    def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+        self._source.assigned(list(assigned))
+
+    def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
+        self._source.revoked(list(revoked))
+
+
+class KafkaDeadLetters:
+    """A topic of the rejected records as they came, so that a mended one can be sent back as it is.
+
+    Headers ``custodes.topic``, ``.partition``, ``.offset``, ``.reason`` and ``.detail`` say whence and why.
+    """
+
+    def __init__(self, settings: config.KafkaSource, topic: str) -> None:
+        self._topic = topic
+        self._producer = KafkaProducer(
+            bootstrap_servers=settings.bootstrap_servers, client_id="custodes-dead-letters", acks="all", **settings.client
+        )
+        self._sent: list[Any] = []
+
+    def put(self, reject: Reject, place: dict[str, str | int]) -> None:
+        headers = [
+            ("custodes.topic", str(place["topic"]).encode()),
+            ("custodes.partition", str(place["partition"]).encode()),
+            ("custodes.offset", str(reject.position).encode()),
+            ("custodes.reason", reject.reason.encode()),
+            ("custodes.detail", reject.detail.encode()),
+        ]
+        if len(reject.value) > _LARGEST_LETTER:
+            headers.append(("custodes.cut_from_bytes", str(len(reject.value)).encode()))
+        self._sent.append(self._producer.send(self._topic, value=reject.value[:_LARGEST_LETTER], headers=headers))
+
+    def flush(self) -> None:
+        """Waits until all are acknowledged; raises ``KafkaError`` if one was not."""
+        sent, self._sent = self._sent, []
+        for future in sent:
+            future.get(timeout=30)
+
+    def close(self) -> None:
+        self._producer.close()
+
+
+def reachable(settings: config.KafkaSource, timeout: float = 5.0) -> str | None:
+    """Asks a broker for the topics. Returns what is wrong, or ``None``."""
+    consumer = None
+    try:
+        consumer = KafkaConsumer(
+            bootstrap_servers=settings.bootstrap_servers,
+            bootstrap_timeout_ms=int(timeout * 1000),
+            request_timeout_ms=int(timeout * 1000),
+            **settings.client,
+        )
+        known = consumer.topics()
+    except (KafkaError, OSError) as error:
+        return str(error) or type(error).__name__
+    finally:
+        if consumer is not None:
+            consumer.close()
+    missing = sorted(set(settings.topics) - set(known))
+    return f"the broker has no topic {', '.join(missing)}" if missing else None
