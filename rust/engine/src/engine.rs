@@ -1,6 +1,6 @@
 //! The engine: a batch of records through extraction, rules and windows.
 
-use crate::correlation::Correlation;
+use crate::correlation::{Correlation, Names};
 use crate::field::{Event, EventReader, FieldId, FieldTable, ScalarKind, Value};
 use crate::finding::Change;
 use crate::json::{Fault, FaultKind};
@@ -89,6 +89,9 @@ struct Checks {
 /// A second past which no time is taken, clock or not: 2100-01-01. Panes are 32 bits wide.
 const END_OF_TIME: Micros = 4_102_444_800 * 1_000_000;
 
+/// Events taken in before they are counted: enough look-ups to overlap, few enough to stay in the first cache.
+const BLOCK: usize = 64;
+
 type Refusal = (Reason, String);
 
 impl Engine {
@@ -130,6 +133,7 @@ impl Engine {
         let mut clock = self.watermark.open(input.stream);
         let latest =
             input.now.map_or(END_OF_TIME, |now| now.saturating_add(self.checks.max_skew).min(END_OF_TIME));
+        let mut block: Vec<&[u8]> = Vec::with_capacity(BLOCK);
         for (index, record) in records.into_iter().enumerate() {
             match self.checks.admit(record.value, latest, &mut self.reader) {
                 Ok((event, time)) => {
@@ -137,18 +141,31 @@ impl Engine {
                     outcome.events += 1;
                     outcome.late += u64::from(time < watermark);
                     for correlation in &mut self.correlations {
-                        correlation.observe(&event, time, watermark, self.keyring);
+                        correlation.take_in(&event, block.len(), time, watermark, self.keyring);
                     }
                     clock.observe(time);
+                    block.push(record.value);
+                    if block.len() == BLOCK {
+                        self.count_block(&block);
+                        block.clear();
+                    }
                 }
                 Err((reason, detail)) => {
                     outcome.rejects.push(Reject { position: record.position, index, reason, detail });
                 }
             }
         }
+        self.count_block(&block);
         self.watermark.close(clock);
         self.settle(&mut outcome);
         outcome
+    }
+
+    fn count_block(&mut self, records: &[&[u8]]) {
+        let mut names = Names { records, reader: &mut self.reader, keyring: self.keyring };
+        for correlation in &mut self.correlations {
+            correlation.count_block(&mut names);
+        }
     }
 
     /// Lets a stream hold the watermark back from now on, even before its first event.

@@ -55,6 +55,12 @@ impl PairTable {
         ((u128::from(mixed) * self.entries.len() as u128) >> 64) as usize
     }
 
+    /// Reads what [`Self::see`] will read first.
+    #[inline]
+    pub(crate) fn peek(&self, value: u64, group: u32) -> u64 {
+        self.entries.get(self.home(value, group)).map_or(0, |entry| entry.value)
+    }
+
     /// Records that `value` was seen in `group` at `pane`. Returns the pane it was last seen in before, or
     /// `None` if it is new; a pane below that leaves the newer one in place.
     #[inline]

@@ -31,6 +31,13 @@ impl PaneLog {
         self.panes.last().map(|pane| pane.index)
     }
 
+    /// Reads what advancing will read.
+    #[inline]
+    pub(crate) fn peek(&self) -> PaneIndex {
+        let ends = [self.panes.last(), self.panes.get(self.window_start as usize)];
+        ends.into_iter().flatten().fold(0, |all, pane| all ^ pane.index)
+    }
+
     /// The panes within the head's window, oldest first.
     pub(crate) fn window(&self) -> &[Pane] {
         &self.panes[self.window_start as usize..]
