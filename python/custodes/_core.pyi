@@ -8,6 +8,9 @@ REASONS: Sequence[str]
 DEBUG_BUILD: bool
 """Whether the engine was compiled without optimisation; such a build is many times slower."""
 
+def count_lines(text: bytes) -> int:
+    """How many line ends ``text`` has."""
+
 class SourceRecord(Protocol):
     """What ``process_records`` needs of a record; kafka-python's ``ConsumerRecord`` is one."""
 

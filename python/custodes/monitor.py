@@ -161,7 +161,7 @@ class Monitor:
         """Brings gauges and status up to date."""
         now = self._clock()
         self._state_at = time.monotonic()
-        self._totals.recent.append((now, self._totals.events))
+        self._totals.recent.append((self._state_at, self._totals.events))
         self._totals.open_by_rule = self.store.open_counts()
         stats = self._engine.stats()
         self.metrics.state(stats, self._totals.open_by_rule, self._source.lag(), now)

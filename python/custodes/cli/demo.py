@@ -10,7 +10,6 @@ from typing import Annotated
 
 import typer
 from rich.live import Live
-from rich.table import Table
 from rich.text import Text
 
 from custodes._core import Engine
@@ -154,17 +153,14 @@ class _Result:
 
 
 def _summary(results: list[_Result], events: int) -> None:
-    table = Table(box=None, header_style="bold", title_justify="left")
-    for name in ("planted insider", "who", "found by", "opened", "after look-ups"):
-        table.add_column(name)
+    """A line an insider: found by which rule, when, and after how much was gone."""
+    stdout.print(f"\n{events:,} events. Planted insiders:")
     for result in results:
-        finding, insider = result.finding, result.insider
-        table.add_row(
-            insider.name,
-            f"{insider.field} {insider.value}",
-            finding.rule if finding else Text("not found (yet)", "bold red"),
-            rfc3339(finding.opened_at) if finding else "–",
-            f"{result.taken_before} of {len(insider.times)}",
-        )
-    stdout.print(f"\n{events:,} events.")
-    stdout.print(table)
+        insider, finding = result.insider, result.finding
+        name = Text(f"  {insider.name}, {insider.field} {insider.value}: ")
+        if finding is None:
+            name.append("not found yet", "bold red")
+        else:
+            name.append(f"found by {finding.rule}", "green")
+            name.append(f" at {rfc3339(finding.opened_at)}, after {result.taken_before} of {len(insider.times)} look-ups")
+        stdout.print(name)

@@ -60,8 +60,9 @@ class Agency:
 
     def __init__(self, seed: int = 1) -> None:
         self._random = random.Random(seed)  # noqa: S311 - a simulation must repeat, not keep secrets
-        rates = [self._random.lognormvariate(0, 0.35) for _ in range(_ACTORS)]
+        rates = [min(self._random.lognormvariate(0, 0.35), 1.6) for _ in range(_ACTORS)]
         self._rates = [rate * _LOOKUPS_A_DAY for rate in rates]
+        self._rates[int(_BULK_EXPORTER[1:])] = _LOOKUPS_A_DAY / 3  # whoever exports at night works little by day
         self._subjects = [self._identity_number(n) for n in range(_SUBJECTS)]
         self.insiders = [
             Insider("bulk export at night", "actor", _BULK_EXPORTER, "Bulk lookups"),

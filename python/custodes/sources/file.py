@@ -11,6 +11,7 @@ from typing import IO, cast
 
 import zstandard
 
+from custodes._core import count_lines
 from custodes.sources.arrivals import Arrival, Lines
 
 BLOCK = 4 << 20
@@ -55,7 +56,7 @@ class FileSource:
             whole = self._take(block)
             if whole:
                 first_line = self._line
-                self._line += whole.count(b"\n")
+                self._line += count_lines(whole)
                 return [Lines(0, whole, first_line)]
         return []
 

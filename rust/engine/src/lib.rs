@@ -38,7 +38,7 @@ pub use finding::{Change, ChangeKind};
 pub use json::{Extractor, Token};
 pub use path::Path;
 pub use plan::{Condition, Holds, Plan, PlanError, RulePlan, Source, Test};
-pub use record::{Record, lines};
+pub use record::{Record, count_lines, lines};
 pub use reject::{Reason, Reject};
 pub use time::{format_rfc3339, parse_time_number, parse_time_text};
 pub use watermark::StreamId;

@@ -32,6 +32,11 @@ pub fn lines(text: &[u8], first_line: u64) -> impl Iterator<Item = Record<'_>> {
     })
 }
 
+/// How many line ends `text` has: by how much [`lines`] numbers what follows it further.
+pub fn count_lines(text: &[u8]) -> usize {
+    memchr::memchr_iter(b'\n', text).count()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -41,5 +46,6 @@ mod tests {
         let found: Vec<_> = lines(b"a\r\n\n  \nb\nc", 7).map(|r| (r.position, r.value)).collect();
         assert_eq!(found, [(7, &b"a"[..]), (10, b"b"), (11, b"c")]);
         assert_eq!(lines(b"", 1).count(), 0);
+        assert_eq!(count_lines(b"a\r\n\n  \nb\nc"), 4);
     }
 }

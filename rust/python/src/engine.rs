@@ -23,6 +23,13 @@ impl Engine {
     }
 }
 
+/// How many line ends `text` has.
+#[pyfunction]
+pub fn count_lines(py: Python<'_>, text: &Bound<'_, PyBytes>) -> usize {
+    let text = PyBackedBytes::from(text.clone());
+    py.detach(|| custodes_engine::count_lines(&text))
+}
+
 #[pymethods]
 impl Engine {
     #[new]
