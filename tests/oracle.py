@@ -98,9 +98,7 @@ def _of_group(group: tuple[str, ...], events: list[tuple[int, list[str]]], rule:
         if rule.need is not None:
             before = [event for at in range(first - span + 1, first) for event in by_pane.get(at, [])]
             inside = sorted(by_pane[first], key=lambda event: event[0])
-            opened_at = next(
-                event[0] for n, event in enumerate(inside, 1) if count(before + inside[:n]) >= rule.need
-            )
+            opened_at = next(event[0] for n, event in enumerate(inside, 1) if count(before + inside[:n]) >= rule.need)
         counted = sum(len(by_pane.get(at, [])) for at in range(first - span + 1, last + 1))
         result.append(Finding(group, first, opened_at, (last + 1) * width, peak, counted))
     return result
@@ -120,5 +118,3 @@ def judged(op: str, bound: int) -> dict[str, Any]:
         "neq": lambda n: n != bound,
     }
     return {"condition": tests[op], "need": None}
-
-

@@ -101,17 +101,13 @@ class Engine:
     """
 
     def __new__(cls, plan: str) -> Engine: ...
-    def process_lines(
-        self, text: bytes, first_line: int = 1, stream: int = 0, now: int | None = None
-    ) -> Outcome:
+    def process_lines(self, text: bytes, first_line: int = 1, stream: int = 0, now: int | None = None) -> Outcome:
         """Counts a batch of JSON Lines. ``first_line`` numbers the first line for rejects.
 
         ``now`` is the clock that future times are told against; ``None`` takes any time.
         """
 
-    def process_records(
-        self, records: Sequence[SourceRecord], stream: int = 0, now: int | None = None
-    ) -> Outcome:
+    def process_records(self, records: Sequence[SourceRecord], stream: int = 0, now: int | None = None) -> Outcome:
         """Counts a batch of records of one stream, in the order given."""
 
     def join(self, stream: int) -> None:

@@ -11,7 +11,7 @@ from custodes import __version__
 from custodes._core import REASONS, Outcome, Stats
 from custodes.rules import Rule
 
-disable_created_metrics()
+disable_created_metrics()  # type: ignore[no-untyped-call]
 
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
@@ -50,9 +50,7 @@ class Metrics:
             "Events that came after the watermark had passed them; they count where their pane is live.",
             registry=registry,
         )
-        self.lag = Gauge(
-            "custodes_source_lag_records", "Records in the source not read yet.", registry=registry
-        )
+        self.lag = Gauge("custodes_source_lag_records", "Records in the source not read yet.", registry=registry)
         self.watermark_lag = Gauge(
             "custodes_watermark_lag_seconds",
             "How far the watermark is behind the clock. NaN before the first event.",
@@ -66,7 +64,9 @@ class Metrics:
         )
         self.engine_bytes = Gauge("custodes_engine_bytes", "Memory held by windows.", registry=registry)
         self.snapshot_age = Gauge(
-            "custodes_snapshot_age_seconds", "Age of the last snapshot. NaN while there is none.", registry=registry
+            "custodes_snapshot_age_seconds",
+            "Age of the last snapshot. NaN while there is none.",
+            registry=registry,
         )
         self.up_to_date = Gauge(
             "custodes_last_poll_timestamp_seconds",

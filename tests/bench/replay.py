@@ -53,7 +53,9 @@ def main() -> None:
         path = Path(folder) / "events.jsonl"
         write_events(path, options.events)
         size = path.stat().st_size
-        print(f"{options.events:,} events, {size / options.events:.0f} bytes each, two rules, {options.runs} runs by turns")
+        print(
+            f"{options.events:,} events of {size / options.events:.0f} bytes, two rules, {options.runs} runs by turns"
+        )
         custodes = [str(Path(sys.executable).parent / "custodes"), "replay", str(path), "--output", "ndjson"]
         commands = {
             "custodes replay": [*custodes, "--rules", str(HERE / "rules.yml")],

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import oracle
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import oracle
 from custodes._core import Engine, FindingChange, Outcome
 
 START = 1_700_000_000_000_000
@@ -172,9 +172,7 @@ def test_any_order_within_the_lateness_gives_the_same_findings(
 
 @given(st.lists(events, min_size=1, max_size=40), rules)
 @settings(max_examples=200, deadline=None)
-def test_a_finding_opens_with_the_event_that_makes_it(
-    stream: list[dict[str, Any]], rule: dict[str, Any]
-) -> None:
+def test_a_finding_opens_with_the_event_that_makes_it(stream: list[dict[str, Any]], rule: dict[str, Any]) -> None:
     """Event by event, a finding is told of in the very call that brought its opening event."""
     stream.sort(key=lambda event: event["time"])
     rule = {**rule, "holds": ("gte", rule["holds"][1])}

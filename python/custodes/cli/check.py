@@ -20,7 +20,8 @@ def check(
         Path | None, typer.Option("-c", "--config", help="Configuration to check.", show_default=False)
     ] = None,
     rules: Annotated[
-        list[Path] | None, typer.Option(help="Check these rule files or directories only.", show_default=False)
+        list[Path] | None,
+        typer.Option(help="Check these rule files or directories only.", show_default=False),
     ] = None,
     offline: Annotated[bool, typer.Option(help="Do not ask the broker.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Faults as a JSON array on standard output.")] = False,

@@ -130,7 +130,7 @@ class _Result:
 
     def __init__(self, insider: Insider, findings: list[Finding]) -> None:
         self.insider = insider
-        group = {insider.field: insider.value}
+        group = {insider.group_by: insider.value}
         self.finding = next((f for f in findings if f.group == group and f.rule == insider.rule), None)
 
     @property
@@ -144,7 +144,7 @@ class _Result:
     def as_dict(self) -> dict[str, object]:
         return {
             "insider": self.insider.name,
-            self.insider.field: self.insider.value,
+            self.insider.group_by: self.insider.value,
             "found_by": self.finding.rule if self.finding else None,
             "opened_at": rfc3339(self.finding.opened_at) if self.finding else None,
             "look_ups_before": self.taken_before,
@@ -157,10 +157,12 @@ def _summary(results: list[_Result], events: int) -> None:
     stdout.print(f"\n{events:,} events. Planted insiders:")
     for result in results:
         insider, finding = result.insider, result.finding
-        name = Text(f"  {insider.name}, {insider.field} {insider.value}: ")
+        name = Text(f"  {insider.name}, {insider.group_by} {insider.value}: ")
         if finding is None:
             name.append("not found yet", "bold red")
         else:
             name.append(f"found by {finding.rule}", "green")
-            name.append(f" at {rfc3339(finding.opened_at)}, after {result.taken_before} of {len(insider.times)} look-ups")
+            name.append(
+                f" at {rfc3339(finding.opened_at)}, after {result.taken_before} of {len(insider.times)} look-ups"
+            )
         stdout.print(name)

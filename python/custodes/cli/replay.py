@@ -40,12 +40,15 @@ def replay(
     events: Annotated[list[Path], typer.Argument(help="JSON Lines files, plain, .gz or .zst; - is standard input.")],
     rules: Annotated[
         list[Path] | None,
-        typer.Option(help="Sigma rule file or directory; may be given again. Default: the shipped pack.",
-                     show_default=False),
+        typer.Option(
+            help="Sigma rule file or directory; may be given again. Default: the shipped pack.",
+            show_default=False,
+        ),
     ] = None,
     mapping: Annotated[str, typer.Option(help="Built-in mapping or mapping file.")] = "custodes",
     output: Annotated[
-        Output | None, typer.Option(help="Default: table on a terminal, ndjson in a pipe.", show_default=False)
+        Output | None,
+        typer.Option(help="Default: table on a terminal, ndjson in a pipe.", show_default=False),
     ] = None,
     stats: Annotated[bool, typer.Option(help="Write figures to standard error.")] = False,
     allowed_lateness: Annotated[str, typer.Option(help="How far out of order events count exactly.")] = "10s",

@@ -6,7 +6,15 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    WithJsonSchema,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from custodes.config.durations import format_duration, parse_duration
@@ -35,7 +43,8 @@ class KafkaSource(_Section):
     topics: list[str] = Field(min_length=1, description="Topics that carry access events.")
     group_id: str = Field("custodes", description="Consumer group; processes in one group share the partitions.")
     dead_letter_topic: str | None = Field(
-        None, description="Where rejected records go, with their offset and reason. Default: dead_letter.file."
+        None,
+        description="Where rejected records go, with their offset and reason. Default: dead_letter.file.",
     )
     max_poll_records: int = Field(20_000, ge=1, description="Most records handled in one call.")
     client: dict[str, Any] = Field(
@@ -74,7 +83,8 @@ class EventTime(_Section):
     )
     earliest: date = Field(date(2000, 1, 1), description="An event before this day is rejected.")
     idle_after: Duration = Field(
-        timedelta(seconds=10), description="A partition silent for this long no longer holds the watermark back."
+        timedelta(seconds=10),
+        description="A partition silent for this long no longer holds the watermark back.",
     )
 
 
@@ -111,7 +121,10 @@ class Config(BaseSettings):
     """custodes.yaml. Any key can be overridden from the environment: CUSTODES_HTTP__LISTEN=0.0.0.0:8610."""
 
     model_config = SettingsConfigDict(
-        extra="forbid", env_prefix="CUSTODES_", env_nested_delimiter="__", nested_model_default_partial_update=True
+        extra="forbid",
+        env_prefix="CUSTODES_",
+        env_nested_delimiter="__",
+        nested_model_default_partial_update=True,
     )
 
     source: Source = Field(description="Where events come from.")

@@ -84,6 +84,6 @@ def _scalar(node: yaml.Node) -> Any:
     try:
         if node.tag == "tag:yaml.org,2002:timestamp":
             return node.value
-        return loader.construct_object(node, deep=True)  # type: ignore[no-untyped-call]
+        return loader.construct_object(node, deep=True)
     finally:
-        loader.dispose()  # type: ignore[no-untyped-call]
+        loader.dispose()

@@ -88,7 +88,7 @@ def _add_api(app: FastAPI, monitor: Monitor) -> None:
     def findings(
         limit: Annotated[int, Query(ge=1, le=1000, description="Most findings on a page.")] = 100,
         after: Annotated[str | None, Query(description="The `next` of the page before.")] = None,
-        open: Annotated[bool, Query(description="Only findings not closed.")] = False,  # noqa: A002
+        open: Annotated[bool, Query(description="Only findings not closed.")] = False,
         rule_id: Annotated[str | None, Query(description="Only this rule's.")] = None,
         level: Annotated[str | None, Query(description="Only this level's.")] = None,
     ) -> FindingsOut:

@@ -16,7 +16,9 @@ def parse_listen(listen: str) -> tuple[str, int]:
     """Splits ``HOST:PORT``; an IPv6 host may stand in brackets. Raises :class:`FaultsError`."""
     host, _, port = listen.rpartition(":")
     if not host or not port.isdigit() or int(port) > 65535:
-        raise FaultsError([Fault(f"'{listen}' is no address to listen on", hint="write HOST:PORT, like 127.0.0.1:8610")])
+        raise FaultsError(
+            [Fault(f"'{listen}' is no address to listen on", hint="write HOST:PORT, like 127.0.0.1:8610")]
+        )
     return host.strip("[]"), int(port)
 
 
@@ -38,7 +40,12 @@ class ConsoleServer:
         shown = f"[{host}]" if ":" in host else host
         self.url = f"http://{shown}:{self._socket.getsockname()[1]}"
         config = uvicorn.Config(
-            app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1, server_header=False
+            app,
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            timeout_graceful_shutdown=1,
+            server_header=False,
         )
         self._server = uvicorn.Server(config)
         self._feed = feed

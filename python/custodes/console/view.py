@@ -56,9 +56,7 @@ def overview(monitor: Monitor) -> Overview:
     status = monitor.status
     findings = monitor.store.page(1000, open_only=True).findings
     recent = [finding for finding in monitor.store.page(_SHOWN).findings if finding.closed_at is not None]
-    by_urgency = sorted(
-        findings, key=lambda f: (-LEVELS.index(f.level), -f.peak / max(f.threshold, 1), -f.opened_at)
-    )
+    by_urgency = sorted(findings, key=lambda f: (-LEVELS.index(f.level), -f.peak / max(f.threshold, 1), -f.opened_at))
     state = "ended" if status.finished else "live" if status.ready else "waiting for a stream"
     if monitor.failure is not None:
         state = "failed"

@@ -37,7 +37,7 @@ class Insider:
 
     name: str
     """What they did, in a few words."""
-    field: str
+    group_by: str
     value: str
     """The finding's group to expect."""
     rule: str

@@ -171,7 +171,7 @@ class FindingStore:
         """Open findings by rule id."""
         query = select(_table.c.rule_id, func.count()).where(_table.c.closed_at.is_(None)).group_by(_table.c.rule_id)
         with self._engine.connect() as connection:
-            return {rule_id: count for rule_id, count in connection.execute(query).tuples()}
+            return dict(connection.execute(query).tuples().all())
 
     def close(self) -> None:
         self._engine.dispose()

@@ -100,9 +100,7 @@ def _walk(folder: Path) -> Iterator[Path]:
             yield entry
 
 
-def _parse(
-    documents: list[Document], faults: list[Fault]
-) -> tuple[list[_Parsed], list[SigmaFilter]]:
+def _parse(documents: list[Document], faults: list[Fault]) -> tuple[list[_Parsed], list[SigmaFilter]]:
     parsed: list[_Parsed] = []
     filters: list[SigmaFilter] = []
     for document in documents:
@@ -111,6 +109,7 @@ def _parse(
             faults.append(document.fault("a rule is a YAML mapping"))
             continue
         source = SigmaRuleLocation(Path(document.file), document.line)
+        rule: SigmaRule | SigmaCorrelationRule
         try:
             if "correlation" in data:
                 plain = _without_range(data)
@@ -167,9 +166,9 @@ def _compile(parsed: list[_Parsed], faults: list[Fault]) -> list[Rule]:
     for one in parsed:
         for reference in {str(one.sigma.id or ""), str(one.sigma.name or ""), one.id} - {""}:
             if reference in by_reference:
-                first = by_reference[reference].document
+                taken = by_reference[reference].document
                 faults.append(
-                    one.document.fault(f"'{reference}' is taken by {first.file}:{first.line}", "id",
+                    one.document.fault(f"'{reference}' is taken by {taken.file}:{taken.line}", "id",
                                        hint="ids and names of rules must differ")
                 )  # fmt: skip
             by_reference[reference] = one
@@ -272,7 +271,9 @@ def _detection(one: _Parsed, faults: list[Fault]) -> Condition | None:
 def _single(one: _Parsed, when: Condition, faults: list[Fault]) -> Rule | None:
     """A detection no correlation refers to: one event is enough, findings an actor an hour."""
     timing = _timing(one, timedelta(hours=1), faults)
-    return timing and _rule(one, when, ("actor",), None, timing, {"gte": 1})
+    if timing is None:
+        return None
+    return _rule(one, when, ("actor",), None, timing, {"gte": 1})
 
 
 @dataclass(frozen=True)

@@ -149,7 +149,10 @@ class KafkaDeadLetters:
     def __init__(self, settings: config.KafkaSource, topic: str) -> None:
         self._topic = topic
         self._producer = KafkaProducer(
-            bootstrap_servers=settings.bootstrap_servers, client_id="custodes-dead-letters", acks="all", **settings.client
+            bootstrap_servers=settings.bootstrap_servers,
+            client_id="custodes-dead-letters",
+            acks="all",
+            **settings.client,
         )
         self._sent: list[Any] = []
 
