@@ -6,6 +6,7 @@ scratch, and joins the panes that hold into runs. Quadratic and proud of it.
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -76,14 +77,17 @@ def _of_group(group: tuple[str, ...], events: list[tuple[int, list[str]]], rule:
             return len(list(window))
         return len({value for _, values in window for value in values})
 
-    def window(pane: int) -> list[tuple[int, list[str]]]:
-        return [event for at in range(pane - span + 1, pane + 1) for event in by_pane.get(at, [])]
+    panes = sorted(by_pane)
+
+    def between(first: int, last: int) -> list[tuple[int, list[str]]]:
+        """The events of panes ``first`` to ``last``."""
+        return [event for at in panes[bisect_left(panes, first) : bisect_right(panes, last)] for event in by_pane[at]]
 
     # The count changes only where events come or leave; between those panes it stays as it is.
     edges = sorted({edge for pane in by_pane for edge in (pane, pane + span)})
     runs: list[list[int]] = []  # first pane, last pane, peak
     for start, end in zip(edges, [*edges[1:], edges[-1] + 1], strict=True):
-        size = count(window(start))
+        size = count(between(start - span + 1, start))
         if size == 0 or not rule.condition(size):
             continue
         if runs and start - runs[-1][1] - 1 <= keep:
@@ -96,10 +100,10 @@ def _of_group(group: tuple[str, ...], events: list[tuple[int, list[str]]], rule:
     for first, last, peak in runs:
         opened_at = first * width
         if rule.need is not None:
-            before = [event for at in range(first - span + 1, first) for event in by_pane.get(at, [])]
+            before = between(first - span + 1, first - 1)
             inside = sorted(by_pane[first], key=lambda event: event[0])
             opened_at = next(event[0] for n, event in enumerate(inside, 1) if count(before + inside[:n]) >= rule.need)
-        counted = sum(len(by_pane.get(at, [])) for at in range(first - span + 1, last + 1))
+        counted = len(between(first - span + 1, last))
         result.append(Finding(group, first, opened_at, (last + 1) * width, peak, counted))
     return result
 

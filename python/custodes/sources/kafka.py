@@ -16,7 +16,7 @@ from custodes.sources.arrivals import Arrival, Idle, Joined, Left, Records
 
 log = structlog.get_logger("custodes.kafka")
 
-_LARGEST_LETTER = 900_000
+_LARGEST_LETTER = 1_000_000
 """Bytes of a rejected record kept: with its headers it must pass under Kafka's default of 1 MiB."""
 
 
@@ -64,7 +64,7 @@ class KafkaSource:
             self._uncommitted = True
             arrivals.append(Records(self._stream(partition), records))
         for partition, heard_at in self._heard_at.items():
-            if partition not in self._idle and now - heard_at > self._idle_after and not self._behind(partition):
+            if partition not in self._idle and now - heard_at > self._idle_after and self._behind(partition) == 0:
                 self._idle.add(partition)
                 arrivals.append(Idle(self._stream(partition)))
         return arrivals
@@ -111,12 +111,20 @@ class KafkaSource:
         self._committed_at = time.monotonic()
 
     def lag(self) -> int:
-        return sum(self._behind(partition) for partition in self._heard_at)
+        return sum(self._behind(partition) or 0 for partition in self._heard_at)
 
-    def _behind(self, partition: TopicPartition) -> int:
+    def _behind(self, partition: TopicPartition) -> int | None:
+        """Records of a partition not read yet; ``None`` until a fetch has told where it ends.
+
+        A partition nothing is known of may have a long backlog, so it must not count as idle.
+        """
         end = self._consumer.highwater(partition)
+        if end is None:
+            return None
         position = self._next_offset.get(partition)
-        return max(0, end - position) if end is not None and position is not None else 0
+        if position is None:
+            position = self._consumer.position(partition, timeout_ms=0)
+        return None if position is None else max(0, end - position)
 
     @property
     def finished(self) -> bool:

@@ -1,0 +1,196 @@
+"""Real servers for tests, each in its own directory and on free ports of loopback."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import os
+import queue
+import shutil
+import socket
+import subprocess
+import threading
+import time
+import urllib.error
+import urllib.request
+import uuid
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+SERVICES = ROOT / ".cache" / "services"
+CUSTODES = ROOT / ".venv" / "bin" / "custodes"
+
+T = TypeVar("T")
+
+
+def missing(what: str) -> None:
+    """Skips the test by name, or fails it where nothing may be skipped."""
+    message = f"{what} is not here; run tests/services/install"
+    if os.environ.get("CI") == "true":
+        pytest.fail(message)
+    pytest.skip(message)
+
+
+def program(name: str) -> Path:
+    """A program unpacked by tests/services/install, or one of the machine's own."""
+    unpacked = SERVICES / "debian" / "usr" / "bin" / name
+    found = str(unpacked) if unpacked.exists() else shutil.which(name)
+    if found is None:
+        missing(name)
+    return Path(str(found))
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def eventually(what: str, condition: Callable[[], T | None], limit: float = 30.0) -> T:
+    """Waits until ``condition`` is true and returns it; fails after ``limit`` seconds."""
+    deadline = time.monotonic() + limit
+    last: object = None
+    while time.monotonic() < deadline:
+        try:
+            last = condition()
+        except (OSError, urllib.error.URLError) as error:
+            last = error
+        else:
+            if last:
+                return last
+        time.sleep(0.05)
+    pytest.fail(f"waited {limit} s for {what}; last: {last!r}")
+
+
+def get(url: str) -> str:
+    with urllib.request.urlopen(url, timeout=5) as response:
+        return str(response.read().decode())
+
+
+def get_json(url: str) -> Any:
+    return json.loads(get(url))
+
+
+class Server:
+    """A process with a log, ended when the test is done."""
+
+    def __init__(self, folder: Path, command: Sequence[str | Path], env: dict[str, str] | None = None) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.log = folder / "log.txt"
+        self._file = self.log.open("ab")
+        self.process = subprocess.Popen(
+            [str(part) for part in command],
+            cwd=folder,
+            stdout=self._file,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, **(env or {})},
+        )
+
+    def wait_for(self, what: str, condition: Callable[[], T | None], limit: float = 30.0) -> T:
+        """Like :func:`eventually`, but shows the log if the process is gone."""
+
+        def alive_and_so() -> T | None:
+            if self.process.poll() is not None:
+                pytest.fail(f"{what}: exited with {self.process.returncode}:\n{self.log.read_text()[-4000:]}")
+            return condition()
+
+        return eventually(what, alive_and_so, limit)
+
+    def stop(self, limit: float = 15.0) -> int:
+        self.process.terminate()
+        try:
+            return self.process.wait(limit)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            return self.process.wait()
+        finally:
+            self._file.close()
+
+
+class Kafka(Server):
+    """A one-node broker in KRaft mode."""
+
+    def __init__(self, folder: Path) -> None:
+        jars = SERVICES / "kafka"
+        if not (jars / ".complete").exists() or shutil.which("java") is None:
+            missing("Kafka")
+        port, controller = free_port(), free_port()
+        self.bootstrap = f"127.0.0.1:{port}"
+        folder.mkdir(parents=True, exist_ok=True)
+        settings = folder / "server.properties"
+        settings.write_text(
+            f"process.roles=broker,controller\nnode.id=1\ncontroller.quorum.voters=1@127.0.0.1:{controller}\n"
+            f"listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}\n"
+            f"advertised.listeners=PLAINTEXT://127.0.0.1:{port}\ncontroller.listener.names=CONTROLLER\n"
+            f"log.dirs={folder / 'data'}\noffsets.topic.replication.factor=1\n"
+            "transaction.state.log.replication.factor=1\ntransaction.state.log.min.isr=1\n"
+            "group.initial.rebalance.delay.ms=0\noffsets.topic.num.partitions=1\n"
+            "auto.create.topics.enable=false\n"
+        )
+        java = ["java", "-Xmx512m", "-cp", f"{jars}/*"]
+        subprocess.run(
+            [*java, "kafka.tools.StorageTool", "format", "-t", uuid.uuid4().hex[:22], "-c", settings],
+            check=True,
+            capture_output=True,
+        )
+        super().__init__(folder, [*java, "kafka.Kafka", settings])
+        self.wait_for("Kafka to listen", lambda: _listens(port), 60)
+
+    def create_topic(self, name: str, partitions: int) -> None:
+        from kafka.admin import KafkaAdminClient, NewTopic  # noqa: PLC0415 - only where a broker is used
+
+        admin = KafkaAdminClient(bootstrap_servers=self.bootstrap)
+        try:
+            admin.create_topics([NewTopic(name=name, num_partitions=partitions, replication_factor=1)])
+        finally:
+            admin.close()
+
+
+def _listens(port: int) -> bool:
+    with socket.create_connection(("127.0.0.1", port), timeout=1):
+        return True
+
+
+class Webhook:
+    """Receives notifications; :meth:`received` waits for one."""
+
+    def __init__(self) -> None:
+        notes: queue.Queue[tuple[str, Any]] = queue.Queue()
+        self._notes = notes
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                notes.put((self.path, json.loads(body)))
+                self.send_response(200)
+                self.end_headers()
+
+            def log_message(self, format: str, *args: object) -> None:
+                """Quiet."""
+
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def received(self, path: str, wanted: Callable[[dict[str, Any]], bool], limit: float = 60.0) -> dict[str, Any]:
+        """The first alert that came to ``path`` and is ``wanted``."""
+        deadline = time.monotonic() + limit
+        seen: list[object] = []
+        while (left := deadline - time.monotonic()) > 0:
+            try:
+                came_to, note = self._notes.get(timeout=left)
+            except queue.Empty:
+                break
+            for alert in note["alerts"]:
+                seen.append((came_to, alert["labels"]))
+                if came_to == path and wanted(alert):
+                    return dict(alert)
+        pytest.fail(f"no such alert on {path} in {limit} s; came: {seen}")
+
+    def stop(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()

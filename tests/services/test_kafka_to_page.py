@@ -1,0 +1,334 @@
+"""The spine, on real servers: Kafka → custodes run → Prometheus → Alertmanager → a webhook."""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from kafka import KafkaConsumer, KafkaProducer
+
+import oracle
+from servers import CUSTODES, ROOT, Kafka, Server, Webhook, free_port, get, get_json, program
+
+pytestmark = [pytest.mark.services, pytest.mark.timeout(240)]
+
+EVENTS = 100_000
+PARTITIONS = 3
+HOUR = 3_600_000_000
+
+RULES = """
+title: Read
+name: read
+logsource: {product: custodes}
+detection:
+    selection: {action: read}
+    condition: selection
+---
+title: Many look-ups
+id: 11111111-1111-4111-8111-111111111111
+level: medium
+correlation:
+    type: event_count
+    rules: [read]
+    group-by: [actor]
+    timespan: 10m
+    condition: {gte: 40}
+custodes: {keep_open: 5m}
+---
+title: Many people
+id: 22222222-2222-4222-8222-222222222222
+level: high
+correlation:
+    type: value_count
+    rules: [read]
+    group-by: [actor]
+    timespan: 1h
+    condition: {field: subject, gte: 60}
+---
+title: Watched by many
+id: 33333333-3333-4333-8333-333333333333
+level: low
+correlation:
+    type: value_count
+    rules: [read]
+    group-by: [subject]
+    timespan: 30m
+    condition: {field: actor, gte: 12}
+"""
+
+ORACLE_RULES = {
+    "11111111-1111-4111-8111-111111111111": oracle.Rule(
+        ["actor"], 600, keep_open=300, where=lambda e: e["action"] == "read", **oracle.gte(40)
+    ),
+    "22222222-2222-4222-8222-222222222222": oracle.Rule(
+        ["actor"], 3600, distinct="subject", resolution=6, where=lambda e: e["action"] == "read", **oracle.gte(60)
+    ),
+    "33333333-3333-4333-8333-333333333333": oracle.Rule(
+        ["subject"], 1800, distinct="actor", resolution=3, where=lambda e: e["action"] == "read", **oracle.gte(12)
+    ),
+}
+
+
+def iso(micros: int) -> str:
+    return datetime.fromtimestamp(micros / 1e6, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def micros(text: str) -> int:
+    return round(datetime.fromisoformat(text).timestamp() * 1e6)
+
+
+def good_events(rng: random.Random, now: int) -> list[dict[str, Any]]:
+    """Events of five hours that ended long enough ago for every finding to be closed by now."""
+    start = now - 10 * HOUR
+    times = sorted(start + rng.randrange(5 * HOUR) // 1000 * 1000 for _ in range(EVENTS))
+    return [
+        {
+            "time": time,
+            "actor": f"P{int(900 * rng.random() ** 2.2):04}",
+            "subject": rng.choice([f"S{int(rng.paretovariate(0.5)) % 5000}", rng.randrange(10_000), None]),
+            "action": "read" if rng.random() < 0.9 else "change",
+        }
+        for time in times
+    ]
+
+
+def bad_records(now: int) -> list[tuple[bytes | None, str]]:
+    good = {"time": iso(now - 9 * HOUR), "actor": "P0001", "subject": "S1", "action": "read"}
+
+    def with_(**changes: Any) -> bytes:
+        return json.dumps({**good, **changes}).encode()
+
+    return [
+        (with_()[:-20], "bad_json"),
+        (b"\xff\xfe" + with_(), "not_utf8"),
+        (json.dumps({k: v for k, v in good.items() if k != "actor"}).encode(), "missing_actor"),
+        (with_(actor={"id": 7}), "wrong_type"),
+        (with_(subject=[{"id": 7}]), "wrong_type"),
+        (with_(time="1970-01-01T00:00:10Z"), "time_too_old"),
+        (with_(time="2099-01-01T00:00:00Z"), "time_in_future"),
+        (with_(time="yesterday"), "bad_time"),
+        (b'{"actor": "' + b"x" * 900_000, "bad_json"),
+        (b"", "empty"),
+        (None, "empty"),
+        (b"[1, 2]", "not_an_object"),
+    ]
+
+
+@dataclass
+class Stream:
+    """What was sent: the good events, and where each bad record lies."""
+
+    events: list[dict[str, Any]]
+    bad: list[tuple[int, int, str, bytes | None]]
+
+
+def send(broker: Kafka, topic: str, now: int) -> Stream:
+    """Sends good and bad mixed over the partitions; returns what the monitor should see."""
+    rng = random.Random(20260105)
+    events = good_events(rng, now)
+    # A good record as large as a bad one may be: size alone is no fault.
+    events[500]["note"] = "y" * 900_000
+    # Somebody who is at it right now: this finding stays open.
+    burst = [
+        {"time": now - 60_000_000 + n * 1000, "actor": "P9999", "subject": f"S{n}", "action": "read"} for n in range(80)
+    ]
+    producer = KafkaProducer(bootstrap_servers=broker.bootstrap, linger_ms=20, max_request_size=2_000_000)
+    bad = bad_records(now)
+    places = dict(zip(rng.sample(range(EVENTS), len(bad)), bad, strict=True))
+    sent = []
+    for at, event in enumerate([*events, *burst]):
+        partition = rng.randrange(PARTITIONS)
+        if at in places:
+            value, reason = places[at]
+            sent.append((producer.send(topic, value=value, partition=partition, key=b"k"), reason, value))
+        line = json.dumps({**event, "time": iso(event["time"])}).encode()
+        producer.send(topic, value=line, partition=partition)
+    producer.flush()
+    placed = [(future.get().partition, future.get().offset, reason, value) for future, reason, value in sent]
+    producer.close()
+    return Stream([*events, *burst], placed)
+
+
+def metric(exposition: str, name: str, **labels: str) -> float:
+    for line in exposition.splitlines():
+        if line.startswith((name + " ", name + "{")) and all(f'{k}="{v}"' in line for k, v in labels.items()):
+            return float(line.rsplit(" ", 1)[1])
+    raise AssertionError(f"no {name}{labels}")
+
+
+def total_rejected(exposition: str) -> float:
+    lines = [line for line in exposition.splitlines() if line.startswith("custodes_events_rejected_total{")]
+    return sum(float(line.rsplit(" ", 1)[1]) for line in lines)
+
+
+@pytest.fixture
+def now() -> int:
+    return int(time.time() * 1000) * 1000
+
+
+@pytest.fixture
+def stream(kafka: Kafka, now: int) -> Stream:
+    """A backlog that waits in Kafka before the monitor starts, as after an outage."""
+    kafka.create_topic("access", PARTITIONS)
+    return send(kafka, "access", now)
+
+
+@pytest.fixture
+def monitor(kafka: Kafka, stream: Stream, tmp_path: Path) -> Iterator[tuple[Server, str]]:
+    """`custodes run` on the backlog."""
+    kafka.create_topic("dead", 1)
+    (tmp_path / "rules.yml").write_text(RULES)
+    port = free_port()
+    config = {
+        "source": {
+            "kafka": {
+                "bootstrap_servers": [kafka.bootstrap],
+                "topics": ["access"],
+                "group_id": "spine",
+                "dead_letter_topic": "dead",
+            }
+        },
+        "rules": ["rules.yml"],
+        "event_time": {"idle_after": "3s"},
+        "http": {"listen": f"127.0.0.1:{port}"},
+    }
+    (tmp_path / "custodes.yaml").write_text(yaml.safe_dump(config))
+    server = Server(tmp_path / "monitor", [CUSTODES, "run", "-c", tmp_path / "custodes.yaml"])
+    yield server, f"127.0.0.1:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def alerting(monitor: tuple[Server, str], webhook: Webhook, tmp_path: Path) -> Iterator[str]:
+    """Prometheus and Alertmanager with the configuration of deploy/, told where things are here."""
+    alertmanager_port, prometheus_port = free_port(), free_port()
+    routes = (ROOT / "deploy/alertmanager/alertmanager.yml").read_text()
+    routes = routes.replace("http://localhost:9999", webhook.url).replace("group_wait: 10s", "group_wait: 1s")
+    (tmp_path / "alertmanager.yml").write_text(routes)
+    scrape = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())
+    scrape["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
+    scrape["rule_files"] = [str(ROOT / "deploy/prometheus" / file) for file in scrape["rule_files"]]
+    scrape["alerting"]["alertmanagers"][0]["static_configs"][0]["targets"] = [f"127.0.0.1:{alertmanager_port}"]
+    scrape["scrape_configs"][0]["static_configs"][0]["targets"] = [monitor[1]]
+    (tmp_path / "prometheus.yml").write_text(yaml.safe_dump(scrape))
+    alertmanager = Server(
+        tmp_path / "alertmanager",
+        [
+            program("prometheus-alertmanager"),
+            f"--config.file={tmp_path / 'alertmanager.yml'}",
+            f"--storage.path={tmp_path / 'alertmanager-data'}",
+            f"--web.listen-address=127.0.0.1:{alertmanager_port}",
+            "--cluster.listen-address=",
+        ],
+    )
+    prometheus = Server(
+        tmp_path / "prometheus",
+        [
+            program("prometheus"),
+            f"--config.file={tmp_path / 'prometheus.yml'}",
+            f"--storage.tsdb.path={tmp_path / 'prometheus-data'}",
+            f"--web.listen-address=127.0.0.1:{prometheus_port}",
+        ],
+    )
+    url = f"http://127.0.0.1:{prometheus_port}"
+    prometheus.wait_for("Prometheus to be ready", lambda: get(f"{url}/-/ready"))
+    alertmanager.wait_for("Alertmanager to be ready", lambda: get(f"http://127.0.0.1:{alertmanager_port}/-/ready"))
+    yield url
+    prometheus.stop()
+    alertmanager.stop()
+
+
+def all_findings(base: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    after = ""
+    while True:
+        page = get_json(f"{base}/api/v1/findings?limit=1000{after}")
+        found += page["findings"]
+        if page["next"] is None:
+            return found
+        after = f"&after={page['next']}"
+
+
+def test_from_kafka_to_the_pager(
+    kafka: Kafka, stream: Stream, monitor: tuple[Server, str], alerting: str, webhook: Webhook
+) -> None:
+    server, address = monitor
+    base = f"http://{address}"
+    server.wait_for("the monitor to be ready", lambda: get(f"{base}/-/ready"))
+
+    def read() -> dict[str, Any] | None:
+        status: dict[str, Any] = get_json(f"{base}/api/v1/status")
+        return status if status["events"] + status["rejected"] >= len(stream.events) + len(stream.bad) else None
+
+    status = server.wait_for("everything to be read", read, 90)
+    assert status["events"] == len(stream.events)
+    assert status["rejected"] == len(stream.bad)
+
+    # The findings are the oracle's, in whatever order the partitions came.
+    def settled() -> list[dict[str, Any]] | None:
+        found = all_findings(base)
+        return found if sum(f["closed_at"] is None for f in found) == 2 else None
+
+    found = server.wait_for("all but the burst's findings to close", settled, 60)
+    for rule_id, rule in ORACLE_RULES.items():
+        expected = [f for f in oracle.findings(stream.events, rule) if f.group != ("P9999",)]
+        ours = sorted(
+            oracle.Finding(
+                tuple(f["group"].values()),
+                micros(f["opened_at"]) // (rule.resolution * 1_000_000),
+                micros(f["opened_at"]),
+                micros(f["closed_at"]),
+                f["peak"],
+                f["count"],
+            )
+            for f in found
+            if f["rule_id"] == rule_id and f["closed_at"] is not None
+        )
+        assert expected, "the stream must be worth counting"
+        assert ours == expected
+
+    # Every bad record is counted by reason, and is in the dead-letter topic with its place.
+    exposition = get(f"{base}/metrics")
+    for reason, count in Counter(reason for _, _, reason, _ in stream.bad).items():
+        assert metric(exposition, "custodes_events_rejected_total", reason=reason) == count
+    assert total_rejected(exposition) == len(stream.bad)
+    letters = KafkaConsumer(
+        "dead", bootstrap_servers=kafka.bootstrap, auto_offset_reset="earliest", consumer_timeout_ms=3000
+    )
+    kept = []
+    for letter in letters:
+        headers = {name: value.decode() for name, value in letter.headers}
+        assert headers["custodes.topic"] == "access"
+        assert headers["custodes.detail"]
+        place = int(headers["custodes.partition"]), int(headers["custodes.offset"])
+        kept.append((*place, headers["custodes.reason"], letter.value or None))
+    letters.close()
+    assert sorted(kept, key=lambda k: k[:2]) == sorted(
+        ((p, o, reason, value or None) for p, o, reason, value in stream.bad), key=lambda k: k[:2]
+    )
+
+    # The far-future time closed nothing, and the lag is gone.
+    assert metric(exposition, "custodes_watermark_lag_seconds") > 0
+    server.wait_for("lag to be zero", lambda: get_json(f"{base}/api/v1/status")["lag_records"] == 0)
+
+    # The page says who; the alert says which rule and level, and nobody's name.
+    page = get(base)
+    assert "Many people" in page
+    assert "actor P9999" in page
+    alert = webhook.received(
+        "/investigation",
+        lambda alert: alert["status"] == "firing" and alert["labels"].get("rule") == "Many people",
+    )
+    assert alert["labels"]["level"] == "high"
+    assert "P9999" not in json.dumps(alert)
+    webhook.received("/operations", lambda alert: alert["labels"]["alertname"] == "CustodesEventsRejected")
+    assert server.stop() == 0
