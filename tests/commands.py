@@ -1,0 +1,19 @@
+"""Running the installed command as a user does."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+from servers import CUSTODES
+
+
+def custodes(
+    *arguments: str | Path, cwd: Path | None = None, stdin: bytes | None = None, env: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[bytes]:
+    """Runs ``custodes`` to its end; output is not a terminal."""
+    command: Sequence[str] = [str(CUSTODES), *map(str, arguments)]
+    environment = {**os.environ, "NO_COLOR": "1", **(env or {})}
+    return subprocess.run(command, cwd=cwd, input=stdin, capture_output=True, timeout=120, env=environment, check=False)
