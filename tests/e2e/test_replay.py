@@ -9,9 +9,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import oracle
 import pytest
 import zstandard
+
+import oracle
 from commands import custodes
 
 RULES = """

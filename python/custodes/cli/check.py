@@ -9,7 +9,6 @@ import typer
 
 from custodes.cli.output import print_faults, stdout, write_json
 from custodes.config import Config, Fault, FaultsError, load_config
-from custodes.console import parse_listen
 from custodes.rules import load_rules, shipped_pack
 from custodes.sources import load_mapping
 from custodes.sources.kafka import reachable
@@ -66,10 +65,6 @@ def _check_places(config: Config) -> list[Fault]:
     faults: list[Fault] = []
     try:
         load_mapping(config.mapping)
-    except FaultsError as error:
-        faults += error.faults
-    try:
-        parse_listen(config.http.listen)
     except FaultsError as error:
         faults += error.faults
     if config.source.file is not None:

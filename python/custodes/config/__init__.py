@@ -2,6 +2,7 @@
 
 from custodes.config.durations import format_duration, parse_duration
 from custodes.config.faults import Fault, FaultsError
+from custodes.config.listen import parse_listen
 from custodes.config.load import load_config
 from custodes.config.model import Config, EventTime, FileSource, KafkaSource
 from custodes.config.yamldoc import Document, load_documents
@@ -18,4 +19,5 @@ __all__ = [
     "load_config",
     "load_documents",
     "parse_duration",
+    "parse_listen",
 ]

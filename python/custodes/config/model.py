@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -18,6 +19,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from custodes.config.durations import format_duration, parse_duration
+from custodes.config.listen import parse_listen
 
 
 def _duration(value: Any) -> Any:
@@ -30,6 +32,11 @@ Duration = Annotated[
     PlainSerializer(format_duration, return_type=str),
     WithJsonSchema({"type": "string", "pattern": r"^\d+(ms|[smhdw])$", "examples": ["10s", "5m", "28d"]}),
 ]
+
+
+def _listenable(listen: str) -> str:
+    parse_listen(listen)
+    return listen
 
 
 class _Section(BaseModel):
@@ -68,7 +75,7 @@ class Source(_Section):
     @model_validator(mode="after")
     def _exactly_one(self) -> Source:
         if (self.kafka is None) == (self.file is None):
-            raise ValueError("source wants exactly one of kafka, file")
+            raise ValueError("wants exactly one of kafka, file")
         return self
 
 
@@ -103,9 +110,8 @@ class DeadLetter(_Section):
 class Http(_Section):
     """The HTTP server: console, API and metrics."""
 
-    listen: str = Field(
+    listen: Annotated[str, AfterValidator(_listenable)] = Field(
         "127.0.0.1:8610",
-        pattern=r"^.+:\d{1,5}$",
         description="HOST:PORT to serve on. Findings name people: think before leaving loopback.",
     )
 

@@ -8,18 +8,8 @@ from typing import Any
 
 import uvicorn
 
-from custodes.config import Fault, FaultsError
+from custodes.config import Fault, FaultsError, parse_listen
 from custodes.feed import Feed
-
-
-def parse_listen(listen: str) -> tuple[str, int]:
-    """Splits ``HOST:PORT``; an IPv6 host may stand in brackets. Raises :class:`FaultsError`."""
-    host, _, port = listen.rpartition(":")
-    if not host or not port.isdigit() or int(port) > 65535:
-        raise FaultsError(
-            [Fault(f"'{listen}' is no address to listen on", hint="write HOST:PORT, like 127.0.0.1:8610")]
-        )
-    return host.strip("[]"), int(port)
 
 
 class ConsoleServer:
@@ -27,7 +17,10 @@ class ConsoleServer:
 
     def __init__(self, app: Any, listen: str, feed: Feed) -> None:
         """Port 0 takes a free one. Raises :class:`FaultsError` if the address can't be had."""
-        host, port = parse_listen(listen)
+        try:
+            host, port = parse_listen(listen)
+        except ValueError as error:
+            raise FaultsError([Fault(str(error))]) from error
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self._socket = socket.socket(family, socket.SOCK_STREAM)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

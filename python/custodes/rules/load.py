@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from sigma.collection import SigmaCollection
 from sigma.correlations import SigmaCorrelationRule, SigmaCorrelationType
 from sigma.exceptions import SigmaError, SigmaRuleLocation
 from sigma.filters import SigmaFilter
+from sigma.policy import SigmaPolicy
+from sigma.policy.regex_engine import RegexEngine, RegexPattern
 from sigma.rule import SigmaRule
 
 from custodes._core import Engine
@@ -23,6 +26,19 @@ from custodes.rules.locate import field_place, place_of
 from custodes.rules.model import LEVELS, Rule
 from custodes.rules.plan import build_plan
 
+
+class _DeferredRegex(RegexEngine):
+    """Leaves a rule's regular expressions to the engine that will run them: it judges them in :func:`_runs`."""
+
+    def compile(self, pattern: str, flags: int = 0) -> RegexPattern:
+        return cast("RegexPattern", re.compile(""))
+
+    @property
+    def error(self) -> type[Exception]:
+        return re.error
+
+
+_POLICY = SigmaPolicy(regex_engine=_DeferredRegex())
 _OPERATORS = ("gte", "gt", "lte", "lt", "eq", "neq")
 _OWN_KEYS = ("keep_open", "resolution")
 _PLANNED_KEYS = ("baseline", "reset")
@@ -69,7 +85,7 @@ def load_rules(paths: Iterable[Path]) -> list[Rule]:
             faults.extend(error.faults)
     parsed, filters = _parse(documents, faults)
     _apply_filters(parsed, filters)
-    rules = _compile(parsed, faults)
+    rules = _compile(parsed, _names_of(documents), faults)
     if faults:
         raise FaultsError(faults)
     return rules
@@ -113,9 +129,9 @@ def _parse(documents: list[Document], faults: list[Fault]) -> tuple[list[_Parsed
         try:
             if "correlation" in data:
                 plain = _without_range(data)
-                rule = SigmaCorrelationRule.from_dict(plain, collect_errors=True, source=source)
+                rule = SigmaCorrelationRule.from_dict(plain, True, source, policy=_POLICY)
             elif "filter" in data:
-                sigma_filter = SigmaFilter.from_dict(data, collect_errors=True, source=source)
+                sigma_filter = SigmaFilter.from_dict(data, True, source, policy=_POLICY)
                 filters.append(sigma_filter)
                 faults.extend(_sigma_fault(error, document) for error in sigma_filter.errors)
                 continue
@@ -126,7 +142,7 @@ def _parse(documents: list[Document], faults: list[Fault]) -> tuple[list[_Parsed
                 )  # fmt: skip
                 continue
             else:
-                rule = SigmaRule.from_dict(data, collect_errors=True, source=source)
+                rule = SigmaRule.from_dict(data, True, source, policy=_POLICY)
         except SigmaError as error:
             faults.append(_sigma_fault(error, document))
             continue
@@ -161,7 +177,14 @@ def _sigma_fault(error: SigmaError, document: Document) -> Fault:
     return document.fault(str(message).rstrip("."), *place_of(error, document))
 
 
-def _compile(parsed: list[_Parsed], faults: list[Fault]) -> list[Rule]:
+def _names_of(documents: list[Document]) -> set[str]:
+    """Every name and id given, also by rules that have faults: a reference to one of these is not another fault."""
+    data = [document.data for document in documents if isinstance(document.data, dict)]
+    return {str(rule[key]) for rule in data for key in ("id", "name") if rule.get(key)}
+
+
+def _compile(parsed: list[_Parsed], named: set[str], faults: list[Fault]) -> list[Rule]:
+    before = len(faults)
     by_reference: dict[str, _Parsed] = {}
     for one in parsed:
         for reference in {str(one.sigma.id or ""), str(one.sigma.name or ""), one.id} - {""}:
@@ -172,21 +195,23 @@ def _compile(parsed: list[_Parsed], faults: list[Fault]) -> list[Rule]:
                                        hint="ids and names of rules must differ")
                 )  # fmt: skip
             by_reference[reference] = one
+    if len(faults) > before:
+        return []
     referred: set[str] = set()
     correlations: list[tuple[_Parsed, list[_Parsed]]] = []
     for one in parsed:
         if isinstance(one.sigma, SigmaCorrelationRule):
-            targets = _resolve(one, by_reference, faults)
+            targets = _resolve(one, by_reference, named, faults)
             referred.update(target.id for target in targets)
             correlations.append((one, targets))
+    conditions = {one.id: _detection(one, faults) for one in parsed if isinstance(one.sigma, SigmaRule)}
     found: dict[str, Rule | None] = {}
     for one, targets in correlations:
-        found[one.id] = _correlation(one, targets, faults)
+        found[one.id] = _correlation(one, [conditions[target.id] for target in targets], faults)
     for one in parsed:
-        if isinstance(one.sigma, SigmaRule):
-            when = _detection(one, faults)
-            alone = one.id not in referred or one.generates
-            found[one.id] = _single(one, when, faults) if alone and when is not None else None
+        when = conditions.get(one.id)
+        if when is not None and (one.id not in referred or one.generates):
+            found[one.id] = _single(one, when, faults)
     rules: dict[str, Rule] = {}
     for one in parsed:
         rule = found.get(one.id)
@@ -202,13 +227,15 @@ def _compile(parsed: list[_Parsed], faults: list[Fault]) -> list[Rule]:
     return list(rules.values())
 
 
-def _resolve(one: _Parsed, by_reference: dict[str, _Parsed], faults: list[Fault]) -> list[_Parsed]:
+def _resolve(one: _Parsed, by_reference: dict[str, _Parsed], named: set[str], faults: list[Fault]) -> list[_Parsed]:
     targets = []
     for at, reference in enumerate(one.sigma.rules or []):  # type: ignore[union-attr]
         place = ("correlation", "rules", at)
         target = by_reference.get(reference.reference)
+        if target is None and reference.reference in named:
+            continue
         if target is None:
-            hint = did_you_mean(reference.reference, by_reference)
+            hint = did_you_mean(reference.reference, named)
             faults.append(one.document.fault(f"no rule '{reference.reference}'", *place, hint=hint))
         elif isinstance(target.sigma, SigmaCorrelationRule):
             faults.append(one.document.fault("a correlation of correlations is not supported yet", *place))
@@ -217,7 +244,7 @@ def _resolve(one: _Parsed, by_reference: dict[str, _Parsed], faults: list[Fault]
     return targets
 
 
-def _correlation(one: _Parsed, targets: list[_Parsed], faults: list[Fault]) -> Rule | None:
+def _correlation(one: _Parsed, parts: list[Condition | None], faults: list[Fault]) -> Rule | None:
     sigma = one.sigma
     assert isinstance(sigma, SigmaCorrelationRule)  # noqa: S101 - the caller has looked
     before = len(faults)
@@ -244,7 +271,6 @@ def _correlation(one: _Parsed, targets: list[_Parsed], faults: list[Fault]) -> R
                 )
             else:
                 holds[operator] = bound
-    parts = [_detection(target, []) for target in targets]
     timing = _timing(one, timedelta(seconds=sigma.timespan.seconds), faults)
     if len(faults) > before or not parts or any(part is None for part in parts) or timing is None:
         return None
@@ -265,7 +291,9 @@ def _detection(one: _Parsed, faults: list[Fault]) -> Condition | None:
     except SigmaError as error:
         faults.append(_sigma_fault(error, one.document))
         return None
-    return conditions[0] if len(conditions) == 1 else {"any": conditions}
+    when = conditions[0] if len(conditions) == 1 else {"any": conditions}
+    probe = _rule(one, when, (), None, _Timing(timedelta(hours=1), timedelta(hours=1), timedelta(0)), {"gte": 1})
+    return when if _runs(probe, one, faults) else None
 
 
 def _single(one: _Parsed, when: Condition, faults: list[Fault]) -> Rule | None:

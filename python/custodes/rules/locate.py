@@ -38,7 +38,11 @@ def place_of(error: sigma.SigmaError, document: Document) -> Place:
 
 
 def field_place(document: Document, field: str) -> Place:
-    """Where a detection first names ``field``."""
+    """Where a detection first names ``field``, or a correlation groups by or counts it."""
+    if "correlation" in document.data:
+        condition = document.data["correlation"].get("condition")
+        counted = isinstance(condition, dict) and condition.get("field") == field
+        return ("correlation", "condition", "field") if counted else ("correlation", "group-by")
     return next((place for place, key in _keys(document) if key.split("|")[0] == field), ("detection",))
 
 

@@ -102,7 +102,7 @@ impl ValueTest {
                     .multi_line(*multi_line)
                     .dot_matches_new_line(*dot_all)
                     .build()
-                    .map_err(|error| error.to_string())?,
+                    .map_err(|error| regex_fault(&error))?,
             )),
             Test::Cidr(network) => {
                 Self::Cidr(network.parse().map_err(|_| format!("'{network}' is no network in CIDR form"))?)
@@ -176,6 +176,13 @@ impl ValueTest {
             }
         }
     }
+}
+
+/// The gist of a regex error, which comes as several lines with a drawing.
+fn regex_fault(error: &regex::Error) -> String {
+    let text = error.to_string();
+    let gist = text.lines().last().unwrap_or_default();
+    format!("regular expression: {}", gist.strip_prefix("error: ").unwrap_or(gist))
 }
 
 fn same(value: &[u8], wanted: &[u8], cased: bool) -> bool {
