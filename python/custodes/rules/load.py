@@ -27,18 +27,23 @@ from custodes.rules.model import LEVELS, Rule
 from custodes.rules.plan import build_plan
 
 
-class _DeferredRegex(RegexEngine):
-    """Leaves a rule's regular expressions to the engine that will run them: it judges them in :func:`_runs`."""
+class _LenientRegex(RegexEngine):
+    """pySigma's own matching goes through Python's ``re``; a rule's pattern that ``re`` refuses is let through,
+    because the engine that will run it is the one to judge it: see :func:`_runs`."""
 
     def compile(self, pattern: str, flags: int = 0) -> RegexPattern:
-        return cast("RegexPattern", re.compile(""))
+        try:
+            compiled = re.compile(pattern, flags)
+        except re.error:
+            compiled = re.compile("")
+        return cast("RegexPattern", compiled)
 
     @property
     def error(self) -> type[Exception]:
         return re.error
 
 
-_POLICY = SigmaPolicy(regex_engine=_DeferredRegex())
+_POLICY = SigmaPolicy(regex_engine=_LenientRegex())
 _OPERATORS = ("gte", "gt", "lte", "lt", "eq", "neq")
 _OWN_KEYS = ("keep_open", "resolution")
 _PLANNED_KEYS = ("baseline", "reset")

@@ -1,0 +1,197 @@
+"""Sigma detections mean what Sigma says: each modifier against events that match and events that don't."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from custodes._core import Engine
+from custodes.config import FaultsError
+from custodes.rules import Rule, build_plan, load_rules, shipped_pack
+from custodes.rules.load import default_resolution
+from custodes.sources import load_mapping
+
+EVENT = {
+    "time": "2026-01-05T08:00:00Z",
+    "actor": "P0042",
+    "subject": ["S1", "S2"],
+    "resource": "hotel.checkin",
+    "client_ip": "10.1.2.3",
+    "count": 12,
+    "note": "Call 110 * now?",
+    "nothing": None,
+    "flag": True,
+    "request": {"user": {"name": "Müller"}, "tables": [{"id": 7}, {"id": "x"}]},
+    "path": "C:\\data\\out.csv",
+}
+
+
+def matches(tmp_path: Path, detection: dict[str, Any], condition: str = "selection") -> bool:
+    """Whether a rule with this detection fires on :data:`EVENT`."""
+    rule = {"title": "t", "logsource": {"product": "custodes"}, "detection": {**detection, "condition": condition}}
+    path = tmp_path / "rule.yml"
+    path.write_text(json.dumps(rule))
+    engine = Engine(build_plan(load_rules([path]), load_mapping("custodes")))
+    outcome = engine.process_lines(json.dumps(EVENT).encode())
+    assert outcome.events == 1
+    return bool(outcome.changes)
+
+
+@pytest.mark.parametrize(
+    ("selection", "expected"),
+    [
+        ({"actor": "p0042"}, True),
+        ({"actor|cased": "p0042"}, False),
+        ({"actor": ["P1", "P0042"]}, True),
+        ({"actor": "P00??"}, True),
+        ({"actor": "P*2"}, True),
+        ({"actor": "P0*3"}, False),
+        ({"subject": "S2"}, True),
+        ({"subject|all": ["S1", "S2"]}, True),
+        ({"subject|all": ["S1", "S3"]}, False),
+        ({"resource|contains": "CHECK"}, True),
+        ({"resource|contains|all": ["hotel", "in"]}, True),
+        ({"resource|contains|all": ["hotel", "out"]}, False),
+        ({"resource|startswith": "hotel."}, True),
+        ({"resource|endswith": ".checkin"}, True),
+        ({"resource|endswith|cased": ".CheckIn"}, False),
+        ({"actor|re": "^P0+42$"}, True),
+        ({"actor|re": "^p0+42$"}, False),
+        ({"actor|re|i": "^p0+42$"}, True),
+        ({"client_ip|cidr": "10.0.0.0/8"}, True),
+        ({"client_ip|cidr": ["192.168.0.0/16", "10.1.2.3/32"]}, True),
+        ({"client_ip|cidr": "192.168.0.0/16"}, False),
+        ({"count|gt": 11}, True),
+        ({"count|gte": 12}, True),
+        ({"count|lt": 12}, False),
+        ({"count|lte": 12.5}, True),
+        ({"count": 12}, True),
+        ({"count": 13}, False),
+        ({"purpose|exists": False}, True),
+        ({"actor|exists": True}, True),
+        ({"purpose": None}, True),
+        ({"nothing": None}, True),
+        ({"actor": None}, False),
+        ({"flag": True}, True),
+        ({"flag": False}, False),
+        ({"request.user.name": "MÜLLER"}, True),
+        ({"request.tables[1].id": "x"}, True),
+        ({"request.tables[0].id": 7}, True),
+        ({"request.tables[2].id|exists": True}, False),
+        ({"note|contains": r"\*"}, True),
+        ({"note|endswith": r"now\?"}, True),
+        ({"note|contains": r"\*\?"}, False),
+        ({"path|endswith": "\\out.csv"}, True),
+        ({"actor|neq": "P0042"}, False),
+        ({"actor": "P0042", "count|gt": 100}, False),
+        ([{"actor": "nobody"}, {"count|gt": 10}], True),
+    ],
+)
+def test_modifiers(tmp_path: Path, selection: Any, expected: bool) -> None:
+    assert matches(tmp_path, {"selection": selection}) is expected
+
+
+@pytest.mark.parametrize(
+    ("condition", "expected"),
+    [
+        ("yes_a and yes_b", True),
+        ("yes_a and no_a", False),
+        ("yes_a and not no_a", True),
+        ("not (yes_a or no_a)", False),
+        ("no_a or yes_b", True),
+        ("1 of yes_*", True),
+        ("all of yes_*", True),
+        ("all of them", False),
+        ("1 of them", True),
+        ("1 of no_*", False),
+        ("not 1 of no_* and all of yes_*", True),
+    ],
+)
+def test_conditions(tmp_path: Path, condition: str, expected: bool) -> None:
+    detections = {
+        "yes_a": {"actor": "P0042"},
+        "yes_b": {"count": 12},
+        "no_a": {"actor": "P0043"},
+        "no_b": {"count": 13},
+    }
+    assert matches(tmp_path, detections, condition) is expected
+
+
+def test_the_pack_is_valid_and_described() -> None:
+    rules = load_rules(shipped_pack())
+    assert [rule.title for rule in rules] == ["Bulk lookups", "Slow copying", "Celebrity snooping"]
+    assert all(rule.description and rule.level in {"high", "medium"} for rule in rules)
+
+
+def test_a_range_condition_is_both_bounds(tmp_path: Path) -> None:
+    path = tmp_path / "rule.yml"
+    path.write_text(
+        "title: a\nname: a\nlogsource: {product: x}\ndetection: {s: {actor: '*'}, condition: s}\n---\n"
+        "title: b\ncorrelation: {type: event_count, rules: [a], timespan: 1h, condition: {gte: 2, lt: 4}}\n"
+    )
+    (rule,) = load_rules([path])
+    assert rule.holds == {"gte": 2, "lt": 4}
+    assert rule.threshold == 2
+
+
+def test_generate_lets_a_referred_detection_fire_too(tmp_path: Path) -> None:
+    path = tmp_path / "rule.yml"
+    path.write_text(
+        "title: a\nname: a\ngenerate: true\nlogsource: {product: x}\ndetection: {s: {actor: '*'}, condition: s}\n---\n"
+        "title: b\ncorrelation: {type: event_count, rules: [a], timespan: 1h, condition: {gte: 2}}\n"
+    )
+    assert [rule.title for rule in load_rules([path])] == ["a", "b"]
+
+
+def test_a_filter_applies_to_the_rules_it_names(tmp_path: Path) -> None:
+    path = tmp_path / "rule.yml"
+    path.write_text(
+        "title: a\nname: a\nlogsource: {product: x}\ndetection: {s: {actor: '*'}, condition: s}\n---\n"
+        "title: no robots\nlogsource: {product: x}\n"
+        "filter: {rules: [a], selection: {actor|startswith: robot}, condition: not selection}\n"
+    )
+    engine = Engine(build_plan(load_rules([path]), load_mapping("custodes")))
+    lines = b"".join(b'{"time":1767600000,"actor":"%s"}\n' % actor for actor in (b"robot-1", b"P1"))
+    assert [change.group for change in engine.process_lines(lines).changes] == [["P1"]]
+
+
+@given(st.integers(1, 400 * 86_400))
+def test_default_resolution(seconds: int) -> None:
+    timespan = timedelta(seconds=seconds)
+    resolution = default_resolution(timespan)
+    assert resolution >= timedelta(seconds=1)
+    assert timespan % resolution == timedelta(0)
+    assert timespan // resolution <= 600
+
+
+@pytest.mark.parametrize(
+    ("timespan", "resolution"), [("1s", 1), ("10m", 1), ("1h", 6), ("24h", 144), ("7d", 1008), ("30d", 4320)]
+)
+def test_the_resolutions_people_meet(tmp_path: Path, timespan: str, resolution: int) -> None:
+    path = tmp_path / "rule.yml"
+    path.write_text(
+        "title: a\nname: a\nlogsource: {product: x}\ndetection: {s: {actor: '*'}, condition: s}\n---\n"
+        f"title: b\ncorrelation: {{type: event_count, rules: [a], timespan: {timespan}, condition: {{gte: 2}}}}\n"
+    )
+    (rule,) = load_rules([path])
+    assert rule.resolution == timedelta(seconds=resolution)
+
+
+def test_two_rules_cannot_share_a_title(tmp_path: Path) -> None:
+    detection = "logsource: {product: x}\ndetection: {s: {actor: '*'}, condition: s}\n"
+    path = tmp_path / "rule.yml"
+    path.write_text(f"title: same\nname: a\n{detection}---\ntitle: same\nname: b\n{detection}")
+    with pytest.raises(FaultsError, match="title 'same' is taken"):
+        load_rules([path])
+
+
+def test_a_rule_is_told_apart_by_id_then_name_then_title() -> None:
+    rule: Rule = load_rules(shipped_pack())[0]
+    assert rule.id == "2a3a4a58-7f0d-4c33-8f10-3a0fd6f4b102"
+    assert (rule.threshold, rule.group_by, rule.distinct) == (150, ("actor",), "subject")
