@@ -171,7 +171,7 @@ class FindingStore:
         """Open findings by rule id."""
         query = select(_table.c.rule_id, func.count()).where(_table.c.closed_at.is_(None)).group_by(_table.c.rule_id)
         with self._engine.connect() as connection:
-            return dict(connection.execute(query).tuples().all())
+            return {row[0]: row[1] for row in connection.execute(query)}
 
     def close(self) -> None:
         self._engine.dispose()

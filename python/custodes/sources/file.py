@@ -6,6 +6,7 @@ import gzip
 import io
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, cast
 
@@ -18,9 +19,14 @@ BLOCK = 4 << 20
 """Bytes read at a time: enough that a batch's fixed costs vanish, little enough to stay in cache."""
 
 
-def open_lines(path: Path) -> IO[bytes]:
-    """Opens a file for reading, unpacked by what its first bytes say; ``-`` is standard input."""
+def open_lines(path: Path, closing: ExitStack) -> IO[bytes]:
+    """Opens a file for reading, unpacked by what its first bytes say; ``-`` is standard input.
+
+    ``closing`` gets everything that must be closed afterwards.
+    """
     raw: IO[bytes] = sys.stdin.buffer if str(path) == "-" else path.open("rb")
+    if raw is not sys.stdin.buffer:
+        closing.enter_context(raw)
     peekable = raw if isinstance(raw, io.BufferedReader) else io.BufferedReader(cast("io.RawIOBase", raw))
     head = peekable.peek(4)[:4]
     if head[:2] == b"\x1f\x8b":
@@ -41,6 +47,7 @@ class FileSource:
         self._waiting = list(paths)
         self._on_bytes = on_bytes
         self._open: IO[bytes] | None = None
+        self._closing = ExitStack()
         self._path = Path()
         self._line = 1
         self._rest = b""
@@ -49,7 +56,7 @@ class FileSource:
         while not self.finished:
             if self._open is None:
                 self._path = self._waiting.pop(0)
-                self._open = open_lines(self._path)
+                self._open = open_lines(self._path, self._closing)
                 self._line = 1
             block = self._open.read(BLOCK)
             self._on_bytes(len(block))
@@ -88,6 +95,5 @@ class FileSource:
         return self._open is None and not self._waiting
 
     def close(self) -> None:
-        if self._open is not None and self._open is not sys.stdin.buffer:
-            self._open.close()
         self._open = None
+        self._closing.close()

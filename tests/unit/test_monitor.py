@@ -1,0 +1,262 @@
+"""The monitor with its console: bounded metrics, honest probes, a page that is safe and live."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from custodes._core import Engine
+from custodes.console import build_app
+from custodes.feed import Feed
+from custodes.findings.store import FindingStore
+from custodes.metrics import Metrics
+from custodes.monitor import Monitor
+from custodes.rules import build_plan, load_rules, shipped_pack
+from custodes.sources import Arrival, Idle, Joined, Left, Lines, load_mapping
+from custodes.sources.dead_letters import FileDeadLetters
+
+START = 1_767_600_000
+
+
+class Script:
+    """A source that hands over what a test wrote down."""
+
+    name = "script"
+
+    def __init__(self) -> None:
+        self.arrivals: list[list[Arrival]] = []
+        self.commits = 0
+        self.ended = False
+
+    def poll(self, timeout: float) -> list[Arrival]:
+        return self.arrivals.pop(0) if self.arrivals else []
+
+    def describe(self, stream: int) -> dict[str, str | int]:
+        return {"file": "script", "stream": stream}
+
+    def commit(self) -> None:
+        self.commits += 1
+
+    def lag(self) -> int:
+        return 17
+
+    @property
+    def finished(self) -> bool:
+        return self.ended and not self.arrivals
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+class Bench:
+    """A monitor over a script, and its application."""
+
+    def __init__(self, folder: Path) -> None:
+        self.source = Script()
+        self.now = float(START)
+        rules = load_rules(shipped_pack())
+        self.store = FindingStore(f"sqlite:///{folder / 'findings.db'}")
+        self.letters = FileDeadLetters(folder / "dead.jsonl")
+        self.monitor = Monitor(
+            Engine(build_plan(rules, load_mapping("custodes"))),
+            rules,
+            self.source,
+            self.store,
+            self.letters,
+            Metrics(rules, self.source.name),
+            Feed(),
+            clock=lambda: self.now,
+        )
+        self.app = build_app(self.monitor)
+
+    def feed(self, *arrivals: Arrival) -> None:
+        self.source.arrivals.append(list(arrivals))
+        self.monitor._state_at = 0.0
+        self.monitor.step(0)
+
+    def series(self) -> set[str]:
+        lines = self.monitor.metrics.exposition().decode().splitlines()
+        return {line.rsplit(" ", 1)[0] for line in lines if not line.startswith("#")}
+
+    def value(self, series: str) -> float:
+        lines = self.monitor.metrics.exposition().decode().splitlines()
+        return next(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(series + " "))
+
+    async def get(self, path: str) -> httpx.Response:
+        transport = httpx.ASGITransport(app=self.app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://custodes") as client:
+            return await client.get(path)
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    bench = Bench(tmp_path)
+    yield bench
+    bench.store.close()
+    bench.letters.close()
+
+
+def look_ups(actors: list[str], subjects: list[str], at: float = 0) -> Lines:
+    events = [
+        {"time": START + at, "actor": actor, "subject": subject, "action": "read"}
+        for actor in actors
+        for subject in subjects
+    ]
+    return Lines(0, b"".join(json.dumps(event).encode() + b"\n" for event in events), 1)
+
+
+def test_series_are_the_same_whatever_the_data(bench: Bench) -> None:
+    bench.feed(Joined(0))
+    bench.feed(look_ups([f"a{n}" for n in range(10)], ["s"]))
+    few = bench.series()
+    bench.feed(look_ups([f"a{n}" for n in range(100_000)], ["s"]))
+    bench.feed(Lines(0, b'{"broken\n\xff\n[]\n', 1))
+    assert bench.value('custodes_engine_groups{rule="Bulk lookups"}') == 100_000
+    assert bench.series() == few
+    assert not any("a77" in series for series in few)
+
+
+def test_figures_follow_what_happened(bench: Bench) -> None:
+    bench.feed(Joined(0), look_ups(["P1"], [f"s{n}" for n in range(200)]))
+    assert bench.value('custodes_open_findings{level="high",rule="Bulk lookups"}') == 1
+    assert bench.value('custodes_findings_total{level="high",rule="Bulk lookups"}') == 1
+    assert bench.value('custodes_window_peak_ratio{rule="Bulk lookups"}') == pytest.approx(200 / 150)
+    assert bench.value('custodes_events_total{source="script"}') == 200
+    assert bench.value("custodes_source_lag_records") == 17
+    bench.now += 25
+    bench.feed()
+    assert bench.value("custodes_watermark_lag_seconds") == pytest.approx(35)
+    bench.now += 8 * 3600
+    bench.feed(look_ups(["P2"], ["s"], at=8 * 3600))
+    assert bench.value('custodes_open_findings{level="high",rule="Bulk lookups"}') == 0
+    assert bench.value('custodes_findings_total{level="high",rule="Bulk lookups"}') == 1
+    assert bench.source.commits == 3
+
+
+def test_rejected_records_are_kept_before_they_are_committed(bench: Bench, tmp_path: Path) -> None:
+    bench.feed(Lines(3, b'{"actor":"x"}\n{"time":1,"actor":"x"}\n', 41))
+    letters = [json.loads(line) for line in (tmp_path / "dead.jsonl").read_text().splitlines()]
+    assert [(one["stream"], one["position"], one["reason"]) for one in letters] == [
+        (3, 41, "missing_time"),
+        (3, 42, "time_too_old"),
+    ]
+    assert bench.value('custodes_events_rejected_total{reason="missing_time"}') == 1
+
+
+def test_a_time_ahead_of_the_clock_is_quarantined(bench: Bench) -> None:
+    bench.feed(look_ups(["P1"], ["s"]), look_ups(["P1"], ["s"], at=599), look_ups(["P1"], ["s"], at=601))
+    assert bench.monitor.status.events == 2
+    assert bench.value('custodes_events_rejected_total{reason="time_in_future"}') == 1
+
+
+def test_a_silent_partition_holds_the_watermark_until_idle_or_gone(bench: Bench) -> None:
+    bench.feed(Joined(0), Joined(1), Joined(2), look_ups(["P1"], ["s"]))
+    assert bench.monitor.status.watermark is None
+    bench.feed(Idle(1))
+    assert bench.monitor.status.watermark is None
+    bench.feed(Left(2))
+    assert bench.monitor.status.watermark == (START - 10) * 1_000_000
+    assert bench.monitor.status.streams == 2
+
+
+def test_probes_tell_the_truth(bench: Bench) -> None:
+    async def codes() -> tuple[int, int]:
+        return (await bench.get("/-/healthy")).status_code, (await bench.get("/-/ready")).status_code
+
+    assert asyncio.run(codes()) == (200, 503)
+    bench.feed(Joined(0))
+    assert asyncio.run(codes()) == (200, 200)
+    bench.monitor.last_poll -= 60
+    assert asyncio.run(codes()) == (503, 200)
+    bench.monitor.failure = RuntimeError("disk")
+    assert asyncio.run(codes()) == (503, 200)
+
+
+def test_a_failing_loop_says_so(bench: Bench) -> None:
+    bench.store.close()
+    bench.source.arrivals.append([Joined(0)])
+
+    def broken(timeout: float) -> list[Arrival]:
+        raise OSError("no space left")
+
+    bench.source.poll = broken  # type: ignore[method-assign]
+    with pytest.raises(OSError, match="no space"):
+        bench.monitor.run(threading.Event())
+    assert isinstance(bench.monitor.failure, OSError)
+
+
+def test_the_page_escapes_what_an_attacker_calls_himself(bench: Bench) -> None:
+    name = '<script>alert("x")</script>'
+    bench.feed(look_ups([name], [f"s{n}" for n in range(200)]))
+    page = asyncio.run(bench.get("/"))
+    assert page.status_code == 200
+    assert "<script>alert" not in page.text
+    assert "&lt;script&gt;alert" in page.text
+    assert "default-src 'none'" in page.headers["content-security-policy"]
+
+
+def test_the_api_and_its_schema(bench: Bench) -> None:
+    bench.feed(look_ups(["P1", "P2"], [f"s{n}" for n in range(200)]))
+
+    async def ask() -> None:
+        first = (await bench.get("/api/v1/findings?limit=1")).json()
+        second = (await bench.get(f"/api/v1/findings?limit=1&after={first['next']}")).json()
+        assert second["next"] is None
+        both = [first["findings"][0], second["findings"][0]]
+        assert {finding["group"]["actor"] for finding in both} == {"P1", "P2"}
+        assert list(both[0]) == [
+            "id", "rule_id", "rule", "level", "group", "opened_at", "closed_at", "peak", "count", "threshold",
+        ]  # fmt: skip
+        one = await bench.get(f"/api/v1/findings/{both[0]['id']}")
+        assert one.json() == both[0]
+        assert (await bench.get("/api/v1/findings/none")).status_code == 404
+        assert (await bench.get("/api/v1/findings?after=junk")).status_code == 400
+        assert (await bench.get("/api/v1/findings?limit=0")).status_code == 422
+        status = (await bench.get("/api/v1/status")).json()
+        assert (status["events"], status["open_findings"], status["newest_event"]) == (
+            400,
+            2,
+            "2026-01-05T08:00:00.000Z",
+        )
+        schema = (await bench.get("/api/v1/openapi.json")).json()
+        assert set(schema["paths"]) == {"/api/v1/findings", "/api/v1/findings/{finding_id}", "/api/v1/status"}
+
+    asyncio.run(ask())
+
+
+def test_the_live_stream_sends_the_page_again_when_something_happens(bench: Bench) -> None:
+    async def watch() -> list[str]:
+        sent: list[str] = []
+        scope: dict[str, Any] = {
+            "type": "http", "method": "GET", "path": "/live", "raw_path": b"/live", "query_string": b"",
+            "headers": [], "http_version": "1.1", "scheme": "http", "server": ("custodes", 80), "root_path": "",
+        }  # fmt: skip
+        gone = asyncio.Event()
+
+        async def receive() -> dict[str, Any]:
+            await gone.wait()
+            return {"type": "http.disconnect"}
+
+        async def send(message: Any) -> None:
+            sent.append(message.get("body", b"").decode())
+
+        task = asyncio.create_task(bench.app(scope, receive, send))
+        async with asyncio.timeout(10):
+            while not any("None. All counts" in text for text in sent):
+                await asyncio.sleep(0.01)
+            await asyncio.to_thread(bench.feed, look_ups(["P77"], [f"s{n}" for n in range(200)]))
+            while not any("actor P77" in text for text in sent):
+                await asyncio.sleep(0.01)
+            bench.monitor.feed.close()
+            gone.set()
+            await task
+        return sent
+
+    assert any("event: overview" in text for text in asyncio.run(watch()))

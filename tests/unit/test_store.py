@@ -1,0 +1,141 @@
+"""The findings store: idempotent by id and by overlap, paged, and in step with the engine."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from custodes._core import Engine, Outcome
+from custodes.findings import Finding, Ledger
+from custodes.findings.store import FindingStore
+from custodes.rules import Rule, build_plan, load_rules
+from custodes.sources import load_mapping
+
+RULE = """\
+title: Read
+name: read
+logsource: {product: custodes}
+detection:
+    selection: {actor: '*'}
+    condition: selection
+---
+title: Many
+id: 11111111-1111-4111-8111-111111111111
+level: high
+correlation:
+    type: event_count
+    rules: [read]
+    group-by: [actor]
+    timespan: 10s
+    condition: {gte: 3}
+"""
+START = 1_767_600_000
+
+
+@pytest.fixture
+def rules(tmp_path: Path) -> list[Rule]:
+    (tmp_path / "rule.yml").write_text(RULE)
+    return load_rules([tmp_path / "rule.yml"])
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[FindingStore]:
+    store = FindingStore(f"sqlite:///{tmp_path / 'findings.db'}")
+    yield store
+    store.close()
+
+
+def engine(rules: list[Rule]) -> Engine:
+    return Engine(build_plan(rules, load_mapping("custodes")))
+
+
+def events(rng: random.Random, count: int = 400) -> list[tuple[float, str]]:
+    return sorted((START + rng.randrange(600_000) / 1000, rng.choice("abcdef")) for _ in range(count))
+
+
+def run(engine: Engine, stream: list[tuple[float, str]], batch: int) -> Iterator[Outcome]:
+    for at in range(0, len(stream), batch):
+        text = "\n".join(json.dumps({"time": time, "actor": actor}) for time, actor in stream[at : at + batch])
+        yield engine.process_lines(text.encode())
+    yield engine.finish()
+
+
+def stored(store: FindingStore) -> list[Finding]:
+    return sorted(store.page(1000).findings, key=lambda finding: (finding.opened_at, finding.id))
+
+
+@pytest.mark.parametrize("batch", [1, 7, 1000])
+def test_the_store_holds_what_the_engine_found(rules: list[Rule], store: FindingStore, batch: int) -> None:
+    ledger = Ledger(rules)
+    for outcome in run(engine(rules), events(random.Random(1)), batch):
+        ledger.apply(outcome.changes)
+        store.apply(outcome.changes, rules)
+    assert len(ledger.findings()) > 5
+    assert stored(store) == ledger.findings()
+    assert store.open_counts() == {}
+
+
+@pytest.mark.parametrize("batch", [1, 13])
+def test_hearing_everything_again_in_another_order_changes_nothing(
+    rules: list[Rule], store: FindingStore, batch: int
+) -> None:
+    stream = events(random.Random(2))
+    for outcome in run(engine(rules), stream, 50):
+        store.apply(outcome.changes, rules)
+    before = stored(store)
+    rng = random.Random(3)
+    again = sorted(stream, key=lambda event: event[0] + rng.random() * 9)
+    assert again != stream
+    news = [one for outcome in run(engine(rules), again, batch) for one in store.apply(outcome.changes, rules)]
+    assert stored(store) == before
+    assert not [kind for kind, _ in news if kind == "opened"]
+
+
+def test_starting_again_in_the_middle_finishes_what_was_open(rules: list[Rule], store: FindingStore) -> None:
+    """A crash between two batches: the second engine hears everything from the start."""
+    stream = events(random.Random(4))
+    outcomes = run(engine(rules), stream, 20)
+    for _ in range(7):
+        store.apply(next(outcomes).changes, rules)
+    assert store.open_counts()
+    ledger = Ledger(rules)
+    for outcome in run(engine(rules), stream, 50):
+        ledger.apply(outcome.changes)
+        store.apply(outcome.changes, rules)
+    assert stored(store) == ledger.findings()
+
+
+def test_pages_are_newest_first_and_complete(rules: list[Rule], store: FindingStore) -> None:
+    for outcome in run(engine(rules), events(random.Random(5)), 100):
+        store.apply(outcome.changes, rules)
+    everything = store.page(1000).findings
+    paged: list[Finding] = []
+    after = None
+    while True:
+        page = store.page(3, after)
+        paged += page.findings
+        after = page.next
+        if after is None:
+            break
+        assert len(page.findings) == 3
+    assert paged == everything
+    assert [finding.opened_at for finding in paged] == sorted((f.opened_at for f in paged), reverse=True)
+    with pytest.raises(ValueError, match="is no page's next"):
+        store.page(3, "junk")
+
+
+def test_filters(rules: list[Rule], store: FindingStore) -> None:
+    outcomes = run(engine(rules), events(random.Random(6)), 100)
+    store.apply(next(outcomes).changes, rules)
+    open_now = store.page(open_only=True).findings
+    assert open_now
+    assert all(finding.closed_at is None for finding in open_now)
+    assert store.open_counts() == {rules[0].id: len(open_now)}
+    assert store.page(level="low").findings == []
+    assert store.page(level="high", rule_id=rules[0].id).findings == store.page().findings
+    assert store.get(open_now[0].id) == open_now[0]
+    assert store.get("no such") is None
