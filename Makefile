@@ -6,7 +6,7 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 RUST_SOURCES := $(shell find rust -name '*.rs' -o -name Cargo.toml) Cargo.toml Cargo.lock
 
-.PHONY: help demo test check fmt bench lock clean build
+.PHONY: help demo test check fmt bench docs lock clean build
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -46,6 +46,9 @@ fmt:  ## format everything
 
 bench: build  ## replay against a hand-written Python program, in one run
 	$(BIN)/python tests/bench/replay.py
+
+docs: build  ## write docs/reference/ from the definitions
+	$(BIN)/python docs/generate.py
 
 lock:  ## choose dependency versions anew and write down their hashes
 	$(PYTHON) -m venv .cache/lock && .cache/lock/bin/pip install --quiet uv

@@ -1,0 +1,136 @@
+"""Writes docs/reference/ from where things are defined: `make docs`. A test sees to it that it was run."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import typer
+from prometheus_client.metrics import MetricWrapperBase
+from pydantic import BaseModel
+from typer.main import get_command
+
+from custodes._core import REASONS
+from custodes.cli import app
+from custodes.config import Config
+from custodes.metrics import Metrics
+
+ROOT = Path(__file__).parent.parent
+HEAD = "<!-- Written by docs/generate.py. Change the definitions, then run `make docs`. -->\n\n"
+
+
+def pages() -> dict[str, str]:
+    """Each page's path under docs/reference/ and its text."""
+    texts = {"config.md": _config(), "metrics.md": _metrics(), "cli.md": _cli()}
+    return {name: HEAD + text for name, text in texts.items()}
+
+
+def _config() -> str:
+    lines = [
+        "# Configuration",
+        "",
+        "One YAML file, checked whole by `custodes check -c FILE` before anything starts. Every key can be overridden",
+        "from the environment: `CUSTODES_HTTP__LISTEN` is `http.listen`. For editors: `custodes config schema`.",
+        "",
+        "| key | default | meaning |",
+        "| --- | --- | --- |",
+    ]
+    _rows(Config, "", lines)
+    return "\n".join(lines) + "\n"
+
+
+def _rows(model: type[BaseModel], prefix: str, lines: list[str]) -> None:
+    for name, field in model.model_fields.items():
+        key = f"{prefix}{name}"
+        options = getattr(field.annotation, "__args__", (field.annotation,))
+        section = next((o for o in options if isinstance(o, type) and issubclass(o, BaseModel)), None)
+        if section is not None:
+            lines.append(f"| **`{key}`** | | {field.description} |")
+            _rows(section, f"{key}.", lines)
+        else:
+            default = "required" if field.is_required() else _shown(model, name)
+            lines.append(f"| `{key}` | {default} | {field.description} |")
+
+
+def _shown(model: type[BaseModel], name: str) -> str:
+    default = model.model_construct().model_dump(mode="json", include={name}).get(name)
+    return "" if default in (None, {}, []) else f"`{default}`"
+
+
+def _metrics() -> str:
+    metrics = Metrics([], "kafka:topic")
+    lines = [
+        "# Metrics",
+        "",
+        "Served at `/metrics`. The number of series depends on the rules alone, never on the data: no actor,",
+        "subject or address is a label.",
+        "",
+        "| metric | type | labels | meaning |",
+        "| --- | --- | --- | --- |",
+    ]
+    for metric in vars(metrics).values():
+        if isinstance(metric, MetricWrapperBase) and not metric._labelvalues:
+            lines.append(_metric_row(metric))
+    lines.append("| `custodes_build_info` | gauge | version | Always 1; the label tells the version. |")
+    lines += [
+        "",
+        "## Reasons a record is rejected",
+        "",
+        "The values of `reason`:",
+        "",
+        "| reason | meaning |",
+        "| --- | --- |",
+    ]
+    meanings = _reasons()
+    lines += [f"| `{reason}` | {meanings[reason]} |" for reason in REASONS]
+    return "\n".join(lines) + "\n"
+
+
+def _metric_row(metric: Any) -> str:
+    name = metric._name + ("_total" if metric._type == "counter" else "")
+    labels = ", ".join(metric._labelnames)
+    return f"| `{name}` | {metric._type} | {labels} | {metric._documentation} |"
+
+
+def _reasons() -> dict[str, str]:
+    """The doc comments of the engine's `Reason`, by label value."""
+    source = (ROOT / "rust/engine/src/reject.rs").read_text(encoding="utf-8")
+    variants = re.findall(r"((?:    /// .*\n)+)    (\w+),\n", source)
+    names = dict(re.findall(r'Self::(\w+) => "(\w+)"', source))
+    text = {names[variant]: " ".join(re.findall(r"/// (.*)", comment)) for comment, variant in variants}
+    return {name: re.sub(r"\[`crate::json::MAX_DEPTH`\]", "128 levels", meaning) for name, meaning in text.items()}
+
+
+def _cli() -> str:
+    root = get_command(app)
+    context = typer.Context(root, info_name="custodes")
+    lines = ["# Command line", "", "Exit codes: 0 done, 1 failure, 2 usage or configuration.", ""]
+    for name in root.list_commands(context):  # type: ignore[attr-defined]
+        command = root.get_command(context, name)  # type: ignore[attr-defined]
+        _command(command, f"custodes {name}", lines)
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _command(command: Any, name: str, lines: list[str]) -> None:
+    children = getattr(command, "commands", None)
+    if children:
+        for child_name, child in children.items():
+            _command(child, f"{name} {child_name}", lines)
+        return
+    arguments = [p for p in command.params if p.param_type_name == "argument"]
+    options = [p for p in command.params if p.param_type_name == "option" and "--help" not in p.opts]
+    shown = "".join(f" {argument.name.upper()}…" for argument in arguments)
+    lines += [f"## `{name}{shown}`", "", (command.help or "").strip(), ""]
+    options = [option for option in options if not option.name.endswith("_completion")]
+    if options:
+        lines += ["| option | default | meaning |", "| --- | --- | --- |"]
+        for option in options:
+            default = "" if option.default in (None, False) or callable(option.default) else f"`{option.default}`"
+            lines.append(f"| `{', '.join(option.opts)}` | {default} | {option.help} |")
+        lines.append("")
+
+
+if __name__ == "__main__":
+    for name, text in pages().items():
+        (ROOT / "docs" / "reference" / name).write_text(text, encoding="utf-8")
