@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.server
 import json
 import os
-import queue
 import shutil
 import socket
 import subprocess
@@ -156,16 +155,16 @@ def _listens(port: int) -> bool:
 
 
 class Webhook:
-    """Receives notifications; :meth:`received` waits for one."""
+    """Receives notifications and keeps them all; :meth:`received` waits for one."""
 
     def __init__(self) -> None:
-        notes: queue.Queue[tuple[str, Any]] = queue.Queue()
+        notes: list[tuple[str, Any]] = []
         self._notes = notes
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
-                notes.put((self.path, json.loads(body)))
+                notes.append((self.path, json.loads(body)))
                 self.send_response(200)
                 self.end_headers()
 
@@ -178,18 +177,12 @@ class Webhook:
 
     def received(self, path: str, wanted: Callable[[dict[str, Any]], bool], limit: float = 60.0) -> dict[str, Any]:
         """The first alert that came to ``path`` and is ``wanted``."""
-        deadline = time.monotonic() + limit
-        seen: list[object] = []
-        while (left := deadline - time.monotonic()) > 0:
-            try:
-                came_to, note = self._notes.get(timeout=left)
-            except queue.Empty:
-                break
-            for alert in note["alerts"]:
-                seen.append((came_to, alert["labels"]))
-                if came_to == path and wanted(alert):
-                    return dict(alert)
-        pytest.fail(f"no such alert on {path} in {limit} s; came: {seen}")
+
+        def came() -> dict[str, Any] | None:
+            alerts = [(came_to, alert) for came_to, note in list(self._notes) for alert in note["alerts"]]
+            return next((dict(alert) for came_to, alert in alerts if came_to == path and wanted(alert)), None)
+
+        return eventually(f"an alert on {path}", came, limit)
 
     def stop(self) -> None:
         self._server.shutdown()
