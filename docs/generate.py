@@ -13,7 +13,7 @@ from typer.main import get_command
 
 from custodes._core import REASONS
 from custodes.cli import app
-from custodes.config import Config
+from custodes.config.model import Config
 from custodes.metrics import Metrics
 
 ROOT = Path(__file__).parent.parent

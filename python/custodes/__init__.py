@@ -1,5 +1,5 @@
 """Custodes watches the people who are trusted to look at other people's records."""
 
-from importlib.metadata import version
+from custodes import _core
 
-__version__ = version("custodes")
+__version__ = _core.VERSION

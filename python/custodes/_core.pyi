@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Literal, Protocol, final
 
+VERSION: str
+"""The version, from Cargo.toml's workspace."""
 REASONS: Sequence[str]
 """Every reason a record can be rejected for: the values of ``Reject.reason``."""
 DEBUG_BUILD: bool

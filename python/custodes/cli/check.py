@@ -8,7 +8,9 @@ from typing import Annotated
 import typer
 
 from custodes.cli.output import print_faults, stdout, write_json
-from custodes.config import Config, Fault, FaultsError, load_config
+from custodes.config import Fault, FaultsError
+from custodes.config.load import load_config
+from custodes.config.model import Config
 from custodes.rules import load_rules, shipped_pack
 from custodes.sources import load_mapping
 from custodes.sources.kafka import reachable

@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from custodes.cli.output import write_json
-from custodes.config import Config
+from custodes.config.model import Config
 
 app = typer.Typer(help="What can be configured.", no_args_is_help=True)
 

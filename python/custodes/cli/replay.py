@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,7 +20,7 @@ from rich.text import Text
 
 from custodes._core import DEBUG_BUILD, Engine, Outcome
 from custodes.cli.output import LEVEL_STYLES, display_path, stderr, stdout, who
-from custodes.config import EventTime, Fault, FaultsError, parse_duration
+from custodes.config import Fault, FaultsError, parse_duration
 from custodes.findings import Finding, Ledger, rfc3339
 from custodes.rules import Rule, build_plan, load_rules, shipped_pack
 from custodes.sources import FileSource, load_mapping
@@ -58,7 +59,7 @@ def replay(
 ) -> None:
     """Replay files of events and print one record for each finding when the input ends."""
     loaded = load_rules(rules or shipped_pack())
-    plan = build_plan(loaded, load_mapping(mapping), _event_time(allowed_lateness))
+    plan = build_plan(loaded, load_mapping(mapping), allowed_lateness=_lateness(allowed_lateness))
     _check_readable(events)
     letters: DeadLetters = FileDeadLetters(dead_letters) if dead_letters else NoDeadLetters()
     run = _Run(loaded, plan, letters)
@@ -70,9 +71,9 @@ def replay(
     run.report(stats)
 
 
-def _event_time(allowed_lateness: str) -> EventTime:
+def _lateness(text: str) -> timedelta:
     try:
-        return EventTime(allowed_lateness=parse_duration(allowed_lateness))
+        return parse_duration(text)
     except ValueError as error:
         raise FaultsError([Fault(f"--allowed-lateness: {error}")]) from error
 

@@ -13,7 +13,8 @@ import typer
 from custodes import __version__
 from custodes._core import DEBUG_BUILD, Engine
 from custodes.cli.log import set_up_log
-from custodes.config import Config, load_config
+from custodes.config.load import load_config
+from custodes.config.model import Config
 from custodes.console import ConsoleServer, build_app
 from custodes.feed import Feed
 from custodes.findings import Finding
@@ -37,7 +38,14 @@ def run(
     set_up_log(settings.log.level, settings.log.format)
     log = structlog.get_logger("custodes")
     rules = load_rules(settings.rules or shipped_pack())
-    plan = build_plan(rules, load_mapping(settings.mapping), settings.event_time, settings.max_record_bytes)
+    plan = build_plan(
+        rules,
+        load_mapping(settings.mapping),
+        allowed_lateness=settings.event_time.allowed_lateness,
+        max_future_skew=settings.event_time.max_future_skew,
+        earliest=settings.event_time.earliest,
+        max_record_bytes=settings.max_record_bytes,
+    )
     store = FindingStore(settings.findings.database)
     dead_letters = _dead_letters(settings)
     source = _source(settings)

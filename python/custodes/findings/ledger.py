@@ -14,15 +14,16 @@ class Ledger:
 
     def __init__(self, rules: Sequence[Rule]) -> None:
         self._rules = rules
-        self._latest: dict[str, Finding] = {}
+        self._latest: dict[str, FindingChange] = {}
 
     def apply(self, changes: Iterable[FindingChange]) -> None:
         for change in changes:
             if change.kind == "merged":
                 self._latest.pop(change.id, None)
             else:
-                self._latest[change.id] = Finding.of(change, self._rules)
+                self._latest[change.id] = change
 
     def findings(self) -> list[Finding]:
         """All findings, the earliest first."""
-        return sorted(self._latest.values(), key=lambda finding: (finding.opened_at, finding.id))
+        latest = sorted(self._latest.values(), key=lambda change: (change.opened_at, change.id))
+        return [Finding.of(change, self._rules) for change in latest]

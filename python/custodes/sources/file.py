@@ -15,7 +15,7 @@ import zstandard
 from custodes._core import count_lines
 from custodes.sources.arrivals import Arrival, Lines
 
-BLOCK = 4 << 20
+BLOCK = 1 << 20
 """Bytes read at a time: enough that a batch's fixed costs vanish, little enough to stay in cache."""
 
 

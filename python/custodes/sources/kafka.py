@@ -10,8 +10,8 @@ import structlog
 from kafka import ConsumerRebalanceListener, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.errors import KafkaError
 
-from custodes import config
 from custodes._core import Reject
+from custodes.config.model import KafkaSource as KafkaSettings
 from custodes.sources.arrivals import Arrival, Idle, Joined, Left, Records
 
 log = structlog.get_logger("custodes.kafka")
@@ -27,7 +27,7 @@ class KafkaSource:
     crash hears events again rather than never.
     """
 
-    def __init__(self, settings: config.KafkaSource, idle_after: float, commit_every: float = 1.0) -> None:
+    def __init__(self, settings: KafkaSettings, idle_after: float, commit_every: float = 1.0) -> None:
         self.name = f"kafka:{','.join(settings.topics)}"
         self._idle_after = idle_after
         self._commit_every = commit_every
@@ -154,7 +154,7 @@ class KafkaDeadLetters:
     Headers ``custodes.topic``, ``.partition``, ``.offset``, ``.reason`` and ``.detail`` say whence and why.
     """
 
-    def __init__(self, settings: config.KafkaSource, topic: str) -> None:
+    def __init__(self, settings: KafkaSettings, topic: str) -> None:
         self._topic = topic
         self._producer = KafkaProducer(
             bootstrap_servers=settings.bootstrap_servers,
@@ -186,7 +186,7 @@ class KafkaDeadLetters:
         self._producer.close()
 
 
-def reachable(settings: config.KafkaSource, timeout: float = 5.0) -> str | None:
+def reachable(settings: KafkaSettings, timeout: float = 5.0) -> str | None:
     """Asks a broker for the topics. Returns what is wrong, or ``None``."""
     consumer = None
     try:

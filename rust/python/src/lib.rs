@@ -20,6 +20,7 @@ mod _core {
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        module.add("VERSION", env!("CARGO_PKG_VERSION"))?;
         module.add("REASONS", Reason::ALL.map(Reason::name).to_vec())?;
         module.add("DEBUG_BUILD", cfg!(debug_assertions))
     }

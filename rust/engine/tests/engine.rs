@@ -1,0 +1,180 @@
+//! The engine from the outside: what a batch of records comes to.
+
+#![allow(clippy::unwrap_used)] // a test that cannot go on has failed
+
+use custodes_engine::{Change, ChangeKind, Engine, Input, Outcome, Plan, Reason, Record, lines};
+use proptest::prelude::*;
+
+const START: i64 = 1_767_600_000;
+
+fn plan(rule: &str) -> Plan {
+    let text = format!(
+        r#"{{"mapping":{{"time":["time"],"actor":["actor"],"subject":["subject"]}},
+            "rules":[{{"id":"r","when":{{"all":[]}},{rule}}}]}}"#
+    );
+    Plan::from_json(&text).unwrap()
+}
+
+const BULK: &str = r#""group_by":["actor"],"distinct":"subject","timespan_ms":60000,"resolution_ms":1000,
+                      "keep_open_ms":5000,"holds":{"gte":3}"#;
+
+fn event(second: i64, actor: &str, subject: &str) -> String {
+    format!(r#"{{"time":{},"actor":"{actor}","subject":{subject}}}"#, START + second)
+}
+
+fn feed(engine: &mut Engine, events: &[String]) -> Outcome {
+    engine.process(lines(events.join("\n").as_bytes(), 1), Input::default())
+}
+
+#[test]
+fn every_kind_of_bad_record_has_its_reason_and_position() {
+    let mut engine = Engine::new(&plan(BULK)).unwrap();
+    let good = event(0, "a", "1");
+    let long = format!(r#"{{"time":1767600000,"actor":"a","x":"{}"}}"#, "y".repeat(1 << 20));
+    let deep = format!(r#"{{"time":1767600000,"actor":"a","x":{}1{}}}"#, "[".repeat(200), "]".repeat(200));
+    let cases: Vec<(&[u8], Option<Reason>)> = vec![
+        (good.as_bytes(), None),
+        (b"", Some(Reason::Empty)),
+        (long.as_bytes(), Some(Reason::TooLarge)),
+        (b"{\"a\":\"\xff\"}", Some(Reason::NotUtf8)),
+        (&good.as_bytes()[..20], Some(Reason::BadJson)),
+        (b"{} {}", Some(Reason::BadJson)),
+        (deep.as_bytes(), Some(Reason::TooDeep)),
+        (b"[1]", Some(Reason::NotAnObject)),
+        (br#"{"actor":"a"}"#, Some(Reason::MissingTime)),
+        (br#"{"time":null,"actor":"a"}"#, Some(Reason::MissingTime)),
+        (br#"{"time":"08:00","actor":"a"}"#, Some(Reason::BadTime)),
+        (br#"{"time":"1970-01-01T00:00:00Z","actor":"a"}"#, Some(Reason::TimeTooOld)),
+        (br#"{"time":-5,"actor":"a"}"#, Some(Reason::TimeTooOld)),
+        (br#"{"time":"2099-01-01T00:00:00Z","actor":"a"}"#, Some(Reason::TimeInFuture)),
+        (br#"{"time":1767600000}"#, Some(Reason::MissingActor)),
+        (br#"{"time":1767600000,"actor":""}"#, Some(Reason::MissingActor)),
+        (br#"{"time":1767600000,"actor":["a"]}"#, Some(Reason::WrongType)),
+        (br#"{"time":true,"actor":"a"}"#, Some(Reason::WrongType)),
+        (br#"{"time":1767600000,"actor":"a","subject":{"id":1}}"#, Some(Reason::WrongType)),
+        (br#"{"time":1767600000,"actor":"a","subject":["s",null]}"#, Some(Reason::WrongType)),
+        (br#"{"time":1767600000,"actor":17,"subject":[1,"s"]}"#, None),
+    ];
+    let records =
+        cases.iter().enumerate().map(|(at, (value, _))| Record { position: 100 + at as u64, value });
+    let now = Some((START + 60) * 1_000_000);
+    let outcome = engine.process(records, Input { stream: 0, now });
+    let found: Vec<_> = outcome.rejects.iter().map(|r| (r.index, r.position, r.reason)).collect();
+    let expected: Vec<_> = (cases.iter().enumerate())
+        .filter_map(|(at, (_, reason))| reason.map(|reason| (at, 100 + at as u64, reason)))
+        .collect();
+    assert_eq!(found, expected);
+    assert_eq!(outcome.events, 2);
+    let named: std::collections::BTreeSet<_> = outcome.rejects.iter().map(|reject| reject.reason).collect();
+    assert_eq!(named.len(), Reason::ALL.len(), "a reason without a case here");
+}
+
+#[test]
+fn a_finding_opens_updates_and_closes() {
+    let mut engine = Engine::new(&plan(BULK)).unwrap();
+    let kinds = |outcome: &Outcome| outcome.changes.iter().map(|c| c.kind).collect::<Vec<_>>();
+    assert_eq!(kinds(&feed(&mut engine, &[event(0, "a", "1"), event(1, "a", "2")])), []);
+    let opened = feed(&mut engine, &[event(2, "a", "[2, 3]")]);
+    assert_eq!(kinds(&opened), [ChangeKind::Opened]);
+    assert_eq!(opened.changes[0].opened_at, (START + 2) * 1_000_000);
+    assert_eq!(opened.changes[0].until, (START + 60) * 1_000_000);
+    assert_eq!(kinds(&feed(&mut engine, &[event(3, "a", "4")])), [ChangeKind::Updated]);
+    assert_eq!(kinds(&feed(&mut engine, &[event(60, "b", "1")])), []);
+    let closed = feed(&mut engine, &[event(300, "b", "1")]);
+    assert_eq!(kinds(&closed), [ChangeKind::Closed]);
+    let Change { id, peak, count, closed_at, .. } = &closed.changes[0];
+    assert_eq!((id, *peak, *count), (&opened.changes[0].id, 4, 4));
+    // Without 1 (from second 60) three are left; without 2's last, at second 62, two.
+    assert_eq!(*closed_at, Some((START + 62) * 1_000_000));
+}
+
+#[test]
+fn an_event_out_of_order_can_join_two_findings() {
+    let rule = r#""group_by":["actor"],"timespan_ms":1000,"resolution_ms":1000,"keep_open_ms":1000,
+                  "holds":{"gte":1}"#;
+    let mut engine = Engine::new(&plan(rule)).unwrap();
+    let opened = feed(&mut engine, &[event(0, "a", "1"), event(4, "a", "1")]);
+    assert_eq!(opened.changes.len(), 2);
+    let joined = feed(&mut engine, &[event(2, "a", "1")]);
+    let kinds: Vec<_> = joined.changes.iter().map(|c| c.kind).collect();
+    assert_eq!(kinds, [ChangeKind::Merged, ChangeKind::Updated]);
+    assert_eq!(joined.changes[0].merged_into.as_ref(), Some(&joined.changes[1].id));
+    assert_eq!(joined.changes[1].count, 3);
+}
+
+#[test]
+fn plans_that_cannot_run_say_why() {
+    for (rule, wanted) in [
+        (
+            r#""group_by":["a..b"],"timespan_ms":1000,"resolution_ms":1000,"keep_open_ms":0,"holds":{"gte":1}"#,
+            "path",
+        ),
+        (
+            r#""group_by":[],"timespan_ms":1500,"resolution_ms":1000,"keep_open_ms":0,"holds":{"gte":1}"#,
+            "divide",
+        ),
+        (
+            r#""group_by":[],"timespan_ms":900,"resolution_ms":300,"keep_open_ms":0,"holds":{"gte":1}"#,
+            "at least 1 s",
+        ),
+    ] {
+        let error = Engine::new(&plan(rule)).unwrap_err().to_string();
+        assert!(error.contains(wanted), "{error}");
+    }
+    let no_actor = Plan::from_json(r#"{"mapping":{"time":["t"]},"rules":[]}"#).unwrap();
+    assert!(Engine::new(&no_actor).unwrap_err().to_string().contains("'actor'"));
+    assert!(Plan::from_json(r#"{"mapping":{},"rules":[],"typo":1}"#).is_err());
+}
+
+/// Group, opened at, closed at, peak, count.
+type Final = (Vec<String>, i64, Option<i64>, u64, u64);
+
+/// The final state of every finding, without the id, which depends on the first pane told of.
+fn finals(events: &[(i64, u8, u8)], cuts: &[usize], rule: &str) -> Vec<Final> {
+    let mut engine = Engine::new(&plan(rule)).unwrap();
+    let mut found = Vec::new();
+    let mut start = 0;
+    for end in cuts.iter().map(|&cut| cut.min(events.len())).chain([events.len()]) {
+        if end > start {
+            let batch: Vec<String> = (events[start..end].iter())
+                .map(|&(ms, actor, subject)| {
+                    format!(r#"{{"time":{},"actor":"{actor}","subject":{subject}}}"#, START * 1000 + ms)
+                })
+                .collect();
+            found.extend(feed(&mut engine, &batch).changes);
+            start = end;
+        }
+    }
+    found.extend(engine.finish().changes);
+    let mut closed: Vec<_> = (found.into_iter())
+        .filter(|change| change.kind == ChangeKind::Closed)
+        .map(|c| (c.group, c.opened_at, c.closed_at, c.peak, c.count))
+        .collect();
+    closed.sort();
+    closed
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Order within the lateness and the cutting into batches change nothing.
+    #[test]
+    fn order_and_batches_do_not_matter(
+        mut events in prop::collection::vec((0i64..90_000, 0u8..3, 0u8..5), 1..80),
+        delays in prop::collection::vec(0i64..10_000, 80),
+        cuts in prop::collection::btree_set(0usize..80, 0..5),
+        distinct in any::<bool>(), need in 1u64..6, panes in 1u64..30, keep in 0u64..40,
+    ) {
+        let field = if distinct { r#""distinct":"subject","# } else { "" };
+        let rule = format!(
+            r#""group_by":["actor"],{field}"timespan_ms":{},"resolution_ms":1000,"keep_open_ms":{},
+               "holds":{{"gte":{need}}}"#, panes * 1000, keep * 1000);
+        events.sort_by_key(|event| event.0);
+        let sorted = finals(&events, &[], &rule);
+        let mut arriving: Vec<_> = events.iter().zip(&delays).map(|(&e, delay)| (e.0 + delay, e)).collect();
+        arriving.sort_by_key(|&(at, _)| at);
+        let arriving: Vec<_> = arriving.into_iter().map(|(_, event)| event).collect();
+        let cuts: Vec<_> = cuts.into_iter().collect();
+        prop_assert_eq!(finals(&arriving, &cuts, &rule), sorted);
+    }
+}
