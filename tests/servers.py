@@ -113,11 +113,11 @@ class Server:
 class Kafka(Server):
     """A one-node broker in KRaft mode."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, port: int | None = None) -> None:
         jars = SERVICES / "kafka"
         if not (jars / ".complete").exists() or shutil.which("java") is None:
             missing("Kafka")
-        port, controller = free_port(), free_port()
+        port, controller = port or free_port(), free_port()
         self.bootstrap = f"127.0.0.1:{port}"
         folder.mkdir(parents=True, exist_ok=True)
         settings = folder / "server.properties"

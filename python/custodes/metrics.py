@@ -51,6 +51,9 @@ class Metrics:
             registry=registry,
         )
         self.lag = Gauge("custodes_source_lag_records", "Records in the source not read yet.", registry=registry)
+        self.streams = Gauge(
+            "custodes_source_streams", "Partitions or files being read; 0 means that nothing is.", registry=registry
+        )
         self.watermark_lag = Gauge(
             "custodes_watermark_lag_seconds",
             "How far the watermark is behind the clock. NaN before the first event.",
@@ -94,13 +97,14 @@ class Metrics:
             self.rejected.labels(reject.reason).inc()
         self.batch_seconds.observe(seconds)
 
-    def state(self, stats: Stats, open_findings: dict[str, int], lag: int, now: float) -> None:
+    def state(self, stats: Stats, open_findings: dict[str, int], streams: int, lag: int, now: float) -> None:
         """Takes in how things stand; ``open_findings`` is by rule id, ``now`` in seconds."""
         for rule, figures in zip(self._rules, stats.rules, strict=True):
             self.open_findings.labels(rule.title, rule.level).set(open_findings.get(rule.id, 0))
             self.peak_ratio.labels(rule.title).set(figures.peak_ratio)
             self.groups.labels(rule.title).set(figures.groups)
         self.engine_bytes.set(stats.bytes)
+        self.streams.set(streams)
         self.lag.set(lag)
         if stats.watermark is not None:
             self.watermark_lag.set(now - stats.watermark / 1e6)

@@ -164,7 +164,7 @@ class Monitor:
         self._totals.recent.append((self._state_at, self._totals.events))
         self._totals.open_by_rule = self.store.open_counts()
         stats = self._engine.stats()
-        self.metrics.state(stats, self._totals.open_by_rule, self._source.lag(), now)
+        self.metrics.state(stats, self._totals.open_by_rule, len(self._streams), self._source.lag(), now)
         self.status = self._status()
 
     def _status(self) -> Status:

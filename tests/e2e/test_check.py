@@ -185,6 +185,16 @@ def test_an_unreachable_broker_is_exit_1(place: Path) -> None:
     assert check(place, "--offline")[0] == 0
 
 
+def test_a_misspelt_kafka_setting(place: Path) -> None:
+    (place / "custodes.yaml").write_text(
+        "source:\n  kafka:\n    bootstrap_servers: [h:1]\n    topics: [t]\n    client: {sasl_mechanizm: PLAIN}\n"
+    )
+    assert check(place, "--offline") == (
+        2,
+        ["unknown key 'source.kafka.client.sasl_mechanizm' (did you mean 'sasl_mechanism'?)"],
+    )
+
+
 def test_usage_is_exit_2(place: Path) -> None:
     assert custodes("check", cwd=place).returncode == 2
     assert custodes("no-such-command", cwd=place).returncode == 2

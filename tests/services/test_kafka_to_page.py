@@ -17,6 +17,7 @@ import yaml
 from kafka import KafkaConsumer, KafkaProducer
 
 import oracle
+from commands import custodes
 from servers import CUSTODES, ROOT, Kafka, Server, Webhook, free_port, get, get_json, program
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(240)]
@@ -331,4 +332,61 @@ def test_from_kafka_to_the_pager(
     assert alert["labels"]["level"] == "high"
     assert "P9999" not in json.dumps(alert)
     webhook.received("/operations", lambda alert: alert["labels"]["alertname"] == "CustodesEventsRejected")
+    assert server.stop() == 0
+
+
+def test_a_monitor_that_starts_before_its_broker_waits_for_it(tmp_path: Path) -> None:
+    """No broker at start is no failure: it says so, is not ready, can be stopped, and reads once one is there."""
+    port = free_port()
+    config = {
+        "source": {"kafka": {"bootstrap_servers": [f"127.0.0.1:{port}"], "topics": ["late"], "group_id": "late"}},
+        "http": {"listen": f"127.0.0.1:{free_port()}"},
+    }
+    (tmp_path / "custodes.yaml").write_text(yaml.safe_dump(config))
+    server = Server(tmp_path / "monitor", [CUSTODES, "run", "-c", tmp_path / "custodes.yaml"])
+    base = f"http://{config['http']['listen']}"  # type: ignore[index]
+    server.wait_for("it to say that no broker answers", lambda: "no broker answers" in server.log.read_text())
+    assert metric(get(f"{base}/metrics"), "custodes_source_streams") == 0
+    broker = Kafka(tmp_path / "kafka", port)
+    broker.create_topic("late", 1)
+    producer = KafkaProducer(bootstrap_servers=broker.bootstrap)
+    producer.send("late", json.dumps({"time": time.time(), "actor": "P1"}).encode())
+    producer.close()
+    server.wait_for("it to read", lambda: get_json(f"{base}/api/v1/status")["events"] == 1, 60)
+    assert metric(get(f"{base}/metrics"), "custodes_source_streams") == 1
+    assert server.stop() == 0
+    assert "Traceback" not in server.log.read_text()
+    broker.stop()
+
+
+def test_a_dead_letter_that_cannot_be_sent_is_a_failure_not_a_loss(kafka: Kafka, tmp_path: Path) -> None:
+    """The offset stays where it was, so the record is heard again."""
+    kafka.create_topic("bad-only", 1)
+    config = {
+        "source": {
+            "kafka": {
+                "bootstrap_servers": [kafka.bootstrap],
+                "topics": ["bad-only"],
+                "group_id": "bad-only",
+                "dead_letter_topic": "nowhere",
+                "client": {"request_timeout_ms": 3000, "metadata_max_age_ms": 1000},
+            }
+        },
+        "http": {"listen": f"127.0.0.1:{free_port()}"},
+    }
+    (tmp_path / "custodes.yaml").write_text(yaml.safe_dump(config))
+    producer = KafkaProducer(bootstrap_servers=kafka.bootstrap)
+    producer.send("bad-only", b"{")
+    producer.close()
+    checked = custodes("check", "-c", "custodes.yaml", cwd=tmp_path)
+    assert checked.returncode == 1
+    assert b"no topic nowhere" in checked.stderr
+    server = Server(tmp_path / "monitor", [CUSTODES, "run", "-c", tmp_path / "custodes.yaml"])
+    assert server.process.wait(100) == 1
+    assert "the monitor failed; what was not committed will be read again" in server.log.read_text()
+    server.stop()
+    kafka.create_topic("nowhere", 1)
+    server = Server(tmp_path / "monitor", [CUSTODES, "run", "-c", tmp_path / "custodes.yaml"])
+    base = f"http://{config['http']['listen']}"  # type: ignore[index]
+    server.wait_for("the record to be heard again", lambda: get_json(f"{base}/api/v1/status")["rejected"] == 1)
     assert server.stop() == 0

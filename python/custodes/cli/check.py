@@ -13,7 +13,7 @@ from custodes.config.load import load_config
 from custodes.config.model import Config
 from custodes.rules import load_rules, shipped_pack
 from custodes.sources import load_mapping
-from custodes.sources.kafka import reachable
+from custodes.sources.kafka import reachable, unknown_settings
 
 
 def check(
@@ -69,6 +69,8 @@ def _check_places(config: Config) -> list[Fault]:
         load_mapping(config.mapping)
     except FaultsError as error:
         faults += error.faults
+    if config.source.kafka is not None:
+        faults += unknown_settings(config.source.kafka)
     if config.source.file is not None:
         for path in config.source.file.paths:
             if str(path) != "-" and not path.is_file():

@@ -35,3 +35,6 @@ def set_up_log(level: str = "info", style: str = "text") -> None:
             structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer])
     )  # fmt: skip
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    if level != "debug":
+        # kafka-python tells of every attempt at every broker; what it comes to is logged by the source.
+        logging.getLogger("kafka").setLevel(logging.CRITICAL)

@@ -67,6 +67,11 @@ def run(
         monitor.run(stop)
         # A file has an end, but its findings can still be looked at.
         stop.wait()
+    except Exception as error:
+        cause = f"{type(error).__name__}: {error}"
+        log.critical("the monitor failed; what was not committed will be read again", error=cause)
+        log.debug("where it failed", exc_info=True)
+        raise typer.Exit(1) from error
     finally:
         server.stop()
         source.close()

@@ -36,10 +36,14 @@ class FaultsError(Exception):
         super().__init__("\n".join(map(str, self.faults)))
 
 
+_FEW = 20
+"""Words that can be listed without hiding the message."""
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str | None:
     """A hint with the nearest known word, if one is near."""
     known = list(known)
     near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
     if near:
         return f"did you mean '{near[0]}'?"
-    return f"known: {', '.join(sorted(known))}" if known else None
+    return f"known: {', '.join(sorted(known))}" if 0 < len(known) <= _FEW else None

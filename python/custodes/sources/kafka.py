@@ -9,13 +9,20 @@ from typing import Any
 import structlog
 from kafka import ConsumerRebalanceListener, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.errors import KafkaError
+from kafka.structs import OffsetAndMetadata
 
 from custodes._core import Reject
+from custodes.config import Fault, FaultsError
+from custodes.config.faults import did_you_mean
 from custodes.config.model import KafkaSource as KafkaSettings
 from custodes.sources.arrivals import Arrival, Idle, Joined, Left, Records
 
 log = structlog.get_logger("custodes.kafka")
 
+_CONNECT_MS = 3000
+"""How long one attempt to find a broker takes; between two the monitor can be told to stop."""
+_SEND_MS = 15_000
+"""How long a dead letter may take to find its topic before that is a failure."""
 _LARGEST_LETTER = 1_000_000
 """Bytes of a rejected record kept: with its headers it must pass under Kafka's default of 1 MiB."""
 
@@ -32,28 +39,45 @@ class KafkaSource:
         self._idle_after = idle_after
         self._commit_every = commit_every
         self._committed_at = time.monotonic()
-        self._uncommitted = False
+        self._dealt_with: dict[TopicPartition, int] = {}
+        self._committed: dict[TopicPartition, int] = {}
         self._streams: dict[TopicPartition, int] = {}
         self._partitions: dict[int, TopicPartition] = {}
         self._next_offset: dict[TopicPartition, int] = {}
         self._heard_at: dict[TopicPartition, float] = {}
         self._idle: set[TopicPartition] = set()
         self._moved: list[Arrival] = []
-        self._max_records = settings.max_poll_records
-        self._consumer = KafkaConsumer(
-            bootstrap_servers=settings.bootstrap_servers,
-            group_id=settings.group_id,
-            client_id="custodes",
-            enable_auto_commit=False,
-            auto_offset_reset="earliest",
-            max_poll_records=settings.max_poll_records,
-            **settings.client,
-        )
-        self._consumer.subscribe(topics=settings.topics, listener=_Listener(self))
+        if faults := unknown_settings(settings):
+            raise FaultsError(faults)
+        self._settings = settings
+        self._consumer: Any = None
+
+    def _connect(self) -> None:
+        """Joins the group, or says that it can't and leaves it to the next poll: brokers come back."""
+        settings = self._settings
+        try:
+            consumer = _client(
+                KafkaConsumer,
+                settings,
+                group_id=settings.group_id,
+                client_id="custodes",
+                enable_auto_commit=False,
+                auto_offset_reset="earliest",
+                max_poll_records=settings.max_poll_records,
+                bootstrap_timeout_ms=_CONNECT_MS,
+            )
+        except KafkaError as error:
+            log.warning("no broker answers; trying again", brokers=settings.bootstrap_servers, error=str(error))
+            return
+        consumer.subscribe(topics=settings.topics, listener=_Listener(self))
+        self._consumer = consumer
 
     def poll(self, timeout: float) -> list[Arrival]:
+        if self._consumer is None:
+            self._connect()
+            return []
         fetched: Mapping[TopicPartition, list[Any]] = self._consumer.poll(
-            timeout_ms=int(timeout * 1000), max_records=self._max_records
+            timeout_ms=int(timeout * 1000), max_records=self._settings.max_poll_records
         )
         arrivals, self._moved = self._moved, []
         now = time.monotonic()
@@ -61,7 +85,6 @@ class KafkaSource:
             self._next_offset[partition] = records[-1].offset + 1
             self._heard_at[partition] = now
             self._idle.discard(partition)
-            self._uncommitted = True
             arrivals.append(Records(self._stream(partition), records))
         for partition, heard_at in self._heard_at.items():
             if partition not in self._idle and now - heard_at > self._idle_after and self._behind(partition) == 0:
@@ -85,7 +108,8 @@ class KafkaSource:
         self._commit_now()
         for partition in partitions:
             self._heard_at.pop(partition, None)
-            self._next_offset.pop(partition, None)
+            for offsets in (self._next_offset, self._dealt_with, self._committed):
+                offsets.pop(partition, None)
             self._idle.discard(partition)
             self._moved.append(Left(self._stream(partition)))
         log.info("partitions revoked", partitions=[f"{p.topic}/{p.partition}" for p in partitions])
@@ -95,20 +119,28 @@ class KafkaSource:
         return {"topic": partition.topic, "partition": partition.partition}
 
     def commit(self) -> None:
-        """Commits at most once a ``commit_every``; what is not committed yet is heard again after a crash."""
-        if self._uncommitted and time.monotonic() - self._committed_at >= self._commit_every:
+        """What was handed over is dealt with. Commits at most once a ``commit_every``: what is not committed yet
+        is heard again after a crash."""
+        self._dealt_with.update(self._next_offset)
+        if time.monotonic() - self._committed_at >= self._commit_every:
             self._commit_now()
 
     def _commit_now(self) -> None:
-        if not self._uncommitted:
+        """Commits what was dealt with, which after a failure is less than what was read."""
+        offsets = {
+            partition: OffsetAndMetadata(offset, "", -1)
+            for partition, offset in self._dealt_with.items()
+            if self._committed.get(partition) != offset
+        }
+        self._committed_at = time.monotonic()
+        if not offsets:
             return
         try:
-            self._consumer.commit()
+            self._consumer.commit(offsets)
         except KafkaError as error:
             log.warning("offsets not committed; they will be later", error=str(error) or type(error).__name__)
         else:
-            self._uncommitted = False
-        self._committed_at = time.monotonic()
+            self._committed.update(self._dealt_with)
 
     def lag(self) -> int:
         return sum(self._behind(partition) or 0 for partition in self._heard_at)
@@ -131,8 +163,9 @@ class KafkaSource:
         return False
 
     def close(self) -> None:
-        self._commit_now()
-        self._consumer.close()
+        if self._consumer is not None:
+            self._commit_now()
+            self._consumer.close()
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
@@ -156,15 +189,14 @@ class KafkaDeadLetters:
 
     def __init__(self, settings: KafkaSettings, topic: str) -> None:
         self._topic = topic
-        self._producer = KafkaProducer(
-            bootstrap_servers=settings.bootstrap_servers,
-            client_id="custodes-dead-letters",
-            acks="all",
-            **settings.client,
-        )
+        self._settings = settings
+        self._producer: Any = None
         self._sent: list[Any] = []
 
     def put(self, reject: Reject, place: dict[str, str | int]) -> None:
+        if self._producer is None:
+            own = {"client_id": "custodes-dead-letters", "acks": "all", "max_block_ms": _SEND_MS}
+            self._producer = _client(KafkaProducer, self._settings, **own)
         headers = [
             ("custodes.topic", str(place["topic"]).encode()),
             ("custodes.partition", str(place["partition"]).encode()),
@@ -183,24 +215,38 @@ class KafkaDeadLetters:
             future.get(timeout=30)
 
     def close(self) -> None:
-        self._producer.close()
+        if self._producer is not None:
+            self._producer.close()
+
+
+def _client(kind: Any, settings: KafkaSettings, **own: Any) -> Any:
+    """A consumer or producer with those of the user's settings that it knows; what is ours to set stays ours."""
+    known = {name: value for name, value in settings.client.items() if name in kind.DEFAULT_CONFIG}
+    return kind(**{**known, "bootstrap_servers": settings.bootstrap_servers, **own})
+
+
+def unknown_settings(settings: KafkaSettings) -> list[Fault]:
+    """Faults of ``client:``, whose keys only kafka-python knows."""
+    known = {*KafkaConsumer.DEFAULT_CONFIG, *KafkaProducer.DEFAULT_CONFIG}
+    return [
+        Fault(f"unknown key 'source.kafka.client.{name}'", hint=did_you_mean(name, known))
+        for name in settings.client
+        if name not in known
+    ]
 
 
 def reachable(settings: KafkaSettings, timeout: float = 5.0) -> str | None:
     """Asks a broker for the topics. Returns what is wrong, or ``None``."""
+    millis = int(timeout * 1000)
     consumer = None
     try:
-        consumer = KafkaConsumer(
-            bootstrap_servers=settings.bootstrap_servers,
-            bootstrap_timeout_ms=int(timeout * 1000),
-            request_timeout_ms=int(timeout * 1000),
-            **settings.client,
-        )
+        consumer = _client(KafkaConsumer, settings, bootstrap_timeout_ms=millis, request_timeout_ms=millis)
         known = consumer.topics()
     except (KafkaError, OSError) as error:
         return str(error) or type(error).__name__
     finally:
         if consumer is not None:
             consumer.close()
-    missing = sorted(set(settings.topics) - set(known))
+    wanted = {*settings.topics, *filter(None, [settings.dead_letter_topic])}
+    missing = sorted(wanted - set(known))
     return f"the broker has no topic {', '.join(missing)}" if missing else None
