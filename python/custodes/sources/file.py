@@ -6,6 +6,7 @@ import gzip
 import io
 import sys
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, cast
@@ -37,6 +38,21 @@ def open_lines(path: Path, closing: ExitStack) -> IO[bytes]:
     return peekable
 
 
+class _ReadAhead:
+    """Reads (and unpacks) the next block in a thread of its own while the one before is counted."""
+
+    def __init__(self, file: IO[bytes], closing: ExitStack) -> None:
+        self._file = file
+        self._thread = closing.enter_context(ThreadPoolExecutor(1, "read-ahead"))
+        self._next = self._thread.submit(file.read, BLOCK)
+
+    def read(self) -> bytes:
+        block = self._next.result()
+        if block:
+            self._next = self._thread.submit(self._file.read, BLOCK)
+        return block
+
+
 class FileSource:
     """Files one after the other, as one stream. Lines are numbered within their file."""
 
@@ -46,7 +62,7 @@ class FileSource:
         """``on_bytes`` hears how many bytes (unpacked) each block had, for progress."""
         self._waiting = list(paths)
         self._on_bytes = on_bytes
-        self._open: IO[bytes] | None = None
+        self._read: Callable[[], bytes] | None = None
         self._closing = ExitStack()
         self._path = Path()
         self._line = 1
@@ -54,11 +70,11 @@ class FileSource:
 
     def poll(self, timeout: float) -> list[Arrival]:
         while not self.finished:
-            if self._open is None:
+            if self._read is None:
                 self._path = self._waiting.pop(0)
-                self._open = open_lines(self._path, self._closing)
+                self._read = self._start_reading(open_lines(self._path, self._closing))
                 self._line = 1
-            block = self._open.read(BLOCK)
+            block = self._read()
             self._on_bytes(len(block))
             whole = self._take(block)
             if whole:
@@ -66,6 +82,12 @@ class FileSource:
                 self._line += count_lines(whole)
                 return [Lines(0, whole, first_line)]
         return []
+
+    def _start_reading(self, file: IO[bytes]) -> Callable[[], bytes]:
+        if str(self._path) == "-":
+            # A pipe may have nothing to say for hours; a thread that waits for it could not be ended.
+            return lambda: file.read(BLOCK)
+        return _ReadAhead(file, self._closing).read
 
     def _take(self, block: bytes) -> bytes:
         """Adds a block; returns what ends with a whole line. An empty block is the file's end."""
@@ -77,7 +99,7 @@ class FileSource:
         if end == 0:
             self._rest += block
             return b""
-        whole = self._rest + block[:end]
+        whole = b"".join((self._rest, memoryview(block)[:end]))
         self._rest = block[end:]
         return whole
 
@@ -92,8 +114,8 @@ class FileSource:
 
     @property
     def finished(self) -> bool:
-        return self._open is None and not self._waiting
+        return self._read is None and not self._waiting
 
     def close(self) -> None:
-        self._open = None
+        self._read = None
         self._closing.close()
