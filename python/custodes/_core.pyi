@@ -113,7 +113,7 @@ class Engine:
         """Counts a batch of records of one stream, in the order given."""
 
     def join(self, stream: int) -> None:
-        """Lets a stream hold the watermark back from now on, even before its first event."""
+        """Lets a stream hold the watermark back from now on: a new one before its first event, an idle one again."""
 
     def leave(self, stream: int) -> Outcome:
         """Takes a stream away; the watermark may move on."""

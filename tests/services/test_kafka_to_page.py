@@ -390,3 +390,30 @@ def test_a_dead_letter_that_cannot_be_sent_is_a_failure_not_a_loss(kafka: Kafka,
     base = f"http://{config['http']['listen']}"  # type: ignore[index]
     server.wait_for("the record to be heard again", lambda: get_json(f"{base}/api/v1/status")["rejected"] == 1)
     assert server.stop() == 0
+
+
+def test_after_a_lull_no_partition_runs_ahead(kafka: Kafka, tmp_path: Path) -> None:
+    """All partitions are idle; then hours of events come, one partition after the other. None of them is late."""
+    kafka.create_topic("lull", PARTITIONS)
+    listen = f"127.0.0.1:{free_port()}"
+    source = {"bootstrap_servers": [kafka.bootstrap], "topics": ["lull"], "group_id": "lull"}
+    config = {"source": {"kafka": source}, "event_time": {"idle_after": "3s"}, "http": {"listen": listen}}
+    (tmp_path / "custodes.yaml").write_text(yaml.safe_dump(config))
+    server = Server(tmp_path / "monitor", [CUSTODES, "run", "-c", tmp_path / "custodes.yaml"])
+    server.wait_for("it to be ready", lambda: get(f"http://{listen}/-/ready"))
+    idle_by = time.monotonic() + 4
+    server.wait_for("the partitions to be idle", lambda: time.monotonic() > idle_by)
+    start = time.time() - 7200
+    producer = KafkaProducer(bootstrap_servers=kafka.bootstrap)
+    for partition in range(PARTITIONS):
+        for n in range(100):
+            event = {"time": start + 60 * n, "actor": f"P{n}", "action": "read"}
+            producer.send("lull", json.dumps(event).encode(), partition=partition)
+        producer.flush()
+    producer.close()
+    status = server.wait_for(
+        "all to be read",
+        lambda: status if (status := get_json(f"http://{listen}/api/v1/status"))["events"] == 300 else None,
+    )
+    assert status["late"] == 0
+    assert server.stop() == 0

@@ -81,6 +81,8 @@ class KafkaSource:
         )
         arrivals, self._moved = self._moved, []
         now = time.monotonic()
+        if fetched and len(self._idle) == len(self._heard_at):
+            arrivals += self._wake_all(now)
         for partition, records in fetched.items():
             self._next_offset[partition] = records[-1].offset + 1
             self._heard_at[partition] = now
@@ -91,6 +93,14 @@ class KafkaSource:
                 self._idle.add(partition)
                 arrivals.append(Idle(self._stream(partition)))
         return arrivals
+
+    def _wake_all(self, now: float) -> list[Arrival]:
+        """After a lull on the whole topic the first partition to be heard must not run ahead of the others, whose
+        events are on their way: all hold the watermark again until they are heard or are idle anew."""
+        woken = [Joined(self._stream(partition)) for partition in self._idle]
+        self._heard_at.update(dict.fromkeys(self._idle, now))
+        self._idle.clear()
+        return list(woken)
 
     def _stream(self, partition: TopicPartition) -> int:
         if partition not in self._streams:

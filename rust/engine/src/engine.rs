@@ -168,7 +168,7 @@ impl Engine {
         }
     }
 
-    /// Lets a stream hold the watermark back from now on, even before its first event.
+    /// Lets a stream hold the watermark back from now on: a new one before its first event, an idle one again.
     pub fn join(&mut self, stream: StreamId) {
         self.watermark.join(stream);
     }

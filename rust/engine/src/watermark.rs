@@ -38,10 +38,11 @@ impl Watermark {
         self.clocks.iter().map(|clock| clock.time).filter(|&time| time != Micros::MIN).max()
     }
 
-    /// Lets a stream hold the watermark back from now on, even before its first event.
+    /// Lets a stream hold the watermark back from now on: a new one before its first event, an idle one again.
     pub(crate) fn join(&mut self, stream: StreamId) {
-        if !self.clocks.iter().any(|clock| clock.stream == stream) {
-            self.clocks.push(Clock { stream, time: Micros::MIN, idle: false });
+        match self.clocks.iter_mut().find(|clock| clock.stream == stream) {
+            Some(clock) => clock.idle = false,
+            None => self.clocks.push(Clock { stream, time: Micros::MIN, idle: false }),
         }
     }
 
@@ -144,6 +145,9 @@ mod tests {
         watermark.set_idle(2);
         assert_eq!(watermark.current(), 90);
         assert_eq!(see(&mut watermark, 2, 60), 90, "never goes back");
+        watermark.set_idle(2);
+        watermark.join(2);
+        assert_eq!(see(&mut watermark, 1, 150), 90, "holds back again");
         watermark.leave(2);
         assert_eq!(see(&mut watermark, 1, 200), 190);
         assert_eq!(watermark.newest(), Some(200));
