@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from typer.main import get_command
 
 from custodes._core import REASONS
 from custodes.cli import app
+from custodes.config import format_duration
 from custodes.config.model import Config
 from custodes.metrics import Metrics
 
@@ -49,12 +51,13 @@ def _rows(model: type[BaseModel], prefix: str, lines: list[str]) -> None:
             lines.append(f"| **`{key}`** | | {field.description} |")
             _rows(section, f"{key}.", lines)
         else:
-            default = "required" if field.is_required() else _shown(model, name)
+            default = "required" if field.is_required() else _shown(field.get_default(call_default_factory=True))
             lines.append(f"| `{key}` | {default} | {field.description} |")
 
 
-def _shown(model: type[BaseModel], name: str) -> str:
-    default = model.model_construct().model_dump(mode="json", include={name}).get(name)
+def _shown(default: Any) -> str:
+    if isinstance(default, timedelta):
+        default = format_duration(default)
     return "" if default in (None, {}, []) else f"`{default}`"
 
 

@@ -119,8 +119,7 @@ def _progress(monitor: Monitor) -> Text:
     status = monitor.status
     day = time.strftime("%A %Y-%m-%d %H:%M", time.gmtime(status.at))
     return Text(
-        f"{day}  {status.events:,} events  {status.events_per_second:,.0f}/s agency time  "
-        f"{status.open_findings} open findings",
+        f"{day}  {status.events:,} events  {status.events_per_second:,.0f}/s  {status.open_findings} open findings",
         "dim",
     )
 

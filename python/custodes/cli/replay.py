@@ -168,15 +168,18 @@ def _write(findings: Sequence[Finding], style: Output) -> None:
         stdout.print("no findings")
         return
     table = Table(box=None, header_style="bold")
-    for name in ("level", "rule", "who", "opened", "closed", "peak", "threshold", "count"):
-        table.add_column(name, justify="right" if name in {"peak", "threshold", "count"} else "left")
+    for name in ("level", "rule", "who"):
+        table.add_column(name, overflow="fold")
+    for name in ("opened (UTC)", "lasted", "peak", "threshold", "events"):
+        table.add_column(name, no_wrap=True, justify="left" if name.startswith("opened") else "right")
     for finding in findings:
+        ended = finding.closed_at or finding.held_until
         table.add_row(
             Text(finding.level, LEVEL_STYLES[finding.level]),
             Text(finding.rule),
             Text(who(finding)),
-            rfc3339(finding.opened_at),
-            rfc3339(finding.closed_at),
+            (rfc3339(finding.opened_at) or "")[:16].replace("T", " "),
+            str(timedelta(seconds=(ended - finding.opened_at) // 1_000_000)),
             f"{finding.peak:,}",
             f"{finding.threshold:,}",
             f"{finding.count:,}",

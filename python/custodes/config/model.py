@@ -83,15 +83,20 @@ class EventTime(_Section):
     """How event time is understood."""
 
     allowed_lateness: Duration = Field(
-        timedelta(seconds=10), description="How far out of order events may come and still count exactly."
+        timedelta(seconds=10),
+        description="How far out of order events may come and still count exactly.",
+        json_schema_extra={"default": "10s"},
     )
     max_future_skew: Duration = Field(
-        timedelta(minutes=10), description="An event further ahead of the clock than this is rejected."
+        timedelta(minutes=10),
+        description="An event further ahead of the clock than this is rejected.",
+        json_schema_extra={"default": "10m"},
     )
     earliest: date = Field(date(2000, 1, 1), description="An event before this day is rejected.")
     idle_after: Duration = Field(
         timedelta(seconds=10),
         description="A partition silent for this long no longer holds the watermark back.",
+        json_schema_extra={"default": "10s"},
     )
 
 
