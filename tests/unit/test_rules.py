@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from custodes._core import Engine
 from custodes.config import FaultsError
 from custodes.rules import Rule, build_plan, load_rules, shipped_pack
-from custodes.rules.load import default_resolution
+from custodes.rules.compile import default_resolution
 from custodes.sources import load_mapping
 
 EVENT = {

@@ -48,7 +48,7 @@ def load_documents(path: Path) -> list[Document]:
     try:
         for node in yaml.compose_all(text, yaml.CSafeLoader):
             document = Document(str(path), None, node.start_mark.line + 1)
-            document.data = _build(node, (), document)
+            document.data = _Builder(document).build(node, ())
             documents.append(document)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -58,24 +58,47 @@ def load_documents(path: Path) -> list[Document]:
     return documents
 
 
-def _build(node: yaml.Node, place: Place, document: Document) -> Any:
-    if isinstance(node, yaml.MappingNode):
+class _Builder:
+    """Turns nodes into data. What an alias names is built once, so that no few lines become a billion."""
+
+    def __init__(self, document: Document) -> None:
+        self._document = document
+        self._built: dict[int, Any] = {}
+        self._open: set[int] = set()
+
+    def build(self, node: yaml.Node, place: Place) -> Any:
+        if isinstance(node, yaml.ScalarNode):
+            return _scalar(node)
+        key = id(node)
+        if key in self._open:
+            fault = Fault("an alias that contains itself", self._document.file, node.start_mark.line + 1)
+            raise FaultsError([fault])
+        if key not in self._built:
+            self._open.add(key)
+            is_mapping = isinstance(node, yaml.MappingNode)
+            self._built[key] = self._mapping(node, place) if is_mapping else self._sequence(node, place)
+            self._open.discard(key)
+        return self._built[key]
+
+    def _mapping(self, node: yaml.Node, place: Place) -> dict[Any, Any]:
         result: dict[Any, Any] = {}
         for key_node, value_node in node.value:
-            key = _scalar(key_node)
             line = key_node.start_mark.line + 1
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise FaultsError([Fault("a key must be plain text", self._document.file, line)])
+            key = _scalar(key_node)
             if key in result:
-                raise FaultsError([Fault(f"key '{key}' is given twice", document.file, line)])
-            document.lines[(*place, key)] = line
-            result[key] = _build(value_node, (*place, key), document)
+                raise FaultsError([Fault(f"key '{key}' is given twice", self._document.file, line)])
+            self._document.lines[(*place, key)] = line
+            result[key] = self.build(value_node, (*place, key))
         return result
-    if isinstance(node, yaml.SequenceNode):
+
+    def _sequence(self, node: yaml.Node, place: Place) -> list[Any]:
         items = []
         for at, item in enumerate(node.value):
-            document.lines[(*place, at)] = item.start_mark.line + 1
-            items.append(_build(item, (*place, at), document))
+            self._document.lines[(*place, at)] = item.start_mark.line + 1
+            items.append(self.build(item, (*place, at)))
         return items
-    return _scalar(node)
 
 
 def _scalar(node: yaml.Node) -> Any:
