@@ -9,6 +9,7 @@ from prometheus_client.exposition import generate_latest
 
 from custodes import __version__
 from custodes._core import REASONS, Outcome, Stats
+from custodes.findings import Finding
 from custodes.rules import Rule
 
 disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -96,6 +97,12 @@ class Metrics:
         for reject in outcome.rejects:
             self.rejected.labels(reject.reason).inc()
         self.batch_seconds.observe(seconds)
+
+    def news(self, kind: str, finding: Finding) -> None:
+        """Takes in that a finding has ``opened`` or ``closed``, without waiting for the next :meth:`state`."""
+        self.open_findings.labels(finding.rule, finding.level).inc(1 if kind == "opened" else -1)
+        if kind == "opened":
+            self.findings.labels(finding.rule, finding.level).inc()
 
     def state(self, stats: Stats, open_findings: dict[str, int], streams: int, lag: int, now: float) -> None:
         """Takes in how things stand; ``open_findings`` is by rule id, ``now`` in seconds."""

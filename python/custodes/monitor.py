@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from custodes._core import Engine, Outcome
+from custodes._core import Engine, Outcome, Stats
 from custodes.feed import Feed
 from custodes.findings import Finding
 from custodes.findings.store import FindingStore
 from custodes.metrics import Metrics
 from custodes.rules import Rule
-from custodes.sources import Arrival, Joined, Left, Source
+from custodes.sources import Arrival, Left, Source
 from custodes.sources.dead_letters import DeadLetters
 
 log = structlog.get_logger("custodes.monitor")
@@ -53,7 +53,6 @@ class _Totals:
     events: int = 0
     rejected: int = 0
     late: int = 0
-    open_by_rule: dict[str, int] = field(default_factory=dict)
     recent: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=11))
 
     def rate(self) -> float:
@@ -95,7 +94,7 @@ class Monitor:
         self._state_at = 0.0
         self.last_poll = time.monotonic()
         self.failure: BaseException | None = None
-        self.status = self._status()
+        self.status = self._status(engine.stats(), lag=0, open_findings=0)
 
     def run(self, stop: threading.Event) -> None:
         """Runs until the source ends or ``stop`` is set. What was read by then has been dealt with."""
@@ -124,13 +123,10 @@ class Monitor:
 
     def _take(self, arrival: Arrival) -> None:
         begun = time.perf_counter()
-        match arrival:
-            case Joined():
-                self._streams.add(arrival.stream)
-            case Left():
-                self._streams.discard(arrival.stream)
-            case _:
-                self._streams.add(arrival.stream)
+        if isinstance(arrival, Left):
+            self._streams.discard(arrival.stream)
+        else:
+            self._streams.add(arrival.stream)
         outcome = arrival.feed(self._engine, int(self._clock() * 1e6))
         if outcome is not None:
             self._deal_with(outcome, self._source.describe(arrival.stream), begun)
@@ -147,12 +143,7 @@ class Monitor:
         self.metrics.batch(outcome, time.perf_counter() - begun)
         told = [(kind, finding) for kind, finding in news if kind != "updated"]
         for kind, finding in told:
-            change = 1 if kind == "opened" else -1
-            open_by_rule = self._totals.open_by_rule
-            open_by_rule[finding.rule_id] = open_by_rule.get(finding.rule_id, 0) + change
-            self.metrics.open_findings.labels(finding.rule, finding.level).inc(change)
-            if kind == "opened":
-                self.metrics.findings.labels(finding.rule, finding.level).inc()
+            self.metrics.news(kind, finding)
             self._on_news(kind, finding)
         if told:
             self.feed.publish()
@@ -162,13 +153,12 @@ class Monitor:
         now = self._clock()
         self._state_at = time.monotonic()
         self._totals.recent.append((self._state_at, self._totals.events))
-        self._totals.open_by_rule = self.store.open_counts()
-        stats = self._engine.stats()
-        self.metrics.state(stats, self._totals.open_by_rule, len(self._streams), self._source.lag(), now)
-        self.status = self._status()
+        open_by_rule = self.store.open_counts()
+        stats, lag = self._engine.stats(), self._source.lag()
+        self.metrics.state(stats, open_by_rule, len(self._streams), lag, now)
+        self.status = self._status(stats, lag, sum(open_by_rule.values()))
 
-    def _status(self) -> Status:
-        stats = self._engine.stats()
+    def _status(self, stats: Stats, lag: int, open_findings: int) -> Status:
         totals = self._totals
         return Status(
             source=self._source.name,
@@ -180,10 +170,10 @@ class Monitor:
             rejected=totals.rejected,
             late=totals.late,
             events_per_second=totals.rate(),
-            lag_records=self._source.lag(),
+            lag_records=lag,
             watermark=stats.watermark,
             newest=stats.newest,
-            open_findings=sum(totals.open_by_rule.values()),
+            open_findings=open_findings,
             streams=len(self._streams),
             engine_bytes=stats.bytes,
         )

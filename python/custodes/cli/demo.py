@@ -14,7 +14,7 @@ from rich.text import Text
 
 from custodes._core import Engine
 from custodes.cli.log import set_up_log
-from custodes.cli.output import LEVEL_STYLES, stdout, who, write_json
+from custodes.cli.output import LEVEL_STYLES, stdout, write_json
 from custodes.cli.run import stop_on_signals
 from custodes.config import Fault, FaultsError
 from custodes.console import ConsoleServer, build_app
@@ -93,7 +93,7 @@ class _Screen:
         if not self._quiet:
             line = Text.assemble(
                 (f"{finding.level:<7}", LEVEL_STYLES[finding.level]),
-                f" {rfc3339(finding.opened_at)}  {finding.rule}: {who(finding)}",
+                f" {rfc3339(finding.opened_at)}  {finding.rule}: {finding.who}",
                 (f"  (threshold {finding.threshold})", "dim"),
             )
             stdout.print(line)

@@ -11,7 +11,6 @@ from rich.console import Console
 from rich.text import Text
 
 from custodes.config import Fault
-from custodes.findings import Finding
 
 stdout = Console(highlight=False, soft_wrap=True)
 stderr = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -39,11 +38,6 @@ def write_json(data: object) -> None:
     """One JSON value and a line end on standard output, whatever the terminal is like."""
     sys.stdout.buffer.write(orjson.dumps(data, option=orjson.OPT_APPEND_NEWLINE))
     sys.stdout.buffer.flush()
-
-
-def who(finding: Finding) -> str:
-    """The group as a person reads it."""
-    return ", ".join(f"{name} {value}" for name, value in finding.group.items()) or "everything"
 
 
 def display_path(path: Path) -> str:

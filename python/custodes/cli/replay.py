@@ -19,7 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from custodes._core import DEBUG_BUILD, Engine, Outcome
-from custodes.cli.output import LEVEL_STYLES, display_path, stderr, stdout, who
+from custodes.cli.output import LEVEL_STYLES, display_path, stderr, stdout
 from custodes.config import Fault, FaultsError, parse_duration
 from custodes.findings import Finding, Ledger, rfc3339
 from custodes.rules import Rule, build_plan, load_rules, shipped_pack
@@ -177,7 +177,7 @@ def _write(findings: Sequence[Finding], style: Output) -> None:
         table.add_row(
             Text(finding.level, LEVEL_STYLES[finding.level]),
             Text(finding.rule),
-            Text(who(finding)),
+            Text(finding.who),
             (rfc3339(finding.opened_at) or "")[:16].replace("T", " "),
             str(timedelta(seconds=(ended - finding.opened_at) // 1_000_000)),
             f"{finding.peak:,}",

@@ -32,21 +32,16 @@ def load_config(path: Path) -> Config:
 def _fault(document: Document, detail: ErrorDetails) -> Fault:
     place = detail["loc"]
     dotted = ".".join(map(str, place))
-    if place not in document.lines and not _inside(document, place):
+    hint = None
+    if not any(place[:n] in document.lines for n in range(1, len(place) + 1)):
         variable = "CUSTODES_" + "__".join(map(str, place)).upper()
-        where: dict[str, Any] = {"hint": f"the key is missing from the file; or see {variable}"}
-    else:
-        where = {}
+        hint = f"the key is missing from the file; or see {variable}"
     if detail["type"] == "extra_forbidden":
         return document.fault(f"unknown key '{dotted}'", *place, hint=did_you_mean(str(place[-1]), _siblings(place)))
     if detail["type"] == "missing":
         return document.fault(f"key '{dotted}' is missing", *place[:-1])
     message = detail["msg"].removeprefix("Value error, ")
-    return document.fault(f"{dotted}: {message}" if dotted else message, *place, **where)
-
-
-def _inside(document: Document, place: tuple[int | str, ...]) -> bool:
-    return any(place[:n] in document.lines for n in range(1, len(place) + 1))
+    return document.fault(f"{dotted}: {message}" if dotted else message, *place, hint=hint)
 
 
 def _siblings(place: tuple[int | str, ...]) -> list[str]:

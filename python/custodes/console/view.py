@@ -56,7 +56,7 @@ def overview(monitor: Monitor) -> Overview:
     status = monitor.status
     findings = monitor.store.page(1000, open_only=True).findings
     recent = [finding for finding in monitor.store.page(_SHOWN).findings if finding.closed_at is not None]
-    by_urgency = sorted(findings, key=lambda f: (-LEVELS.index(f.level), -f.peak / max(f.threshold, 1), -f.opened_at))
+    by_urgency = sorted(findings, key=lambda f: (-LEVELS.index(f.level), -f.times_threshold, -f.opened_at))
     state = "ended" if status.finished else "live" if status.ready else "waiting for a stream"
     if monitor.failure is not None:
         state = "failed"
@@ -85,12 +85,12 @@ def _row(finding: Finding) -> Row:
         id=finding.id,
         level=finding.level,
         rule=finding.rule,
-        group=", ".join(f"{name} {value}" for name, value in finding.group.items()) or "everything",
+        group=finding.who,
         opened_at=_minute(finding.opened_at),
         closed_at=None if finding.closed_at is None else _minute(finding.closed_at),
         peak=f"{finding.peak:,}",
         threshold=f"{finding.threshold:,}",
-        times=f"{finding.peak / max(finding.threshold, 1):.1f}×",
+        times=f"{finding.times_threshold:.1f}×",
     )
 
 

@@ -62,6 +62,16 @@ class Finding:
             keep_open=rule.keep_open // timedelta(microseconds=1),
         )
 
+    @property
+    def who(self) -> str:
+        """The group as a person reads it."""
+        return ", ".join(f"{name} {value}" for name, value in self.group.items()) or "everything"
+
+    @property
+    def times_threshold(self) -> float:
+        """The peak as a multiple of the threshold."""
+        return self.peak / max(self.threshold, 1)
+
     def joins(self, other: Finding) -> bool:
         """Whether both are the same finding: same rule and group, and the intervals overlap or join."""
         return (

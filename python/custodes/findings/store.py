@@ -15,7 +15,6 @@ from sqlalchemy import (
     BigInteger,
     Column,
     Connection,
-    Engine,
     Index,
     MetaData,
     String,
@@ -78,10 +77,6 @@ class FindingStore:
             event.listen(self._engine, "connect", _tune_sqlite)
         _metadata.create_all(self._engine)
         self._known_as: dict[str, str] = {}
-
-    @property
-    def engine(self) -> Engine:
-        return self._engine
 
     def apply(self, changes: Iterable[FindingChange], rules: Sequence[Rule]) -> list[tuple[str, Finding]]:
         """Takes the engine's changes in, in one transaction.

@@ -97,10 +97,10 @@ class KafkaSource:
     def _wake_all(self, now: float) -> list[Arrival]:
         """After a lull on the whole topic the first partition to be heard must not run ahead of the others, whose
         events are on their way: all hold the watermark again until they are heard or are idle anew."""
-        woken = [Joined(self._stream(partition)) for partition in self._idle]
+        woken: list[Arrival] = [Joined(self._stream(partition)) for partition in self._idle]
         self._heard_at.update(dict.fromkeys(self._idle, now))
         self._idle.clear()
-        return list(woken)
+        return woken
 
     def _stream(self, partition: TopicPartition) -> int:
         if partition not in self._streams:

@@ -212,9 +212,9 @@ impl FindingSet {
         std::mem::take(&mut self.changed)
     }
 
-    /// Puts back a finding that [`Self::take_changed`] handed out without its being told of.
-    pub(crate) fn keep_changed(&mut self, key: u32) {
-        self.changed.push(key);
+    /// The same, without taking them off the report.
+    pub(crate) fn changed(&self) -> Vec<u32> {
+        self.changed.clone()
     }
 
     pub(crate) fn take_merged(&mut self) -> Vec<(Finding, Uuid)> {
@@ -237,6 +237,7 @@ impl FindingSet {
                 self.by_group.remove(&finding.slot);
             }
         }
+        self.changed.retain(|&changed| changed != key);
         self.free.push(key);
         Some(finding)
     }

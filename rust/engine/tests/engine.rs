@@ -103,6 +103,18 @@ fn an_event_out_of_order_can_join_two_findings() {
 }
 
 #[test]
+fn each_finding_is_reported_once_a_batch_also_after_a_merge() {
+    let rule = r#""group_by":["actor"],"timespan_ms":1000,"resolution_ms":1000,"keep_open_ms":1000,
+                  "holds":{"gte":1}"#;
+    let mut engine = Engine::new(&plan(rule)).unwrap();
+    // The one at 4 is swallowed by the one at 0 before it was ever told of; the one at 9 is another.
+    let seconds = [0, 4, 2, 9].map(|second| event(second, "a", "1"));
+    let outcome = feed(&mut engine, &seconds);
+    let found: Vec<_> = outcome.changes.iter().map(|c| (c.kind, c.from / 1_000_000 - START)).collect();
+    assert_eq!(found, [(ChangeKind::Opened, 0), (ChangeKind::Opened, 9)]);
+}
+
+#[test]
 fn plans_that_cannot_run_say_why() {
     for (rule, wanted) in [
         (

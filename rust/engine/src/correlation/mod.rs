@@ -215,42 +215,46 @@ impl Correlation {
         }
     }
 
-    fn in_order(&mut self, slot: u32, work: &Work, pane: PaneIndex, values: &[u64], names: &mut Names<'_>) {
-        let time = work.time;
-        self.advance(slot, pane);
+    /// Enters an event into its pane, which must lie at or below the head or be missing below it. Returns
+    /// whether the event is the group's newest.
+    #[inline]
+    fn enter(&mut self, slot: u32, time: Micros, pane: PaneIndex, values: &[u64]) -> bool {
         let span = self.span;
-        let group = group!(self, slot);
+        let Some(group) = self.groups.get_mut(slot) else { return false };
         group.events = group.events.wrapping_add(1);
-        if let Some(head) = group.log.head_mut() {
-            head.events += 1;
-        }
+        let (own, inside) = group.log.at(pane, span);
+        own.events += 1;
         if self.distinct.is_none() {
-            group.total += 1;
+            group.total += u32::from(inside);
             let before = group.last_arrival;
             group.last_arrival = self.recent.push(Arrival { time, before, value: 0, value_was_last: 0 });
         }
+        let head = group.log.head().unwrap_or(pane);
         for &value in values {
             let was_last = self.pairs.see(value, slot, pane);
-            if was_last != Some(pane) {
+            if was_last.is_none_or(|last| last < pane) {
                 if let Some(old) = was_last.and_then(|last| group.log.get_mut(last)) {
                     old.last_values -= 1;
                 }
-                if let Some(head) = group.log.head_mut() {
-                    head.last_values += 1;
-                }
-                if was_last.is_none_or(|last| last + span <= pane) {
-                    group.total += 1;
-                }
+                group.log.at(pane, span).0.last_values += 1;
+                let counted = was_last.is_some_and(|last| last + span > head);
+                group.total += u32::from(inside && !counted);
             }
             let (before, value_was_last) = (group.last_arrival, was_last.unwrap_or(0));
             group.last_arrival = self.recent.push(Arrival { time, before, value, value_was_last });
         }
-        let sorted = time >= group.newest;
+        let newest = time >= group.newest;
         group.newest = group.newest.max(time);
         let total = group.total;
-        let slice = self.slice(pane);
+        let slice = self.slice(head);
         self.peaks.see(slice, total);
-        if u64::from(total) >= self.need {
+        newest
+    }
+
+    fn in_order(&mut self, slot: u32, work: &Work, pane: PaneIndex, values: &[u64], names: &mut Names<'_>) {
+        self.advance(slot, pane);
+        let sorted = self.enter(slot, work.time, pane, values);
+        if u64::from(group!(self, slot).total) >= self.need {
             self.hold(slot, work, pane, sorted, names);
         }
     }
@@ -305,40 +309,14 @@ impl Correlation {
         values: &[u64],
         names: &mut Names<'_>,
     ) {
-        let (time, watermark) = (work.time, work.watermark);
+        let watermark = work.watermark;
         let span = self.span;
-        if self.groups.get(slot).is_some_and(|group| group.log.head().is_none_or(|head| pane > head)) {
+        if group!(self, slot).log.head().is_none_or(|head| pane > head) {
             self.advance(slot, pane);
         }
+        self.enter(slot, work.time, pane, values);
         let group = group!(self, slot);
-        group.events = group.events.wrapping_add(1);
-        let (own, inside) = group.log.at(pane, span);
-        own.events += 1;
-        if self.distinct.is_none() {
-            group.total += u32::from(inside);
-            let before = group.last_arrival;
-            group.last_arrival = self.recent.push(Arrival { time, before, value: 0, value_was_last: 0 });
-        }
-        let head = group.log.head().unwrap_or(pane);
-        for &value in values {
-            let was_last = self.pairs.see(value, slot, pane);
-            if was_last.is_none_or(|last| last < pane) {
-                if let Some(old) = was_last.and_then(|last| group.log.get_mut(last)) {
-                    old.last_values -= 1;
-                }
-                let (own, inside) = group.log.at(pane, span);
-                own.last_values += 1;
-                let counted = was_last.is_some_and(|last| last + span > head);
-                group.total += u32::from(inside && !counted);
-            }
-            let (before, value_was_last) = (group.last_arrival, was_last.unwrap_or(0));
-            group.last_arrival = self.recent.push(Arrival { time, before, value, value_was_last });
-        }
-        group.newest = group.newest.max(time);
-        let count = group.total;
-        let slice = self.slice(head);
-        self.peaks.see(slice, count);
-        let total = u64::from(count);
+        let (head, total) = (group.log.head().unwrap_or(pane), u64::from(group.total));
         let low = pane.max(self.pane(watermark));
         let high = head.max(low).min(pane.saturating_add(span - 1));
         if self.findings.has(slot) {

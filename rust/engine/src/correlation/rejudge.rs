@@ -36,19 +36,12 @@ impl Correlation {
         }
     }
 
-    pub(super) fn meets(&self, count: u64) -> bool {
+    fn meets(&self, count: u64) -> bool {
         if self.judging.is_some() { self.holds.test(count) } else { count >= self.need }
     }
 
     /// Makes panes `first..=last` part of a finding: of one they join, or of a new one.
-    pub(super) fn cover(
-        &mut self,
-        slot: u32,
-        first: PaneIndex,
-        last: PaneIndex,
-        count: u64,
-        names: &[String],
-    ) -> u32 {
+    fn cover(&mut self, slot: u32, first: PaneIndex, last: PaneIndex, count: u64, names: &[String]) -> u32 {
         let (head, total) = self
             .groups
             .get(slot)
@@ -97,7 +90,7 @@ impl Correlation {
     }
 
     /// The group's running event counter as it stood at the end of `pane`.
-    pub(super) fn events_through(&self, slot: u32, pane: PaneIndex) -> u32 {
+    fn events_through(&self, slot: u32, pane: PaneIndex) -> u32 {
         self.groups.get(slot).map_or(0, |group| {
             let after: u32 =
                 group.log.all().iter().rev().take_while(|p| p.index > pane).map(|p| p.events).sum();
@@ -106,7 +99,7 @@ impl Correlation {
     }
 
     /// The group's recent arrivals, by value: the panes each value is known to have been seen in, ascending.
-    pub(super) fn recent_values(&self, group: &Group) -> HashMap<u64, Vec<PaneIndex>> {
+    fn recent_values(&self, group: &Group) -> HashMap<u64, Vec<PaneIndex>> {
         let mut seen: HashMap<u64, Vec<PaneIndex>> = HashMap::new();
         for arrival in self.recent.chain(group.last_arrival) {
             let panes = seen.entry(arrival.value).or_default();
@@ -154,7 +147,7 @@ impl Correlation {
     }
 
     /// When a run that starts with pane `first` opened. Where panes are judged whole, that is the pane's start.
-    pub(super) fn opened_in(&self, slot: u32, first: PaneIndex) -> Micros {
+    fn opened_in(&self, slot: u32, first: PaneIndex) -> Micros {
         let time = if self.judging.is_none() { self.opening_time(slot, first) } else { None };
         time.unwrap_or_else(|| self.start_of(first))
     }

@@ -22,8 +22,8 @@ impl Correlation {
     }
 
     /// Works off what events out of order left to be read again.
-    pub(super) fn recheck(&mut self) {
-        for key in self.findings.take_changed() {
+    fn recheck(&mut self) {
+        for key in self.findings.changed() {
             let Some(finding) = self.findings.get_mut(key) else { continue };
             let (slot, holding, last) = (finding.slot, finding.holding, finding.last);
             if let Some(low) = finding.recheck.take() {
@@ -39,12 +39,11 @@ impl Correlation {
                     self.settle_opening(key);
                 }
             }
-            self.findings.keep_changed(key);
         }
     }
 
     /// Judges the panes the watermark has passed, where the condition can only be judged then.
-    pub(super) fn judge_final(&mut self, pane: PaneIndex) {
+    fn judge_final(&mut self, pane: PaneIndex) {
         let Some(judging) = &mut self.judging else { return };
         if pane <= self.settled {
             return;
@@ -60,7 +59,7 @@ impl Correlation {
     }
 
     /// Judges one group's panes below `pane` that have not been judged yet.
-    pub(super) fn judge_group(&mut self, slot: u32, pane: PaneIndex) {
+    fn judge_group(&mut self, slot: u32, pane: PaneIndex) {
         let judged = self.judging.as_mut().and_then(|judging| judging.groups.get_mut(&slot));
         let Some(judged) = judged.filter(|judged| judged.next < pane) else { return };
         let low = std::mem::replace(&mut judged.next, pane);
@@ -68,7 +67,7 @@ impl Correlation {
         self.judge(slot, low, pane - 1, &names, |_| false);
     }
 
-    pub(super) fn report(&mut self, changes: &mut Vec<Change>) {
+    fn report(&mut self, changes: &mut Vec<Change>) {
         for (finding, into) in self.findings.take_merged() {
             let merged_into = Some(into.to_string());
             changes.push(Change { merged_into, ..self.change(ChangeKind::Merged, &finding) });
@@ -81,7 +80,7 @@ impl Correlation {
         }
     }
 
-    pub(super) fn close(&mut self, pane: PaneIndex, changes: &mut Vec<Change>) {
+    fn close(&mut self, pane: PaneIndex, changes: &mut Vec<Change>) {
         while let Some(key) = self.findings.pop_due(pane) {
             if let Some(slot) = self.findings.get(key).map(|finding| finding.slot) {
                 self.judge_group(slot, pane);
@@ -98,7 +97,7 @@ impl Correlation {
     }
 
     /// The last pane at which a finding holds if no more events come.
-    pub(super) fn held_through(&self, finding: &Finding) -> PaneIndex {
+    fn held_through(&self, finding: &Finding) -> PaneIndex {
         let group = self.groups.get(finding.slot).filter(|_| finding.holding);
         let Some(group) = group else { return finding.last };
         let mut rest = u64::from(group.total);
@@ -111,7 +110,7 @@ impl Correlation {
         finding.last
     }
 
-    pub(super) fn change(&self, kind: ChangeKind, finding: &Finding) -> Change {
+    fn change(&self, kind: ChangeKind, finding: &Finding) -> Change {
         let last = self.held_through(finding);
         let until = self.start_of(last) + self.resolution;
         let events = match self.groups.get(finding.slot) {
@@ -134,7 +133,7 @@ impl Correlation {
     }
 
     /// Looks at a share of all groups and pairs and forgets those no window can reach any more.
-    pub(super) fn sweep(&mut self, share: f64) {
+    fn sweep(&mut self, share: f64) {
         let (settled, span) = (self.settled, self.span);
         self.pairs.sweep(share, |_, last| last.saturating_add(span) <= settled);
         self.recent.shrink();

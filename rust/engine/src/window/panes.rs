@@ -77,7 +77,12 @@ impl PaneLog {
     }
 
     /// The pane at `index`, made if it is not there. Returns whether it lies within the head's window.
+    #[inline]
     pub(crate) fn at(&mut self, index: PaneIndex, span: u32) -> (&mut Pane, bool) {
+        if self.head() == Some(index) {
+            let newest = self.panes.len() - 1;
+            return (&mut self.panes[newest], true);
+        }
         let inside = self.head().is_none_or(|head| index + span > head);
         let position = match self.panes.binary_search_by_key(&index, |pane| pane.index) {
             Ok(position) => position,
@@ -90,12 +95,6 @@ impl PaneLog {
             }
         };
         (&mut self.panes[position], inside)
-    }
-
-    /// The newest pane, which [`Self::advance`] has made.
-    #[inline]
-    pub(crate) fn head_mut(&mut self) -> Option<&mut Pane> {
-        self.panes.last_mut()
     }
 
     /// The pane at `index`, if it is kept.
@@ -156,7 +155,7 @@ mod tests {
         let mut left = Vec::new();
         for pane in [10, 11, 13, 20] {
             log.advance(pane, 3, 0, |p| left.push(p.index));
-            log.head_mut().unwrap().events += 1;
+            log.at(pane, 3).0.events += 1;
         }
         assert_eq!(left, [10, 11, 13]);
         assert_eq!(log.all().len(), 4, "nothing may be forgotten yet");
