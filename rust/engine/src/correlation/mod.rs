@@ -178,8 +178,11 @@ impl Correlation {
         }
         let head = group!(self, slot).log.head();
         if let Some(judging) = self.judging.as_mut().filter(|_| head != Some(pane)) {
-            judging.due.entry(pane).or_default().push(slot);
-            judging.due.entry(pane.saturating_add(self.span)).or_default().push(slot);
+            // The pane before is due as well: the arrival about to be kept says where its values were until now,
+            // and it is let go of as soon as the watermark is past it.
+            for due in [pane.saturating_sub(1), pane, pane.saturating_add(self.span)] {
+                judging.due.entry(due).or_default().push(slot);
+            }
         }
         if !late && head.is_none_or(|head| pane >= head) {
             self.in_order(slot, work, pane, values, names);
