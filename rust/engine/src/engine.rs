@@ -7,9 +7,10 @@ use crate::json::{Fault, FaultKind};
 use crate::key::Keyring;
 use crate::plan::{Plan, PlanError};
 use crate::record::Record;
+use crate::record_batch::{Decoder, Fetched};
 use crate::reject::{Reason, Reject};
 use crate::time::{Micros, format_rfc3339, parse_time_number, parse_time_text};
-use crate::watermark::{StreamId, Watermark};
+use crate::watermark::{StreamClock, StreamId, Watermark};
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 
@@ -73,6 +74,15 @@ pub struct Engine {
     correlations: Vec<Correlation>,
     watermark: Watermark,
     keyring: Keyring,
+    decoder: Decoder,
+}
+
+/// A batch on its way through.
+struct Pass {
+    outcome: Outcome,
+    clock: StreamClock,
+    /// No event may be later.
+    latest: Micros,
 }
 
 /// What makes a record an event.
@@ -124,18 +134,45 @@ impl Engine {
             correlations,
             watermark: Watermark::new(millis(plan.allowed_lateness_ms)),
             keyring: Keyring::new(key),
+            decoder: Decoder::default(),
         })
     }
 
     /// Counts a batch of records of one stream, in the order they came.
     pub fn process<'a>(&mut self, records: impl IntoIterator<Item = Record<'a>>, input: Input) -> Outcome {
-        let mut outcome = Outcome::default();
-        let mut clock = self.watermark.open(input.stream);
+        let mut pass = self.begin(input);
+        self.take(records.into_iter().map(Ok), &mut pass);
+        self.end(pass)
+    }
+
+    /// Counts what a fetch of one Kafka partition brought, in the order of its offsets.
+    pub fn process_fetched(&mut self, fetched: Fetched<'_>, input: Input) -> Outcome {
+        let mut pass = self.begin(input);
+        let mut decoder = std::mem::take(&mut self.decoder);
+        decoder.each_run(fetched, |run| self.take(run.records(), &mut pass));
+        self.decoder = decoder;
+        self.end(pass)
+    }
+
+    fn begin(&mut self, input: Input) -> Pass {
+        let clock = self.watermark.open(input.stream);
         let latest =
             input.now.map_or(END_OF_TIME, |now| now.saturating_add(self.checks.max_skew).min(END_OF_TIME));
+        Pass { outcome: Outcome::default(), clock, latest }
+    }
+
+    fn take<'a>(&mut self, records: impl Iterator<Item = Result<Record<'a>, Reject>>, pass: &mut Pass) {
+        let Pass { outcome, clock, latest } = pass;
         let mut block: Vec<&[u8]> = Vec::with_capacity(BLOCK);
-        for (index, record) in records.into_iter().enumerate() {
-            match self.checks.admit(record.value, latest, &mut self.reader) {
+        for record in records {
+            let record = match record {
+                Ok(record) => record,
+                Err(reject) => {
+                    outcome.rejects.push(reject);
+                    continue;
+                }
+            };
+            match self.checks.admit(record.value, *latest, &mut self.reader) {
                 Ok((event, time)) => {
                     let watermark = clock.watermark();
                     outcome.events += 1;
@@ -151,11 +188,16 @@ impl Engine {
                     }
                 }
                 Err((reason, detail)) => {
-                    outcome.rejects.push(Reject { position: record.position, index, reason, detail });
+                    let (position, value) = (record.position, record.value.into());
+                    outcome.rejects.push(Reject { position, reason, detail, value });
                 }
             }
         }
         self.count_block(&block);
+    }
+
+    fn end(&mut self, pass: Pass) -> Outcome {
+        let Pass { mut outcome, clock, .. } = pass;
         self.watermark.close(clock);
         self.settle(&mut outcome);
         outcome

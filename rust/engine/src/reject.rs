@@ -28,11 +28,13 @@ pub enum Reason {
     MissingActor,
     /// A value of a type its field cannot have.
     WrongType,
+    /// A Kafka record batch that fails its checksum, or that cannot be unpacked or read. Counts once a batch.
+    CorruptBatch,
 }
 
 impl Reason {
     /// Every reason, in the order of their discriminants.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Empty,
         Self::TooLarge,
         Self::NotUtf8,
@@ -45,6 +47,7 @@ impl Reason {
         Self::TimeInFuture,
         Self::MissingActor,
         Self::WrongType,
+        Self::CorruptBatch,
     ];
 
     /// The label value.
@@ -62,6 +65,7 @@ impl Reason {
             Self::TimeInFuture => "time_in_future",
             Self::MissingActor => "missing_actor",
             Self::WrongType => "wrong_type",
+            Self::CorruptBatch => "corrupt_batch",
         }
     }
 }
@@ -71,10 +75,10 @@ impl Reason {
 pub struct Reject {
     /// The record's place in its stream: a Kafka offset or a line number.
     pub position: u64,
-    /// Its place in the batch, counted from 0, so that the caller can keep the bytes.
-    pub index: usize,
     /// Why.
     pub reason: Reason,
     /// What exactly, for a person; never the record's own content beyond a type or a byte position.
     pub detail: String,
+    /// The record as it came, so that it can be kept; of a corrupt batch, all of it.
+    pub value: Box<[u8]>,
 }

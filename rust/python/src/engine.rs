@@ -1,7 +1,7 @@
 //! The engine object.
 
 use crate::outcome::{Outcome, Stats};
-use custodes_engine::{Engine as Core, Input, Plan, Record, lines};
+use custodes_engine::{Aborted, Engine as Core, Fetched, Input, Plan, Record, lines};
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
@@ -30,6 +30,15 @@ pub fn count_lines(py: Python<'_>, text: &Bound<'_, PyBytes>) -> usize {
     py.detach(|| custodes_engine::count_lines(&text))
 }
 
+/// What a fetch holds: the offset after its last whole batch, that batch's leader epoch, records in all.
+/// `None` where there is no whole batch.
+#[pyfunction]
+pub fn fetched_extent(fetched: &Bound<'_, PyBytes>) -> PyResult<Option<(i64, i32, u64)>> {
+    let extent = custodes_engine::extent(fetched.as_bytes());
+    let extent = extent.map_err(|error| PyValueError::new_err(error.to_string()))?;
+    Ok(extent.map(|extent| (extent.next_offset, extent.leader_epoch, extent.records)))
+}
+
 #[pymethods]
 impl Engine {
     #[new]
@@ -49,14 +58,27 @@ impl Engine {
         now: Option<i64>,
     ) -> PyResult<Outcome> {
         let text = PyBackedBytes::from(text.clone());
+        self.run(py, |core| core.process(lines(&text, first_line), Input { stream, now }).into())
+    }
+
+    /// `aborted` lists `(producer id, first offset)`; `None` reads transactions that were aborted as well.
+    #[pyo3(signature = (fetched, position = 0, stream = 0, now = None, aborted = None))]
+    fn process_fetched(
+        &self,
+        py: Python<'_>,
+        fetched: &Bound<'_, PyBytes>,
+        position: u64,
+        stream: u32,
+        now: Option<i64>,
+        aborted: Option<Vec<(i64, i64)>>,
+    ) -> PyResult<Outcome> {
+        let bytes = PyBackedBytes::from(fetched.clone());
+        let aborted: Option<Vec<Aborted>> = aborted.map(|listed| {
+            listed.into_iter().map(|(producer_id, first_offset)| Aborted { producer_id, first_offset }).collect()
+        });
         self.run(py, |core| {
-            let outcome = core.process(lines(&text, first_line), Input { stream, now });
-            let refused: Vec<&[u8]> = if outcome.rejects.is_empty() {
-                Vec::new()
-            } else {
-                lines(&text, first_line).map(|record| record.value).collect()
-            };
-            Outcome::new(outcome, |reject| refused.get(reject.index).copied().unwrap_or_default())
+            let fetched = Fetched { bytes: &bytes, position, aborted: aborted.as_deref() };
+            core.process_fetched(fetched, Input { stream, now }).into()
         })
     }
 
@@ -79,8 +101,7 @@ impl Engine {
             let value = |at: usize| batch.get(at).and_then(|(_, value)| value.as_deref()).unwrap_or_default();
             let records = batch.iter().enumerate();
             let records = records.map(|(at, &(position, _))| Record { position, value: value(at) });
-            let outcome = core.process(records, Input { stream, now });
-            Outcome::new(outcome, |reject| value(reject.index))
+            core.process(records, Input { stream, now }).into()
         })
     }
 
@@ -89,15 +110,15 @@ impl Engine {
     }
 
     fn leave(&self, py: Python<'_>, stream: u32) -> PyResult<Outcome> {
-        self.run(py, |core| Outcome::new(core.leave(stream), |_| &[]))
+        self.run(py, |core| core.leave(stream).into())
     }
 
     fn set_idle(&self, py: Python<'_>, stream: u32) -> PyResult<Outcome> {
-        self.run(py, |core| Outcome::new(core.set_idle(stream), |_| &[]))
+        self.run(py, |core| core.set_idle(stream).into())
     }
 
     fn finish(&self, py: Python<'_>) -> PyResult<Outcome> {
-        self.run(py, |core| Outcome::new(core.finish(), |_| &[]))
+        self.run(py, |core| core.finish().into())
     }
 
     fn stats(&self, py: Python<'_>) -> PyResult<Stats> {

@@ -53,13 +53,13 @@ pub struct Reject {
     value: Vec<u8>,
 }
 
-impl Reject {
-    pub fn new(reject: core::Reject, value: &[u8]) -> Self {
+impl From<core::Reject> for Reject {
+    fn from(reject: core::Reject) -> Self {
         Self {
             position: reject.position,
             reason: reject.reason.name(),
             detail: reject.detail,
-            value: value.to_vec(),
+            value: reject.value.into(),
         }
     }
 }
@@ -74,15 +74,10 @@ pub struct Outcome {
     watermark: Option<i64>,
 }
 
-impl Outcome {
-    /// `value_of` gives a rejected record's bytes by its place in the batch.
-    pub fn new<'a>(outcome: core::Outcome, value_of: impl Fn(&core::Reject) -> &'a [u8]) -> Self {
-        let rejects = outcome.rejects.into_iter().map(|reject| {
-            let value = value_of(&reject);
-            Reject::new(reject, value)
-        });
+impl From<core::Outcome> for Outcome {
+    fn from(outcome: core::Outcome) -> Self {
         Self {
-            rejects: rejects.collect(),
+            rejects: outcome.rejects.into_iter().map(Reject::from).collect(),
             changes: outcome.changes.into_iter().map(FindingChange::from).collect(),
             events: outcome.events,
             late: outcome.late,

@@ -1,0 +1,166 @@
+//! Batch headers: how a fetch falls into batches, and what each says of itself.
+
+use thiserror::Error;
+
+/// Bytes before a batch's body.
+pub(super) const SIZE: usize = 61;
+/// Bytes of offset and length, which the length does not count.
+const FRAME: usize = 12;
+/// Where the bytes begin that the checksum covers: with the attributes.
+const CHECKED_FROM: usize = 21;
+
+/// The fields of a batch header that a reader needs.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Header {
+    pub(super) base_offset: i64,
+    leader_epoch: i32,
+    crc: u32,
+    attributes: u16,
+    last_offset_delta: i32,
+    pub(super) producer_id: i64,
+    pub(super) count: i32,
+}
+
+/// How a batch's body is packed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Codec {
+    None,
+    Gzip,
+    Snappy,
+    Lz4,
+    Zstd,
+    Unknown(u8),
+}
+
+/// The bytes are no run of record batches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum FramingError {
+    /// A batch says it is shorter than its own header.
+    #[error("the batch at byte {at} of the fetch says it has {length} bytes")]
+    Length {
+        /// Where in the fetch.
+        at: usize,
+        /// The length it gives.
+        length: i32,
+    },
+    /// A batch in a message format older than v2.
+    #[error("the batch at byte {at} of the fetch has message format {magic}")]
+    Format {
+        /// Where in the fetch.
+        at: usize,
+        /// The format's number.
+        magic: i8,
+    },
+}
+
+/// What a fetch holds, by its headers alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Extent {
+    /// The offset after the last whole batch.
+    pub next_offset: i64,
+    /// The leader epoch of the last whole batch.
+    pub leader_epoch: i32,
+    /// Records in all batches, those not for readers included.
+    pub records: u64,
+}
+
+/// Reads the headers of a fetch. `None` where it has no whole batch.
+///
+/// # Errors
+/// A batch that no reader of format v2 can step over.
+pub fn extent(bytes: &[u8]) -> Result<Option<Extent>, FramingError> {
+    let mut found: Option<Extent> = None;
+    for batch in Batches::new(bytes) {
+        let (header, _) = batch?;
+        found = Some(Extent {
+            next_offset: header.last_offset().saturating_add(1),
+            leader_epoch: header.leader_epoch,
+            records: found.map_or(0, |sofar| sofar.records) + u64::from(header.count.max(0).cast_unsigned()),
+        });
+    }
+    Ok(found)
+}
+
+/// The whole batches of a fetch, with their headers. Ends at one that is cut off, or after an error.
+pub(super) struct Batches<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Batches<'a> {
+    pub(super) fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes, at: 0 }
+    }
+}
+
+impl<'a> Iterator for Batches<'a> {
+    type Item = Result<(Header, &'a [u8]), FramingError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let rest = self.bytes.get(self.at..)?;
+        let length = i32::from_be_bytes(*rest.get(8..)?.first_chunk()?);
+        let magic = i8::from_be_bytes([*rest.get(16)?]);
+        let size = usize::try_from(length).ok().map(|length| length + FRAME);
+        let fault = if magic != 2 {
+            Some(FramingError::Format { at: self.at, magic })
+        } else if size.is_none_or(|size| size < SIZE) {
+            Some(FramingError::Length { at: self.at, length })
+        } else {
+            None
+        };
+        if let Some(fault) = fault {
+            self.at = self.bytes.len();
+            return Some(Err(fault));
+        }
+        let batch = rest.get(..size?)?;
+        self.at += batch.len();
+        batch.first_chunk().map(|header| Ok((Header::read(header), batch)))
+    }
+}
+
+fn part<const N: usize>(bytes: &[u8; SIZE], at: usize) -> [u8; N] {
+    std::array::from_fn(|offset| bytes[at + offset])
+}
+
+impl Header {
+    fn read(bytes: &[u8; SIZE]) -> Self {
+        Self {
+            base_offset: i64::from_be_bytes(part(bytes, 0)),
+            leader_epoch: i32::from_be_bytes(part(bytes, 12)),
+            crc: u32::from_be_bytes(part(bytes, 17)),
+            attributes: u16::from_be_bytes(part(bytes, CHECKED_FROM)),
+            last_offset_delta: i32::from_be_bytes(part(bytes, 23)),
+            producer_id: i64::from_be_bytes(part(bytes, 43)),
+            count: i32::from_be_bytes(part(bytes, 57)),
+        }
+    }
+
+    pub(super) fn last_offset(&self) -> i64 {
+        self.base_offset.saturating_add(i64::from(self.last_offset_delta))
+    }
+
+    /// Whether the batch has the checksum its header gives.
+    pub(super) fn checks_out(&self, batch: &[u8]) -> bool {
+        crc32c::crc32c(&batch[CHECKED_FROM..]) == self.crc
+    }
+
+    pub(super) fn codec(&self) -> Codec {
+        match self.attributes & 7 {
+            0 => Codec::None,
+            1 => Codec::Gzip,
+            2 => Codec::Snappy,
+            3 => Codec::Lz4,
+            4 => Codec::Zstd,
+            other => Codec::Unknown(other as u8),
+        }
+    }
+
+    pub(super) fn is_transactional(&self) -> bool {
+        self.attributes & 0x10 != 0
+    }
+
+    /// Whether it holds a transaction's end rather than records.
+    pub(super) fn is_control(&self) -> bool {
+        self.attributes & 0x20 != 0
+    }
+}

@@ -1,0 +1,266 @@
+//! Record batches: what comes out is what a plain list of the same records gives, whatever the packing.
+
+#![allow(clippy::unwrap_used)] // a test that cannot go on has failed
+
+use custodes_engine::{Aborted, Engine, Extent, Fetched, FramingError, Input, Outcome, Plan, Reason, Record, extent};
+use proptest::prelude::*;
+use std::io::Write;
+
+const START: i64 = 1_767_600_000;
+
+fn engine() -> Engine {
+    let plan = r#"{"mapping":{"time":["time"],"actor":["actor"]},
+        "rules":[{"id":"r","when":{"all":[]},"group_by":["actor"],"timespan_ms":60000,"resolution_ms":1000,
+                  "keep_open_ms":5000,"holds":{"gte":2}}]}"#;
+    Engine::new(&Plan::from_json(plan).unwrap()).unwrap()
+}
+
+fn event(offset: i64) -> Vec<u8> {
+    format!(r#"{{"time":{},"actor":"P{}"}}"#, START + offset, offset % 7).into_bytes()
+}
+
+fn varint(value: i64, out: &mut Vec<u8>) {
+    let mut rest = ((value << 1) ^ (value >> 63)).cast_unsigned();
+    while rest >= 0x80 {
+        out.push(rest as u8 | 0x80);
+        rest >>= 7;
+    }
+    out.push(rest as u8);
+}
+
+/// Packs a body as Kafka's clients do. Codec 2 is snappy as Java frames it, 12 as librdkafka writes it.
+fn pack(codec: u16, body: &[u8]) -> Vec<u8> {
+    match codec {
+        1 => {
+            let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+            gzip.write_all(body).unwrap();
+            gzip.finish().unwrap()
+        }
+        2 => {
+            let mut out = b"\x82SNAPPY\0\0\0\0\x01\0\0\0\x01".to_vec();
+            for block in body.chunks(100) {
+                let packed = snap::raw::Encoder::new().compress_vec(block).unwrap();
+                out.extend((packed.len() as u32).to_be_bytes());
+                out.extend(packed);
+            }
+            out
+        }
+        12 => snap::raw::Encoder::new().compress_vec(body).unwrap(),
+        3 => {
+            let mut lz4 = lz4_flex::frame::FrameEncoder::new(Vec::new());
+            lz4.write_all(body).unwrap();
+            lz4.finish().unwrap()
+        }
+        4 => zstd::stream::encode_all(body, 3).unwrap(),
+        _ => body.to_vec(),
+    }
+}
+
+const TRANSACTIONAL: u16 = 0x10;
+const CONTROL: u16 = 0x20;
+
+/// A batch with these records: offset, key, value, number of headers.
+struct Batch<'a> {
+    codec: u16,
+    flags: u16,
+    producer_id: i64,
+    base: i64,
+    last: i64,
+    records: &'a [(i64, Option<Vec<u8>>, Option<Vec<u8>>, usize)],
+}
+
+impl Batch<'_> {
+    fn write(&self, out: &mut Vec<u8>) {
+        let bytes = |value: Option<&[u8]>, out: &mut Vec<u8>| {
+            varint(value.map_or(-1, |value| value.len() as i64), out);
+            out.extend(value.unwrap_or_default());
+        };
+        let mut body = Vec::new();
+        for (offset, key, value, headers) in self.records {
+            let mut record = vec![0];
+            varint(5, &mut record);
+            varint(offset - self.base, &mut record);
+            bytes(key.as_deref(), &mut record);
+            bytes(value.as_deref(), &mut record);
+            varint(*headers as i64, &mut record);
+            for _ in 0..*headers {
+                bytes(Some(b"name"), &mut record);
+                bytes(Some(b"value"), &mut record);
+            }
+            varint(record.len() as i64, &mut body);
+            body.extend(record);
+        }
+        let mut checked = (self.codec % 10 | self.flags).to_be_bytes().to_vec();
+        checked.extend(((self.last - self.base) as i32).to_be_bytes());
+        checked.extend([0; 16]);
+        checked.extend(self.producer_id.to_be_bytes());
+        checked.extend([0; 6]);
+        checked.extend((self.records.len() as i32).to_be_bytes());
+        checked.extend(pack(self.codec, &body));
+        out.extend(self.base.to_be_bytes());
+        out.extend((checked.len() as i32 + 9).to_be_bytes());
+        out.extend(7_i32.to_be_bytes());
+        out.push(2);
+        out.extend(crc32c::crc32c(&checked).to_be_bytes());
+        out.extend(checked);
+    }
+}
+
+fn plain(codec: u16, base: i64, count: i64) -> Vec<u8> {
+    let records: Vec<_> = (base..base + count).map(|offset| (offset, None, Some(event(offset)), 0)).collect();
+    let mut out = Vec::new();
+    let last = base + count - 1;
+    Batch { codec, flags: 0, producer_id: -1, base, last, records: &records }.write(&mut out);
+    out
+}
+
+fn read(bytes: &[u8]) -> Outcome {
+    engine().process_fetched(Fetched { bytes, position: 0, aborted: None }, Input::default())
+}
+
+fn marker(producer_id: i64, offset: i64, kind: u8) -> Vec<u8> {
+    let records = [(offset, Some(vec![0, 0, 0, kind]), Some(vec![0; 6]), 0)];
+    let flags = TRANSACTIONAL | CONTROL;
+    let mut out = Vec::new();
+    Batch { codec: 0, flags, producer_id, base: offset, last: offset, records: &records }.write(&mut out);
+    out
+}
+
+fn transactional(producer_id: i64, base: i64, count: i64) -> Vec<u8> {
+    let records: Vec<_> = (base..base + count).map(|offset| (offset, None, Some(event(offset)), 0)).collect();
+    let mut out = Vec::new();
+    let last = base + count - 1;
+    Batch { codec: 4, flags: TRANSACTIONAL, producer_id, base, last, records: &records }.write(&mut out);
+    out
+}
+
+#[test]
+fn aborted_transactions_are_hidden_where_only_committed_ones_are_read() {
+    let fetch = [
+        transactional(1, 0, 10),
+        transactional(2, 10, 10),
+        marker(1, 20, 0),
+        transactional(1, 21, 5),
+        marker(2, 26, 1),
+        marker(1, 27, 1),
+        plain(0, 28, 3),
+    ]
+    .concat();
+    let aborted = [Aborted { producer_id: 1, first_offset: 0 }];
+    let events = |aborted| {
+        let fetched = Fetched { bytes: &fetch, position: 0, aborted };
+        engine().process_fetched(fetched, Input::default()).events
+    };
+    assert_eq!(events(None), 28);
+    assert_eq!(events(Some(&[])), 28);
+    assert_eq!(events(Some(&aborted)), 18);
+    let twice = [aborted[0], Aborted { producer_id: 1, first_offset: 21 }];
+    assert_eq!(events(Some(&twice)), 13, "the second begins after the first one's marker");
+}
+
+#[test]
+fn a_bad_batch_costs_its_own_records_only() {
+    for codec in [0, 1, 2, 12, 3, 4] {
+        let mut bad = plain(codec, 10, 5);
+        let last = bad.len() - 1;
+        bad[last] ^= 0x40;
+        let outcome = read(&[plain(codec, 0, 10), bad.clone(), plain(codec, 15, 5)].concat());
+        assert_eq!(outcome.events, 15, "codec {codec}");
+        let reject = &outcome.rejects[0];
+        assert_eq!((reject.position, reject.reason), (10, Reason::CorruptBatch));
+        assert_eq!(&*reject.value, &bad);
+        assert!(reject.detail.contains("checksum"), "{}", reject.detail);
+    }
+}
+
+#[test]
+fn a_body_that_cannot_be_unpacked_says_why() {
+    let sealed = |codec: u16, body: &[u8]| {
+        let mut batch = plain(0, 0, 1)[..61].to_vec();
+        batch[22] = codec as u8;
+        batch.extend(body);
+        let length = batch.len() as i32 - 12;
+        batch[8..12].copy_from_slice(&length.to_be_bytes());
+        let crc = crc32c::crc32c(&batch[21..]);
+        batch[17..21].copy_from_slice(&crc.to_be_bytes());
+        batch
+    };
+    for (codec, body, says) in [
+        (1, &b"\x1f\x8bnot gzip"[..], "Gzip"),
+        (2, b"\xff\xff\xff\xff\x0f", "longer than it can be"),
+        (2, b"\x82SNAPPY\0\0\0\0\x01\0\0\0\x01\0\0\0\x09x", "cut off"),
+        (3, b"not lz4", "Lz4"),
+        (4, &zstd::stream::encode_all(&[7; 100][..], 3).unwrap()[..12], "Zstd"),
+        (4, &zstd::stream::encode_all(std::io::repeat(0).take(257 << 20), 3).unwrap()[..], "more than 256 MiB"),
+        (5, b"", "no compression"),
+        (0, b"\x7f", "malformed"),
+    ] {
+        let outcome = read(&[sealed(codec, body), plain(0, 1, 1)].concat());
+        assert_eq!((outcome.events, outcome.rejects.len()), (1, 1), "codec {codec}");
+        assert!(outcome.rejects[0].detail.contains(says), "{}", outcome.rejects[0].detail);
+    }
+}
+
+#[test]
+fn the_extent_is_that_of_whole_batches() {
+    let fetch = [plain(0, 100, 10), plain(4, 110, 5), plain(0, 115, 5)].concat();
+    let whole = Extent { next_offset: 120, leader_epoch: 7, records: 20 };
+    assert_eq!(extent(&fetch), Ok(Some(whole)));
+    assert_eq!(extent(&fetch[..fetch.len() - 1]), Ok(Some(Extent { next_offset: 115, records: 15, ..whole })));
+    assert_eq!(extent(&fetch[..40]), Ok(None));
+    let mut old = fetch.clone();
+    old[16] = 1;
+    assert_eq!(extent(&old), Err(FramingError::Format { at: 0, magic: 1 }));
+    let mut short = fetch;
+    short[8..12].copy_from_slice(&3_i32.to_be_bytes());
+    assert_eq!(extent(&short), Err(FramingError::Length { at: 0, length: 3 }));
+}
+
+use std::io::Read;
+
+proptest! {
+    /// Any cut into batches, any codecs, keys, headers, nulls and gaps: the records from the position on.
+    #[test]
+    fn gives_what_the_records_give(
+        batches in prop::collection::vec(
+            (prop::sample::select(vec![0_u16, 1, 2, 12, 3, 4]),
+             prop::collection::vec((0_i64..3, any::<Option<[u8; 3]>>(), prop::option::weighted(0.9, Just(())), 0_usize..3), 1..40)),
+            1..8),
+        skip in 0_u64..60,
+    ) {
+        let (mut fetch, mut expected, mut offset) = (Vec::new(), Vec::new(), 0_i64);
+        for (codec, chosen) in &batches {
+            let base = offset;
+            let records: Vec<_> = chosen.iter().map(|(gap, key, value, headers)| {
+                offset += gap + 1;
+                (offset - 1, key.map(|key| key.to_vec()), value.map(|()| event(offset)), *headers)
+            }).collect();
+            let batch = Batch { codec: *codec, flags: 0, producer_id: -1, base, last: offset - 1, records: &records };
+            batch.write(&mut fetch);
+            expected.extend(records.into_iter().map(|(at, _, value, _)| (at.cast_unsigned(), value.unwrap_or_default())));
+        }
+        let wanted = expected.iter().filter(|(position, _)| *position >= skip);
+        let mut by_record = engine().process(
+            wanted.map(|(position, value)| Record { position: *position, value }), Input::default());
+        let mut by_batch = engine().process_fetched(
+            Fetched { bytes: &fetch, position: skip, aborted: None }, Input::default());
+        for outcome in [&mut by_record, &mut by_batch] {
+            outcome.changes.sort_by(|a, b| a.id.cmp(&b.id));
+        }
+        prop_assert_eq!(by_batch.events, by_record.events);
+        prop_assert_eq!(by_batch.rejects, by_record.rejects);
+        prop_assert_eq!(by_batch.changes, by_record.changes);
+    }
+
+    /// Bytes changed anywhere: no panic, and nothing counted that was not there.
+    #[test]
+    fn damage_is_never_counted(codec in 0_u16..5, at in any::<prop::sample::Index>(), flip in 1_u8..) {
+        let mut fetch = [plain(codec, 0, 8), plain(codec, 8, 8)].concat();
+        let at = at.index(fetch.len());
+        fetch[at] ^= flip;
+        let outcome = read(&fetch);
+        let refused = outcome.rejects.iter().filter(|reject| reject.reason == Reason::CorruptBatch).count() as u64;
+        prop_assert!(outcome.events + 8 * refused <= 16);
+        let _ = extent(&fetch);
+    }
+}
