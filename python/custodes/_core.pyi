@@ -13,6 +13,13 @@ DEBUG_BUILD: bool
 def count_lines(text: bytes) -> int:
     """How many line ends ``text`` has."""
 
+def fetched_extent(fetched: bytes) -> tuple[int, int, int] | None:
+    """By headers alone, what a fetch of record batches holds: the offset after its last whole batch, that batch's
+    leader epoch, and how many records all batches say they have. ``None`` where no batch is whole.
+
+    Raises ``ValueError`` for bytes that are no batches of message format v2.
+    """
+
 class SourceRecord(Protocol):
     """What ``process_records`` needs of a record; kafka-python's ``ConsumerRecord`` is one."""
 
@@ -58,7 +65,7 @@ class Reject:
     detail: str
     """What exactly, for a person."""
     value: bytes
-    """The record as it came; empty for a tombstone."""
+    """The record as it came; empty for a tombstone. Of a corrupt record batch, the batch."""
 
 @final
 class Outcome:
@@ -111,6 +118,20 @@ class Engine:
 
     def process_records(self, records: Sequence[SourceRecord], stream: int = 0, now: int | None = None) -> Outcome:
         """Counts a batch of records of one stream, in the order given."""
+
+    def process_fetched(
+        self,
+        fetched: bytes,
+        position: int = 0,
+        stream: int = 0,
+        now: int | None = None,
+        aborted: Sequence[tuple[int, int]] | None = None,
+    ) -> Outcome:
+        """Counts Kafka record batches (message format v2) of one partition, records before ``position`` excepted.
+
+        ``aborted`` lists aborted transactions as (producer id, first offset), whose records are passed over;
+        ``None`` reads all. A batch that is damaged is one reject, with its base offset.
+        """
 
     def join(self, stream: int) -> None:
         """Lets a stream hold the watermark back from now on: a new one before its first event, an idle one again."""

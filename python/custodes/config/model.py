@@ -53,7 +53,9 @@ class KafkaSource(_Section):
         None,
         description="Where rejected records go, with their offset and reason. Default: dead_letter.file.",
     )
-    max_poll_records: int = Field(20_000, ge=1, description="Most records handled in one call.")
+    max_poll_records: int = Field(
+        20_000, ge=1, description="Most fetches, or records where they come one by one, handled in one call."
+    )
     client: dict[str, Any] = Field(
         default_factory=dict,
         description="Further kafka-python settings for consumer and producer, e.g. security_protocol.",

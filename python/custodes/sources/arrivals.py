@@ -36,6 +36,19 @@ class Records:
 
 
 @dataclass(frozen=True)
+class Fetched:
+    """What a fetch of one partition brought, as Kafka's record batches."""
+
+    stream: int
+    data: bytes
+    position: int
+    aborted: list[tuple[int, int]] | None
+
+    def feed(self, engine: Engine, now: int | None) -> Outcome:
+        return engine.process_fetched(self.data, self.position, self.stream, now, self.aborted)
+
+
+@dataclass(frozen=True)
 class Joined:
     """A stream that may hold the watermark back from now on."""
 
@@ -66,7 +79,7 @@ class Idle:
         return engine.set_idle(self.stream)
 
 
-Arrival = Lines | Records | Joined | Left | Idle
+Arrival = Lines | Records | Fetched | Joined | Left | Idle
 
 
 class Source(Protocol):

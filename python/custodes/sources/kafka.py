@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import groupby
 from typing import Any
 
 import structlog
@@ -15,7 +16,8 @@ from custodes._core import Reject
 from custodes.config import Fault, FaultsError
 from custodes.config.faults import did_you_mean
 from custodes.config.model import KafkaSource as KafkaSettings
-from custodes.sources.arrivals import Arrival, Idle, Joined, Left, Records
+from custodes.sources.arrivals import Arrival, Fetched, Idle, Joined, Left, Records
+from custodes.sources.fetches import Client, Fetch, take_whole
 
 log = structlog.get_logger("custodes.kafka")
 
@@ -23,6 +25,8 @@ _CONNECT_MS = 3000
 """How long one attempt to find a broker takes; between two the monitor can be told to stop."""
 _SEND_MS = 15_000
 """How long a dead letter may take to find its topic before that is a failure."""
+_FETCH_BYTES = 4 << 20
+"""Most bytes of a partition in one fetch: enough that a round trip is nothing beside counting them."""
 _LARGEST_LETTER = 1_000_000
 """Bytes of a rejected record kept: with its headers it must pass under Kafka's default of 1 MiB."""
 
@@ -65,10 +69,12 @@ class KafkaSource:
                 auto_offset_reset="earliest",
                 max_poll_records=settings.max_poll_records,
                 bootstrap_timeout_ms=_CONNECT_MS,
+                kafka_client=Client,
             )
         except KafkaError as error:
             log.warning("no broker answers; trying again", brokers=settings.bootstrap_servers, error=str(error))
             return
+        take_whole(consumer)
         consumer.subscribe(topics=settings.topics, listener=_Listener(self))
         self._consumer = consumer
 
@@ -87,7 +93,7 @@ class KafkaSource:
             self._next_offset[partition] = records[-1].offset + 1
             self._heard_at[partition] = now
             self._idle.discard(partition)
-            arrivals.append(Records(self._stream(partition), records))
+            arrivals += _arrivals(self._stream(partition), records)
         for partition, heard_at in self._heard_at.items():
             if partition not in self._idle and now - heard_at > self._idle_after and self._behind(partition) == 0:
                 self._idle.add(partition)
@@ -178,6 +184,15 @@ class KafkaSource:
             self._consumer.close()
 
 
+def _arrivals(stream: int, fetched: list[Any]) -> Iterator[Arrival]:
+    """A partition's part of a poll: whole fetches, or records where kafka-python had to decode them."""
+    for whole, run in groupby(fetched, lambda one: isinstance(one, Fetch)):
+        if whole:
+            yield from (Fetched(stream, one.data, one.position, one.aborted) for one in run)
+        else:
+            yield Records(stream, list(run))
+
+
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
     """Tells the source which partitions are its own."""
 
@@ -231,8 +246,9 @@ class KafkaDeadLetters:
 
 def _client(kind: Any, settings: KafkaSettings, **own: Any) -> Any:
     """A consumer or producer with those of the user's settings that it knows; what is ours to set stays ours."""
-    known = {name: value for name, value in settings.client.items() if name in kind.DEFAULT_CONFIG}
-    return kind(**{**known, "bootstrap_servers": settings.bootstrap_servers, **own})
+    usual = {"max_partition_fetch_bytes": _FETCH_BYTES}
+    chosen = {name: value for name, value in (usual | settings.client).items() if name in kind.DEFAULT_CONFIG}
+    return kind(**{**chosen, "bootstrap_servers": settings.bootstrap_servers, **own})
 
 
 def unknown_settings(settings: KafkaSettings) -> list[Fault]:

@@ -1,0 +1,132 @@
+"""Whole fetches out of kafka-python: the bytes a partition's fetch brought, for the engine to take apart.
+
+kafka-python decodes records one by one in Python, which is six times slower than reading them off the socket.
+Here it goes on doing all the rest: groups, positions, commits, rebalances, fetch sessions. Two places are used
+that are not its public interface, so its version is pinned and :func:`take_whole` says when they are gone:
+
+* ``Fetcher.PartitionRecords``, looked up on the fetcher, unpacks a fetch. Ours gives one :class:`Fetch` for all of
+  it, or leaves it to kafka-python where a batch is in a message format before v2.
+* A transport receives 4 KiB at a time. :class:`Client` (``kafka_client=`` is public) gives it larger receives.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import structlog
+from kafka.consumer.fetcher import Fetcher
+from kafka.errors import KafkaConnectionError
+from kafka.net.compat import KafkaNetClient
+from kafka.net.manager import KafkaConnectionManager
+from kafka.net.selector import NetworkSelector
+from kafka.protocol.consumer import IsolationLevel
+
+from custodes._core import fetched_extent
+
+log = structlog.get_logger("custodes.kafka")
+
+RECEIVE_BYTES = 1 << 20
+"""Room for one receive; what the kernel has buffered comes in one call."""
+
+
+@dataclass(frozen=True)
+class Fetch:
+    """Record batches of one partition, as fetched."""
+
+    offset: int
+    """Of the last record: what kafka-python compares positions with."""
+    position: int
+    """The first record asked for; batches may begin earlier."""
+    data: bytes
+    aborted: list[tuple[int, int]] | None
+    """For ``read_committed``: aborted transactions as (producer id, first offset)."""
+
+
+class _WholeFetch(Fetcher.PartitionRecords):  # type: ignore[misc]
+    """Hands a partition's fetch over in one piece, and moves the position past it."""
+
+    def _unpack_records(self, tp: Any, records: Any, *deserializers: Any) -> Iterator[Any]:
+        data = bytes(records._buffer)
+        try:
+            extent = fetched_extent(data)
+        except ValueError as error:
+            _warn_once(str(tp.topic), str(error))
+            yield from super()._unpack_records(tp, records, *deserializers)
+            return
+        if extent is not None:
+            next_offset, self.leader_epoch, self.records_read = extent
+            self.bytes_read = len(data)
+            self.next_fetch_offset = next_offset
+            yield Fetch(next_offset - 1, self.fetch_offset, data, self._aborted())
+        self.drain()
+
+    def _aborted(self) -> list[tuple[int, int]] | None:
+        if self.isolation_level != IsolationLevel.READ_COMMITTED:
+            return None
+        return [(transaction.producer_id, transaction.first_offset) for transaction in self.aborted_transactions]
+
+
+_warned_of: set[str] = set()
+
+
+def _warn_once(topic: str, problem: str) -> None:
+    if topic not in _warned_of:
+        _warned_of.add(topic)
+        log.warning("records are decoded one by one, which is slow", topic=topic, because=problem)
+
+
+def take_whole(consumer: Any) -> None:
+    """Makes ``consumer.poll`` give a :class:`Fetch` in place of each partition's list of records."""
+    fetcher: Any = getattr(consumer, "_fetcher", None)
+    if getattr(fetcher, "PartitionRecords", None) is Fetcher.PartitionRecords:
+        fetcher.PartitionRecords = _WholeFetch
+    else:
+        log.warning("this kafka-python decodes records one by one, which is slow; see docs/sources.md")
+
+
+class Client(KafkaNetClient):  # type: ignore[misc]
+    """kafka-python's client with larger receives."""
+
+    def __init__(self, net: Any = None, manager: Any = None, **configs: Any) -> None:
+        net = NetworkSelector(**configs) if net is None else net
+        super().__init__(net, _Manager(net, **configs) if manager is None else manager, **configs)
+
+
+class _Manager(KafkaConnectionManager):  # type: ignore[misc]
+    async def _build_transport(self, node: Any, timeout_at: Any = None) -> Any:
+        transport = await super()._build_transport(node, timeout_at=timeout_at)
+        receive = _receive_tls if isinstance(transport._sock, ssl.SSLSocket) else _receive
+        transport._sock_recv = partial(receive, transport._sock, memoryview(bytearray(RECEIVE_BYTES)))
+        return transport
+
+
+def _receive(sock: Any, room: memoryview) -> tuple[memoryview, Exception | None]:
+    """What the kernel holds, up to the room; read before the next receive, so the room can be used again."""
+    try:
+        received = sock.recv_into(room)
+    except (BlockingIOError, InterruptedError):
+        return room[:0], None
+    except OSError as error:
+        return room[:0], KafkaConnectionError(error)
+    return room[:received], None if received else KafkaConnectionError("socket disconnected")
+
+
+def _receive_tls(sock: Any, room: memoryview) -> tuple[memoryview, Exception | None]:
+    """As :func:`_receive`, until TLS has nothing left: what it holds back wakes no selector."""
+    total = 0
+    while True:
+        if total == len(room):
+            room = memoryview(bytearray(room) + bytearray(len(room)))
+        try:
+            received = sock.recv_into(room[total:])
+        except (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            return room[:total], None
+        except OSError as error:
+            return room[:total], KafkaConnectionError(error)
+        if not received:
+            return room[:total], KafkaConnectionError("socket disconnected")
+        total += received
