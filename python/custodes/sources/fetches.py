@@ -1,11 +1,12 @@
 """Whole fetches out of kafka-python: the bytes a partition's fetch brought, for the engine to take apart.
 
 kafka-python decodes records one by one in Python, which is six times slower than reading them off the socket.
-Here it goes on doing all the rest: groups, positions, commits, rebalances, fetch sessions. Two places are used
+Here it goes on doing all the rest: groups, positions, commits, rebalances, fetch sessions. Three places are used
 that are not its public interface, so its version is pinned and :func:`take_whole` says when they are gone:
 
 * ``Fetcher.PartitionRecords``, looked up on the fetcher, unpacks a fetch. Ours gives one :class:`Fetch` for all of
   it, or leaves it to kafka-python where a batch is in a message format before v2.
+* ``Fetcher.send_fetches`` asks for the next fetch while the last is counted (:func:`ask_ahead`).
 * A transport receives 4 KiB at a time. :class:`Client` (``kafka_client=`` is public) gives it larger receives.
 """
 
@@ -86,6 +87,14 @@ def take_whole(consumer: Any) -> None:
         fetcher.PartitionRecords = _WholeFetch
     else:
         log.warning("this kafka-python decodes records one by one, which is slow; see docs/sources.md")
+
+
+def ask_ahead(consumer: Any) -> None:
+    """Sends the next fetches now, so that they are answered while the last are counted.
+
+    ``poll`` asks before it waits, but not again once its wait has brought something.
+    """
+    consumer._fetcher.send_fetches()
 
 
 class Client(KafkaNetClient):  # type: ignore[misc]

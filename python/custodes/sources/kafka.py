@@ -17,7 +17,7 @@ from custodes.config import Fault, FaultsError
 from custodes.config.faults import did_you_mean
 from custodes.config.model import KafkaSource as KafkaSettings
 from custodes.sources.arrivals import Arrival, Fetched, Idle, Joined, Left, Records
-from custodes.sources.fetches import Client, Fetch, take_whole
+from custodes.sources.fetches import Client, Fetch, ask_ahead, take_whole
 
 log = structlog.get_logger("custodes.kafka")
 
@@ -85,6 +85,8 @@ class KafkaSource:
         fetched: Mapping[TopicPartition, list[Any]] = self._consumer.poll(
             timeout_ms=int(timeout * 1000), max_records=self._settings.max_poll_records
         )
+        if fetched:
+            ask_ahead(self._consumer)
         arrivals, self._moved = self._moved, []
         now = time.monotonic()
         if fetched and len(self._idle) == len(self._heard_at):
