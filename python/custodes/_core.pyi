@@ -72,6 +72,7 @@ class Outcome:
     """What came of a batch."""
 
     changes: list[FindingChange]
+    """Findings that opened, were merged or closed; for those that only grew see :meth:`Engine.updates`."""
     rejects: list[Reject]
     events: int
     """Records counted."""
@@ -145,5 +146,12 @@ class Engine:
     def finish(self) -> Outcome:
         """No more events will come: judges and closes everything."""
 
+    def updates(self) -> list[FindingChange]:
+        """Findings whose figures have changed since they were last told of, one entry each.
+
+        A busy finding changes with every batch, so its reader says how often it wants to hear of it. Opening,
+        merging and closing are in the outcome of the very call that brought them about.
+        """
+
     def stats(self) -> Stats:
-        """Figures now; walks all groups, so ask seldom."""
+        """Figures now."""

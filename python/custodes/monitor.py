@@ -23,7 +23,7 @@ log = structlog.get_logger("custodes.monitor")
 
 POLL_SECONDS = 0.25
 STATE_SECONDS = 1.0
-"""How often gauges are brought up to date; they walk all groups."""
+"""How often gauges and findings that only grew are brought up to date."""
 
 
 @dataclass(frozen=True)
@@ -149,8 +149,10 @@ class Monitor:
             self.feed.publish()
 
     def _refresh(self) -> None:
-        """Brings gauges and status up to date."""
+        """Brings findings that grew, gauges and status up to date."""
         now = self._clock()
+        if updates := self._engine.updates():
+            self.store.apply(updates, self.rules)
         self._state_at = time.monotonic()
         self._totals.recent.append((self._state_at, self._totals.events))
         open_by_rule = self.store.open_counts()

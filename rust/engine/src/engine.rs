@@ -1,16 +1,18 @@
 //! The engine: a batch of records through extraction, rules and windows.
 
-use crate::correlation::{Correlation, Names};
 use crate::field::{Event, EventReader, FieldId, FieldTable, ScalarKind, Value};
 use crate::finding::Change;
 use crate::json::{Fault, FaultKind};
 use crate::key::Keyring;
-use crate::plan::{Plan, PlanError};
+use crate::keyed::{KeyedStream, Names};
+use crate::matcher::Matcher;
+use crate::plan::{Condition, Plan, PlanError};
 use crate::record::Record;
 use crate::record_batch::{Decoder, Fetched};
 use crate::reject::{Reason, Reject};
-use crate::time::{Micros, format_rfc3339, parse_time_number, parse_time_text};
+use crate::time::{Micros, TimeReader, format_rfc3339, parse_time_number};
 use crate::watermark::{StreamClock, StreamId, Watermark};
+use std::collections::BTreeMap;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 
@@ -26,7 +28,7 @@ pub struct Input {
 /// What came of a batch.
 #[derive(Debug, Clone, Default)]
 pub struct Outcome {
-    /// Findings that changed, one entry each.
+    /// Findings that opened, were swallowed or closed, one entry each.
     pub changes: Vec<Change>,
     /// Records that were not counted.
     pub rejects: Vec<Reject>,
@@ -41,7 +43,7 @@ pub struct Outcome {
 /// Figures of one rule now.
 #[derive(Debug, Clone)]
 pub struct RuleStats {
-    /// Groups in memory.
+    /// Groups in memory, of all rules with the same condition and `group-by`.
     pub groups: usize,
     /// Findings not closed.
     pub open_findings: usize,
@@ -71,7 +73,10 @@ pub struct Stats {
 pub struct Engine {
     reader: EventReader,
     checks: Checks,
-    correlations: Vec<Correlation>,
+    /// The rules' conditions, each once, and what the event at hand made of them.
+    conditions: Vec<Matcher>,
+    met: Vec<bool>,
+    streams: Vec<KeyedStream>,
     watermark: Watermark,
     keyring: Keyring,
     decoder: Decoder,
@@ -94,6 +99,7 @@ struct Checks {
     earliest: Micros,
     max_skew: Micros,
     max_record_bytes: usize,
+    times: TimeReader,
 }
 
 /// A second past which no time is taken, clock or not: 2100-01-01. Panes are 32 bits wide.
@@ -124,14 +130,36 @@ impl Engine {
             earliest: plan.earliest_s.max(1).saturating_mul(1_000_000),
             max_skew: millis(plan.max_future_skew_ms),
             max_record_bytes: plan.max_record_bytes,
+            times: TimeReader::default(),
         };
-        let correlations = (plan.rules.iter().enumerate())
-            .map(|(at, rule)| Correlation::new(rule, at, &mut fields))
-            .collect::<Result<_, _>>()?;
+        let mut known: Vec<&Condition> = Vec::new();
+        let mut conditions = Vec::new();
+        let mut streams: Vec<KeyedStream> = Vec::new();
+        for (at, rule) in plan.rules.iter().enumerate() {
+            rule.check()?;
+            let condition = known.iter().position(|&condition| *condition == rule.when);
+            let condition = if let Some(condition) = condition {
+                condition
+            } else {
+                conditions.push(Matcher::compile(&rule.when, &rule.id, &mut fields)?);
+                known.push(&rule.when);
+                known.len() - 1
+            };
+            let group_by =
+                rule.group_by.iter().map(|name| fields.id(name)).collect::<Result<Vec<_>, _>>()?;
+            let stream = streams.iter().position(|stream| stream.has(condition, &group_by));
+            let stream = stream.unwrap_or_else(|| {
+                streams.push(KeyedStream::new(condition, group_by));
+                streams.len() - 1
+            });
+            streams[stream].add(rule, at, &mut fields)?;
+        }
         Ok(Self {
             reader: fields.reader(),
             checks,
-            correlations,
+            met: vec![false; conditions.len()],
+            conditions,
+            streams,
             watermark: Watermark::new(millis(plan.allowed_lateness_ms)),
             keyring: Keyring::new(key),
             decoder: Decoder::default(),
@@ -177,8 +205,11 @@ impl Engine {
                     let watermark = clock.watermark();
                     outcome.events += 1;
                     outcome.late += u64::from(time < watermark);
-                    for correlation in &mut self.correlations {
-                        correlation.take_in(&event, block.len(), time, watermark, self.keyring);
+                    for (met, condition) in self.met.iter_mut().zip(&self.conditions) {
+                        *met = condition.matches(&event);
+                    }
+                    for stream in self.streams.iter_mut().filter(|stream| self.met[stream.condition]) {
+                        stream.take_in(&event, block.len(), (time, watermark), self.keyring);
                     }
                     clock.observe(time);
                     block.push(record.value);
@@ -205,8 +236,8 @@ impl Engine {
 
     fn count_block(&mut self, records: &[&[u8]]) {
         let mut names = Names { records, reader: &mut self.reader, keyring: self.keyring };
-        for correlation in &mut self.correlations {
-            correlation.count_block(&mut names);
+        for stream in &mut self.streams {
+            stream.count_block(&mut names);
         }
     }
 
@@ -233,21 +264,40 @@ impl Engine {
         self.settled()
     }
 
-    /// Figures now. Walks all groups for their bytes.
+    /// Findings whose figures have changed since they were last told of, one entry each. A busy finding changes
+    /// with every batch, so its reader says how often it wants to hear of it.
+    pub fn updates(&mut self) -> Vec<Change> {
+        let mut changes = Vec::new();
+        for window in self.streams.iter_mut().flat_map(|stream| &mut stream.windows) {
+            for detector in &mut window.detectors {
+                detector.updates(&window.counts, &mut changes);
+            }
+        }
+        changes
+    }
+
+    /// Figures now.
     pub fn stats(&self) -> Stats {
         let newest = self.watermark.newest();
-        let rules = (self.correlations.iter())
-            .map(|correlation| RuleStats {
-                groups: correlation.groups(),
-                open_findings: correlation.open_findings(),
-                opened: correlation.opened,
-                matched: correlation.matched,
-                peak_ratio: correlation.peak_ratio(newest),
-            })
-            .collect();
+        let mut rules = BTreeMap::new();
+        for stream in &self.streams {
+            for window in &stream.windows {
+                let largest = newest.map_or(0, |time| window.counts.largest(time));
+                for detector in &window.detectors {
+                    let stats = RuleStats {
+                        groups: stream.groups(),
+                        open_findings: detector.open_findings(),
+                        opened: detector.opened,
+                        matched: stream.matched,
+                        peak_ratio: f64::from(largest) / detector.threshold() as f64,
+                    };
+                    rules.insert(detector.rule, stats);
+                }
+            }
+        }
         Stats {
-            rules,
-            bytes: self.correlations.iter().map(Correlation::bytes).sum(),
+            rules: rules.into_values().collect(),
+            bytes: self.streams.iter().map(KeyedStream::heap_bytes).sum(),
             watermark: self.current_watermark(),
             newest,
         }
@@ -265,8 +315,8 @@ impl Engine {
 
     fn settle(&mut self, outcome: &mut Outcome) {
         let watermark = self.watermark.current();
-        for correlation in &mut self.correlations {
-            correlation.settle(watermark, &mut outcome.changes);
+        for stream in &mut self.streams {
+            stream.settle(watermark, &mut outcome.changes);
         }
         outcome.watermark = self.current_watermark();
     }
@@ -275,7 +325,7 @@ impl Engine {
 impl Checks {
     /// Takes a record in as an event, or says why not.
     fn admit<'a>(
-        &self,
+        &mut self,
         bytes: &'a [u8],
         latest: Micros,
         reader: &'a mut EventReader,
@@ -294,7 +344,7 @@ impl Checks {
             Value::One(actor) if matches!(actor.kind(), ScalarKind::Bool(_)) => {
                 return Err(wrong_type("actor", "a string or a number", "a boolean"));
             }
-            Value::One(actor) if event.text(actor).is_empty() => {
+            Value::One(actor) if event.bytes(actor).is_empty() => {
                 return Err((Reason::MissingActor, "actor is an empty string".to_owned()));
             }
             Value::One(_) => {}
@@ -316,13 +366,13 @@ impl Checks {
         Ok((event, time))
     }
 
-    fn time(&self, event: &Event<'_>, latest: Micros) -> Result<Micros, Refusal> {
+    fn time(&mut self, event: &Event<'_>, latest: Micros) -> Result<Micros, Refusal> {
         let wanted = "RFC 3339 text or an epoch number";
         let time = match event.value(self.time) {
             Value::One(scalar) => {
                 let text = event.text(scalar);
                 match scalar.kind() {
-                    ScalarKind::Text => parse_time_text(text),
+                    ScalarKind::Text => self.times.read(text),
                     ScalarKind::Number => parse_time_number(text),
                     ScalarKind::Bool(_) => return Err(wrong_type("time", wanted, "a boolean")),
                 }

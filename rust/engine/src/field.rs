@@ -8,7 +8,7 @@ use crate::json::{Extractor, Fault, Token, elements, unescape};
 use crate::key::{Fingerprint, Keyring};
 use crate::path::Path;
 use crate::plan::{Plan, PlanError, Source};
-use std::cell::OnceCell;
+use std::cell::Cell;
 use std::collections::BTreeMap;
 
 /// A field's place in the table.
@@ -128,13 +128,14 @@ impl FieldTable {
         let fields = self.places.len();
         EventReader {
             extractor: Extractor::new(&self.paths),
-            places: self.places,
+            places: self.places.into_iter().map(Vec::into_boxed_slice).collect(),
             constants: self.constants,
             scratch: String::new(),
             values: vec![Value::Absent; fields],
             elements: Vec::new(),
             ragged: vec![false; fields],
-            prints: vec![OnceCell::new(); fields],
+            number: 0,
+            prints: vec![Cell::default(); fields],
         }
     }
 }
@@ -143,13 +144,15 @@ impl FieldTable {
 #[derive(Debug)]
 pub(crate) struct EventReader {
     extractor: Extractor,
-    places: Vec<Vec<Place>>,
+    places: Vec<Box<[Place]>>,
     constants: String,
     scratch: String,
     values: Vec<Value>,
     elements: Vec<Scalar>,
     ragged: Vec<bool>,
-    prints: Vec<OnceCell<Fingerprint>>,
+    /// How many records have been read: which of the fingerprints are this record's.
+    number: u64,
+    prints: Vec<Cell<(u64, Fingerprint)>>,
 }
 
 /// The fields of one event.
@@ -164,10 +167,16 @@ impl EventReader {
         self.extractor.read(record)?;
         self.scratch.clear();
         self.elements.clear();
+        self.number += 1;
         for field in 0..self.places.len() {
-            self.prints[field].take();
-            self.ragged[field] = false;
-            self.values[field] = self.resolve(field, record);
+            let plain = match *self.places[field] {
+                [Place::Slot(slot)] => plain(self.extractor.token(slot)),
+                _ => None,
+            };
+            self.values[field] = match plain {
+                Some(scalar) => Value::One(scalar),
+                None => self.resolve(field, record),
+            };
         }
         Ok(Event { record, reader: self })
     }
@@ -175,6 +184,7 @@ impl EventReader {
     /// The first source that is there and not null; null where there are only nulls.
     fn resolve(&mut self, field: FieldId, record: &str) -> Value {
         let mut found = Value::Absent;
+        self.ragged[field] = false;
         for at in 0..self.places[field].len() {
             let token = match &self.places[field][at] {
                 Place::Constant(scalar) => return Value::One(*scalar),
@@ -199,6 +209,20 @@ impl EventReader {
             }
         }
         found
+    }
+}
+
+/// A token as a scalar, where nothing has to be done for it: almost always.
+#[inline]
+fn plain(token: Token) -> Option<Scalar> {
+    match token {
+        Token::Text { start, end, escaped: false } => {
+            Some(Scalar { kind: ScalarKind::Text, origin: Origin::Record, start, end })
+        }
+        Token::Number { start, end } => {
+            Some(Scalar { kind: ScalarKind::Number, origin: Origin::Record, start, end })
+        }
+        _ => None,
     }
 }
 
@@ -227,15 +251,31 @@ impl<'a> Event<'a> {
     /// A scalar's text. A number's is as written.
     #[inline]
     pub(crate) fn text(&self, scalar: Scalar) -> &'a str {
-        if let ScalarKind::Bool(truth) = scalar.kind {
-            return if truth { "true" } else { "false" };
+        match self.buffer(scalar) {
+            Ok(buffer) => &buffer[scalar.start as usize..scalar.end as usize],
+            Err(word) => word,
         }
-        let buffer = match scalar.origin {
-            Origin::Record => self.record,
-            Origin::Scratch => &self.reader.scratch,
-            Origin::Constants => &self.reader.constants,
-        };
-        &buffer[scalar.start as usize..scalar.end as usize]
+    }
+
+    /// The bytes of a scalar's text, for those who only compare: they need no look at where characters end.
+    #[inline]
+    pub(crate) fn bytes(&self, scalar: Scalar) -> &'a [u8] {
+        match self.buffer(scalar) {
+            Ok(buffer) => &buffer.as_bytes()[scalar.start as usize..scalar.end as usize],
+            Err(word) => word.as_bytes(),
+        }
+    }
+
+    /// The buffer a scalar's text lies in, or the text itself.
+    #[inline]
+    fn buffer(&self, scalar: Scalar) -> Result<&'a str, &'static str> {
+        match (scalar.kind, scalar.origin) {
+            (ScalarKind::Bool(true), _) => Err("true"),
+            (ScalarKind::Bool(false), _) => Err("false"),
+            (_, Origin::Record) => Ok(self.record),
+            (_, Origin::Scratch) => Ok(&self.reader.scratch),
+            (_, Origin::Constants) => Ok(&self.reader.constants),
+        }
     }
 
     /// The scalars of a field: none, one, or a list's.
@@ -252,13 +292,22 @@ impl<'a> Event<'a> {
     #[inline]
     pub(crate) fn print(&self, field: FieldId, scalar: Scalar, keyring: Keyring) -> Fingerprint {
         match self.value(field) {
-            Value::One(_) => *self.reader.prints[field].get_or_init(|| keyring.text(self.text(scalar))),
-            _ => keyring.text(self.text(scalar)),
+            Value::One(_) => {
+                let kept = &self.reader.prints[field];
+                let (number, print) = kept.get();
+                if number == self.reader.number {
+                    return print;
+                }
+                let print = keyring.print(self.bytes(scalar));
+                kept.set((self.reader.number, print));
+                print
+            }
+            _ => keyring.print(self.bytes(scalar)),
         }
     }
 
     /// Whether a list field had elements that are no scalar: a null, a list, an object.
     pub(crate) fn is_ragged(&self, field: FieldId) -> bool {
-        self.reader.ragged[field]
+        matches!(self.value(field), Value::Many(..)) && self.reader.ragged[field]
     }
 }

@@ -2,9 +2,10 @@
 
 use crate::time::Micros;
 use crate::window::PaneIndex;
+use rustc_hash::FxHashMap;
 use smallvec::{SmallVec, smallvec};
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::BinaryHeap;
 use uuid::Uuid;
 
 /// The namespace of finding ids (UUID version 5).
@@ -69,17 +70,12 @@ pub(crate) struct Finding {
     pub(crate) peak: u64,
     pub(crate) opened_at: Micros,
     /// Panes from here on must have their counts read again before it is told of.
-    pub(crate) recheck: Option<PaneIndex>,
+    recheck: Option<PaneIndex>,
     told: bool,
     changed: bool,
 }
 
 impl Finding {
-    /// Events out of order have changed the counts of panes from `pane` on.
-    pub(crate) fn recheck_from(&mut self, pane: PaneIndex) {
-        self.recheck = Some(self.recheck.map_or(pane, |from| from.min(pane)));
-    }
-
     /// Whether a run `[first, last]` belongs to this finding: they overlap, touch, or lie at most `keep`
     /// panes apart.
     pub(crate) fn joins(&self, first: PaneIndex, last: PaneIndex, head: PaneIndex, keep: u32) -> bool {
@@ -94,9 +90,14 @@ impl Finding {
 pub(crate) struct FindingSet {
     all: Vec<Option<Finding>>,
     free: Vec<u32>,
-    by_group: HashMap<u32, SmallVec<[u32; 1]>>,
-    /// Findings changed since the last report.
+    /// A group's findings. Slots are given out here, so nobody can aim at a bucket.
+    by_group: FxHashMap<u32, SmallVec<[u32; 1]>>,
+    /// Findings opened and not told of yet. This and the next two may name one that is gone, or another in its place.
+    opened: Vec<u32>,
+    /// Findings changed since they were told of.
     changed: Vec<u32>,
+    /// Findings of which panes must be read again.
+    rechecks: Vec<u32>,
     /// Findings swallowed since the last report, with the one that carries on.
     merged: Vec<(Finding, Uuid)>,
     /// When to look whether a finding is over: pane, finding.
@@ -142,11 +143,22 @@ impl FindingSet {
         self.all[key as usize].as_mut()
     }
 
-    /// Notes that a finding must be reported.
+    /// Notes that a finding's figures have changed.
+    #[inline]
     pub(crate) fn mark(&mut self, key: u32) {
         let first = self.get_mut(key).is_some_and(|finding| !std::mem::replace(&mut finding.changed, true));
         if first {
             self.changed.push(key);
+        }
+    }
+
+    /// Notes that events out of order have changed the counts of panes from `pane` on.
+    pub(crate) fn recheck_from(&mut self, key: u32, pane: PaneIndex) {
+        let Some(finding) = self.get_mut(key) else { return };
+        let known = finding.recheck;
+        finding.recheck = Some(known.map_or(pane, |from| from.min(pane)));
+        if known.is_none() {
+            self.rechecks.push(key);
         }
     }
 
@@ -178,7 +190,7 @@ impl FindingSet {
             told: false,
             changed: false,
         });
-        self.mark(key);
+        self.opened.push(key);
         self.due.push(Reverse((due, key)));
         key
     }
@@ -207,26 +219,33 @@ impl FindingSet {
         self.due.push(Reverse((at, key)));
     }
 
-    /// The findings changed since the last report, in the order of their first change.
-    pub(crate) fn take_changed(&mut self) -> Vec<u32> {
-        std::mem::take(&mut self.changed)
+    /// The findings that opened since the last call, in that order. They count as told of.
+    pub(crate) fn take_opened(&mut self) -> Vec<u32> {
+        let mut keys = std::mem::take(&mut self.opened);
+        keys.retain(|&key| self.get_mut(key).is_some_and(|f| !std::mem::replace(&mut f.told, true)));
+        for &key in &keys {
+            if let Some(finding) = self.get_mut(key) {
+                finding.changed = false;
+            }
+        }
+        keys
     }
 
-    /// The same, without taking them off the report.
-    pub(crate) fn changed(&self) -> Vec<u32> {
-        self.changed.clone()
+    /// The findings told of that have changed since, in the order of their first change.
+    pub(crate) fn take_changed(&mut self) -> Vec<u32> {
+        let mut keys = std::mem::take(&mut self.changed);
+        keys.retain(|&key| self.get_mut(key).is_some_and(|f| std::mem::replace(&mut f.changed, false) && f.told));
+        keys
+    }
+
+    /// The findings to be read again, each with the first pane.
+    pub(crate) fn take_rechecks(&mut self) -> Vec<(u32, PaneIndex)> {
+        let keys = std::mem::take(&mut self.rechecks);
+        keys.into_iter().filter_map(|key| Some((key, self.get_mut(key)?.recheck.take()?))).collect()
     }
 
     pub(crate) fn take_merged(&mut self) -> Vec<(Finding, Uuid)> {
         std::mem::take(&mut self.merged)
-    }
-
-    /// Notes that a finding has been reported; returns whether it was for the first time.
-    pub(crate) fn told(&mut self, key: u32) -> bool {
-        self.get_mut(key).is_some_and(|finding| {
-            finding.changed = false;
-            !std::mem::replace(&mut finding.told, true)
-        })
     }
 
     pub(crate) fn remove(&mut self, key: u32) -> Option<Finding> {
@@ -237,7 +256,6 @@ impl FindingSet {
                 self.by_group.remove(&finding.slot);
             }
         }
-        self.changed.retain(|&changed| changed != key);
         self.free.push(key);
         Some(finding)
     }

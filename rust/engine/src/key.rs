@@ -4,11 +4,15 @@
 //! The key is secret to a process, so nobody outside can search for two names with one fingerprint. By
 //! chance, two of n values *in one group* meet with probability n²/2⁶⁵: 3·10⁻⁸ for a million.
 
-use siphasher::sip128::{Hasher128, SipHasher13};
+use siphasher::sip128::{Hash128, Hasher128, SipHasher13};
 use std::hash::Hasher;
 
 /// A 128-bit fingerprint.
-pub(crate) type Fingerprint = u128;
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Fingerprint {
+    pub(crate) high: u64,
+    pub(crate) low: u64,
+}
 
 /// Makes fingerprints under one secret key.
 #[derive(Debug, Clone, Copy)]
@@ -22,10 +26,9 @@ impl Keyring {
     }
 
     /// The fingerprint of one value's text.
-    pub(crate) fn text(self, text: &str) -> Fingerprint {
-        let mut hasher = SipHasher13::new_with_key(&self.key);
-        hasher.write(text.as_bytes());
-        hasher.finish128().as_u128()
+    #[inline]
+    pub(crate) fn print(self, text: &[u8]) -> Fingerprint {
+        fingerprint(SipHasher13::new_with_key(&self.key).hash(text))
     }
 
     /// The fingerprint of several values in order. One value is its own fingerprint.
@@ -35,8 +38,13 @@ impl Keyring {
         }
         let mut hasher = SipHasher13::new_with_key(&self.key);
         for part in parts {
-            hasher.write_u128(*part);
+            hasher.write_u64(part.high);
+            hasher.write_u64(part.low);
         }
-        hasher.finish128().as_u128()
+        fingerprint(hasher.finish128())
     }
+}
+
+fn fingerprint(hash: Hash128) -> Fingerprint {
+    Fingerprint { high: hash.h1, low: hash.h2 }
 }

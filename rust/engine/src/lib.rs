@@ -1,7 +1,7 @@
 //! The Custodes engine: batches of records in, few findings out.
 //!
 //! `record` → [`json`] (validate, extract) → [`field`] (resolve by mapping) → [`matcher`] (rule
-//! conditions) → [`correlation`] (sliding windows) → [`finding`]. The crate knows no Python, does no I/O
+//! conditions) → [`keyed`] (by group) → [`window`] (counts) → [`detect`] (decisions) → [`finding`]. The crate knows no Python, does no I/O
 //! and reads no clock: whoever calls it says what time it is.
 //!
 //! ```
@@ -18,15 +18,17 @@
 //! ```
 #![deny(unsafe_code)]
 
-mod correlation;
+mod detect;
 mod engine;
 mod field;
 mod finding;
 mod json;
 mod key;
+mod keyed;
 mod matcher;
 mod path;
 mod plan;
+mod prefetch;
 mod record;
 mod record_batch;
 mod reject;

@@ -153,26 +153,26 @@ impl ValueTest {
     }
 
     fn passes(&self, event: &Event<'_>, scalar: Scalar) -> bool {
-        let text = event.text(scalar);
+        let bytes = event.bytes(scalar);
+        let text = || event.text(scalar);
         match self {
-            Self::Equal { text: wanted, cased } => same(text.as_bytes(), wanted.as_bytes(), *cased),
-            Self::Prefix { text: wanted, cased } => text
-                .as_bytes()
-                .get(..wanted.len())
-                .is_some_and(|start| same(start, wanted.as_bytes(), *cased)),
-            Self::Suffix { text: wanted, cased } => text
-                .len()
-                .checked_sub(wanted.len())
-                .is_some_and(|at| same(&text.as_bytes()[at..], wanted.as_bytes(), *cased)),
-            Self::Contains(finder) => finder.is_match(text),
-            Self::Pattern(regex) => regex.is_match(text),
-            Self::Cidr(network) => text.parse::<IpAddr>().is_ok_and(|address| network.contains(&address)),
+            Self::Equal { text: wanted, cased } => same(bytes, wanted.as_bytes(), *cased),
+            Self::Prefix { text: wanted, cased } => {
+                bytes.get(..wanted.len()).is_some_and(|start| same(start, wanted.as_bytes(), *cased))
+            }
+            Self::Suffix { text: wanted, cased } => {
+                let at = bytes.len().checked_sub(wanted.len());
+                at.is_some_and(|at| same(&bytes[at..], wanted.as_bytes(), *cased))
+            }
+            Self::Contains(finder) => finder.is_match(bytes),
+            Self::Pattern(regex) => regex.is_match(text()),
+            Self::Cidr(network) => text().parse::<IpAddr>().is_ok_and(|address| network.contains(&address)),
             Self::Bool(wanted) => match scalar.kind() {
                 ScalarKind::Bool(truth) => truth == *wanted,
-                _ => same(text.as_bytes(), if *wanted { b"true" } else { b"false" }, false),
+                _ => same(bytes, if *wanted { b"true" } else { b"false" }, false),
             },
             Self::Compare(comparison, bound) => {
-                text.parse::<f64>().is_ok_and(|number| comparison.holds(number, *bound))
+                text().parse::<f64>().is_ok_and(|number| comparison.holds(number, *bound))
             }
         }
     }
@@ -186,7 +186,7 @@ fn regex_fault(error: &regex::Error) -> String {
 }
 
 fn same(value: &[u8], wanted: &[u8], cased: bool) -> bool {
-    if cased { value == wanted } else { value.eq_ignore_ascii_case(wanted) }
+    value == wanted || (!cased && value.eq_ignore_ascii_case(wanted))
 }
 
 impl Comparison {

@@ -57,33 +57,72 @@ fn digits(text: &[u8]) -> Option<i64> {
 /// Returns `None` for anything else, a local time without an offset included: guessing a zone would
 /// move an event by hours.
 pub fn parse_time_text(text: &str) -> Option<Micros> {
-    let b = text.as_bytes();
-    if b.len() < 20 || b[4] != b'-' {
-        return parse_time_number(text);
+    TimeReader::default().read(text)
+}
+
+/// Bytes of an RFC 3339 time down to its minute.
+const MINUTE: usize = 16;
+
+/// Reads one time after the other: most are in the same minute as the one before.
+#[derive(Debug, Default)]
+pub(crate) struct TimeReader {
+    /// The last minute read, as text and as an epoch second.
+    known: Option<([u8; MINUTE], i64)>,
+}
+
+impl TimeReader {
+    /// As [`parse_time_text`].
+    #[inline]
+    pub(crate) fn read(&mut self, text: &str) -> Option<Micros> {
+        let bytes = text.as_bytes();
+        let Some((minute, rest)) = bytes.split_first_chunk().filter(|_| bytes.len() >= 20 && bytes[4] == b'-') else {
+            return parse_time_number(text);
+        };
+        let start = match self.known {
+            Some((known, start)) if known == *minute => start,
+            _ => {
+                let start = parse_minute(minute)?;
+                self.known = Some((*minute, start));
+                start
+            }
+        };
+        parse_rest(start, rest)
     }
-    if b[7] != b'-' || !matches!(b[10], b'T' | b't' | b' ') || b[13] != b':' || b[16] != b':' {
+}
+
+/// The epoch second at which `YYYY-MM-DDTHH:MM` begins.
+fn parse_minute(b: &[u8; MINUTE]) -> Option<i64> {
+    if b[7] != b'-' || !matches!(b[10], b'T' | b't' | b' ') || b[13] != b':' {
         return None;
     }
     let (year, month, day) = (digits(&b[0..4])?, digits(&b[5..7])?, digits(&b[8..10])?);
-    let (hour, minute, second) = (digits(&b[11..13])?, digits(&b[14..16])?, digits(&b[17..19])?);
-    if !(1..=12).contains(&month) || day < 1 || day > days_in_month(year, month) {
+    let (hour, minute) = (digits(&b[11..13])?, digits(&b[14..16])?);
+    if !(1..=12).contains(&month) || day < 1 || day > days_in_month(year, month) || hour > 23 || minute > 59 {
         return None;
     }
-    if hour > 23 || minute > 59 || second > 60 {
+    Some(days_from_civil(year, month, day) * 86_400 + hour * 3600 + minute * 60)
+}
+
+/// What follows the minute: `:SS`, a fraction if any, an offset.
+fn parse_rest(start: i64, b: &[u8]) -> Option<Micros> {
+    let [b':', s1, s2, rest @ ..] = b else { return None };
+    let second = digits(&[*s1, *s2])?;
+    if second > 60 {
         return None;
     }
-    let mut rest = &b[19..];
-    let mut micros = 0;
-    if rest[0] == b'.' {
-        let length = rest[1..].iter().take_while(|c| c.is_ascii_digit()).count();
-        if length == 0 {
-            return None;
+    let (micros, zone) = match rest {
+        [b'.', f1, f2, f3, b'Z'] => (digits(&[*f1, *f2, *f3])? * 1000, &rest[4..]),
+        [b'.', fraction @ ..] => {
+            let length = fraction.iter().take_while(|c| c.is_ascii_digit()).count();
+            let kept = length.min(6);
+            if length == 0 {
+                return None;
+            }
+            (digits(&fraction[..kept])? * 10_i64.pow(6 - kept as u32), &fraction[length..])
         }
-        let kept = length.min(6);
-        micros = digits(&rest[1..=kept])? * 10_i64.pow(6 - kept as u32);
-        rest = &rest[1 + length..];
-    }
-    let offset_minutes = match rest {
+        _ => (0, rest),
+    };
+    let offset_minutes = match zone {
         [b'Z' | b'z'] => 0,
         [sign @ (b'+' | b'-'), h1, h2, b':', m1, m2] => {
             let (hours, minutes) = (digits(&[*h1, *h2])?, digits(&[*m1, *m2])?);
@@ -95,8 +134,7 @@ pub fn parse_time_text(text: &str) -> Option<Micros> {
         }
         _ => return None,
     };
-    let seconds = days_from_civil(year, month, day) * 86_400 + hour * 3600 + minute * 60 + second;
-    Some((seconds - offset_minutes * 60) * MICROS_PER_SECOND + micros)
+    Some((start + second - offset_minutes * 60) * MICROS_PER_SECOND + micros)
 }
 
 /// Reads an epoch number; its magnitude tells the unit.

@@ -1,6 +1,6 @@
 //! The engine object.
 
-use crate::outcome::{Outcome, Stats};
+use crate::outcome::{FindingChange, Outcome, Stats};
 use custodes_engine::{Aborted, Engine as Core, Fetched, Input, Plan, Record, lines};
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
@@ -119,6 +119,10 @@ impl Engine {
 
     fn finish(&self, py: Python<'_>) -> PyResult<Outcome> {
         self.run(py, |core| core.finish().into())
+    }
+
+    fn updates(&self, py: Python<'_>) -> PyResult<Vec<FindingChange>> {
+        self.run(py, |core| core.updates().into_iter().map(FindingChange::from).collect())
     }
 
     fn stats(&self, py: Python<'_>) -> PyResult<Stats> {

@@ -2,22 +2,36 @@
 //!
 //! A key that leads nowhere has its value checked and passed over. Of duplicate keys the last counts,
 //! as in every mainstream parser: meeting a wanted key again clears what stood below it.
+//!
+//! Most records are not walked: they have a shape seen before ([`super::shapes`]).
 
 use super::scan::{Fault, FaultKind, Scanned, Scanner, Token};
+use super::shapes::{Met, Shapes, Spot};
 use super::text::unescape;
 use crate::path::{Path, Step};
+use smallvec::SmallVec;
+
+/// A node's place in the tree of wanted paths.
+pub(super) type NodeId = usize;
 
 /// A place in the tree of wanted paths.
 #[derive(Debug, Default)]
 struct Node {
     /// Wanted keys of an object here and the node each leads to.
-    keys: Vec<(String, usize)>,
+    keys: Vec<(String, NodeId)>,
     /// Wanted positions of an array here and the node each leads to.
-    indices: Vec<(usize, usize)>,
+    indices: Vec<(usize, NodeId)>,
     /// Where the value here is kept, if it is itself wanted.
     slot: Option<usize>,
     /// All slots at or below this node.
     below: Vec<usize>,
+}
+
+impl Node {
+    /// Whether it only leads on: an object here is no value itself.
+    fn is_path_only(&self) -> bool {
+        self.slot.is_none() && !self.keys.is_empty()
+    }
 }
 
 /// Takes the values at given paths out of records, one record at a time.
@@ -25,6 +39,9 @@ struct Node {
 pub struct Extractor {
     nodes: Vec<Node>,
     tokens: Vec<Token>,
+    shapes: Shapes,
+    /// The values of the record at hand, where it is read in full.
+    met: Vec<Met>,
 }
 
 impl Extractor {
@@ -47,7 +64,7 @@ impl Extractor {
             }
             nodes[at].slot = Some(slot);
         }
-        Self { nodes, tokens: vec![Token::Absent; paths.len()] }
+        Self { nodes, tokens: vec![Token::Absent; paths.len()], shapes: Shapes::new(), met: Vec::new() }
     }
 
     /// Reads one record; afterwards [`Self::token`] answers for it.
@@ -56,20 +73,66 @@ impl Extractor {
     /// The first place where `record` is not one JSON object and nothing else.
     pub fn read(&mut self, record: &str) -> Result<(), Fault> {
         self.tokens.fill(Token::Absent);
+        if self.read_by_shape(record) {
+            return Ok(());
+        }
+        self.tokens.fill(Token::Absent);
+        self.read_in_full(record)
+    }
+
+    /// Reads a record of a known shape. Where it is not one, nothing is said of it.
+    #[inline]
+    fn read_by_shape(&mut self, record: &str) -> bool {
+        let bytes = record.as_bytes();
+        let mut scanner = Scanner::new(bytes, 0);
+        let mut from = self.shapes.first;
+        while let Some((step, length)) = self.shapes.step(from, &bytes[scanner.at..]) {
+            scanner.at += length;
+            from = step.next;
+            let spot = step.spot;
+            match spot {
+                Spot::Text { slot } => {
+                    let start = scanner.at as u32;
+                    let Ok(escaped) = scanner.characters() else { return false };
+                    if let Some(slot) = slot {
+                        self.tokens[slot as usize] = Token::Text { start, end: scanner.at as u32, escaped };
+                    }
+                }
+                Spot::Any { node: None, depth } if scanner.value(depth as usize).is_ok() => {}
+                Spot::Any { node: Some(node), depth }
+                    if self.walk(record).wanted(&mut scanner, node, depth as usize).is_ok() => {}
+                Spot::Any { .. } => return false,
+                Spot::End => return scanner.at == bytes.len(),
+            }
+        }
+        false
+    }
+
+    #[cold]
+    fn read_in_full(&mut self, record: &str) -> Result<(), Fault> {
+        self.met.clear();
         let mut scanner = Scanner::new(record.as_bytes(), 0);
         scanner.skip_space();
-        if scanner.peek() == Some(b'{') {
-            let mut walk = Walk { nodes: &self.nodes, tokens: &mut self.tokens, record };
-            walk.object(&mut scanner, 0, 0)?;
-        } else {
+        if scanner.peek() != Some(b'{') {
             scanner.value(0)?;
             return Err(Fault { at: 0, wanted: "an object", kind: FaultKind::NotAnObject });
         }
+        let mut walk = self.walk(record);
+        walk.object(&mut scanner, 0, 0)?;
+        let has_shape = !walk.repeats;
         scanner.skip_space();
         if scanner.peek().is_some() {
             return Err(scanner.fault("nothing after the object"));
         }
+        if has_shape {
+            self.shapes.learn(record.as_bytes(), &self.met);
+        }
         Ok(())
+    }
+
+    fn walk<'e, 'r>(&'e mut self, record: &'r str) -> Walk<'e, 'r> {
+        let Self { nodes, tokens, met, .. } = self;
+        Walk { nodes, tokens, met, record, repeats: false }
     }
 
     /// What stood at the slot's path in the last record read.
@@ -92,19 +155,59 @@ fn child<K: Clone + PartialEq>(children: &mut Vec<(K, usize)>, step: &K, next: u
 struct Walk<'e, 'r> {
     nodes: &'e [Node],
     tokens: &'e mut [Token],
+    met: &'e mut Vec<Met>,
     record: &'r str,
+    /// Whether a wanted key came twice.
+    repeats: bool,
 }
 
 impl Walk<'_, '_> {
-    fn object(&mut self, scanner: &mut Scanner<'_>, node: usize, depth: usize) -> Scanned<()> {
+    /// An object whose members are wanted or stand beside such, down to those that are values to a shape.
+    fn object(&mut self, scanner: &mut Scanner<'_>, node: NodeId, depth: usize) -> Scanned<()> {
+        let mut seen: SmallVec<[NodeId; 8]> = SmallVec::new();
+        scanner.members(depth, |scanner, start, end, escaped| {
+            let child = self.child(node, start, end, escaped);
+            if let Some(child) = child {
+                self.repeats |= seen.contains(&child);
+                seen.push(child);
+                if scanner.peek() == Some(b'{') && self.nodes[child].is_path_only() {
+                    self.clear(child);
+                    return self.object(scanner, child, depth + 1);
+                }
+            }
+            let start = scanner.at;
+            match child {
+                Some(child) => self.wanted(scanner, child, depth + 1)?,
+                None => scanner.value(depth + 1).map(drop)?,
+            }
+            let end = scanner.at;
+            self.met.push(if scanner.bytes[start] == b'"' {
+                let slot = child.and_then(|child| self.nodes[child].slot).map(|slot| slot as u32);
+                Met { start: start + 1, end: end - 1, spot: Spot::Text { slot } }
+            } else {
+                Met { start, end, spot: Spot::Any { node: child, depth: depth as u32 + 1 } }
+            });
+            Ok(())
+        })
+    }
+
+    /// An object within a value.
+    fn inner_object(&mut self, scanner: &mut Scanner<'_>, node: NodeId, depth: usize) -> Scanned<()> {
         scanner.members(depth, |scanner, start, end, escaped| match self.child(node, start, end, escaped) {
             Some(child) => self.wanted(scanner, child, depth + 1),
             None => scanner.value(depth + 1).map(drop),
         })
     }
 
+    /// What an earlier key of the same name left does not count.
+    fn clear(&mut self, node: NodeId) {
+        for &slot in &self.nodes[node].below {
+            self.tokens[slot] = Token::Absent;
+        }
+    }
+
     #[inline]
-    fn child(&self, node: usize, start: usize, end: usize, escaped: bool) -> Option<usize> {
+    fn child(&self, node: NodeId, start: usize, end: usize, escaped: bool) -> Option<NodeId> {
         let keys = &self.nodes[node].keys;
         if escaped {
             let mut key = String::new();
@@ -115,16 +218,14 @@ impl Walk<'_, '_> {
         keys.iter().find(|(known, _)| known.as_bytes() == key).map(|&(_, node)| node)
     }
 
-    fn wanted(&mut self, scanner: &mut Scanner<'_>, node: usize, depth: usize) -> Scanned<()> {
+    fn wanted(&mut self, scanner: &mut Scanner<'_>, node: NodeId, depth: usize) -> Scanned<()> {
         let nodes = self.nodes;
         let here = &nodes[node];
-        for &slot in &here.below {
-            self.tokens[slot] = Token::Absent;
-        }
+        self.clear(node);
         let start = scanner.at as u32;
         let token = match scanner.peek() {
             Some(b'{') if !here.keys.is_empty() => {
-                self.object(scanner, node, depth)?;
+                self.inner_object(scanner, node, depth)?;
                 Token::Object
             }
             Some(b'[') if !here.indices.is_empty() => {
@@ -227,6 +328,31 @@ mod tests {
     }
 
     proptest! {
+        /// A reader that has read other records finds what a fresh one finds, in records that are alike but for a
+        /// few bytes.
+        #[test]
+        fn shapes_change_nothing(document in document(), others in prop::collection::vec(document(), 0..4),
+                                 edits in prop::collection::vec((any::<prop::sample::Index>(), "[ -~]?"), 0..12)) {
+            let paths = ["a", "b", "a.b", "a[0]", "a.a.c", "b[1].a", "c.b"];
+            let mut used = extractor(&paths);
+            let mut records: Vec<String> = others.iter().chain([&document]).map(Value::to_string).collect();
+            for (at, with) in edits {
+                let mut record = document.to_string();
+                let mut at = at.index(record.len());
+                while !record.is_char_boundary(at) { at -= 1; }
+                let end = at + record[at..].chars().next().map_or(0, char::len_utf8);
+                record.replace_range(at..end, &with);
+                records.push(record);
+            }
+            for record in records.iter().chain(&records) {
+                let mut fresh = extractor(&paths);
+                prop_assert_eq!(used.read(record), fresh.read_in_full(record), "{}", record);
+                if fresh.read(record).is_ok() {
+                    prop_assert_eq!(&used.tokens, &fresh.tokens, "{}", record);
+                }
+            }
+        }
+
         /// Against serde_json: the same texts are JSON, and the same value stands at each path.
         #[test]
         fn agrees_with_serde_json(document in document(), cut in any::<prop::sample::Index>(),

@@ -1,7 +1,9 @@
 //! JSON without a document: one pass that checks the whole record and keeps only the wanted values.
 
 mod extract;
+mod run;
 mod scan;
+mod shapes;
 mod text;
 
 pub use extract::Extractor;

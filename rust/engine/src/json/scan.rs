@@ -1,6 +1,7 @@
 //! A validating scanner for one JSON text (RFC 8259), over bytes already known to be UTF-8.
 
 use super::MAX_DEPTH;
+use super::run::{plain_run, short_plain_run};
 
 /// What stands at a path: its type and, where it has text, the byte range of that text in the record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -69,23 +70,6 @@ pub(super) struct Scanner<'a> {
     pub(super) at: usize,
 }
 
-const LOW: u64 = 0x0101_0101_0101_0101;
-const HIGH: u64 = 0x8080_8080_8080_8080;
-
-/// Marks (in each byte's top bit) the bytes of a string that end its plain run: quote, backslash, control.
-///
-/// Classic zero-in-word test (Mycroft 1987; Warren, *Hacker's Delight* 6-1). Borrows can mark a byte
-/// wrongly, but only above a right one, and only the lowest mark is used.
-#[inline]
-fn run_enders(word: u64) -> u64 {
-    let quote = word ^ (LOW * u64::from(b'"'));
-    let backslash = word ^ (LOW * u64::from(b'\\'));
-    let zero_quote = quote.wrapping_sub(LOW) & !quote;
-    let zero_backslash = backslash.wrapping_sub(LOW) & !backslash;
-    let control = word.wrapping_sub(LOW * 0x20) & !word;
-    (zero_quote | zero_backslash | control) & HIGH
-}
-
 impl<'a> Scanner<'a> {
     pub(super) fn new(bytes: &'a [u8], at: usize) -> Self {
         Self { bytes, at }
@@ -127,22 +111,27 @@ impl<'a> Scanner<'a> {
     pub(super) fn string(&mut self) -> Scanned<(usize, usize, bool)> {
         self.expect(b'"', "a string")?;
         let start = self.at;
+        let escaped = self.characters()?;
+        let end = self.at;
+        self.at += 1;
+        Ok((start, end, escaped))
+    }
+
+    /// The characters of a string, up to its closing quote. Returns whether any is escaped.
+    #[inline(always)]
+    #[allow(clippy::inline_always)] // ten times a record
+    pub(super) fn characters(&mut self) -> Scanned<bool> {
+        self.at += short_plain_run(&self.bytes[self.at..]);
+        if self.peek() == Some(b'"') { Ok(false) } else { self.odd_characters() }
+    }
+
+    /// [`Self::characters`], from where they stop being plain.
+    #[cold]
+    fn odd_characters(&mut self) -> Scanned<bool> {
         let mut escaped = false;
         loop {
-            while let Some(chunk) = self.bytes[self.at..].first_chunk::<8>() {
-                let marks = run_enders(u64::from_le_bytes(*chunk));
-                if marks != 0 {
-                    self.at += marks.trailing_zeros() as usize / 8;
-                    break;
-                }
-                self.at += 8;
-            }
             match self.peek() {
-                Some(b'"') => {
-                    let end = self.at;
-                    self.at += 1;
-                    return Ok((start, end, escaped));
-                }
+                Some(b'"') => return Ok(escaped),
                 Some(b'\\') => {
                     escaped = true;
                     self.escape()?;
@@ -151,6 +140,7 @@ impl<'a> Scanner<'a> {
                 Some(_) => self.at += 1,
                 None => return Err(self.fault("the string's end")),
             }
+            self.at += plain_run(&self.bytes[self.at..]);
         }
     }
 

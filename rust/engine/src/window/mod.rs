@@ -1,16 +1,22 @@
 //! What a sliding window remembers.
 //!
-//! Time is cut into panes of a rule's resolution. A group keeps a [`PaneLog`] (events and last-seen values a
-//! pane), a rule keeps a [`PairTable`] (the last pane of each value in each group) and [`Recent`], the
-//! events younger than the watermark, which is what makes order within the allowed lateness not matter.
+//! Time is cut into panes of a window's resolution. [`Counts`] keeps for each group a [`panes::PaneLog`] (events
+//! and last-seen values a pane), for all groups together a [`pairs::PairTable`] (the last pane of each value in
+//! each group) and [`recent::Recent`], the events younger than the watermark, which is what makes order within
+//! the allowed lateness not matter.
 
+mod counts;
 mod pairs;
 mod panes;
+mod peaks;
 mod recent;
+mod segments;
+mod slab;
+mod table;
 
-pub(crate) use pairs::PairTable;
-pub(crate) use panes::{PaneLog, Segments};
-pub(crate) use recent::{Arrival, NO_ARRIVAL, Recent};
+pub(crate) use counts::Counts;
+pub(crate) use slab::Slab;
+pub(crate) use table::{Entry, Table};
 
 /// A pane's number: event time divided by the resolution. At 1 s a `u32` lasts until 2106.
 pub(crate) type PaneIndex = u32;

@@ -1,176 +1,307 @@
 //! The panes of one group that may still matter, oldest first, without the empty ones.
 //!
-//! 12 bytes a pane, the first three inside the group itself. Appending and leaving at the old end are O(1)
-//! amortised; a pane out of order is found by binary search. Invariants: indices ascend strictly;
-//! `window_start` is the position of the first pane within the head's window.
+//! 8 bytes a pane, the first four inside the group itself, which is all that a light group ever needs.
+//! Appending and leaving at the old end are O(1) amortised; a pane out of order is found by binary search.
+//! Invariants: indices ascend; `start` is the position of the first pane within the head's window. A pane with
+//! more than 65,535 events or values is several entries with one index.
 
 use super::PaneIndex;
-use smallvec::SmallVec;
-use std::collections::BTreeMap;
+use crate::prefetch::prefetch;
 
-/// What happened in one pane of one group.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What happened in one pane of one group, or a part of it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Pane {
     pub(crate) index: PaneIndex,
     /// Matching events.
-    pub(crate) events: u32,
+    pub(crate) events: u16,
     /// Values whose last event lies in this pane.
-    pub(crate) last_values: u32,
+    pub(crate) last_values: u16,
 }
 
-#[derive(Debug, Default)]
-pub(crate) struct PaneLog {
-    panes: SmallVec<[Pane; 3]>,
-    window_start: u32,
+/// Panes kept inside the group.
+const FEW: usize = 4;
+
+#[derive(Debug)]
+pub(crate) enum PaneLog {
+    Few { start: u8, len: u8, panes: [Pane; FEW] },
+    Many { start: u32, panes: Vec<Pane> },
+}
+
+impl Default for PaneLog {
+    fn default() -> Self {
+        Self::Few { start: 0, len: 0, panes: [Pane::default(); FEW] }
+    }
+}
+
+/// What a pane has that another event or value is added to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Part {
+    Event,
+    Value,
+}
+
+impl Pane {
+    #[inline]
+    fn part(&mut self, part: Part) -> &mut u16 {
+        match part {
+            Part::Event => &mut self.events,
+            Part::Value => &mut self.last_values,
+        }
+    }
+
+    fn has_room(mut self, part: Part) -> bool {
+        *self.part(part) < u16::MAX
+    }
 }
 
 impl PaneLog {
+    #[inline]
+    fn parts(&self) -> (usize, &[Pane]) {
+        match self {
+            Self::Few { start, len, panes } => (usize::from(*start), &panes[..usize::from(*len)]),
+            Self::Many { start, panes } => (*start as usize, panes),
+        }
+    }
+
+    #[inline]
+    fn panes_mut(&mut self) -> &mut [Pane] {
+        match self {
+            Self::Few { len, panes, .. } => &mut panes[..usize::from(*len)],
+            Self::Many { panes, .. } => panes,
+        }
+    }
+
+    fn set_start(&mut self, to: usize) {
+        match self {
+            Self::Few { start, .. } => *start = to as u8,
+            Self::Many { start, .. } => *start = to as u32,
+        }
+    }
+
     /// The newest pane.
     #[inline]
     pub(crate) fn head(&self) -> Option<PaneIndex> {
-        self.panes.last().map(|pane| pane.index)
+        self.parts().1.last().map(|pane| pane.index)
     }
 
-    /// Reads what advancing will read.
+    /// Asks for what advancing will read, where it is not in the group itself.
     #[inline]
-    pub(crate) fn peek(&self) -> PaneIndex {
-        let ends = [self.panes.last(), self.panes.get(self.window_start as usize)];
-        ends.into_iter().flatten().fold(0, |all, pane| all ^ pane.index)
+    pub(crate) fn prefetch_ends(&self) {
+        if let Self::Many { start, panes } = self {
+            panes.last().into_iter().chain(panes.get(*start as usize)).for_each(prefetch);
+        }
     }
 
     /// The panes within the head's window, oldest first.
     pub(crate) fn window(&self) -> &[Pane] {
-        &self.panes[self.window_start as usize..]
+        let (start, panes) = self.parts();
+        &panes[start..]
     }
 
     /// All panes kept, oldest first.
     pub(crate) fn all(&self) -> &[Pane] {
-        &self.panes
+        self.parts().1
     }
 
-    /// Makes `pane` the head and drops panes up to `forget`. `left` is told each pane that leaves the
-    /// window, in order. `pane` must not be below the head.
+    /// Lets the panes go that a window ending with `pane` does not reach, and tells `left` of each, in order.
+    /// `pane` must not be below the head.
     #[inline]
-    pub(crate) fn advance(
-        &mut self,
-        pane: PaneIndex,
-        span: u32,
-        forget: PaneIndex,
-        mut left: impl FnMut(Pane),
-    ) {
-        while let Some(&oldest) = self.panes.get(self.window_start as usize) {
-            if oldest.index + span > pane {
-                break;
-            }
+    pub(crate) fn leave(&mut self, pane: PaneIndex, span: u32, mut left: impl FnMut(Pane)) {
+        let (start, panes) = self.parts();
+        let mut at = start;
+        while let Some(&oldest) = panes.get(at).filter(|oldest| oldest.index + span <= pane) {
             left(oldest);
-            self.window_start += 1;
+            at += 1;
         }
-        // Dropping is put off until half the log is behind the window, so that each pane moves O(1) times.
-        if self.window_start as usize * 2 > self.panes.len() {
-            let dead = self.panes[..self.window_start as usize].partition_point(|p| p.index <= forget);
-            self.panes.drain(..dead);
-            self.window_start -= dead as u32;
-        }
-        if self.head() != Some(pane) {
-            self.panes.push(Pane { index: pane, events: 0, last_values: 0 });
+        if at != start {
+            self.set_start(at);
         }
     }
 
-    /// The pane at `index`, made if it is not there. Returns whether it lies within the head's window.
+    /// Makes `pane` the head, which it must not be below, and drops panes up to `forget` where that makes room.
     #[inline]
-    pub(crate) fn at(&mut self, index: PaneIndex, span: u32) -> (&mut Pane, bool) {
-        if self.head() == Some(index) {
-            let newest = self.panes.len() - 1;
-            return (&mut self.panes[newest], true);
+    pub(crate) fn advance(&mut self, pane: PaneIndex, forget: PaneIndex) {
+        if self.head() != Some(pane) {
+            self.make_room(forget);
+            self.insert(self.parts().1.len(), pane);
         }
+    }
+
+    /// Drops what may be forgotten, if the log is full or half of it has left the window: so each pane moves
+    /// O(1) times.
+    fn make_room(&mut self, forget: PaneIndex) {
+        let (start, panes) = self.parts();
+        let is_due = match self {
+            Self::Few { .. } => panes.len() == FEW,
+            Self::Many { .. } => start * 2 > panes.len(),
+        };
+        if !is_due {
+            return;
+        }
+        let dead = panes[..start].partition_point(|pane| pane.index <= forget);
+        match self {
+            Self::Few { len, panes, .. } => {
+                panes.copy_within(dead..usize::from(*len), 0);
+                *len -= dead as u8;
+            }
+            Self::Many { panes, .. } => drop(panes.drain(..dead)),
+        }
+        self.set_start(start - dead);
+    }
+
+    fn insert(&mut self, at: usize, index: PaneIndex) {
+        let new = Pane { index, ..Pane::default() };
+        match self {
+            Self::Few { len, panes, .. } if usize::from(*len) < FEW => {
+                panes.copy_within(at..usize::from(*len), at + 1);
+                panes[at] = new;
+                *len += 1;
+            }
+            Self::Few { start, panes, .. } => {
+                let mut many = Vec::with_capacity(2 * FEW);
+                many.extend_from_slice(panes);
+                many.insert(at, new);
+                *self = Self::Many { start: u32::from(*start), panes: many };
+            }
+            Self::Many { panes, .. } => panes.insert(at, new),
+        }
+    }
+
+    /// The position of a pane at `index` that fits, or else where one would be put.
+    fn find(&self, index: PaneIndex, fits: impl Fn(&Pane) -> bool) -> Result<usize, usize> {
+        let panes = self.all();
+        if panes.last().is_some_and(|last| last.index == index && fits(last)) {
+            return Ok(panes.len() - 1);
+        }
+        let first = panes.partition_point(|pane| pane.index < index);
+        let entries = panes[first..].iter().take_while(|pane| pane.index == index);
+        entries.map(fits).position(|fits| fits).map_or(Err(first), |at| Ok(first + at))
+    }
+
+    /// Adds an event or a value to the pane at `index`, made if it is not there. Returns whether it lies within
+    /// the head's window.
+    #[inline]
+    pub(crate) fn add(&mut self, index: PaneIndex, span: u32, part: Part) -> bool {
+        let panes = self.panes_mut();
+        if let Some(last) = panes.last_mut().filter(|last| last.index == index) {
+            let count = last.part(part);
+            if *count < u16::MAX {
+                *count += 1;
+                return true;
+            }
+        }
+        self.add_below(index, span, part)
+    }
+
+    #[cold]
+    fn add_below(&mut self, index: PaneIndex, span: u32, part: Part) -> bool {
         let inside = self.head().is_none_or(|head| index + span > head);
-        let position = match self.panes.binary_search_by_key(&index, |pane| pane.index) {
-            Ok(position) => position,
-            Err(position) => {
-                self.panes.insert(position, Pane { index, events: 0, last_values: 0 });
+        let at = match self.find(index, |pane| pane.has_room(part)) {
+            Ok(at) => at,
+            Err(at) => {
+                self.insert(at, index);
                 if !inside {
-                    self.window_start += 1;
+                    self.set_start(self.parts().0 + 1);
                 }
-                position
+                at
             }
         };
-        (&mut self.panes[position], inside)
+        *self.panes_mut()[at].part(part) += 1;
+        inside
     }
 
-    /// The pane at `index`, if it is kept.
+    /// Takes a value from the pane at `index`, if it is kept and has one.
     #[inline]
-    pub(crate) fn get_mut(&mut self, index: PaneIndex) -> Option<&mut Pane> {
-        match self.panes.last_mut() {
-            Some(last) if last.index == index => self.panes.last_mut(),
-            _ => {
-                let position = self.panes.binary_search_by_key(&index, |pane| pane.index).ok()?;
-                self.panes.get_mut(position)
-            }
+    pub(crate) fn take_value(&mut self, index: PaneIndex) {
+        if let Ok(at) = self.find(index, |pane| pane.last_values > 0) {
+            self.panes_mut()[at].last_values -= 1;
         }
     }
 
     /// Bytes outside the group itself.
     pub(crate) fn heap_bytes(&self) -> usize {
-        if self.panes.spilled() { self.panes.capacity() * size_of::<Pane>() } else { 0 }
-    }
-}
-
-/// A count over a range of panes as a step function, built from intervals that each add to it.
-#[derive(Debug, Default)]
-pub(crate) struct Segments {
-    steps: BTreeMap<PaneIndex, i64>,
-}
-
-impl Segments {
-    /// Adds `weight` to every pane in `[from, to)`.
-    pub(crate) fn add(&mut self, from: PaneIndex, to: PaneIndex, weight: i64) {
-        if from < to && weight != 0 {
-            *self.steps.entry(from).or_default() += weight;
-            *self.steps.entry(to).or_default() -= weight;
+        match self {
+            Self::Few { .. } => 0,
+            Self::Many { panes, .. } => panes.capacity() * size_of::<Pane>(),
         }
-    }
-
-    /// The steps that touch `[low, high]`, clipped to it: first pane, last pane, count.
-    pub(crate) fn within(
-        &self,
-        low: PaneIndex,
-        high: PaneIndex,
-    ) -> impl Iterator<Item = (PaneIndex, PaneIndex, u64)> {
-        let mut count = 0;
-        let ends = self.steps.keys().skip(1).map(|&next| next - 1).chain([PaneIndex::MAX]);
-        self.steps.iter().zip(ends).filter_map(move |((&from, &change), to)| {
-            count += change;
-            (from <= high && to >= low).then(|| (from.max(low), to.min(high), count.max(0) as u64))
-        })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
 
     #[test]
     fn panes_leave_the_window_before_they_are_dropped() {
         let mut log = PaneLog::default();
         let mut left = Vec::new();
         for pane in [10, 11, 13, 20] {
-            log.advance(pane, 3, 0, |p| left.push(p.index));
-            log.at(pane, 3).0.events += 1;
+            log.leave(pane, 3, |p| left.push(p.index));
+            log.advance(pane, 0);
+            assert!(log.add(pane, 3, Part::Event));
         }
         assert_eq!(left, [10, 11, 13]);
         assert_eq!(log.all().len(), 4, "nothing may be forgotten yet");
         assert_eq!(log.window().len(), 1);
-        assert!(!log.at(12, 3).1);
+        assert!(!log.add(12, 3, Part::Event));
         assert_eq!(log.window()[0].index, 20);
-        log.advance(21, 3, 13, |_| {});
-        assert_eq!(log.all().first().map(|p| p.index), Some(20));
+        for (pane, forget) in [(21, 13), (30, 20), (31, 20)] {
+            log.leave(pane, 3, |_| {});
+            log.advance(pane, forget);
+        }
+        assert!(log.all().len() <= 4, "{log:?}");
     }
 
     #[test]
-    fn steps_are_clipped() {
-        let mut s = Segments::default();
-        s.add(5, 10, 2);
-        s.add(8, 12, 1);
-        assert_eq!(s.within(6, 11).collect::<Vec<_>>(), [(6, 7, 2), (8, 9, 3), (10, 11, 1)]);
+    fn a_light_group_has_no_heap() {
+        assert!(size_of::<PaneLog>() <= 40);
+        let mut log = PaneLog::default();
+        for pane in 1..1000 {
+            log.leave(pane, 4, |_| {});
+            log.advance(pane, pane.saturating_sub(4));
+            log.add(pane, 4, Part::Event);
+            assert_eq!(log.heap_bytes(), 0);
+        }
+    }
+
+    proptest! {
+        /// Any order of panes, with one so full that it needs several entries: sums as in a map.
+        #[test]
+        fn sums_are_those_of_a_map(steps in prop::collection::vec((1_u32..12, prop::bool::weighted(0.03), any::<bool>()), 1..60)) {
+            const SPAN: u32 = 5;
+            let mut log = PaneLog::default();
+            let mut model: BTreeMap<u32, (u64, u64)> = BTreeMap::new();
+            let mut head = 0;
+            for (index, fill, take) in steps {
+                if index > head {
+                    head = index;
+                    log.leave(head, SPAN, |_| {});
+                    log.advance(head, 0);
+                }
+                let times = if fill { 70_000 } else { 1 };
+                for _ in 0..times {
+                    prop_assert_eq!(log.add(index, SPAN, Part::Event), index + SPAN > head);
+                    log.add(index, SPAN, Part::Value);
+                }
+                let entry = model.entry(index).or_default();
+                *entry = (entry.0 + times, entry.1 + times);
+                if take {
+                    log.take_value(index);
+                    entry.1 -= 1;
+                }
+                let sum = |panes: &[Pane], wanted: u32| {
+                    let own = panes.iter().filter(|pane| pane.index == wanted);
+                    own.fold((0, 0), |(e, v), pane| (e + u64::from(pane.events), v + u64::from(pane.last_values)))
+                };
+                for (&pane, &counts) in &model {
+                    prop_assert_eq!(sum(log.all(), pane), counts);
+                    let inside = if pane + SPAN > head { counts } else { (0, 0) };
+                    prop_assert_eq!(sum(log.window(), pane), inside);
+                }
+                prop_assert!(log.all().is_sorted_by_key(|pane| pane.index));
+            }
+        }
     }
 }

@@ -1,0 +1,76 @@
+//! What only conditions judged at the watermark need: which groups' counts change at which pane.
+
+use super::Detector;
+use crate::window::{Counts, PaneIndex};
+use std::collections::{BTreeMap, HashMap};
+
+#[derive(Debug, Default)]
+pub(super) struct Judging {
+    groups: HashMap<u32, Judged>,
+    /// Panes at which some group's count changes → those groups.
+    due: BTreeMap<PaneIndex, Vec<u32>>,
+}
+
+#[derive(Debug)]
+struct Judged {
+    names: Vec<String>,
+    /// The first pane not judged yet.
+    next: PaneIndex,
+}
+
+impl Detector {
+    pub(crate) fn is_judging(&self) -> bool {
+        self.judging.is_some()
+    }
+
+    /// A group has come into being.
+    pub(crate) fn start_judging(&mut self, counts: &Counts, slot: u32, names: &[String]) {
+        if let Some(judging) = &mut self.judging {
+            judging.groups.insert(slot, Judged { names: names.to_vec(), next: counts.settled() });
+        }
+    }
+
+    /// A group has been forgotten.
+    pub(crate) fn forget(&mut self, slot: u32) {
+        if let Some(judging) = &mut self.judging {
+            judging.groups.remove(&slot);
+        }
+    }
+
+    /// The count of a group is about to change at `pane`, and once more when that pane leaves the window.
+    #[cold]
+    pub(crate) fn changes_at(&mut self, counts: &Counts, slot: u32, pane: PaneIndex) {
+        if let Some(judging) = &mut self.judging {
+            // The pane before is due as well: the arrival about to be kept says where its values were until now,
+            // and it is let go of as soon as the watermark is past it.
+            for due in [pane.saturating_sub(1), pane, pane.saturating_add(counts.span)] {
+                judging.due.entry(due).or_default().push(slot);
+            }
+        }
+    }
+
+    /// Judges the panes before `pane`, which the watermark has come to.
+    pub(super) fn judge_final(&mut self, counts: &Counts, pane: PaneIndex) {
+        let Some(judging) = &mut self.judging else { return };
+        if pane <= counts.settled() {
+            return;
+        }
+        let later = judging.due.split_off(&pane);
+        let passed = std::mem::replace(&mut judging.due, later);
+        let mut slots: Vec<u32> = passed.into_values().flatten().collect();
+        slots.sort_unstable();
+        slots.dedup();
+        for slot in slots {
+            self.judge_group(counts, slot, pane);
+        }
+    }
+
+    /// Judges one group's panes below `pane` that have not been judged yet.
+    pub(super) fn judge_group(&mut self, counts: &Counts, slot: u32, pane: PaneIndex) {
+        let judged = self.judging.as_mut().and_then(|judging| judging.groups.get_mut(&slot));
+        let Some(judged) = judged.filter(|judged| judged.next < pane) else { return };
+        let low = std::mem::replace(&mut judged.next, pane);
+        let names = judged.names.clone();
+        self.judge(counts, slot, low, pane - 1, &names, |_| false);
+    }
+}

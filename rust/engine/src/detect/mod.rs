@@ -1,0 +1,175 @@
+//! One rule's decisions over a window's counts: the runs of panes in which its condition holds.
+//!
+//! Since more events only raise a count, the panes that hold a `gte` can only grow, so events may come in any
+//! order within the allowed lateness and give the sorted stream's findings. Conditions that more events can end
+//! (`lt`, `eq`, …) are judged once, when the watermark passes.
+
+mod judging;
+mod reread;
+mod settle;
+
+use crate::finding::{FindingSet, Opening};
+use crate::plan::{Holds, RulePlan};
+use crate::time::Micros;
+use crate::window::{Counts, PaneIndex};
+use judging::Judging;
+
+/// An event that has just been counted.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Counted {
+    /// Its group.
+    pub(crate) slot: u32,
+    pub(crate) time: Micros,
+    pub(crate) pane: PaneIndex,
+    /// The watermark in force when it arrived.
+    pub(crate) watermark: Micros,
+    /// Whether it is the newest of its group.
+    pub(crate) newest: bool,
+}
+
+/// Looks a group's names up; done when a finding opens, not for every event.
+pub(crate) type NamesOf<'a> = dyn FnMut() -> Vec<String> + 'a;
+
+/// A rule at work.
+#[derive(Debug)]
+pub(crate) struct Detector {
+    id: String,
+    /// The rule's position in the plan.
+    pub(crate) rule: usize,
+    holds: Holds,
+    /// The least count that holds; `u64::MAX` where the condition is judged at the watermark.
+    pub(crate) need: u64,
+    /// Panes two runs of one finding may lie apart.
+    keep: u32,
+    judging: Option<Judging>,
+    findings: FindingSet,
+    pub(crate) opened: u64,
+}
+
+impl Detector {
+    pub(crate) fn new(plan: &RulePlan, rule: usize) -> Self {
+        let floor = plan.holds.floor();
+        Self {
+            id: plan.id.clone(),
+            rule,
+            holds: plan.holds,
+            need: floor.unwrap_or(u64::MAX),
+            keep: (plan.keep_open_ms / plan.resolution_ms) as u32,
+            judging: floor.is_none().then(Judging::default),
+            findings: FindingSet::default(),
+            opened: 0,
+        }
+    }
+
+    pub(crate) fn open_findings(&self) -> usize {
+        self.findings.len()
+    }
+
+    pub(crate) fn threshold(&self) -> u64 {
+        self.holds.threshold().max(1)
+    }
+
+    /// Whether a group has an open finding.
+    pub(crate) fn has(&self, slot: u32) -> bool {
+        self.findings.has(slot)
+    }
+
+    /// The count fell from `before` to `after`; `last` is the last pane that had the count before.
+    #[cold]
+    pub(crate) fn fell(&mut self, slot: u32, last: PaneIndex, before: u64, after: u64, events: u32) {
+        if before < self.need || after >= self.need {
+            return;
+        }
+        if let Some(finding) = self.findings.newest(slot).and_then(|key| self.findings.get_mut(key)) {
+            finding.holding = false;
+            finding.last = finding.last.max(last);
+            finding.events_through = events;
+        }
+    }
+
+    /// The condition holds at the group's head, `event`'s pane.
+    pub(crate) fn hold(&mut self, counts: &Counts, event: Counted, names: &mut NamesOf<'_>) {
+        let Counted { slot, time, pane, newest, .. } = event;
+        let total = counts.total(slot);
+        let keep = self.keep;
+        if let Some(known) = self.findings.newest(slot)
+            && let Some(finding) = self.findings.get_mut(known).filter(|f| f.joins(pane, pane, pane, keep))
+        {
+            finding.holding = true;
+            finding.last = finding.last.max(pane);
+            finding.peak = finding.peak.max(total);
+            let recheck = !newest && finding.first == pane;
+            self.findings.mark(known);
+            if recheck {
+                self.findings.recheck_from(known, pane);
+            }
+            return;
+        }
+        let settled = if newest { None } else { counts.reached_at(slot, pane, self.need) };
+        let events = counts.events(slot);
+        self.open(Opening {
+            slot,
+            group: names(),
+            first: pane,
+            last: pane,
+            holding: true,
+            events_before: events.wrapping_sub(counts.events_in_window(slot)),
+            events_through: events,
+            peak: total,
+            opened_at: settled.unwrap_or(time),
+        });
+    }
+
+    fn open(&mut self, opening: Opening) -> u32 {
+        self.opened += 1;
+        let due = self.over_at(opening.last);
+        self.findings.open(&self.id, opening, due)
+    }
+
+    /// The watermark pane at which a finding last held at `last` is over: nothing can join it any more.
+    fn over_at(&self, last: PaneIndex) -> PaneIndex {
+        last.saturating_add(self.keep).saturating_add(2)
+    }
+
+    /// An event has come into a pane below its group's head, or behind the watermark.
+    pub(crate) fn out_of_order(&mut self, counts: &Counts, event: Counted, names: &mut NamesOf<'_>) {
+        let Counted { slot, pane, watermark, .. } = event;
+        let settled = counts.pane(watermark);
+        let head = counts.head(slot).unwrap_or(pane);
+        let low = pane.max(settled);
+        let high = head.max(low).min(pane.saturating_add(counts.span - 1));
+        if self.findings.has(slot) {
+            self.shift_counts(counts, slot, pane);
+        }
+        if self.judging.is_some() {
+            return;
+        }
+        if let Some(known) = self.findings.newest(slot)
+            && let Some(finding) = self.findings.get_mut(known).filter(|f| f.holding && f.first <= low)
+        {
+            finding.peak = finding.peak.max(counts.total(slot));
+            self.findings.mark(known);
+            return self.findings.recheck_from(known, low);
+        }
+        if counts.at_most(slot, low) >= self.need {
+            self.judge(counts, slot, low, high, &names(), |finding| finding.first >= settled);
+        }
+    }
+
+    /// An event has come into `pane`, which may lie before or inside findings already open.
+    fn shift_counts(&mut self, counts: &Counts, slot: u32, pane: PaneIndex) {
+        for key in self.findings.of(slot) {
+            let Some(finding) = self.findings.get_mut(key) else { continue };
+            let before = pane.saturating_add(counts.span) <= finding.first;
+            if before {
+                finding.events_before = finding.events_before.wrapping_add(1);
+            }
+            if pane <= finding.last {
+                finding.events_through = finding.events_through.wrapping_add(1);
+            }
+            if !before {
+                self.findings.mark(key);
+            }
+        }
+    }
+}

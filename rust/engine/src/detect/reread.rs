@@ -1,0 +1,119 @@
+//! Reading counts again: what events out of order and conditions judged at the watermark need.
+
+use super::Detector;
+use crate::finding::{Finding, Opening};
+use crate::time::Micros;
+use crate::window::{Counts, PaneIndex};
+use smallvec::SmallVec;
+
+impl Detector {
+    /// Reads the counts of panes `low..=high` again and brings the findings up to them.
+    pub(super) fn judge(
+        &mut self,
+        counts: &Counts,
+        slot: u32,
+        low: PaneIndex,
+        high: PaneIndex,
+        names: &[String],
+        settle_opening: impl Fn(&Finding) -> bool,
+    ) {
+        let segments = counts.segments(slot, low, high);
+        for (first, last, count) in segments.within(low, high) {
+            if !self.meets(count) {
+                continue;
+            }
+            let key = self.cover(counts, slot, first, last, count, names);
+            if self.findings.get(key).is_some_and(&settle_opening) {
+                self.settle_opening(counts, key);
+            }
+        }
+    }
+
+    /// Works out a finding's opening time anew, where it is not settled yet.
+    pub(super) fn settle_opening(&mut self, counts: &Counts, key: u32) {
+        let need = self.need;
+        let Some(finding) = self.findings.get_mut(key) else { return };
+        if let Some(time) = counts.reached_at(finding.slot, finding.first, need) {
+            finding.opened_at = time;
+        }
+    }
+
+    /// Works off what events out of order left to be read again.
+    pub(super) fn recheck(&mut self, counts: &Counts) {
+        for (key, low) in self.findings.take_rechecks() {
+            let Some(finding) = self.findings.get_mut(key) else { continue };
+            let (slot, settle_opening) = (finding.slot, low <= finding.first);
+            let head = counts.head(slot).filter(|_| finding.holding);
+            let high = head.unwrap_or(finding.last).max(low);
+            let peak = counts.segments(slot, low, high).within(low, high).map(|(_, _, count)| count).max();
+            finding.peak = finding.peak.max(peak.unwrap_or(0));
+            if settle_opening {
+                self.settle_opening(counts, key);
+            }
+        }
+    }
+
+    fn meets(&self, count: u64) -> bool {
+        if self.judging.is_some() { self.holds.test(count) } else { count >= self.need }
+    }
+
+    /// Makes panes `first..=last` part of a finding: of one they join, or of a new one.
+    fn cover(
+        &mut self,
+        counts: &Counts,
+        slot: u32,
+        first: PaneIndex,
+        last: PaneIndex,
+        count: u64,
+        names: &[String],
+    ) -> u32 {
+        let head = counts.head(slot).unwrap_or(last);
+        let at_head = last >= head && counts.total(slot) >= self.need;
+        let before = |first: PaneIndex| counts.events_through(slot, first.saturating_sub(counts.span));
+        let joined: SmallVec<[u32; 2]> = (self.findings.of(slot).into_iter())
+            .filter(|&key| self.findings.get(key).is_some_and(|f| f.joins(first, last, head, self.keep)))
+            .collect();
+        let Some((&into, swallowed)) = joined.split_first() else {
+            return self.open(Opening {
+                slot,
+                group: names.to_vec(),
+                first,
+                last,
+                holding: at_head,
+                events_before: before(first),
+                events_through: counts.events_through(slot, last),
+                peak: count,
+                opened_at: self.opened_in(counts, slot, first),
+            });
+        };
+        let (mut end, mut holding, mut peak) = (last, at_head, count);
+        for &key in swallowed {
+            if let Some(finding) = self.findings.get(key) {
+                end = end.max(finding.last);
+                holding |= finding.holding;
+                peak = peak.max(finding.peak);
+            }
+            self.findings.merge(key, into);
+        }
+        if let Some(finding) = self.findings.get_mut(into) {
+            if first < finding.first {
+                finding.first = first;
+                finding.events_before = before(first);
+            }
+            if end > finding.last {
+                finding.last = end;
+                finding.events_through = counts.events_through(slot, end);
+            }
+            finding.holding |= holding;
+            finding.peak = finding.peak.max(peak);
+        }
+        self.findings.mark(into);
+        into
+    }
+
+    /// When a run that starts with pane `first` opened. Where panes are judged whole, that is the pane's start.
+    fn opened_in(&self, counts: &Counts, slot: u32, first: PaneIndex) -> Micros {
+        let time = if self.judging.is_none() { counts.reached_at(slot, first, self.need) } else { None };
+        time.unwrap_or_else(|| counts.start_of(first))
+    }
+}

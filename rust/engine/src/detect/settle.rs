@@ -1,0 +1,72 @@
+//! Settling: what is decided once a batch, when the watermark has moved, and what is told of it.
+
+use super::Detector;
+use crate::finding::{Change, ChangeKind, Finding};
+use crate::window::{Counts, PaneIndex};
+
+impl Detector {
+    /// Brings everything up to the watermark, which has come to `pane`, and tells of findings that opened, were
+    /// swallowed or are over. Those whose figures changed wait for [`Self::updates`].
+    pub(crate) fn settle(&mut self, counts: &Counts, pane: PaneIndex, changes: &mut Vec<Change>) {
+        self.recheck(counts);
+        self.judge_final(counts, pane);
+        for (finding, into) in self.findings.take_merged() {
+            let merged_into = Some(into.to_string());
+            changes.push(Change { merged_into, ..self.change(counts, ChangeKind::Merged, &finding) });
+        }
+        for key in self.findings.take_opened() {
+            self.tell(counts, ChangeKind::Opened, key, changes);
+        }
+        self.close(counts, pane, changes);
+    }
+
+    /// Tells of findings whose figures changed since they were last told of.
+    pub(crate) fn updates(&mut self, counts: &Counts, changes: &mut Vec<Change>) {
+        for key in self.findings.take_changed() {
+            self.tell(counts, ChangeKind::Updated, key, changes);
+        }
+    }
+
+    fn tell(&self, counts: &Counts, kind: ChangeKind, key: u32, changes: &mut Vec<Change>) {
+        changes.extend(self.findings.get(key).map(|finding| self.change(counts, kind, finding)));
+    }
+
+    fn close(&mut self, counts: &Counts, pane: PaneIndex, changes: &mut Vec<Change>) {
+        while let Some(key) = self.findings.pop_due(pane) {
+            if let Some(slot) = self.findings.get(key).map(|finding| finding.slot) {
+                self.judge_group(counts, slot, pane);
+            }
+            let Some(finding) = self.findings.get(key) else { continue };
+            let over = self.over_at(self.held_through(counts, finding));
+            if over > pane {
+                self.findings.look_again(key, over);
+            } else if let Some(finding) = self.findings.remove(key) {
+                changes.push(self.change(counts, ChangeKind::Closed, &finding));
+            }
+        }
+    }
+
+    /// The last pane at which a finding holds if no more events come.
+    fn held_through(&self, counts: &Counts, finding: &Finding) -> PaneIndex {
+        let stays = counts.stays_at(finding.slot, self.need).filter(|_| finding.holding);
+        stays.map_or(finding.last, |pane| pane.max(finding.last))
+    }
+
+    fn change(&self, counts: &Counts, kind: ChangeKind, finding: &Finding) -> Change {
+        let until = counts.start_of(self.held_through(counts, finding)) + counts.resolution;
+        let events = if finding.holding { counts.events(finding.slot) } else { finding.events_through };
+        Change {
+            kind,
+            id: finding.id.to_string(),
+            rule: self.rule,
+            group: finding.group.clone(),
+            opened_at: finding.opened_at,
+            closed_at: (kind == ChangeKind::Closed).then_some(until),
+            from: counts.start_of(finding.first),
+            until,
+            peak: finding.peak,
+            count: u64::from(events.wrapping_sub(finding.events_before)),
+            merged_into: None,
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! Intake: which of a block's events a keyed stream has, in which groups, with which values.
+//!
+//! Events are taken in a block at a time and counted after it, so that the memory of all the block's groups
+//! is on its way before the first of them is needed: look-ups that do not depend on each other overlap.
+
+use crate::field::{Event, EventReader, FieldId, Scalar};
+use crate::key::{Fingerprint, Keyring};
+use crate::time::Micros;
+use smallvec::SmallVec;
+
+/// An event to be counted in one group.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Work {
+    pub(super) print: Fingerprint,
+    pub(super) time: Micros,
+    /// The watermark in force when the event arrived.
+    pub(super) watermark: Micros,
+    /// The event's place in the block.
+    event: u32,
+    /// Where its values' ranges begin in [`Intake::ranges`].
+    ranges: u32,
+    /// The group's slot, or [`NO_SLOT`] while it is not known.
+    pub(super) slot: u32,
+}
+
+pub(super) const NO_SLOT: u32 = u32::MAX;
+
+/// What a stream has taken in of the present block.
+#[derive(Debug, Default)]
+pub(super) struct Intake {
+    pub(super) work: Vec<Work>,
+    values: Vec<u64>,
+    /// For each event, for each field whose values are counted: where its values lie.
+    ranges: Vec<(u32, u32)>,
+}
+
+impl Intake {
+    /// The values of the stream's `field`th counted field.
+    #[inline]
+    pub(super) fn values(&self, work: &Work, field: usize) -> &[u64] {
+        let (from, to) = self.ranges[work.ranges as usize + field];
+        &self.values[from as usize..to as usize]
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.work.clear();
+        self.values.clear();
+        self.ranges.clear();
+    }
+
+    /// Takes in an event, the `at`th of the block.
+    #[inline]
+    pub(super) fn take(
+        &mut self,
+        event: &Event<'_>,
+        at: usize,
+        (time, watermark): (Micros, Micros),
+        group_by: &[FieldId],
+        counted: &[FieldId],
+        keyring: Keyring,
+    ) {
+        let ranges = self.ranges.len() as u32;
+        for &field in counted {
+            let first = self.values.len();
+            self.values.extend(event.scalars(field).iter().map(|&s| event.print(field, s, keyring).low));
+            self.drop_repeats(first);
+            self.ranges.push((first as u32, self.values.len() as u32));
+        }
+        if let [field] = *group_by
+            && let &[scalar] = event.scalars(field)
+        {
+            let print = event.print(field, scalar, keyring);
+            self.work.push(Work { print, time, watermark, event: at as u32, ranges, slot: NO_SLOT });
+            return;
+        }
+        let begun = self.work.len();
+        for_each_group(event, group_by, keyring, &mut |print, _| {
+            if !self.work[begun..].iter().any(|known| known.print == print) {
+                self.work.push(Work { print, time, watermark, event: at as u32, ranges, slot: NO_SLOT });
+            }
+        });
+    }
+
+    /// A list that names a value twice counts it once.
+    fn drop_repeats(&mut self, first: usize) {
+        if self.values.len() - first < 2 {
+            return;
+        }
+        self.values[first..].sort_unstable();
+        let mut kept = first + 1;
+        for at in first + 1..self.values.len() {
+            if self.values[at] != self.values[kept - 1] {
+                self.values[kept] = self.values[at];
+                kept += 1;
+            }
+        }
+        self.values.truncate(kept);
+    }
+}
+
+/// Gives names back to fingerprints, by reading the event again: only a new finding needs them.
+pub(crate) struct Names<'a> {
+    pub(crate) records: &'a [&'a [u8]],
+    pub(crate) reader: &'a mut EventReader,
+    pub(crate) keyring: Keyring,
+}
+
+impl Names<'_> {
+    pub(super) fn of(&mut self, work: &Work, fields: &[FieldId]) -> Vec<String> {
+        let mut names = Vec::new();
+        let record = self.records.get(work.event as usize).and_then(|bytes| std::str::from_utf8(bytes).ok());
+        let Some(Ok(event)) = record.map(|record| self.reader.read(record)) else { return names };
+        for_each_group(&event, fields, self.keyring, &mut |print, combination| {
+            if print == work.print && names.is_empty() {
+                names.extend(combination.iter().map(|&scalar| event.text(scalar).to_owned()));
+            }
+        });
+        names
+    }
+}
+
+/// Every group an event is in: one for each way to take one scalar of each field, none when a field has none.
+/// A group can come more than once where a list repeats a value.
+#[inline]
+fn for_each_group(
+    event: &Event<'_>,
+    fields: &[FieldId],
+    keyring: Keyring,
+    each: &mut impl FnMut(Fingerprint, &[Scalar]),
+) {
+    if let [field] = *fields {
+        for scalar in event.scalars(field) {
+            each(event.print(field, *scalar, keyring), std::slice::from_ref(scalar));
+        }
+        return;
+    }
+    let mut chosen: SmallVec<[Scalar; 4]> = SmallVec::new();
+    descend(event, fields, &mut chosen, &mut |combination| {
+        let prints: SmallVec<[Fingerprint; 4]> = combination
+            .iter()
+            .zip(fields)
+            .map(|(&scalar, &field)| event.print(field, scalar, keyring))
+            .collect();
+        each(keyring.combine(&prints), combination);
+    });
+}
+
+fn descend(
+    event: &Event<'_>,
+    fields: &[FieldId],
+    chosen: &mut SmallVec<[Scalar; 4]>,
+    each: &mut impl FnMut(&[Scalar]),
+) {
+    let Some((&field, rest)) = fields.split_first() else { return each(chosen) };
+    for &scalar in event.scalars(field) {
+        chosen.push(scalar);
+        descend(event, rest, chosen, each);
+        chosen.pop();
+    }
+}

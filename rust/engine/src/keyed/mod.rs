@@ -1,0 +1,233 @@
+//! A keyed stream: the events that meet one condition, by group; and the windows that count them.
+//!
+//! Rules with the same condition and `group-by` share one stream, so an event is matched and its group is found
+//! once for all of them. Among these, rules with the same timespan, resolution and counted field share one
+//! window: they differ only in what they decide.
+
+mod groups;
+mod intake;
+
+use crate::detect::{Counted, Detector, NamesOf};
+use crate::field::{Event, FieldId, FieldTable};
+use crate::finding::Change;
+use crate::key::Keyring;
+use crate::plan::{PlanError, RulePlan};
+use crate::time::Micros;
+use crate::window::Counts;
+use groups::Groups;
+use intake::{Intake, NO_SLOT, Work};
+
+pub(crate) use intake::Names;
+
+/// One window over the stream and the rules that decide by its counts.
+#[derive(Debug)]
+pub(crate) struct Window {
+    pub(crate) counts: Counts,
+    pub(crate) detectors: Vec<Detector>,
+    /// The counted field's place among the stream's; `None` counts events.
+    counted: Option<usize>,
+    /// The least count any detector needs.
+    floor: u64,
+    judging: bool,
+}
+
+#[derive(Debug)]
+pub(crate) struct KeyedStream {
+    /// The condition's place among the engine's.
+    pub(crate) condition: usize,
+    group_by: Vec<FieldId>,
+    /// Fields whose distinct values some window counts.
+    counted: Vec<FieldId>,
+    groups: Groups,
+    pub(crate) windows: Vec<Window>,
+    intake: Intake,
+    pub(crate) matched: u64,
+}
+
+impl KeyedStream {
+    pub(crate) fn new(condition: usize, group_by: Vec<FieldId>) -> Self {
+        Self {
+            condition,
+            group_by,
+            counted: Vec::new(),
+            groups: Groups::default(),
+            windows: Vec::new(),
+            intake: Intake::default(),
+            matched: 0,
+        }
+    }
+
+    pub(crate) fn has(&self, condition: usize, group_by: &[FieldId]) -> bool {
+        self.condition == condition && self.group_by == group_by
+    }
+
+    /// Adds a rule, to a window that counts what it needs or to one of its own.
+    pub(crate) fn add(&mut self, plan: &RulePlan, rule: usize, fields: &mut FieldTable) -> Result<(), PlanError> {
+        let field = plan.distinct.as_deref().map(|name| fields.id(name)).transpose()?;
+        let counted = field.map(|field| {
+            self.counted.iter().position(|&known| known == field).unwrap_or_else(|| {
+                self.counted.push(field);
+                self.counted.len() - 1
+            })
+        });
+        let span = (plan.timespan_ms / plan.resolution_ms) as u32;
+        let resolution = plan.resolution_ms as Micros * 1000;
+        let detector = Detector::new(plan, rule);
+        let same = |window: &&mut Window| {
+            (window.counts.span, window.counts.resolution, window.counted) == (span, resolution, counted)
+        };
+        if let Some(window) = self.windows.iter_mut().find(same) {
+            window.floor = window.floor.min(detector.need);
+            window.judging |= detector.is_judging();
+            window.detectors.push(detector);
+        } else {
+            self.windows.push(Window {
+                counts: Counts::new(span, resolution, counted.is_some()),
+                counted,
+                floor: detector.need,
+                judging: detector.is_judging(),
+                detectors: vec![detector],
+            });
+        }
+        Ok(())
+    }
+
+    pub(crate) fn groups(&self) -> usize {
+        self.groups.len()
+    }
+
+    /// Takes in an event that meets the condition, the `at`th of the block.
+    #[inline]
+    pub(crate) fn take_in(&mut self, event: &Event<'_>, at: usize, times: (Micros, Micros), keyring: Keyring) {
+        self.matched += 1;
+        self.intake.take(event, at, times, &self.group_by, &self.counted, keyring);
+    }
+
+    /// Counts what was taken in of the block, in four walks: each asks for the memory the next one needs.
+    pub(crate) fn count_block(&mut self, names: &mut Names<'_>) {
+        let mut intake = std::mem::take(&mut self.intake);
+        for one in &intake.work {
+            self.groups.prefetch(one.print);
+        }
+        for at in 0..intake.work.len() {
+            let one = intake.work[at];
+            if let Some(slot) = self.groups.find(one.print) {
+                intake.work[at].slot = slot;
+                for window in &self.windows {
+                    window.counts.prefetch(slot, window.values(&intake, &one));
+                }
+            }
+        }
+        for one in &mut intake.work {
+            if one.slot == NO_SLOT {
+                one.slot = self.slot(one, names);
+            }
+            self.windows.iter().for_each(|window| window.counts.prefetch_panes(one.slot));
+        }
+        for one in &intake.work {
+            for window in &mut self.windows {
+                window.count(one, &intake, &mut || names.of(one, &self.group_by));
+            }
+        }
+        intake.clear();
+        self.intake = intake;
+    }
+
+    /// The slot of a group, which may be new.
+    #[cold]
+    fn slot(&mut self, work: &Work, names: &mut Names<'_>) -> u32 {
+        let (slot, is_new) = self.groups.find_or_add(work.print);
+        if is_new {
+            for window in &mut self.windows {
+                window.counts.open(slot);
+                if window.judging {
+                    let names = names.of(work, &self.group_by);
+                    for detector in &mut window.detectors {
+                        detector.start_judging(&window.counts, slot, &names);
+                    }
+                }
+            }
+        }
+        slot
+    }
+
+    /// Brings everything up to the watermark at the end of a batch and tells what came of it.
+    pub(crate) fn settle(&mut self, watermark: Micros, changes: &mut Vec<Change>) {
+        // A group is done with when the longest window is, so that one sets the pace.
+        let mut share: f64 = 1.0;
+        for Window { counts, detectors, .. } in &mut self.windows {
+            let pane = counts.pane(watermark);
+            for detector in detectors {
+                detector.settle(counts, pane, changes);
+            }
+            share = share.min(counts.settle(watermark));
+        }
+        if share > 0.0 {
+            let windows = &mut self.windows;
+            self.groups.sweep(share, |slot| {
+                // Every window is asked: one that is done with the group lets go of its part at once.
+                let waiting = windows.iter_mut().filter_map(|window| window.let_go(slot).err()).count();
+                if waiting == 0 {
+                    let detectors = windows.iter_mut().flat_map(|window| &mut window.detectors);
+                    detectors.for_each(|detector| detector.forget(slot));
+                }
+                waiting == 0
+            });
+        }
+    }
+
+    pub(crate) fn heap_bytes(&self) -> usize {
+        self.groups.heap_bytes() + self.windows.iter().map(|window| window.counts.heap_bytes()).sum::<usize>()
+    }
+}
+
+/// A window is not done with a group.
+struct StillNeeded;
+
+impl Window {
+    /// The values an event has for this window.
+    #[inline]
+    fn values<'i>(&self, intake: &'i Intake, work: &Work) -> &'i [u64] {
+        self.counted.map_or(&[], |field| intake.values(work, field))
+    }
+
+    /// Counts an event in its group.
+    #[inline]
+    fn count(&mut self, work: &Work, intake: &Intake, names: &mut NamesOf<'_>) {
+        let values = self.values(intake, work);
+        let Self { counts, detectors, floor, judging, .. } = self;
+        let Work { slot, time, watermark, .. } = *work;
+        let late = time < watermark;
+        let pane = counts.move_to(time);
+        if late && pane.saturating_add(counts.span) <= counts.pane(watermark) {
+            return; // Its pane has left every window that is not final.
+        }
+        let head = counts.head(slot);
+        if *judging && head != Some(pane) {
+            detectors.iter_mut().for_each(|detector| detector.changes_at(counts, slot, pane));
+        }
+        if head.is_none_or(|head| pane >= head) {
+            counts.advance(slot, pane, *floor, |last, before, after, events| {
+                detectors.iter_mut().for_each(|detector| detector.fell(slot, last, before, after, events));
+            });
+        }
+        let (total, newest) = counts.enter(slot, time, pane, values);
+        let event = Counted { slot, time, pane, watermark, newest };
+        if late || head.is_some_and(|head| pane < head) {
+            detectors.iter_mut().for_each(|detector| detector.out_of_order(counts, event, names));
+        } else if total >= *floor {
+            for detector in detectors.iter_mut().filter(|detector| total >= detector.need) {
+                detector.hold(counts, event, names);
+            }
+        }
+    }
+
+    /// Forgets a group that no window can reach and no finding needs.
+    fn let_go(&mut self, slot: u32) -> Result<(), StillNeeded> {
+        if !self.counts.is_over(slot) || self.detectors.iter().any(|detector| detector.has(slot)) {
+            return Err(StillNeeded);
+        }
+        self.counts.clear(slot);
+        Ok(())
+    }
+}
