@@ -52,8 +52,9 @@ docs: build  ## write docs/reference/ from the definitions
 
 lock:  ## choose dependency versions anew and write down their hashes
 	$(PYTHON) -m venv .cache/lock && .cache/lock/bin/pip install --quiet uv
-	.cache/lock/bin/uv pip compile pyproject.toml --group dev --generate-hashes --universal \
-	    --python-version 3.11 --no-emit-index-url --no-header --quiet --output-file requirements.lock
+	for lock in "requirements.lock pyproject.toml --group dev" "tests/bench/requirements.lock --group bench"; do \
+	    .cache/lock/bin/uv pip compile $${lock#* } --generate-hashes --universal --python-version 3.11 \
+	        --no-emit-index-url --no-header --quiet --output-file $${lock%% *}; done
 
 clean:  ## remove what was built
 	rm -rf .venv .cache target

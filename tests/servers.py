@@ -139,12 +139,16 @@ class Kafka(Server):
         super().__init__(folder, [*java, "kafka.Kafka", settings])
         self.wait_for("Kafka to listen", lambda: _listens(port), 60)
 
-    def create_topic(self, name: str, partitions: int) -> None:
+    def create_topic(self, name: str, partitions: int, **settings: str) -> None:
+        """``settings`` are the topic's, with underscores for dots: with ``compression_type`` the broker packs anew."""
         from kafka.admin import KafkaAdminClient, NewTopic  # noqa: PLC0415 - only where a broker is used
 
         admin = KafkaAdminClient(bootstrap_servers=self.bootstrap)
         try:
-            admin.create_topics([NewTopic(name=name, num_partitions=partitions, replication_factor=1)])
+            configs = {key.replace("_", "."): value for key, value in settings.items()}
+            admin.create_topics(
+                [NewTopic(name=name, num_partitions=partitions, replication_factor=1, topic_configs=configs)]
+            )
         finally:
             admin.close()
 

@@ -57,28 +57,30 @@ def oracle_rule(rule: dict[str, Any]) -> oracle.Rule:
     )
 
 
-def engine_for(rule: dict[str, Any], lateness_s: int = LATENESS_S) -> Engine:
+def plan_rule(rule: dict[str, Any], name: str) -> dict[str, Any]:
     op, bound = rule["holds"]
     span_ms = rule["panes"] * rule["resolution"] * 1000
     keep = rule["keep_panes"]
     when: dict[str, Any] = {"all": []}
     if rule["resource"]:
         when = {"field": {"name": "resource", "test": {"text": {"parts": [{"literal": rule["resource"]}]}}}}
+    return {
+        "id": name,
+        "when": when,
+        "group_by": rule["group_by"],
+        "distinct": rule["distinct"],
+        "timespan_ms": span_ms,
+        "resolution_ms": rule["resolution"] * 1000,
+        "keep_open_ms": span_ms if keep is None else keep * rule["resolution"] * 1000,
+        "holds": {op: bound},
+    }
+
+
+def engine_for(*rules: dict[str, Any], lateness_s: int = LATENESS_S) -> Engine:
     plan = {
         "mapping": {name: [name] for name in ("time", "actor", "subject", "resource")},
         "allowed_lateness_ms": lateness_s * 1000,
-        "rules": [
-            {
-                "id": "r",
-                "when": when,
-                "group_by": rule["group_by"],
-                "distinct": rule["distinct"],
-                "timespan_ms": span_ms,
-                "resolution_ms": rule["resolution"] * 1000,
-                "keep_open_ms": span_ms if keep is None else keep * rule["resolution"] * 1000,
-                "holds": {op: bound},
-            }
-        ],
+        "rules": [plan_rule(rule, f"r{at}") for at, rule in enumerate(rules)],
     }
     return Engine(json.dumps(plan))
 
@@ -107,9 +109,11 @@ class Ledger:
             else:
                 self.latest[change.id] = change
 
-    def closed(self, width: int) -> list[oracle.Finding]:
+    def closed(self, width: int, rule: int = 0) -> list[oracle.Finding]:
         result = []
         for change in self.latest.values():
+            if change.rule != rule:
+                continue
             assert change.closed_at is not None
             assert change.closed_at == change.held_until
             assert change.held_from % width == 0
@@ -168,6 +172,33 @@ def test_any_order_within_the_lateness_gives_the_same_findings(
     delays = data.draw(st.lists(delay, min_size=len(stream), max_size=len(stream)))
     arriving = shuffled(stream, delays)
     assert run(rule, in_batches(arriving, cuts)) == oracle.findings(stream, oracle_rule(rule))
+
+
+@given(
+    st.data(),
+    st.lists(events, max_size=60),
+    st.lists(rules, min_size=2, max_size=5),
+    st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), max_size=3),
+)
+@settings(max_examples=400, deadline=None)
+def test_rules_that_share_a_stream_or_a_window_do_not_disturb_each_other(
+    data: st.DataObject, stream: list[dict[str, Any]], chosen: list[dict[str, Any]], alike: list[tuple[int, int]]
+) -> None:
+    """Some count the same things the same way, and differ in what they make of it."""
+    for one, other in alike:
+        if max(one, other) < len(chosen):
+            same = (
+                ("group_by", "resource") if one < other else ("group_by", "resource", "distinct", "panes", "resolution")
+            )
+            chosen[other] = {**chosen[other], **{key: chosen[one][key] for key in same}}
+    delay = st.integers(0, LATENESS_S * 1_000_000)
+    delays = data.draw(st.lists(delay, min_size=len(stream), max_size=len(stream)))
+    engine, ledger = engine_for(*chosen), Ledger()
+    for batch in in_batches(shuffled(stream, delays), [20, 40]):
+        ledger.take(engine.process_lines(lines(batch)))
+    ledger.take(engine.finish())
+    for at, rule in enumerate(chosen):
+        assert ledger.closed(rule["resolution"] * 1_000_000, at) == oracle.findings(stream, oracle_rule(rule))
 
 
 def test_panes_before_a_value_moved_on_are_judged_before_that_is_forgotten() -> None:

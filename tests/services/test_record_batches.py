@@ -1,0 +1,207 @@
+"""Fetches read whole, on a real broker: the same findings whatever the codec and whichever way records come."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.consumer.fetcher import Fetcher
+from kafka.structs import OffsetAndMetadata
+from structlog.testing import capture_logs
+
+from custodes._core import Engine, FindingChange
+from custodes.config.model import KafkaSource as Settings
+from custodes.sources import Fetched, Records
+from custodes.sources.kafka import KafkaSource
+from servers import Kafka, eventually
+
+pytestmark = [pytest.mark.services, pytest.mark.timeout(120)]
+
+START = 1_767_600_000
+EVENTS = 20_000
+PLAN = json.dumps(
+    {
+        "mapping": {"time": ["time"], "actor": ["actor"], "subject": ["subject"]},
+        "rules": [
+            {
+                "id": "count", "when": {"all": []}, "group_by": ["actor"], "timespan_ms": 600_000,
+                "resolution_ms": 1000, "keep_open_ms": 600_000, "holds": {"gte": 30},
+            },
+            {
+                "id": "distinct", "when": {"all": []}, "group_by": ["subject"], "distinct": "actor",
+                "timespan_ms": 3_600_000, "resolution_ms": 6000, "keep_open_ms": 3_600_000, "holds": {"gte": 5},
+            },
+        ],
+    }
+)  # fmt: skip
+
+
+def records() -> Iterator[bytes]:
+    """Events nearly in order, with a few that are none."""
+    rng = random.Random(7)
+    for n in range(EVENTS):
+        event = {
+            "time": START + n // 4 + rng.random() * 5,
+            "actor": f"P{int(300 * rng.random() ** 2)}",
+            "subject": f"市民{int(4000 * rng.random() ** 2)}",
+        }
+        yield b"{" if n % 1000 == 7 else json.dumps(event, ensure_ascii=n % 2 == 0).encode()
+
+
+def send(broker: Kafka, topic: str, codec: str = "uncompressed") -> None:
+    """Sends plain records, which the broker packs anew: its codecs are Kafka's own."""
+    broker.create_topic(topic, 1, compression_type=codec)
+    producer = KafkaProducer(bootstrap_servers=broker.bootstrap, linger_ms=20, batch_size=100_000)
+    for n, value in enumerate(records()):
+        producer.send(topic, value=value, key=b"k" if n % 3 else None, headers=[("h", b"v")] * (n % 3))
+    producer.close()
+
+
+def read(broker: Kafka, topic: str, group: str, **client: Any) -> tuple[list[bytes], set[type]]:
+    """Reads a topic to its end. Returns the findings as they ended, and how records came."""
+    settings = Settings(bootstrap_servers=[broker.bootstrap], topics=[topic], group_id=group, client=client)
+    source = KafkaSource(settings, idle_after=3600)
+    engine = Engine(PLAN)
+    kinds: set[type] = set()
+    seen = 0
+    changes: dict[str, FindingChange] = {}
+
+    def all_read() -> bool:
+        nonlocal seen
+        for arrival in source.poll(0.25):
+            outcome = arrival.feed(engine, None)
+            if isinstance(arrival, Fetched | Records):
+                kinds.add(type(arrival))
+            if outcome is not None:
+                seen += outcome.events + len(outcome.rejects)
+                changes.update({change.id: change for change in outcome.changes})
+        source.commit()
+        return seen >= EVENTS
+
+    try:
+        eventually(f"{topic} to be read", all_read, 60)
+    finally:
+        source.close()
+    assert seen == EVENTS
+    changes.update({change.id: change for change in engine.finish().changes})
+    return sorted(as_bytes(change) for change in changes.values()), kinds
+
+
+def as_bytes(change: FindingChange) -> bytes:
+    names = ("kind", "id", "rule", "group", "opened_at", "closed_at", "held_from", "held_until", "peak", "count")
+    return json.dumps({name: getattr(change, name) for name in names}).encode()
+
+
+@pytest.fixture
+def expected() -> list[bytes]:
+    """The findings of the same records as lines of a file."""
+    engine = Engine(PLAN)
+    outcome = engine.process_lines(b"\n".join(records()))
+    changes = {change.id: change for change in [*outcome.changes, *engine.finish().changes]}
+    assert len(changes) > 100, "the stream must be worth counting"
+    return sorted(as_bytes(change) for change in changes.values())
+
+
+@pytest.mark.parametrize("codec", ["uncompressed", "gzip", "snappy", "lz4", "zstd"])
+def test_every_codec_gives_the_same_findings(kafka: Kafka, expected: list[bytes], codec: str) -> None:
+    topic = f"codec-{codec}"
+    send(kafka, topic, codec)
+    found, kinds = read(kafka, topic, "whole")
+    assert kinds == {Fetched}
+    assert found == expected
+
+
+def test_records_decoded_one_by_one_give_the_same_findings(
+    kafka: Kafka, expected: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with a kafka-python that has another fetcher: it is said, once, and all works."""
+    send(kafka, "one-by-one", "gzip")
+
+    class OtherRecords(Fetcher.PartitionRecords):  # type: ignore[misc]
+        """What a later kafka-python may have in this place."""
+
+    make = Fetcher.__init__
+
+    def other_fetcher(fetcher: Any, *args: Any, **settings: Any) -> None:
+        make(fetcher, *args, **settings)
+        fetcher.PartitionRecords = OtherRecords
+
+    monkeypatch.setattr(Fetcher, "__init__", other_fetcher)
+    with capture_logs() as logs:
+        found, kinds = read(kafka, "one-by-one", "single")
+    assert kinds == {Records}
+    assert found == expected
+    assert sum("one by one" in entry["event"] for entry in logs) == 1
+
+
+@pytest.mark.parametrize(("isolation", "expected_events"), [("read_committed", 20), ("read_uncommitted", 30)])
+def test_aborted_transactions_are_as_kafka_says(
+    kafka: Kafka, isolation: str, expected_events: int, request: pytest.FixtureRequest
+) -> None:
+    topic = f"transactions-{isolation}"
+    kafka.create_topic(topic, 1)
+    producer = KafkaProducer(bootstrap_servers=kafka.bootstrap, transactional_id=topic, compression_type="zstd")
+    producer.init_transactions()
+    end: list[Callable[[], Any]] = [
+        producer.commit_transaction, producer.abort_transaction, producer.commit_transaction
+    ]  # fmt: skip
+    for number, finish in enumerate(end):
+        producer.begin_transaction()
+        for n in range(10):
+            event = {"time": START + number * 10 + n, "actor": f"P{number}"}
+            producer.send(topic, value=json.dumps(event).encode())
+        producer.flush()
+        finish()
+    producer.close()
+    settings = Settings(
+        bootstrap_servers=[kafka.bootstrap],
+        topics=[topic],
+        group_id=isolation,
+        client={"isolation_level": isolation},
+    )
+    source = KafkaSource(settings, idle_after=3600)
+    engine = Engine(PLAN)
+    events = 0
+
+    def at_the_end() -> bool:
+        nonlocal events
+        for arrival in source.poll(0.25):
+            outcome = arrival.feed(engine, None)
+            events += outcome.events if outcome is not None else 0
+        return events >= expected_events and source.lag() == 0
+
+    try:
+        eventually("the transactions to be read", at_the_end)
+    finally:
+        source.close()
+    assert events == expected_events
+
+
+def test_a_restart_goes_on_within_a_batch(kafka: Kafka) -> None:
+    """Offsets committed in the middle of a batch: the records before it are not counted again."""
+    send(kafka, "middle", "lz4")
+    settings = Settings(bootstrap_servers=[kafka.bootstrap], topics=["middle"], group_id="middle")
+    consumer = KafkaConsumer(bootstrap_servers=kafka.bootstrap, group_id="middle")
+    consumer.assign([TopicPartition("middle", 0)])
+    consumer.commit({TopicPartition("middle", 0): OffsetAndMetadata(12_345, "", -1)})
+    consumer.close()
+    source = KafkaSource(settings, idle_after=3600)
+    engine = Engine(PLAN)
+    seen = 0
+
+    def all_read() -> bool:
+        nonlocal seen
+        for arrival in source.poll(0.25):
+            outcome = arrival.feed(engine, None)
+            seen += 0 if outcome is None else outcome.events + len(outcome.rejects)
+        return seen >= EVENTS - 12_345
+
+    try:
+        eventually("the rest to be read", all_read)
+    finally:
+        source.close()
+    assert seen == EVENTS - 12_345
