@@ -106,7 +106,7 @@ struct Checks {
 const END_OF_TIME: Micros = 4_102_444_800 * 1_000_000;
 
 /// Events taken in before they are counted: enough look-ups to overlap, few enough to stay in the first cache.
-const BLOCK: usize = 64;
+const BLOCK: usize = 256;
 
 type Refusal = (Reason, String);
 

@@ -1,6 +1,6 @@
 //! The groups of a keyed stream: which slot a fingerprint has.
 //!
-//! 16 bytes a group in the index, 20 to 24 with its free slots, and 8 beside it; a window adds its own state under
+//! 16 bytes a group in the index, 24 with its free slots on average, and 8 beside it; a window adds its own state under
 //! the same slot. A slot is given to another group once its own is forgotten.
 
 use crate::key::Fingerprint;

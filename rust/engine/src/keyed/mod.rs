@@ -19,6 +19,10 @@ use intake::{Intake, NO_SLOT, Work};
 
 pub(crate) use intake::Names;
 
+/// How many events lie between two stages of counting: enough for memory to come, few enough that it is still in the
+/// first cache when it is used.
+const AHEAD: usize = 8;
+
 /// One window over the stream and the rules that decide by its counts.
 #[derive(Debug)]
 pub(crate) struct Window {
@@ -103,34 +107,47 @@ impl KeyedStream {
         self.intake.take(event, at, times, &self.group_by, &self.counted, keyring);
     }
 
-    /// Counts what was taken in of the block, in four walks: each asks for the memory the next one needs.
+    /// Counts what was taken in of the block. Each event is at four stages in turn, [`AHEAD`] events apart, and each
+    /// stage asks for the memory the next one reads: so it has come when it is needed, and is asked for while others
+    /// are being counted.
     pub(crate) fn count_block(&mut self, names: &mut Names<'_>) {
         let mut intake = std::mem::take(&mut self.intake);
-        for one in &intake.work {
-            self.groups.prefetch(one.print);
-        }
-        for at in 0..intake.work.len() {
-            let one = intake.work[at];
-            if let Some(slot) = self.groups.find(one.print) {
-                intake.work[at].slot = slot;
-                for window in &self.windows {
-                    window.counts.prefetch(slot, window.values(&intake, &one));
+        let works = intake.work.len();
+        for at in 0..works + 3 * AHEAD {
+            let stage = |behind: usize| at.checked_sub(behind * AHEAD).filter(|&at| at < works);
+            if let Some(at) = stage(0) {
+                self.groups.prefetch(intake.work[at].print);
+            }
+            if let Some(at) = stage(1) {
+                self.look_up(&mut intake, at);
+            }
+            if let Some(at) = stage(2) {
+                let one = &mut intake.work[at];
+                if one.slot == NO_SLOT {
+                    one.slot = self.slot(one, names);
                 }
+                self.windows.iter().for_each(|window| window.counts.prefetch_panes(one.slot));
             }
-        }
-        for one in &mut intake.work {
-            if one.slot == NO_SLOT {
-                one.slot = self.slot(one, names);
-            }
-            self.windows.iter().for_each(|window| window.counts.prefetch_panes(one.slot));
-        }
-        for one in &intake.work {
-            for window in &mut self.windows {
-                window.count(one, &intake, &mut || names.of(one, &self.group_by));
+            if let Some(at) = stage(3) {
+                let one = &intake.work[at];
+                for window in &mut self.windows {
+                    window.count(one, &intake, &mut || names.of(one, &self.group_by));
+                }
             }
         }
         intake.clear();
         self.intake = intake;
+    }
+
+    #[inline]
+    fn look_up(&self, intake: &mut Intake, at: usize) {
+        let one = intake.work[at];
+        if let Some(slot) = self.groups.find(one.print) {
+            intake.work[at].slot = slot;
+            for window in &self.windows {
+                window.counts.prefetch(slot, window.values(intake, &one));
+            }
+        }
     }
 
     /// The slot of a group, which may be new.

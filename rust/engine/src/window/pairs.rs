@@ -1,6 +1,6 @@
 //! The last pane of each value in each group: what makes a sliding distinct count O(1) an event.
 //!
-//! 16 bytes a pair in a [`Table`], 20 to 24 with its free slots. A value moves from its old pane's total to its
+//! 16 bytes a pair in a [`Table`], 24 with its free slots on average. A value moves from its old pane's total to its
 //! new one's, so a window's distinct count is the sum of its panes' totals.
 
 use super::PaneIndex;
