@@ -107,10 +107,11 @@ class Engine:
     """Counts events by the rules of a plan (JSON, see ``rust/engine/src/plan.rs``).
 
     Calls from several threads take turns; the interpreter lock is free while the engine works.
+    ``threads`` share the work of a batch; any number of them comes to the same findings.
     Raises ``ValueError`` for a plan that cannot be run, naming rule and field.
     """
 
-    def __new__(cls, plan: str) -> Engine: ...
+    def __new__(cls, plan: str, threads: int = 1) -> Engine: ...
     def process_lines(self, text: bytes, first_line: int = 1, stream: int = 0, now: int | None = None) -> Outcome:
         """Counts a batch of JSON Lines. ``first_line`` numbers the first line for rejects.
 

@@ -186,6 +186,26 @@ def test_packed_files_and_standard_input_are_the_same(tmp_path: Path, events: li
     assert (done.returncode, done.stdout) == (0, plain)
 
 
+def test_any_number_of_threads_gives_the_same_bytes(tmp_path: Path, events: list[dict[str, Any]]) -> None:
+    """Out of order, with bad lines in between: each thread has its part of every block and of the groups."""
+    rng = random.Random(6)
+    lines = write(sorted(events, key=lambda event: event["time"] + rng.randrange(10_000_000))).splitlines(True)
+    for at in range(1000, len(lines), 9000):
+        lines.insert(at, b'{"time": 1\n')
+    (tmp_path / "events.jsonl").write_bytes(b"".join(lines))
+    (tmp_path / "rules").mkdir()
+    (tmp_path / "rules" / "rules.yml").write_text(RULES)
+    runs = []
+    for threads in ("1", "2", "3"):
+        options = ("--rules", "rules", "--output", "ndjson", "--threads", threads, "--dead-letters", f"dead-{threads}")
+        done = custodes("replay", "events.jsonl", *options, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        runs.append((done.stdout, done.stderr, (tmp_path / f"dead-{threads}").read_bytes()))
+    assert runs[0] == runs[1] == runs[2]
+    assert b"events.jsonl:1001: bad_json" in runs[0][1]
+    assert len(runs[0][0].splitlines()) > 100
+
+
 def test_files_follow_each_other(tmp_path: Path, events: list[dict[str, Any]]) -> None:
     text = write(events[:2000]).splitlines(keepends=True)
     whole = replay(tmp_path, b"".join(text))

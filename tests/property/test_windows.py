@@ -76,13 +76,13 @@ def plan_rule(rule: dict[str, Any], name: str) -> dict[str, Any]:
     }
 
 
-def engine_for(*rules: dict[str, Any], lateness_s: int = LATENESS_S) -> Engine:
+def engine_for(*rules: dict[str, Any], lateness_s: int = LATENESS_S, threads: int = 1) -> Engine:
     plan = {
         "mapping": {name: [name] for name in ("time", "actor", "subject", "resource")},
         "allowed_lateness_ms": lateness_s * 1000,
         "rules": [plan_rule(rule, f"r{at}") for at, rule in enumerate(rules)],
     }
-    return Engine(json.dumps(plan))
+    return Engine(json.dumps(plan), threads)
 
 
 def lines(batch: list[dict[str, Any]]) -> bytes:
@@ -193,7 +193,7 @@ def test_rules_that_share_a_stream_or_a_window_do_not_disturb_each_other(
             chosen[other] = {**chosen[other], **{key: chosen[one][key] for key in same}}
     delay = st.integers(0, LATENESS_S * 1_000_000)
     delays = data.draw(st.lists(delay, min_size=len(stream), max_size=len(stream)))
-    engine, ledger = engine_for(*chosen), Ledger()
+    engine, ledger = engine_for(*chosen, threads=data.draw(st.integers(1, 3))), Ledger()
     for batch in in_batches(shuffled(stream, delays), [20, 40]):
         ledger.take(engine.process_lines(lines(batch)))
     ledger.take(engine.finish())

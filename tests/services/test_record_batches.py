@@ -61,11 +61,11 @@ def send(broker: Kafka, topic: str, codec: str = "uncompressed") -> None:
     producer.close()
 
 
-def read(broker: Kafka, topic: str, group: str, **client: Any) -> tuple[list[bytes], set[type]]:
+def read(broker: Kafka, topic: str, group: str, threads: int = 1) -> tuple[list[bytes], set[type]]:
     """Reads a topic to its end. Returns the findings as they ended, and how records came."""
-    settings = Settings(bootstrap_servers=[broker.bootstrap], topics=[topic], group_id=group, client=client)
+    settings = Settings(bootstrap_servers=[broker.bootstrap], topics=[topic], group_id=group)
     source = KafkaSource(settings, idle_after=3600)
-    engine = Engine(PLAN)
+    engine = Engine(PLAN, threads)
     kinds: set[type] = set()
     seen = 0
     changes: dict[str, FindingChange] = {}
@@ -107,12 +107,15 @@ def expected() -> list[bytes]:
 
 
 @pytest.mark.parametrize("codec", ["uncompressed", "gzip", "snappy", "lz4", "zstd"])
-def test_every_codec_gives_the_same_findings(kafka: Kafka, expected: list[bytes], codec: str) -> None:
+def test_every_codec_and_any_number_of_threads_give_the_same_findings(
+    kafka: Kafka, expected: list[bytes], codec: str
+) -> None:
     topic = f"codec-{codec}"
     send(kafka, topic, codec)
-    found, kinds = read(kafka, topic, "whole")
-    assert kinds == {Fetched}
-    assert found == expected
+    for threads in (1, 3):
+        found, kinds = read(kafka, topic, f"threads-{threads}", threads)
+        assert kinds == {Fetched}
+        assert found == expected
 
 
 def test_records_decoded_one_by_one_give_the_same_findings(

@@ -21,6 +21,7 @@ from rich.text import Text
 from custodes._core import DEBUG_BUILD, Engine, Outcome
 from custodes.cli.output import LEVEL_STYLES, display_path, stderr, stdout
 from custodes.config import Fault, FaultsError, parse_duration
+from custodes.config.threads import MOST_THREADS, usable_cores
 from custodes.findings import Finding, Ledger, rfc3339
 from custodes.rules import Rule, build_plan, load_rules, shipped_pack
 from custodes.sources import FileSource, load_mapping
@@ -53,6 +54,12 @@ def replay(
     ] = None,
     stats: Annotated[bool, typer.Option(help="Write figures to standard error.")] = False,
     allowed_lateness: Annotated[str, typer.Option(help="How far out of order events count exactly.")] = "10s",
+    threads: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=MOST_THREADS, help="Threads that count. Default: the cores, at most 4.", show_default=False
+        ),
+    ] = None,
     dead_letters: Annotated[
         Path | None, typer.Option(help="Append rejected records to this file.", show_default=False)
     ] = None,
@@ -62,7 +69,7 @@ def replay(
     plan = build_plan(loaded, load_mapping(mapping), allowed_lateness=_lateness(allowed_lateness))
     _check_readable(events)
     letters: DeadLetters = FileDeadLetters(dead_letters) if dead_letters else NoDeadLetters()
-    run = _Run(loaded, plan, letters)
+    run = _Run(loaded, Engine(plan, threads or usable_cores()), letters)
     with _progress(events) as on_bytes:
         run.read(events, on_bytes)
     letters.close()
@@ -87,9 +94,9 @@ def _check_readable(events: Sequence[Path]) -> None:
 class _Run:
     """One replay: what went through, and what came of it."""
 
-    def __init__(self, rules: Sequence[Rule], plan: str, letters: DeadLetters) -> None:
+    def __init__(self, rules: Sequence[Rule], engine: Engine, letters: DeadLetters) -> None:
         self.rules = rules
-        self.engine = Engine(plan)
+        self.engine = engine
         self.ledger = Ledger(rules)
         self.letters = letters
         self.events = 0

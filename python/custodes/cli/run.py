@@ -54,9 +54,8 @@ def run(
     def on_news(kind: str, finding: Finding) -> None:
         log.info(f"finding {kind}", id=finding.id, rule=finding.rule, level=finding.level, peak=finding.peak)
 
-    monitor = Monitor(
-        Engine(plan), rules, source, store, dead_letters, Metrics(rules, source.name), feed, on_news=on_news
-    )
+    engine = Engine(plan, settings.engine.threads)
+    monitor = Monitor(engine, rules, source, store, dead_letters, Metrics(rules, source.name), feed, on_news=on_news)
     server = ConsoleServer(build_app(monitor), listen or settings.http.listen, feed)
     stop = stop_on_signals()
     server.start()

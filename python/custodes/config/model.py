@@ -20,6 +20,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from custodes.config.durations import format_duration, parse_duration
 from custodes.config.listen import parse_listen
+from custodes.config.threads import MOST_THREADS, usable_cores
 
 
 def _duration(value: Any) -> Any:
@@ -102,6 +103,18 @@ class EventTime(_Section):
     )
 
 
+class EngineSettings(_Section):
+    """How the counting engine runs."""
+
+    threads: int = Field(
+        default_factory=usable_cores,
+        ge=1,
+        le=MOST_THREADS,
+        description="Threads that count; any number of them comes to the same findings.",
+        json_schema_extra={"default": "the cores there are, at most 4"},
+    )
+
+
 class Findings(_Section):
     """Where findings are kept."""
 
@@ -146,6 +159,7 @@ class Config(BaseSettings):
         default_factory=list, description="Sigma rule files and directories. Default: the shipped pack."
     )
     event_time: EventTime = Field(EventTime(), description="Lateness and sanity of times.")
+    engine: EngineSettings = Field(default_factory=EngineSettings, description="The counting engine.")
     max_record_bytes: int = Field(1 << 20, ge=1, le=1 << 30, description="Longest record accepted.")
     findings: Findings = Field(Findings(), description="Where findings are kept.")
     dead_letter: DeadLetter = Field(DeadLetter(), description="Where rejected records are kept.")

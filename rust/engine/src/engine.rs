@@ -1,20 +1,29 @@
-//! The engine: a batch of records through extraction, rules and windows.
+//! The engine: batches of records through extraction, rules and windows, on one thread or several.
+//!
+//! A batch is worked off in steps. Of each step, *lanes* read a piece each, at once; then *shards* count their
+//! groups' part of all pieces, at once. There are as many of either as threads, and any number of them comes to
+//! the same findings. A step too small to be worth a hand-over is worked off on the caller's thread.
 
-use crate::field::{Event, EventReader, FieldId, FieldTable, ScalarKind, Value};
+use crate::admit::Checks;
+use crate::crew::Crew;
+use crate::field::FieldTable;
 use crate::finding::Change;
-use crate::json::{Fault, FaultKind};
 use crate::key::Keyring;
-use crate::keyed::{KeyedStream, Names};
+use crate::keyed::{KeyedStream, StreamSpec};
+use crate::lane::Lane;
 use crate::matcher::Matcher;
 use crate::plan::{Condition, Plan, PlanError};
-use crate::record::Record;
-use crate::record_batch::{Decoder, Fetched};
-use crate::reject::{Reason, Reject};
-use crate::time::{Micros, TimeReader, format_rfc3339, parse_time_number};
+use crate::record::{Lines, Record};
+use crate::record_batch::{Decoder, Fetched, Sealed};
+use crate::reject::Reject;
+use crate::shard::{Piece, Shard};
+use crate::time::Micros;
 use crate::watermark::{StreamClock, StreamId, Watermark};
 use std::collections::BTreeMap;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
 
 /// What the caller says about a batch.
 #[derive(Debug, Clone, Copy, Default)]
@@ -41,7 +50,7 @@ pub struct Outcome {
 }
 
 /// Figures of one rule now.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct RuleStats {
     /// Groups in memory, of all rules with the same condition and `group-by`.
     pub groups: usize,
@@ -71,15 +80,12 @@ pub struct Stats {
 /// Counts events by the rules of a plan.
 #[derive(Debug)]
 pub struct Engine {
-    reader: EventReader,
-    checks: Checks,
-    /// The rules' conditions, each once, and what the event at hand made of them.
-    conditions: Vec<Matcher>,
-    met: Vec<bool>,
-    streams: Vec<KeyedStream>,
+    lanes: Vec<Lane>,
+    decoders: Vec<Decoder>,
+    shards: Vec<Shard>,
+    crew: Crew,
     watermark: Watermark,
-    keyring: Keyring,
-    decoder: Decoder,
+    max_skew: Micros,
 }
 
 /// A batch on its way through.
@@ -90,141 +96,141 @@ struct Pass {
     latest: Micros,
 }
 
-/// What makes a record an event.
-#[derive(Debug)]
-struct Checks {
-    time: FieldId,
-    actor: FieldId,
-    subject: FieldId,
-    earliest: Micros,
-    max_skew: Micros,
-    max_record_bytes: usize,
-    times: TimeReader,
-}
-
 /// A second past which no time is taken, clock or not: 2100-01-01. Panes are 32 bits wide.
 const END_OF_TIME: Micros = 4_102_444_800 * 1_000_000;
 
-/// Events taken in before they are counted: enough look-ups to overlap, few enough to stay in the first cache.
-const BLOCK: usize = 256;
-
-type Refusal = (Reason, String);
-
 impl Engine {
-    /// An engine without events yet.
+    /// An engine without events yet, on so many threads.
     ///
     /// # Errors
     /// What in the plan cannot be run.
-    pub fn new(plan: &Plan) -> Result<Self, PlanError> {
-        // The standard library seeds its hasher from the operating system's randomness.
-        let seed = RandomState::new();
-        let mut key = [0; 16];
-        key[..8].copy_from_slice(&seed.hash_one(0).to_le_bytes());
-        key[8..].copy_from_slice(&seed.hash_one(1).to_le_bytes());
+    pub fn new(plan: &Plan, threads: NonZeroUsize) -> Result<Self, PlanError> {
+        let keyring = random_keyring();
         let mut fields = FieldTable::new(plan);
-        let millis = |ms: u64| Micros::try_from(ms).unwrap_or(Micros::MAX).saturating_mul(1000);
-        let checks = Checks {
-            time: fields.required("time")?,
-            actor: fields.required("actor")?,
-            subject: fields.id("subject")?,
-            earliest: plan.earliest_s.max(1).saturating_mul(1_000_000),
-            max_skew: millis(plan.max_future_skew_ms),
-            max_record_bytes: plan.max_record_bytes,
-            times: TimeReader::default(),
+        let checks = Checks::new(plan, &mut fields)?;
+        let (conditions, specs, placed) = streams(plan, &mut fields)?;
+        let (conditions, specs): (Arc<[Matcher]>, Arc<[StreamSpec]>) = (conditions.into(), specs.into());
+        let reader = fields.reader();
+        let shards = (0..threads.get()).map(|_| {
+            let mut streams: Vec<KeyedStream> = specs.iter().map(KeyedStream::new).collect();
+            for (at, (rule, &(stream, counted))) in plan.rules.iter().zip(&placed).enumerate() {
+                streams[stream].add(rule, at, counted);
+            }
+            Shard::new(streams, reader.clone(), keyring)
+        });
+        let lane = |_| {
+            let (conditions, specs) = (Arc::clone(&conditions), Arc::clone(&specs));
+            Lane::new(checks.clone(), reader.clone(), conditions, specs, keyring, threads.get())
         };
-        let mut known: Vec<&Condition> = Vec::new();
-        let mut conditions = Vec::new();
-        let mut streams: Vec<KeyedStream> = Vec::new();
-        for (at, rule) in plan.rules.iter().enumerate() {
-            rule.check()?;
-            let condition = known.iter().position(|&condition| *condition == rule.when);
-            let condition = if let Some(condition) = condition {
-                condition
-            } else {
-                conditions.push(Matcher::compile(&rule.when, &rule.id, &mut fields)?);
-                known.push(&rule.when);
-                known.len() - 1
-            };
-            let group_by =
-                rule.group_by.iter().map(|name| fields.id(name)).collect::<Result<Vec<_>, _>>()?;
-            let stream = streams.iter().position(|stream| stream.has(condition, &group_by));
-            let stream = stream.unwrap_or_else(|| {
-                streams.push(KeyedStream::new(condition, group_by));
-                streams.len() - 1
-            });
-            streams[stream].add(rule, at, &mut fields)?;
-        }
         Ok(Self {
-            reader: fields.reader(),
-            checks,
-            met: vec![false; conditions.len()],
-            conditions,
-            streams,
-            watermark: Watermark::new(millis(plan.allowed_lateness_ms)),
-            keyring: Keyring::new(key),
-            decoder: Decoder::default(),
+            shards: shards.collect(),
+            crew: Crew::new(threads)?,
+            lanes: (0..threads.get()).map(lane).collect(),
+            decoders: (0..threads.get()).map(|_| Decoder::default()).collect(),
+            watermark: Watermark::new(micros(plan.allowed_lateness_ms)),
+            max_skew: micros(plan.max_future_skew_ms),
         })
     }
 
     /// Counts a batch of records of one stream, in the order they came.
     pub fn process<'a>(&mut self, records: impl IntoIterator<Item = Record<'a>>, input: Input) -> Outcome {
         let mut pass = self.begin(input);
-        self.take(records.into_iter().map(Ok), &mut pass);
+        let mut records = records.into_iter().peekable();
+        while records.peek().is_some() {
+            let mut events = [Vec::with_capacity(self.crew.step_records())];
+            let step = records.by_ref().take(self.crew.step_records());
+            self.lanes[0].read(step.map(Ok), pass.latest, &mut events[0]);
+            self.count(&events, &mut pass);
+        }
+        self.end(pass)
+    }
+
+    /// Counts a batch of JSON Lines of one stream. `first_line` is the number of its first line.
+    pub fn process_lines(&mut self, text: &[u8], first_line: u64, input: Input) -> Outcome {
+        let mut pass = self.begin(input);
+        let mut next_line = first_line;
+        let mut rest = text;
+        while !rest.is_empty() {
+            let mut parts: Vec<Lines<'_>> = Vec::with_capacity(self.lanes.len());
+            let share = self.crew.share(rest.len(), self.crew.step_bytes());
+            while parts.len() < self.lanes.len() && !rest.is_empty() {
+                let (part, after) = split_after_line(rest, share);
+                parts.push(Lines::new(part, 0));
+                rest = after;
+            }
+            let mut events = vec![Vec::with_capacity(self.crew.step_records()); parts.len()];
+            let latest = pass.latest;
+            let jobs = self.lanes.iter_mut().zip(&mut parts).zip(&mut events);
+            self.crew.side_by_side(jobs, |((lane, lines), events)| lane.read(lines.map(Ok), latest, events));
+            // Lines are numbered within their part until it is known how many the parts before have.
+            for (lane, part) in self.lanes.iter_mut().zip(&parts) {
+                lane.rejects.iter_mut().for_each(|reject| reject.position += next_line);
+                next_line += part.passed();
+            }
+            self.count(&events, &mut pass);
+        }
         self.end(pass)
     }
 
     /// Counts what a fetch of one Kafka partition brought, in the order of its offsets.
     pub fn process_fetched(&mut self, fetched: Fetched<'_>, input: Input) -> Outcome {
         let mut pass = self.begin(input);
-        let mut decoder = std::mem::take(&mut self.decoder);
-        decoder.each_run(fetched, |run| self.take(run.records(), &mut pass));
-        self.decoder = decoder;
+        let mut decoders = std::mem::take(&mut self.decoders);
+        let batches = fetched.sealed();
+        let mut rest = &batches[..];
+        while !rest.is_empty() {
+            let mut parts: Vec<&[Sealed<'_>]> = Vec::with_capacity(self.lanes.len());
+            let share = self.crew.share(records_in(rest), self.crew.step_records());
+            while parts.len() < self.lanes.len() && !rest.is_empty() {
+                let (part, after) = rest.split_at(batches_with(rest, share));
+                parts.push(part);
+                rest = after;
+            }
+            // Unpacked and read by one job, but the bytes outlive it: findings are named from them.
+            let mut events = vec![Vec::with_capacity(self.crew.step_records()); parts.len()];
+            let latest = pass.latest;
+            let jobs = self.lanes.iter_mut().zip(&mut decoders).zip(&parts).zip(&mut events);
+            self.crew.side_by_side(jobs, |(((lane, decoder), part), events)| {
+                decoder.unpack(part);
+                lane.read(decoder.records(part, fetched.position), latest, events);
+            });
+            self.count(&events, &mut pass);
+        }
+        self.decoders = decoders;
         self.end(pass)
     }
 
     fn begin(&mut self, input: Input) -> Pass {
         let clock = self.watermark.open(input.stream);
-        let latest =
-            input.now.map_or(END_OF_TIME, |now| now.saturating_add(self.checks.max_skew).min(END_OF_TIME));
+        let latest = input.now.map_or(END_OF_TIME, |now| now.saturating_add(self.max_skew).min(END_OF_TIME));
         Pass { outcome: Outcome::default(), clock, latest }
     }
 
-    fn take<'a>(&mut self, records: impl Iterator<Item = Result<Record<'a>, Reject>>, pass: &mut Pass) {
-        let Pass { outcome, clock, latest } = pass;
-        let mut block: Vec<&[u8]> = Vec::with_capacity(BLOCK);
-        for record in records {
-            let record = match record {
-                Ok(record) => record,
-                Err(reject) => {
-                    outcome.rejects.push(reject);
-                    continue;
-                }
-            };
-            match self.checks.admit(record.value, *latest, &mut self.reader) {
-                Ok((event, time)) => {
-                    let watermark = clock.watermark();
-                    outcome.events += 1;
-                    outcome.late += u64::from(time < watermark);
-                    for (met, condition) in self.met.iter_mut().zip(&self.conditions) {
-                        *met = condition.matches(&event);
-                    }
-                    for stream in self.streams.iter_mut().filter(|stream| self.met[stream.condition]) {
-                        stream.take_in(&event, block.len(), (time, watermark), self.keyring);
-                    }
-                    clock.observe(time);
-                    block.push(record.value);
-                    if block.len() == BLOCK {
-                        self.count_block(&block);
-                        block.clear();
-                    }
-                }
-                Err((reason, detail)) => {
-                    let (position, value) = (record.position, record.value.into());
-                    outcome.rejects.push(Reject { position, reason, detail, value });
-                }
+    /// Counts what the lanes have read of a step: `events` has the bytes of each lane's events.
+    fn count(&mut self, events: &[Vec<&[u8]>], pass: &mut Pass) {
+        let Pass { outcome, clock, .. } = pass;
+        let mut dealt: Vec<Vec<Piece<'_>>> = self.shards.iter().map(|_| Vec::new()).collect();
+        for (lane, events) in self.lanes.iter_mut().zip(events) {
+            let (read, late) = lane.tally(*clock);
+            outcome.events += read;
+            outcome.late += late;
+            outcome.rejects.append(&mut lane.rejects);
+            for (pieces, intakes) in dealt.iter_mut().zip(&mut lane.intakes) {
+                pieces.push(Piece { intakes: std::mem::take(intakes), events, clock: *clock });
+            }
+            clock.observe(lane.newest);
+        }
+        let jobs = self.shards.iter_mut().zip(&mut dealt);
+        if self.crew.is_worth_it(events.iter().map(Vec::len).sum()) {
+            self.crew.side_by_side(jobs, |(shard, pieces)| shard.count(pieces));
+        } else {
+            jobs.for_each(|(shard, pieces)| shard.count(pieces));
+        }
+        for (at, pieces) in dealt.into_iter().enumerate() {
+            for (lane, piece) in self.lanes.iter_mut().zip(pieces) {
+                lane.intakes[at] = piece.intakes;
             }
         }
-        self.count_block(&block);
     }
 
     fn end(&mut self, pass: Pass) -> Outcome {
@@ -232,13 +238,6 @@ impl Engine {
         self.watermark.close(clock);
         self.settle(&mut outcome);
         outcome
-    }
-
-    fn count_block(&mut self, records: &[&[u8]]) {
-        let mut names = Names { records, reader: &mut self.reader, keyring: self.keyring };
-        for stream in &mut self.streams {
-            stream.count_block(&mut names);
-        }
     }
 
     /// Lets a stream hold the watermark back from now on: a new one before its first event, an idle one again.
@@ -268,7 +267,8 @@ impl Engine {
     /// with every batch, so its reader says how often it wants to hear of it.
     pub fn updates(&mut self) -> Vec<Change> {
         let mut changes = Vec::new();
-        for window in self.streams.iter_mut().flat_map(|stream| &mut stream.windows) {
+        let streams = self.shards.iter_mut().flat_map(|shard| &mut shard.streams);
+        for window in streams.flat_map(|stream| &mut stream.windows) {
             for detector in &mut window.detectors {
                 detector.updates(&window.counts, &mut changes);
             }
@@ -279,25 +279,24 @@ impl Engine {
     /// Figures now.
     pub fn stats(&self) -> Stats {
         let newest = self.watermark.newest();
-        let mut rules = BTreeMap::new();
-        for stream in &self.streams {
+        let mut rules: BTreeMap<usize, RuleStats> = BTreeMap::new();
+        for (at, stream) in self.shards.iter().flat_map(|shard| shard.streams.iter().enumerate()) {
             for window in &stream.windows {
                 let largest = newest.map_or(0, |time| window.counts.largest(time));
                 for detector in &window.detectors {
-                    let stats = RuleStats {
-                        groups: stream.groups(),
-                        open_findings: detector.open_findings(),
-                        opened: detector.opened,
-                        matched: stream.matched,
-                        peak_ratio: f64::from(largest) / detector.threshold() as f64,
-                    };
-                    rules.insert(detector.rule, stats);
+                    let stats = rules.entry(detector.rule).or_default();
+                    stats.groups += stream.groups();
+                    stats.open_findings += detector.open_findings();
+                    stats.opened += detector.opened;
+                    stats.matched = self.lanes.iter().map(|lane| lane.matched[at]).sum();
+                    let ratio = f64::from(largest) / detector.threshold() as f64;
+                    stats.peak_ratio = stats.peak_ratio.max(ratio);
                 }
             }
         }
         Stats {
             rules: rules.into_values().collect(),
-            bytes: self.streams.iter().map(KeyedStream::heap_bytes).sum(),
+            bytes: self.shards.iter().flat_map(|shard| &shard.streams).map(KeyedStream::heap_bytes).sum(),
             watermark: self.current_watermark(),
             newest,
         }
@@ -315,116 +314,81 @@ impl Engine {
 
     fn settle(&mut self, outcome: &mut Outcome) {
         let watermark = self.watermark.current();
-        for stream in &mut self.streams {
-            stream.settle(watermark, &mut outcome.changes);
+        for shard in &mut self.shards {
+            shard.settle(watermark, &mut outcome.changes);
         }
         outcome.watermark = self.current_watermark();
     }
 }
 
-impl Checks {
-    /// Takes a record in as an event, or says why not.
-    fn admit<'a>(
-        &mut self,
-        bytes: &'a [u8],
-        latest: Micros,
-        reader: &'a mut EventReader,
-    ) -> Result<(Event<'a>, Micros), Refusal> {
-        if bytes.is_empty() {
-            return Err((Reason::Empty, "the record has no bytes".to_owned()));
-        }
-        if bytes.len() > self.max_record_bytes {
-            let detail = format!("{} bytes, at most {} are taken", bytes.len(), self.max_record_bytes);
-            return Err((Reason::TooLarge, detail));
-        }
-        let Ok(record) = simdutf8::basic::from_utf8(bytes) else { return Err(not_utf8(bytes)) };
-        let event = reader.read(record).map_err(not_json)?;
-        let time = self.time(&event, latest)?;
-        match event.value(self.actor) {
-            Value::One(actor) if matches!(actor.kind(), ScalarKind::Bool(_)) => {
-                return Err(wrong_type("actor", "a string or a number", "a boolean"));
-            }
-            Value::One(actor) if event.bytes(actor).is_empty() => {
-                return Err((Reason::MissingActor, "actor is an empty string".to_owned()));
-            }
-            Value::One(_) => {}
-            Value::Absent | Value::Null => {
-                return Err((Reason::MissingActor, "the event has no actor".to_owned()));
-            }
-            Value::Many(..) => return Err(wrong_type("actor", "a string or a number", "a list")),
-            Value::Object => return Err(wrong_type("actor", "a string or a number", "an object")),
-        }
-        let wanted = "a string, a number or a list of these";
-        if matches!(event.value(self.subject), Value::Object) {
-            return Err(wrong_type("subject", wanted, "an object"));
-        }
-        let subjects = event.scalars(self.subject);
-        let boolean = subjects.iter().any(|subject| matches!(subject.kind(), ScalarKind::Bool(_)));
-        if event.is_ragged(self.subject) || boolean {
-            return Err(wrong_type("subject", wanted, "something else"));
-        }
-        Ok((event, time))
-    }
+fn micros(millis: u64) -> Micros {
+    Micros::try_from(millis).unwrap_or(Micros::MAX).saturating_mul(1000)
+}
 
-    fn time(&mut self, event: &Event<'_>, latest: Micros) -> Result<Micros, Refusal> {
-        let wanted = "RFC 3339 text or an epoch number";
-        let time = match event.value(self.time) {
-            Value::One(scalar) => {
-                let text = event.text(scalar);
-                match scalar.kind() {
-                    ScalarKind::Text => self.times.read(text),
-                    ScalarKind::Number => parse_time_number(text),
-                    ScalarKind::Bool(_) => return Err(wrong_type("time", wanted, "a boolean")),
-                }
-            }
-            Value::Absent | Value::Null => {
-                return Err((Reason::MissingTime, "the event has no time".to_owned()));
-            }
-            Value::Many(..) => return Err(wrong_type("time", wanted, "a list")),
-            Value::Object => return Err(wrong_type("time", wanted, "an object")),
+fn random_keyring() -> Keyring {
+    // The standard library seeds its hasher from the operating system's randomness.
+    let seed = RandomState::new();
+    let mut key = [0; 16];
+    key[..8].copy_from_slice(&seed.hash_one(0).to_le_bytes());
+    key[8..].copy_from_slice(&seed.hash_one(1).to_le_bytes());
+    Keyring::new(key)
+}
+
+/// A rule's stream and, among the fields that stream counts, the one it counts.
+type Placed = (usize, Option<usize>);
+
+/// The conditions of a plan's rules and their streams, each once, and where each rule belongs.
+fn streams(
+    plan: &Plan,
+    fields: &mut FieldTable,
+) -> Result<(Vec<Matcher>, Vec<StreamSpec>, Vec<Placed>), PlanError> {
+    let mut known: Vec<&Condition> = Vec::new();
+    let (mut conditions, mut specs, mut placed) = (Vec::new(), Vec::<StreamSpec>::new(), Vec::new());
+    for rule in &plan.rules {
+        rule.check()?;
+        let condition = known.iter().position(|&condition| *condition == rule.when);
+        let condition = if let Some(condition) = condition {
+            condition
+        } else {
+            conditions.push(Matcher::compile(&rule.when, &rule.id, fields)?);
+            known.push(&rule.when);
+            known.len() - 1
         };
-        let Some(time) = time else {
-            let detail = "time is neither RFC 3339 with an offset nor an epoch number".to_owned();
-            return Err((Reason::BadTime, detail));
-        };
-        if time < self.earliest {
-            let bound = format_rfc3339(self.earliest);
-            return Err((Reason::TimeTooOld, format!("{} is before {bound}", spoken(time))));
-        }
-        if time > latest {
-            let bound = format_rfc3339(latest);
-            return Err((Reason::TimeInFuture, format!("{} is after {bound}", spoken(time))));
-        }
-        Ok(time)
+        let group_by = rule.group_by.iter().map(|name| fields.id(name)).collect::<Result<Vec<_>, _>>()?;
+        let same = |spec: &StreamSpec| spec.condition == condition && spec.group_by == group_by;
+        let stream = specs.iter().position(same).unwrap_or_else(|| {
+            specs.push(StreamSpec { condition, group_by: group_by.clone(), counted: Vec::new() });
+            specs.len() - 1
+        });
+        let field = rule.distinct.as_deref().map(|name| fields.id(name)).transpose()?;
+        let counted = &mut specs[stream].counted;
+        let counted = field.map(|field| {
+            counted.iter().position(|&known| known == field).unwrap_or_else(|| {
+                counted.push(field);
+                counted.len() - 1
+            })
+        });
+        placed.push((stream, counted));
     }
+    Ok((conditions, specs, placed))
 }
 
-/// A time for a message; years RFC 3339 cannot write are given as a number.
-fn spoken(time: Micros) -> String {
-    if (-62_135_596_800_000_000..253_402_300_800_000_000).contains(&time) {
-        format_rfc3339(time)
-    } else {
-        format!("epoch {} s", time / 1_000_000)
-    }
+/// The lines of `text` that end within its first `bytes` or are the first to end behind, and the rest.
+fn split_after_line(text: &[u8], bytes: usize) -> (&[u8], &[u8]) {
+    let from = bytes.min(text.len()).saturating_sub(1);
+    text.split_at(memchr::memchr(b'\n', &text[from..]).map_or(text.len(), |at| from + at + 1))
 }
 
-#[cold]
-fn not_utf8(bytes: &[u8]) -> Refusal {
-    let at = std::str::from_utf8(bytes).map_or_else(|error| error.valid_up_to(), str::len);
-    (Reason::NotUtf8, format!("byte {at} is not UTF-8"))
+fn records_in(batches: &[Sealed<'_>]) -> usize {
+    batches.iter().map(Sealed::records).sum()
 }
 
-#[cold]
-fn not_json(fault: Fault) -> Refusal {
-    let reason = match fault.kind {
-        FaultKind::Syntax => Reason::BadJson,
-        FaultKind::TooDeep => Reason::TooDeep,
-        FaultKind::NotAnObject => Reason::NotAnObject,
-    };
-    (reason, format!("byte {}: wanted {}", fault.at, fault.wanted))
-}
-
-#[cold]
-fn wrong_type(field: &str, wanted: &str, found: &str) -> Refusal {
-    (Reason::WrongType, format!("{field} wants {wanted}, not {found}"))
+/// How many batches it takes to have so many records, or all.
+fn batches_with(batches: &[Sealed<'_>], records: usize) -> usize {
+    let mut sum = 0;
+    let enough = batches.iter().position(|batch| {
+        sum += batch.records();
+        sum >= records
+    });
+    enough.map_or(batches.len(), |at| at + 1)
 }

@@ -141,7 +141,7 @@ impl FieldTable {
 }
 
 /// Reads records into fields. Its buffers are reused from record to record.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct EventReader {
     extractor: Extractor,
     places: Vec<Box<[Place]>>,

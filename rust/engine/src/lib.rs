@@ -5,19 +5,22 @@
 //! and reads no clock: whoever calls it says what time it is.
 //!
 //! ```
-//! use custodes_engine::{Engine, Input, Plan, lines};
+//! use custodes_engine::{Engine, Input, Plan};
+//! use std::num::NonZeroUsize;
 //!
 //! let plan = Plan::from_json(r#"{
 //!   "mapping": {"time": ["time"], "actor": ["actor"]},
 //!   "rules": [{"id": "bulk", "when": {"all": []}, "group_by": ["actor"], "timespan_ms": 60000,
 //!              "resolution_ms": 1000, "keep_open_ms": 60000, "holds": {"gte": 2}}]}"#).unwrap();
-//! let mut engine = Engine::new(&plan).unwrap();
+//! let mut engine = Engine::new(&plan, NonZeroUsize::MIN).unwrap();
 //! let text = b"{\"time\":1700000000,\"actor\":\"a\"}\n{\"time\":1700000001,\"actor\":\"a\"}\n";
-//! let outcome = engine.process(lines(text, 1), Input::default());
+//! let outcome = engine.process_lines(text, 1, Input::default());
 //! assert_eq!(outcome.changes.len(), 1);
 //! ```
 #![deny(unsafe_code)]
 
+mod admit;
+mod crew;
 mod detect;
 mod engine;
 mod field;
@@ -25,6 +28,7 @@ mod finding;
 mod json;
 mod key;
 mod keyed;
+mod lane;
 mod matcher;
 mod path;
 mod plan;
@@ -32,6 +36,7 @@ mod prefetch;
 mod record;
 mod record_batch;
 mod reject;
+mod shard;
 mod time;
 mod watermark;
 mod window;
@@ -41,7 +46,7 @@ pub use finding::{Change, ChangeKind};
 pub use json::{Extractor, Token};
 pub use path::Path;
 pub use plan::{Condition, Holds, Plan, PlanError, RulePlan, Source, Test};
-pub use record::{Record, count_lines, lines};
+pub use record::{Lines, Record, count_lines};
 pub use record_batch::{Aborted, Extent, Fetched, FramingError, extent};
 pub use reject::{Reason, Reject};
 pub use time::{format_rfc3339, parse_time_number, parse_time_text};

@@ -225,6 +225,9 @@ pub enum PlanError {
     /// The mapping names no source for a field every event needs.
     #[error("the mapping has no source for '{0}'")]
     Unmapped(&'static str),
+    /// No threads to run it on.
+    #[error("the threads the engine was to run on could not be started: {0}")]
+    Threads(String),
     /// A rule's own fault.
     #[error("rule '{rule}': {problem}")]
     Rule {

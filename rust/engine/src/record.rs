@@ -13,26 +13,48 @@ pub struct Record<'a> {
 ///
 /// `\n` and `\r\n` end a line, the last one needs no end. Lines of white space alone are the layout of
 /// the file, not records; they are passed over but still numbered.
-pub fn lines(text: &[u8], first_line: u64) -> impl Iterator<Item = Record<'_>> {
-    let mut start = 0;
-    let mut number = first_line;
-    std::iter::from_fn(move || {
-        while start < text.len() {
-            let end = memchr::memchr(b'\n', &text[start..]).map_or(text.len(), |at| start + at);
-            let line = &text[start..end];
+#[derive(Debug, Clone)]
+pub struct Lines<'a> {
+    text: &'a [u8],
+    at: usize,
+    first: u64,
+    number: u64,
+}
+
+impl<'a> Lines<'a> {
+    /// The lines of `text`, the first of which has the number `first_line`.
+    pub fn new(text: &'a [u8], first_line: u64) -> Self {
+        Self { text, at: 0, first: first_line, number: first_line }
+    }
+
+    /// How many lines have been passed so far.
+    pub fn passed(&self) -> u64 {
+        self.number - self.first
+    }
+}
+
+impl<'a> Iterator for Lines<'a> {
+    type Item = Record<'a>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Record<'a>> {
+        while self.at < self.text.len() {
+            let rest = &self.text[self.at..];
+            let end = memchr::memchr(b'\n', rest).unwrap_or(rest.len());
+            let line = &rest[..end];
             let value = line.strip_suffix(b"\r").unwrap_or(line);
-            let position = number;
-            start = end + 1;
-            number += 1;
-            if !value.trim_ascii().is_empty() {
+            let position = self.number;
+            self.at += end + 1;
+            self.number += 1;
+            if !value.trim_ascii_start().is_empty() {
                 return Some(Record { position, value });
             }
         }
         None
-    })
+    }
 }
 
-/// How many line ends `text` has: by how much [`lines`] numbers what follows it further.
+/// How many line ends `text` has: by how much [`Lines`] numbers what follows it further.
 pub fn count_lines(text: &[u8]) -> usize {
     memchr::memchr_iter(b'\n', text).count()
 }
@@ -43,9 +65,11 @@ mod tests {
 
     #[test]
     fn numbers_every_line_and_skips_blank_ones() {
-        let found: Vec<_> = lines(b"a\r\n\n  \nb\nc", 7).map(|r| (r.position, r.value)).collect();
+        let mut lines = Lines::new(b"a\r\n\n  \nb\nc", 7);
+        let found: Vec<_> = lines.by_ref().map(|r| (r.position, r.value)).collect();
         assert_eq!(found, [(7, &b"a"[..]), (10, b"b"), (11, b"c")]);
-        assert_eq!(lines(b"", 1).count(), 0);
+        assert_eq!(lines.passed(), 5);
+        assert_eq!(Lines::new(b"", 1).count(), 0);
         assert_eq!(count_lines(b"a\r\n\n  \nb\nc"), 4);
     }
 }

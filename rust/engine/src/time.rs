@@ -64,7 +64,7 @@ pub fn parse_time_text(text: &str) -> Option<Micros> {
 const MINUTE: usize = 16;
 
 /// Reads one time after the other: most are in the same minute as the one before.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct TimeReader {
     /// The last minute read, as text and as an epoch second.
     known: Option<([u8; MINUTE], i64)>,

@@ -108,19 +108,17 @@ pub(crate) struct StreamClock {
 }
 
 impl StreamClock {
-    /// Takes notice of an event time.
-    #[inline]
+    /// Takes notice of event times, of which `time` is the largest.
     pub(crate) fn observe(&mut self, time: Micros) {
-        if time > self.own {
-            self.own = time;
-            let slowest = time.min(self.others);
-            self.current = self.current.max(slowest.saturating_sub(self.lateness));
-        }
+        self.current = self.watermark_after(time);
+        self.own = self.own.max(time);
     }
 
+    /// The watermark once events up to `time` have been observed.
     #[inline]
-    pub(crate) fn watermark(&self) -> Micros {
-        self.current
+    pub(crate) fn watermark_after(&self, time: Micros) -> Micros {
+        let slowest = self.own.max(time).min(self.others);
+        self.current.max(slowest.saturating_sub(self.lateness))
     }
 }
 

@@ -2,7 +2,8 @@
 
 #![allow(clippy::unwrap_used)] // a test that cannot go on has failed
 
-use custodes_engine::{Change, ChangeKind, Engine, Input, Outcome, Plan, Reason, Record, lines};
+use custodes_engine::{Change, ChangeKind, Engine, Input, Outcome, Plan, Reason, Record};
+use std::num::NonZeroUsize;
 use proptest::prelude::*;
 
 const START: i64 = 1_767_600_000;
@@ -23,12 +24,12 @@ fn event(second: i64, actor: &str, subject: &str) -> String {
 }
 
 fn feed(engine: &mut Engine, events: &[String]) -> Outcome {
-    engine.process(lines(events.join("\n").as_bytes(), 1), Input::default())
+    engine.process_lines(events.join("\n").as_bytes(), 1, Input::default())
 }
 
 #[test]
 fn every_kind_of_bad_record_has_its_reason_and_position() {
-    let mut engine = Engine::new(&plan(BULK)).unwrap();
+    let mut engine = Engine::new(&plan(BULK), NonZeroUsize::MIN).unwrap();
     let good = event(0, "a", "1");
     let long = format!(r#"{{"time":1767600000,"actor":"a","x":"{}"}}"#, "y".repeat(1 << 20));
     let deep = format!(r#"{{"time":1767600000,"actor":"a","x":{}1{}}}"#, "[".repeat(200), "]".repeat(200));
@@ -72,7 +73,7 @@ fn every_kind_of_bad_record_has_its_reason_and_position() {
 
 #[test]
 fn a_finding_opens_updates_and_closes() {
-    let mut engine = Engine::new(&plan(BULK)).unwrap();
+    let mut engine = Engine::new(&plan(BULK), NonZeroUsize::MIN).unwrap();
     let kinds = |outcome: &Outcome| outcome.changes.iter().map(|c| c.kind).collect::<Vec<_>>();
     assert_eq!(kinds(&feed(&mut engine, &[event(0, "a", "1"), event(1, "a", "2")])), []);
     let opened = feed(&mut engine, &[event(2, "a", "[2, 3]")]);
@@ -96,7 +97,7 @@ fn a_finding_opens_updates_and_closes() {
 fn an_event_out_of_order_can_join_two_findings() {
     let rule = r#""group_by":["actor"],"timespan_ms":1000,"resolution_ms":1000,"keep_open_ms":1000,
                   "holds":{"gte":1}"#;
-    let mut engine = Engine::new(&plan(rule)).unwrap();
+    let mut engine = Engine::new(&plan(rule), NonZeroUsize::MIN).unwrap();
     let opened = feed(&mut engine, &[event(0, "a", "1"), event(4, "a", "1")]);
     assert_eq!(opened.changes.len(), 2);
     let joined = feed(&mut engine, &[event(2, "a", "1")]);
@@ -111,7 +112,7 @@ fn an_event_out_of_order_can_join_two_findings() {
 fn each_finding_is_reported_once_a_batch_also_after_a_merge() {
     let rule = r#""group_by":["actor"],"timespan_ms":1000,"resolution_ms":1000,"keep_open_ms":1000,
                   "holds":{"gte":1}"#;
-    let mut engine = Engine::new(&plan(rule)).unwrap();
+    let mut engine = Engine::new(&plan(rule), NonZeroUsize::MIN).unwrap();
     // The one at 4 is swallowed by the one at 0 before it was ever told of; the one at 9 is another.
     let seconds = [0, 4, 2, 9].map(|second| event(second, "a", "1"));
     let outcome = feed(&mut engine, &seconds);
@@ -135,11 +136,11 @@ fn plans_that_cannot_run_say_why() {
             "at least 1 s",
         ),
     ] {
-        let error = Engine::new(&plan(rule)).unwrap_err().to_string();
+        let error = Engine::new(&plan(rule), NonZeroUsize::MIN).unwrap_err().to_string();
         assert!(error.contains(wanted), "{error}");
     }
     let no_actor = Plan::from_json(r#"{"mapping":{"time":["t"]},"rules":[]}"#).unwrap();
-    assert!(Engine::new(&no_actor).unwrap_err().to_string().contains("'actor'"));
+    assert!(Engine::new(&no_actor, NonZeroUsize::MIN).unwrap_err().to_string().contains("'actor'"));
     assert!(Plan::from_json(r#"{"mapping":{},"rules":[],"typo":1}"#).is_err());
 }
 
@@ -148,7 +149,7 @@ type Final = (Vec<String>, i64, Option<i64>, u64, u64);
 
 /// The final state of every finding, without the id, which depends on the first pane told of.
 fn finals(events: &[(i64, u8, u8)], cuts: &[usize], rule: &str) -> Vec<Final> {
-    let mut engine = Engine::new(&plan(rule)).unwrap();
+    let mut engine = Engine::new(&plan(rule), NonZeroUsize::MIN).unwrap();
     let mut found = Vec::new();
     let mut start = 0;
     for end in cuts.iter().map(|&cut| cut.min(events.len())).chain([events.len()]) {

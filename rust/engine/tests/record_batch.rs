@@ -5,6 +5,7 @@
 use custodes_engine::{Aborted, Engine, Extent, Fetched, FramingError, Input, Outcome, Plan, Reason, Record, extent};
 use proptest::prelude::*;
 use std::io::Write;
+use std::num::NonZeroUsize;
 
 const START: i64 = 1_767_600_000;
 
@@ -12,7 +13,7 @@ fn engine() -> Engine {
     let plan = r#"{"mapping":{"time":["time"],"actor":["actor"]},
         "rules":[{"id":"r","when":{"all":[]},"group_by":["actor"],"timespan_ms":60000,"resolution_ms":1000,
                   "keep_open_ms":5000,"holds":{"gte":2}}]}"#;
-    Engine::new(&Plan::from_json(plan).unwrap()).unwrap()
+    Engine::new(&Plan::from_json(plan).unwrap(), NonZeroUsize::MIN).unwrap()
 }
 
 fn event(offset: i64) -> Vec<u8> {

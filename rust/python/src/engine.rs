@@ -1,11 +1,12 @@
 //! The engine object.
 
 use crate::outcome::{FindingChange, Outcome, Stats};
-use custodes_engine::{Aborted, Engine as Core, Fetched, Input, Plan, Record, lines};
+use custodes_engine::{Aborted, Engine as Core, Fetched, Input, Plan, Record};
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::PyBytes;
+use std::num::NonZeroUsize;
 use std::sync::Mutex;
 
 /// Counts events by the rules of a plan. Calls from several threads take turns.
@@ -42,10 +43,11 @@ pub fn fetched_extent(fetched: &Bound<'_, PyBytes>) -> PyResult<Option<(i64, i32
 #[pymethods]
 impl Engine {
     #[new]
-    fn new(plan: &str) -> PyResult<Self> {
+    #[pyo3(signature = (plan, threads = NonZeroUsize::MIN))]
+    fn new(plan: &str, threads: NonZeroUsize) -> PyResult<Self> {
         let fault = |error: custodes_engine::PlanError| PyValueError::new_err(error.to_string());
         let plan = Plan::from_json(plan).map_err(fault)?;
-        Ok(Self { core: Mutex::new(Core::new(&plan).map_err(fault)?) })
+        Ok(Self { core: Mutex::new(Core::new(&plan, threads).map_err(fault)?) })
     }
 
     #[pyo3(signature = (text, first_line = 1, stream = 0, now = None))]
@@ -58,7 +60,7 @@ impl Engine {
         now: Option<i64>,
     ) -> PyResult<Outcome> {
         let text = PyBackedBytes::from(text.clone());
-        self.run(py, |core| core.process(lines(&text, first_line), Input { stream, now }).into())
+        self.run(py, |core| core.process_lines(&text, first_line, Input { stream, now }).into())
     }
 
     /// `aborted` lists `(producer id, first offset)`; `None` reads transactions that were aborted as well.

@@ -15,7 +15,7 @@ use smallvec::SmallVec;
 pub(super) type NodeId = usize;
 
 /// A place in the tree of wanted paths.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Node {
     /// Wanted keys of an object here and the node each leads to.
     keys: Vec<(String, NodeId)>,
@@ -35,7 +35,7 @@ impl Node {
 }
 
 /// Takes the values at given paths out of records, one record at a time.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Extractor {
     nodes: Vec<Node>,
     tokens: Vec<Token>,

@@ -38,7 +38,7 @@ pub(super) type StepId = u32;
 const NONE: StepId = StepId::MAX;
 
 /// A gap and the value behind it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Step {
     /// The gap's first 16 bytes, or all and zeros.
     start: u128,
@@ -60,7 +60,7 @@ pub(super) struct Met {
     pub(super) spot: Spot,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Shapes {
     steps: Vec<Step>,
     /// The steps' gaps in full.

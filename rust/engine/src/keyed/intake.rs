@@ -1,7 +1,7 @@
-//! Intake: which of a block's events a keyed stream has, in which groups, with which values.
+//! Intake: which events a keyed stream has, in which groups, with which values.
 //!
-//! Events are taken in a block at a time and counted after it, so that the memory of all the block's groups
-//! is on its way before the first of them is needed: look-ups that do not depend on each other overlap.
+//! Taking in and counting are apart, so that counting knows which groups are next and can have their memory on its
+//! way, and so that lanes can take in at once what shards then count.
 
 use crate::field::{Event, EventReader, FieldId, Scalar};
 use crate::key::{Fingerprint, Keyring};
@@ -13,9 +13,9 @@ use smallvec::SmallVec;
 pub(super) struct Work {
     pub(super) print: Fingerprint,
     pub(super) time: Micros,
-    /// The watermark in force when the event arrived.
-    pub(super) watermark: Micros,
-    /// The event's place in the block.
+    /// The largest event time before it in the piece.
+    pub(super) newest: Micros,
+    /// The event's place in the piece.
     event: u32,
     /// Where its values' ranges begin in [`Intake::ranges`].
     ranges: u32,
@@ -25,9 +25,9 @@ pub(super) struct Work {
 
 pub(super) const NO_SLOT: u32 = u32::MAX;
 
-/// What a stream has taken in of the present block.
+/// What a stream has to count of a piece of a batch.
 #[derive(Debug, Default)]
-pub(super) struct Intake {
+pub(crate) struct Intake {
     pub(super) work: Vec<Work>,
     values: Vec<u64>,
     /// For each event, for each field whose values are counted: where its values lie.
@@ -48,17 +48,9 @@ impl Intake {
         self.ranges.clear();
     }
 
-    /// Takes in an event, the `at`th of the block.
+    /// Keeps an event's values of the counted fields; returns where.
     #[inline]
-    pub(super) fn take(
-        &mut self,
-        event: &Event<'_>,
-        at: usize,
-        (time, watermark): (Micros, Micros),
-        group_by: &[FieldId],
-        counted: &[FieldId],
-        keyring: Keyring,
-    ) {
+    fn take_values(&mut self, event: &Event<'_>, counted: &[FieldId], keyring: Keyring) -> u32 {
         let ranges = self.ranges.len() as u32;
         for &field in counted {
             let first = self.values.len();
@@ -66,19 +58,7 @@ impl Intake {
             self.drop_repeats(first);
             self.ranges.push((first as u32, self.values.len() as u32));
         }
-        if let [field] = *group_by
-            && let &[scalar] = event.scalars(field)
-        {
-            let print = event.print(field, scalar, keyring);
-            self.work.push(Work { print, time, watermark, event: at as u32, ranges, slot: NO_SLOT });
-            return;
-        }
-        let begun = self.work.len();
-        for_each_group(event, group_by, keyring, &mut |print, _| {
-            if !self.work[begun..].iter().any(|known| known.print == print) {
-                self.work.push(Work { print, time, watermark, event: at as u32, ranges, slot: NO_SLOT });
-            }
-        });
+        ranges
     }
 
     /// A list that names a value twice counts it once.
@@ -98,9 +78,54 @@ impl Intake {
     }
 }
 
+/// What makes a keyed stream: which events, grouped by what; and what its windows count.
+#[derive(Debug, Clone)]
+pub(crate) struct StreamSpec {
+    /// The condition's place among the engine's.
+    pub(crate) condition: usize,
+    pub(crate) group_by: Vec<FieldId>,
+    /// Fields whose distinct values some window counts.
+    pub(crate) counted: Vec<FieldId>,
+}
+
+impl StreamSpec {
+    /// Takes in an event that meets the condition, the `at`th of the piece: into the `stream`th intake of the shard
+    /// that has its group. `times` are its own and the largest before it.
+    #[inline]
+    pub(crate) fn take_in(
+        &self,
+        event: &Event<'_>,
+        at: usize,
+        (time, newest): (Micros, Micros),
+        keyring: Keyring,
+        stream: usize,
+        shards: &mut [Vec<Intake>],
+    ) {
+        let mut take = |print: Fingerprint, known: &mut SmallVec<[Fingerprint; 4]>| {
+            if known.contains(&print) {
+                return;
+            }
+            known.push(print);
+            let shard = if shards.len() == 1 { 0 } else { (print.low >> 32) as usize % shards.len() };
+            let intake = &mut shards[shard][stream];
+            let ranges = intake.take_values(event, &self.counted, keyring);
+            intake.work.push(Work { print, time, newest, event: at as u32, ranges, slot: NO_SLOT });
+        };
+        // A list can name a group twice.
+        let mut known = SmallVec::new();
+        if let [field] = *self.group_by
+            && let &[scalar] = event.scalars(field)
+        {
+            take(event.print(field, scalar, keyring), &mut known);
+        } else {
+            for_each_group(event, &self.group_by, keyring, &mut |print, _| take(print, &mut known));
+        }
+    }
+}
+
 /// Gives names back to fingerprints, by reading the event again: only a new finding needs them.
 pub(crate) struct Names<'a> {
-    pub(crate) records: &'a [&'a [u8]],
+    pub(crate) events: &'a [&'a [u8]],
     pub(crate) reader: &'a mut EventReader,
     pub(crate) keyring: Keyring,
 }
@@ -108,7 +133,7 @@ pub(crate) struct Names<'a> {
 impl Names<'_> {
     pub(super) fn of(&mut self, work: &Work, fields: &[FieldId]) -> Vec<String> {
         let mut names = Vec::new();
-        let record = self.records.get(work.event as usize).and_then(|bytes| std::str::from_utf8(bytes).ok());
+        let record = self.events.get(work.event as usize).and_then(|bytes| std::str::from_utf8(bytes).ok());
         let Some(Ok(event)) = record.map(|record| self.reader.read(record)) else { return names };
         for_each_group(&event, fields, self.keyring, &mut |print, combination| {
             if print == work.print && names.is_empty() {

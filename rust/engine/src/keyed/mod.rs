@@ -8,16 +8,16 @@ mod groups;
 mod intake;
 
 use crate::detect::{Counted, Detector, NamesOf};
-use crate::field::{Event, FieldId, FieldTable};
+use crate::field::FieldId;
 use crate::finding::Change;
-use crate::key::Keyring;
-use crate::plan::{PlanError, RulePlan};
+use crate::plan::RulePlan;
 use crate::time::Micros;
+use crate::watermark::StreamClock;
 use crate::window::Counts;
 use groups::Groups;
-use intake::{Intake, NO_SLOT, Work};
+use intake::{NO_SLOT, Work};
 
-pub(crate) use intake::Names;
+pub(crate) use intake::{Intake, Names, StreamSpec};
 
 /// How many events lie between two stages of counting: enough for memory to come, few enough that it is still in the
 /// first cache when it is used.
@@ -35,45 +35,22 @@ pub(crate) struct Window {
     judging: bool,
 }
 
+/// A shard's part of a keyed stream.
 #[derive(Debug)]
 pub(crate) struct KeyedStream {
-    /// The condition's place among the engine's.
-    pub(crate) condition: usize,
     group_by: Vec<FieldId>,
-    /// Fields whose distinct values some window counts.
-    counted: Vec<FieldId>,
     groups: Groups,
     pub(crate) windows: Vec<Window>,
-    intake: Intake,
-    pub(crate) matched: u64,
 }
 
 impl KeyedStream {
-    pub(crate) fn new(condition: usize, group_by: Vec<FieldId>) -> Self {
-        Self {
-            condition,
-            group_by,
-            counted: Vec::new(),
-            groups: Groups::default(),
-            windows: Vec::new(),
-            intake: Intake::default(),
-            matched: 0,
-        }
+    pub(crate) fn new(spec: &StreamSpec) -> Self {
+        Self { group_by: spec.group_by.clone(), groups: Groups::default(), windows: Vec::new() }
     }
 
-    pub(crate) fn has(&self, condition: usize, group_by: &[FieldId]) -> bool {
-        self.condition == condition && self.group_by == group_by
-    }
-
-    /// Adds a rule, to a window that counts what it needs or to one of its own.
-    pub(crate) fn add(&mut self, plan: &RulePlan, rule: usize, fields: &mut FieldTable) -> Result<(), PlanError> {
-        let field = plan.distinct.as_deref().map(|name| fields.id(name)).transpose()?;
-        let counted = field.map(|field| {
-            self.counted.iter().position(|&known| known == field).unwrap_or_else(|| {
-                self.counted.push(field);
-                self.counted.len() - 1
-            })
-        });
+    /// Adds a rule, to a window that counts what it needs or to one of its own. `counted` is the place of the field
+    /// whose values it counts among the stream's.
+    pub(crate) fn add(&mut self, plan: &RulePlan, rule: usize, counted: Option<usize>) {
         let span = (plan.timespan_ms / plan.resolution_ms) as u32;
         let resolution = plan.resolution_ms as Micros * 1000;
         let detector = Detector::new(plan, rule);
@@ -93,25 +70,16 @@ impl KeyedStream {
                 detectors: vec![detector],
             });
         }
-        Ok(())
     }
 
     pub(crate) fn groups(&self) -> usize {
         self.groups.len()
     }
 
-    /// Takes in an event that meets the condition, the `at`th of the block.
-    #[inline]
-    pub(crate) fn take_in(&mut self, event: &Event<'_>, at: usize, times: (Micros, Micros), keyring: Keyring) {
-        self.matched += 1;
-        self.intake.take(event, at, times, &self.group_by, &self.counted, keyring);
-    }
-
-    /// Counts what was taken in of the block. Each event is at four stages in turn, [`AHEAD`] events apart, and each
+    /// Counts what was taken in of a piece; `clock` is as it stood before it. Each event is at four stages in turn, [`AHEAD`] events apart, and each
     /// stage asks for the memory the next one reads: so it has come when it is needed, and is asked for while others
     /// are being counted.
-    pub(crate) fn count_block(&mut self, names: &mut Names<'_>) {
-        let mut intake = std::mem::take(&mut self.intake);
+    pub(crate) fn count(&mut self, intake: &mut Intake, clock: StreamClock, names: &mut Names<'_>) {
         let works = intake.work.len();
         for at in 0..works + 3 * AHEAD {
             let stage = |behind: usize| at.checked_sub(behind * AHEAD).filter(|&at| at < works);
@@ -119,7 +87,7 @@ impl KeyedStream {
                 self.groups.prefetch(intake.work[at].print);
             }
             if let Some(at) = stage(1) {
-                self.look_up(&mut intake, at);
+                self.look_up(intake, at);
             }
             if let Some(at) = stage(2) {
                 let one = &mut intake.work[at];
@@ -130,13 +98,13 @@ impl KeyedStream {
             }
             if let Some(at) = stage(3) {
                 let one = &intake.work[at];
+                let watermark = clock.watermark_after(one.newest);
                 for window in &mut self.windows {
-                    window.count(one, &intake, &mut || names.of(one, &self.group_by));
+                    window.count(one, watermark, intake, &mut || names.of(one, &self.group_by));
                 }
             }
         }
         intake.clear();
-        self.intake = intake;
     }
 
     #[inline]
@@ -210,10 +178,10 @@ impl Window {
 
     /// Counts an event in its group.
     #[inline]
-    fn count(&mut self, work: &Work, intake: &Intake, names: &mut NamesOf<'_>) {
+    fn count(&mut self, work: &Work, watermark: Micros, intake: &Intake, names: &mut NamesOf<'_>) {
         let values = self.values(intake, work);
         let Self { counts, detectors, floor, judging, .. } = self;
-        let Work { slot, time, watermark, .. } = *work;
+        let Work { slot, time, .. } = *work;
         let late = time < watermark;
         let pane = counts.move_to(time);
         if late && pane.saturating_add(counts.span) <= counts.pane(watermark) {

@@ -2,7 +2,7 @@
 //!
 //! A fetch is a run of batches, each a 61-byte header and a body of records, packed or not; the last may be cut
 //! off. Batches are checked (CRC-32C), control batches and those of aborted transactions are passed over, and
-//! packed bodies are unpacked a few at a time into one buffer that stays in cache. The layout is Kafka's
+//! packed bodies are unpacked some at a time into one buffer that stays in cache. The layout is Kafka's
 //! documentation, "Record Batch"; what a reader has to pass over is KIP-98's.
 
 mod header;
@@ -15,6 +15,7 @@ use crate::reject::{Reason, Reject};
 use header::{Batches, Header};
 use records::Records;
 use transactions::Transactions;
+use std::ops::Range;
 use unpack::Unpacker;
 
 pub use header::{Extent, FramingError, extent};
@@ -31,110 +32,96 @@ pub struct Fetched<'a> {
     pub aborted: Option<&'a [Aborted]>,
 }
 
-/// Unpacked bytes that make a run: enough that fixed costs vanish, few enough for the second-level cache.
-const RUN_BYTES: usize = 256 << 10;
+impl<'a> Fetched<'a> {
+    /// The batches that hold records for a reader, still packed.
+    pub(crate) fn sealed(self) -> Vec<Sealed<'a>> {
+        let mut transactions = self.aborted.map(Transactions::new);
+        let batches = Batches::new(self.bytes).map_while(Result::ok).map(|(header, batch)| Sealed { header, batch });
+        let wanted = batches.filter(|sealed| sealed.header.last_offset() >= self.position as i64);
+        wanted.filter(|sealed| !sealed.is_hidden(transactions.as_mut())).collect()
+    }
+}
 
-/// Takes fetches apart. Its buffers are reused from fetch to fetch.
+/// A batch that has not been unpacked yet.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sealed<'f> {
+    header: Header,
+    batch: &'f [u8],
+}
+
+impl Sealed<'_> {
+    /// How many records it says it has.
+    pub(crate) fn records(&self) -> usize {
+        usize::try_from(self.header.count).unwrap_or(0)
+    }
+
+    fn body(&self) -> &[u8] {
+        &self.batch[header::SIZE..]
+    }
+
+    /// Whether it is not for readers: a transaction's end, or what was done in an aborted one.
+    fn is_hidden(&self, transactions: Option<&mut Transactions>) -> bool {
+        // A damaged batch is whoever reads it's to report; it ends no transaction.
+        if self.header.is_control() && !self.header.checks_out(self.batch) {
+            return false;
+        }
+        transactions.is_some_and(|known| known.hides(&self.header, self.body())) || self.header.is_control()
+    }
+}
+
+/// Unpacks batches, and reads their records. Its buffer is used again for the next ones.
 #[derive(Debug, Default)]
 pub(crate) struct Decoder {
     unpacker: Unpacker,
-}
-
-impl Decoder {
-    /// Hands the records of a fetch to `take` in runs: some batches' records, and what could not be read.
-    pub(crate) fn each_run<'f>(&mut self, fetched: Fetched<'f>, mut take: impl FnMut(Run<'_, 'f>)) {
-        let mut transactions = fetched.aborted.map(Transactions::new);
-        let mut batches = Batches::new(fetched.bytes);
-        let mut run = Vec::new();
-        let mut more = true;
-        while more {
-            run.clear();
-            self.unpacker.clear();
-            let mut bytes = 0;
-            while bytes < RUN_BYTES {
-                let Some(Ok((header, batch))) = batches.next() else {
-                    more = false;
-                    break;
-                };
-                if header.last_offset() < fetched.position as i64 {
-                    continue;
-                }
-                bytes += batch.len();
-                let filled = self.unpacker.filled();
-                let part = self.part(&header, batch, transactions.as_mut());
-                bytes += self.unpacker.filled() - filled;
-                run.extend(part);
-            }
-            take(Run { parts: &run, unpacked: self.unpacker.bytes(), position: fetched.position });
-        }
-    }
-
-    /// What a batch contributes: nothing if it is not for readers.
-    fn part<'f>(
-        &mut self,
-        header: &Header,
-        batch: &'f [u8],
-        transactions: Option<&mut Transactions>,
-    ) -> Option<Part<'f>> {
-        let refuse = |detail: String| {
-            let detail = format!("{} records from offset {}: {detail}", header.count, header.base_offset);
-            Some(Part::Refused { position: header.base_offset as u64, detail, batch })
-        };
-        if !header.checks_out(batch) {
-            return refuse("the batch fails its checksum".to_owned());
-        }
-        let body = &batch[header::SIZE..];
-        if transactions.is_some_and(|known| known.hides(header, body)) || header.is_control() {
-            return None;
-        }
-        match self.unpacker.unpack(header.codec(), body) {
-            Ok(body) => Some(Part::Readable { base: header.base_offset, count: header.count, body, batch }),
-            Err(detail) => refuse(detail),
-        }
-    }
+    /// Of each batch: its body, or what is wrong with it.
+    bodies: Vec<Result<Body, String>>,
 }
 
 /// Where a batch's records lie.
 #[derive(Debug, Clone)]
-enum Body<'f> {
-    /// In the fetch itself.
-    Plain(&'f [u8]),
+enum Body {
+    /// In the batch itself.
+    Plain,
     /// In the buffer of unpacked bytes.
-    Unpacked(std::ops::Range<usize>),
+    Unpacked(Range<usize>),
 }
 
-#[derive(Debug)]
-enum Part<'f> {
-    Readable { base: i64, count: i32, body: Body<'f>, batch: &'f [u8] },
-    Refused { position: u64, detail: String, batch: &'f [u8] },
-}
+impl Decoder {
+    /// Checks and unpacks batches, whose records can then be read.
+    pub(crate) fn unpack(&mut self, batches: &[Sealed<'_>]) {
+        self.unpacker.clear();
+        self.bodies.clear();
+        for sealed in batches {
+            self.bodies.push(if sealed.header.checks_out(sealed.batch) {
+                self.unpacker.unpack(sealed.header.codec(), sealed.body())
+            } else {
+                Err("the batch fails its checksum".to_owned())
+            });
+        }
+    }
 
-/// Some batches of a fetch, unpacked.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Run<'r, 'f> {
-    parts: &'r [Part<'f>],
-    unpacked: &'r [u8],
-    position: u64,
-}
-
-impl<'r, 'f: 'r> Run<'r, 'f> {
-    /// The records from the position on, in order; for a batch that cannot be read, one rejection.
-    pub(crate) fn records(self) -> impl Iterator<Item = Result<Record<'r>, Reject>> {
-        self.parts.iter().flat_map(move |part| {
-            let (records, refused) = match part {
-                Part::Readable { base, count, body, batch } => {
-                    let body = match body {
-                        Body::Plain(body) => body,
-                        Body::Unpacked(range) => &self.unpacked[range.clone()],
+    /// The records, from `position` on, of the batches last unpacked; for one that cannot be read, one rejection.
+    pub(crate) fn records<'r>(
+        &'r self,
+        batches: &'r [Sealed<'_>],
+        position: u64,
+    ) -> impl Iterator<Item = Result<Record<'r>, Box<Reject>>> {
+        batches.iter().zip(&self.bodies).flat_map(move |(sealed, body)| {
+            let Sealed { header, batch } = sealed;
+            let (records, refused) = match body {
+                Ok(body) => {
+                    let bytes = match body {
+                        Body::Plain => sealed.body(),
+                        Body::Unpacked(range) => &self.unpacker.bytes()[range.clone()],
                     };
-                    (Some(Records::new(*base, *count, body, batch)), None)
+                    (Some(Records::new(header.base_offset, header.count, bytes, batch)), None)
                 }
-                Part::Refused { position, detail, batch } => {
-                    (None, Some(Err(corrupt(*position, detail.clone(), batch))))
+                Err(problem) => {
+                    let detail = format!("{} records from offset {}: {problem}", header.count, header.base_offset);
+                    (None, Some(Err(corrupt(header.base_offset.cast_unsigned(), detail, batch))))
                 }
             };
-            let position = self.position;
-            let wanted = move |record: &Result<Record<'r>, Reject>| {
+            let wanted = move |record: &Result<Record<'r>, Box<Reject>>| {
                 record.as_ref().map_or(true, |record| record.position >= position)
             };
             records.into_iter().flatten().filter(wanted).chain(refused)
@@ -142,6 +129,6 @@ impl<'r, 'f: 'r> Run<'r, 'f> {
     }
 }
 
-fn corrupt(position: u64, detail: String, batch: &[u8]) -> Reject {
-    Reject { position, reason: Reason::CorruptBatch, detail, value: batch.into() }
+fn corrupt(position: u64, detail: String, batch: &[u8]) -> Box<Reject> {
+    Box::new(Reject { position, reason: Reason::CorruptBatch, detail, value: batch.into() })
 }

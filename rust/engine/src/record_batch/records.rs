@@ -68,7 +68,7 @@ impl<'a> Records<'a> {
 }
 
 impl<'a> Iterator for Records<'a> {
-    type Item = Result<Record<'a>, Reject>;
+    type Item = Result<Record<'a>, Box<Reject>>;
 
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {

@@ -38,19 +38,15 @@ impl Unpacker {
         }
     }
 
-    pub(super) fn filled(&self) -> usize {
-        self.filled
-    }
-
     pub(super) fn bytes(&self) -> &[u8] {
         &self.buffer[..self.filled]
     }
 
     /// Unpacks a body behind those already there. An error says what is wrong with it and leaves them alone.
-    pub(super) fn unpack<'f>(&mut self, codec: Codec, body: &'f [u8]) -> Result<Body<'f>, String> {
+    pub(super) fn unpack(&mut self, codec: Codec, body: &[u8]) -> Result<Body, String> {
         let start = self.filled;
         let done = match codec {
-            Codec::None => return Ok(Body::Plain(body)),
+            Codec::None => return Ok(Body::Plain),
             Codec::Gzip => self.read(flate2::bufread::MultiGzDecoder::new(body)).map_err(|e| e.to_string()),
             Codec::Lz4 => self.read(lz4_flex::frame::FrameDecoder::new(body)).map_err(|e| e.to_string()),
             Codec::Snappy => self.snappy(body),

@@ -1,0 +1,143 @@
+//! Admission: what makes a record an event, and why one is refused.
+
+use crate::field::{Event, EventReader, FieldId, FieldTable, ScalarKind, Value};
+use crate::json::{Fault, FaultKind};
+use crate::plan::{Plan, PlanError};
+use crate::reject::Reason;
+use crate::time::{Micros, TimeReader, format_rfc3339, parse_time_number};
+
+/// Why a record is refused, and what exactly is wrong with it.
+pub(crate) type Refusal = (Reason, String);
+
+/// What makes a record an event.
+#[derive(Debug, Clone)]
+pub(crate) struct Checks {
+    time: FieldId,
+    actor: FieldId,
+    subject: FieldId,
+    earliest: Micros,
+    max_record_bytes: usize,
+    times: TimeReader,
+}
+
+impl Checks {
+    /// The checks a plan asks for; names the fields they read.
+    ///
+    /// # Errors
+    /// A mapping without a source for what every event needs.
+    pub(crate) fn new(plan: &Plan, fields: &mut FieldTable) -> Result<Self, PlanError> {
+        Ok(Self {
+            time: fields.required("time")?,
+            actor: fields.required("actor")?,
+            subject: fields.id("subject")?,
+            earliest: plan.earliest_s.max(1).saturating_mul(1_000_000),
+            max_record_bytes: plan.max_record_bytes,
+            times: TimeReader::default(),
+        })
+    }
+
+    /// Takes a record in as an event, or says why not.
+    pub(crate) fn admit<'a>(
+        &mut self,
+        bytes: &'a [u8],
+        latest: Micros,
+        reader: &'a mut EventReader,
+    ) -> Result<(Event<'a>, Micros), Refusal> {
+        if bytes.is_empty() {
+            return Err((Reason::Empty, "the record has no bytes".to_owned()));
+        }
+        if bytes.len() > self.max_record_bytes {
+            let detail = format!("{} bytes, at most {} are taken", bytes.len(), self.max_record_bytes);
+            return Err((Reason::TooLarge, detail));
+        }
+        let Ok(record) = simdutf8::basic::from_utf8(bytes) else { return Err(not_utf8(bytes)) };
+        let event = reader.read(record).map_err(not_json)?;
+        let time = self.time(&event, latest)?;
+        match event.value(self.actor) {
+            Value::One(actor) if matches!(actor.kind(), ScalarKind::Bool(_)) => {
+                return Err(wrong_type("actor", "a string or a number", "a boolean"));
+            }
+            Value::One(actor) if event.bytes(actor).is_empty() => {
+                return Err((Reason::MissingActor, "actor is an empty string".to_owned()));
+            }
+            Value::One(_) => {}
+            Value::Absent | Value::Null => {
+                return Err((Reason::MissingActor, "the event has no actor".to_owned()));
+            }
+            Value::Many(..) => return Err(wrong_type("actor", "a string or a number", "a list")),
+            Value::Object => return Err(wrong_type("actor", "a string or a number", "an object")),
+        }
+        let wanted = "a string, a number or a list of these";
+        if matches!(event.value(self.subject), Value::Object) {
+            return Err(wrong_type("subject", wanted, "an object"));
+        }
+        let subjects = event.scalars(self.subject);
+        let boolean = subjects.iter().any(|subject| matches!(subject.kind(), ScalarKind::Bool(_)));
+        if event.is_ragged(self.subject) || boolean {
+            return Err(wrong_type("subject", wanted, "something else"));
+        }
+        Ok((event, time))
+    }
+
+    fn time(&mut self, event: &Event<'_>, latest: Micros) -> Result<Micros, Refusal> {
+        let wanted = "RFC 3339 text or an epoch number";
+        let time = match event.value(self.time) {
+            Value::One(scalar) => {
+                let text = event.text(scalar);
+                match scalar.kind() {
+                    ScalarKind::Text => self.times.read(text),
+                    ScalarKind::Number => parse_time_number(text),
+                    ScalarKind::Bool(_) => return Err(wrong_type("time", wanted, "a boolean")),
+                }
+            }
+            Value::Absent | Value::Null => {
+                return Err((Reason::MissingTime, "the event has no time".to_owned()));
+            }
+            Value::Many(..) => return Err(wrong_type("time", wanted, "a list")),
+            Value::Object => return Err(wrong_type("time", wanted, "an object")),
+        };
+        let Some(time) = time else {
+            let detail = "time is neither RFC 3339 with an offset nor an epoch number".to_owned();
+            return Err((Reason::BadTime, detail));
+        };
+        if time < self.earliest {
+            let bound = format_rfc3339(self.earliest);
+            return Err((Reason::TimeTooOld, format!("{} is before {bound}", spoken(time))));
+        }
+        if time > latest {
+            let bound = format_rfc3339(latest);
+            return Err((Reason::TimeInFuture, format!("{} is after {bound}", spoken(time))));
+        }
+        Ok(time)
+    }
+}
+
+/// A time for a message; years RFC 3339 cannot write are given as a number.
+fn spoken(time: Micros) -> String {
+    if (-62_135_596_800_000_000..253_402_300_800_000_000).contains(&time) {
+        format_rfc3339(time)
+    } else {
+        format!("epoch {} s", time / 1_000_000)
+    }
+}
+
+#[cold]
+fn not_utf8(bytes: &[u8]) -> Refusal {
+    let at = std::str::from_utf8(bytes).map_or_else(|error| error.valid_up_to(), str::len);
+    (Reason::NotUtf8, format!("byte {at} is not UTF-8"))
+}
+
+#[cold]
+fn not_json(fault: Fault) -> Refusal {
+    let reason = match fault.kind {
+        FaultKind::Syntax => Reason::BadJson,
+        FaultKind::TooDeep => Reason::TooDeep,
+        FaultKind::NotAnObject => Reason::NotAnObject,
+    };
+    (reason, format!("byte {}: wanted {}", fault.at, fault.wanted))
+}
+
+#[cold]
+fn wrong_type(field: &str, wanted: &str, found: &str) -> Refusal {
+    (Reason::WrongType, format!("{field} wants {wanted}, not {found}"))
+}
