@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, cast
 
@@ -16,7 +17,7 @@ import zstandard
 from custodes._core import count_lines
 from custodes.sources.arrivals import Arrival, Lines
 
-BLOCK = 1 << 20
+BLOCK = 2 << 20
 """Bytes read at a time: enough that a batch's fixed costs vanish, little enough to stay in cache."""
 
 
@@ -38,19 +39,51 @@ def open_lines(path: Path, closing: ExitStack) -> IO[bytes]:
     return peekable
 
 
-class _ReadAhead:
-    """Reads (and unpacks) the next block in a thread of its own while the one before is counted."""
+@dataclass(frozen=True)
+class _Piece:
+    """What a file has next."""
 
-    def __init__(self, file: IO[bytes], closing: ExitStack) -> None:
+    text: bytes
+    """Whole lines; empty at the file's end, and where a block has no line's end."""
+    lines: int
+    """Line ends in it."""
+    read: int
+    """Bytes read for it (unpacked); 0 at the file's end."""
+
+
+class _Pieces:
+    """A file's pieces, cut where lines end."""
+
+    def __init__(self, file: IO[bytes]) -> None:
         self._file = file
-        self._thread = closing.enter_context(ThreadPoolExecutor(1, "read-ahead"))
-        self._next = self._thread.submit(file.read, BLOCK)
+        self._rest = b""
 
-    def read(self) -> bytes:
-        block = self._next.result()
-        if block:
-            self._next = self._thread.submit(self._file.read, BLOCK)
-        return block
+    def next(self) -> _Piece:
+        block = self._file.read(BLOCK)
+        end = block.rfind(b"\n") + 1
+        if not block:
+            text, self._rest = self._rest, b""
+        elif end == 0:
+            text, self._rest = b"", self._rest + block
+        else:
+            text = b"".join((self._rest, memoryview(block)[:end]))
+            self._rest = block[end:]
+        return _Piece(text, count_lines(text), len(block))
+
+
+class _ReadAhead:
+    """Reads (and unpacks, and cuts) the next piece in a thread of its own while the one before is counted."""
+
+    def __init__(self, pieces: _Pieces, closing: ExitStack) -> None:
+        self._pieces = pieces
+        self._thread = closing.enter_context(ThreadPoolExecutor(1, "read-ahead"))
+        self._next = self._thread.submit(pieces.next)
+
+    def next(self) -> _Piece:
+        piece = self._next.result()
+        if piece.read:
+            self._next = self._thread.submit(self._pieces.next)
+        return piece
 
 
 class FileSource:
@@ -62,46 +95,31 @@ class FileSource:
         """``on_bytes`` hears how many bytes (unpacked) each block had, for progress."""
         self._waiting = list(paths)
         self._on_bytes = on_bytes
-        self._read: Callable[[], bytes] | None = None
+        self._pieces: _Pieces | _ReadAhead | None = None
         self._closing = ExitStack()
         self._path = Path()
         self._line = 1
-        self._rest = b""
 
     def poll(self, timeout: float) -> list[Arrival]:
         while not self.finished:
-            if self._read is None:
+            if self._pieces is None:
                 self._path = self._waiting.pop(0)
-                self._read = self._start_reading(open_lines(self._path, self._closing))
+                self._pieces = self._start_reading(open_lines(self._path, self._closing))
                 self._line = 1
-            block = self._read()
-            self._on_bytes(len(block))
-            whole = self._take(block)
-            if whole:
+            piece = self._pieces.next()
+            self._on_bytes(piece.read)
+            if not piece.read:
+                self.close()
+            if piece.text:
                 first_line = self._line
-                self._line += count_lines(whole)
-                return [Lines(0, whole, first_line)]
+                self._line += piece.lines
+                return [Lines(0, piece.text, first_line)]
         return []
 
-    def _start_reading(self, file: IO[bytes]) -> Callable[[], bytes]:
-        if str(self._path) == "-":
-            # A pipe may have nothing to say for hours; a thread that waits for it could not be ended.
-            return lambda: file.read(BLOCK)
-        return _ReadAhead(file, self._closing).read
-
-    def _take(self, block: bytes) -> bytes:
-        """Adds a block; returns what ends with a whole line. An empty block is the file's end."""
-        if not block:
-            whole, self._rest = self._rest, b""
-            self.close()
-            return whole
-        end = block.rfind(b"\n") + 1
-        if end == 0:
-            self._rest += block
-            return b""
-        whole = b"".join((self._rest, memoryview(block)[:end]))
-        self._rest = block[end:]
-        return whole
+    def _start_reading(self, file: IO[bytes]) -> _Pieces | _ReadAhead:
+        pieces = _Pieces(file)
+        # A pipe may have nothing to say for hours; a thread that waits for it could not be ended.
+        return pieces if str(self._path) == "-" else _ReadAhead(pieces, self._closing)
 
     def describe(self, stream: int) -> dict[str, str | int]:
         return {"file": str(self._path)}
@@ -114,8 +132,8 @@ class FileSource:
 
     @property
     def finished(self) -> bool:
-        return self._read is None and not self._waiting
+        return self._pieces is None and not self._waiting
 
     def close(self) -> None:
-        self._read = None
+        self._pieces = None
         self._closing.close()

@@ -25,6 +25,10 @@ _CONNECT_MS = 3000
 """How long one attempt to find a broker takes; between two the monitor can be told to stop."""
 _SEND_MS = 15_000
 """How long a dead letter may take to find its topic before that is a failure."""
+_FLOWS_FOR = 1.0
+_WHILE_FLOWING = 0.01
+"""While events come, a poll is short: one that finds its fetch answered a moment too early sleeps through its
+timeout, up to 100 ms, beside what has come (kafka-python 3.0.12, see docs/sources.md)."""
 _FETCH_BYTES = 4 << 20
 """Most bytes of a partition in one fetch: enough that a round trip is nothing beside counting them."""
 _LARGEST_LETTER = 1_000_000
@@ -51,6 +55,7 @@ class KafkaSource:
         self._heard_at: dict[TopicPartition, float] = {}
         self._idle: set[TopicPartition] = set()
         self._moved: list[Arrival] = []
+        self._flowed_at = -_FLOWS_FOR
         if faults := unknown_settings(settings):
             raise FaultsError(faults)
         self._settings = settings
@@ -82,6 +87,8 @@ class KafkaSource:
         if self._consumer is None:
             self._connect()
             return []
+        if time.monotonic() - self._flowed_at < _FLOWS_FOR:
+            timeout = min(timeout, _WHILE_FLOWING)
         fetched: Mapping[TopicPartition, list[Any]] = self._consumer.poll(
             timeout_ms=int(timeout * 1000), max_records=self._settings.max_poll_records
         )
@@ -89,6 +96,8 @@ class KafkaSource:
             ask_ahead(self._consumer)
         arrivals, self._moved = self._moved, []
         now = time.monotonic()
+        if fetched:
+            self._flowed_at = now
         if fetched and len(self._idle) == len(self._heard_at):
             arrivals += self._wake_all(now)
         for partition, records in fetched.items():

@@ -1,0 +1,67 @@
+"""Whole processes by turns, by the operating system's own accounts."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent.parent
+HERE = Path(__file__).parent
+CUSTODES = Path(sys.executable).parent / "custodes"
+PEERS = ROOT / ".cache" / "bench"
+PEER_PYTHON = PEERS / "python" / "bin" / "python"
+
+
+Command = Sequence[str | Path]
+
+
+@dataclass(frozen=True)
+class Figures:
+    """One run of a whole process."""
+
+    wall: float
+    cpu: float
+    peak_mb: float
+
+
+def measure(command: Command) -> Figures:
+    """Runs a command to its end."""
+    begun = time.perf_counter()
+    process = subprocess.Popen([str(part) for part in command], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    assert process.stderr is not None
+    errors = process.stderr.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    wall = time.perf_counter() - begun
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        sys.exit(f"{command[0]} failed: {errors.decode()}")
+    return Figures(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+
+
+def by_turns(commands: dict[str, Command], runs: int) -> dict[str, list[Figures]]:
+    """Each command once a round, so that a slow minute is slow for all; one round before, to warm the caches."""
+    found: dict[str, list[Figures]] = {name: [] for name in commands}
+    for round_ in range(runs + 1):
+        for name, command in commands.items():
+            figures = measure(command)
+            if round_:
+                found[name].append(figures)
+    return found
+
+
+def median_ratio(first: Iterable[float], others: Iterable[float]) -> tuple[float, float, float]:
+    """How many times ``first`` the others are, round by round: median, least, most."""
+    ratios = sorted(other / one for one, other in zip(first, others, strict=True))
+    return statistics.median(ratios), ratios[0], ratios[-1]
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = ["| " + " | ".join(cells) + " |" for cells in (head, ["---"] * len(head), *rows)]
+    return "\n".join(lines) + "\n"
