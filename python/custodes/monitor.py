@@ -152,7 +152,7 @@ class Monitor:
         """Brings findings that grew, gauges and status up to date."""
         now = self._clock()
         if updates := self._engine.updates():
-            self.store.apply(updates, self.rules)
+            self.store.refresh(updates, self.rules)
         self._state_at = time.monotonic()
         self._totals.recent.append((self._state_at, self._totals.events))
         open_by_rule = self.store.open_counts()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from custodes._core import Engine, Outcome
+from custodes._core import Engine, FindingChange, Outcome
 from custodes.findings import Finding, Ledger
 from custodes.findings.store import FindingStore
 from custodes.rules import Rule, build_plan, load_rules
@@ -93,6 +93,30 @@ def test_hearing_everything_again_in_another_order_changes_nothing(
     news = [one for outcome in run(engine(rules), again, batch) for one in store.apply(outcome.changes, rules)]
     assert stored(store) == before
     assert not [kind for kind, _ in news if kind == "opened"]
+
+
+@pytest.mark.parametrize("heard_before", [False, True])
+def test_what_only_grew_is_refreshed_all_at_once(rules: list[Rule], store: FindingStore, heard_before: bool) -> None:
+    """Also where the store knows a finding by the id an earlier run gave it, and knows more of it."""
+    stream = events(random.Random(7))
+    if heard_before:
+        for outcome in run(engine(rules), stream[3:], 40):
+            store.apply(outcome.changes, rules)
+    again = engine(rules)
+    updates: list[FindingChange] = []
+    for outcome in run(again, stream, 5):
+        store.apply(outcome.changes, rules)
+        if updates := again.updates():
+            break
+    assert updates
+    before = {finding.id: finding for finding in stored(store)}
+    store.refresh(updates, rules)
+    after = {finding.id: finding for finding in stored(store)}
+    assert before.keys() == after.keys()
+    grown = [id_ for id_ in before if after[id_].count > before[id_].count]
+    assert not grown if heard_before else grown
+    store.refresh(updates, rules)
+    assert {finding.id: finding for finding in stored(store)} == after
 
 
 def test_starting_again_in_the_middle_finishes_what_was_open(rules: list[Rule], store: FindingStore) -> None:

@@ -7,8 +7,10 @@ joins; so hearing events again, in any allowed order, updates a finding and neve
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 from sqlalchemy import (
@@ -20,6 +22,7 @@ from sqlalchemy import (
     String,
     Table,
     and_,
+    bindparam,
     create_engine,
     delete,
     event,
@@ -59,6 +62,30 @@ _table = Table(
 )
 
 
+# Built once: making a statement costs more than running it.
+_BY_ID = select(_table).where(_table.c.id == bindparam("known_as"))
+_BY_IDS = select(_table).where(_table.c.id.in_(bindparam("known_as", expanding=True)))
+_NEAR = (
+    select(_table)
+    .where(
+        _table.c.rule_id == bindparam("of_rule"),
+        _table.c.group == bindparam("of_group"),
+        _table.c.held_until >= bindparam("from_"),
+        _table.c.held_from <= bindparam("until"),
+    )
+    .order_by(_table.c.held_from)
+)
+_INSERT = insert(_table)
+_UPDATE = (
+    update(_table)
+    .where(_table.c.id == bindparam("known_as"))
+    .values({name: bindparam(name) for name in _table.c.keys() if name != "id"})  # noqa: SIM118 - not a dict
+)
+
+_MOST_AT_ONCE = 500
+"""Ids in one statement; databases limit them."""
+
+
 @dataclass(frozen=True)
 class Page:
     """A page of findings, newest first."""
@@ -92,7 +119,7 @@ class FindingStore:
                     continue
                 stored = self._find(connection, told)
                 if stored is None:
-                    connection.execute(insert(_table).values(_row(told)))
+                    connection.execute(_INSERT, _row(told))
                     news.append(("opened", told))
                     if change.kind == "closed":
                         news.append(("closed", told))
@@ -101,24 +128,40 @@ class FindingStore:
                     self._known_as[told.id] = stored.id
                 current = stored.updated_by(told)
                 if current != stored:
-                    connection.execute(update(_table).where(_table.c.id == stored.id).values(_row(current)))
+                    connection.execute(_UPDATE, _row(current) | {"known_as": stored.id})
                     closed = current.closed_at is not None and stored.closed_at is None
                     news.append(("closed" if closed else "updated", current))
                 if change.kind == "closed":
                     self._known_as.pop(told.id, None)
         return news
 
+    def refresh(self, changes: Sequence[FindingChange], rules: Sequence[Rule]) -> None:
+        """Takes in changes of findings that only grew: there can be thousands of them at once."""
+        with self._engine.begin() as connection:
+            for start in range(0, len(changes), _MOST_AT_ONCE):
+                told: defaultdict[str, list[Finding]] = defaultdict(list)
+                for change in changes[start : start + _MOST_AT_ONCE]:
+                    told[self._known_as.get(change.id, change.id)].append(Finding.of(change, rules))
+                rows = connection.execute(_BY_IDS, {"known_as": list(told)}).mappings().all()
+                grown = [
+                    _row(current) | {"known_as": stored.id}
+                    for stored in map(_finding, rows)
+                    if (current := reduce(Finding.updated_by, told[stored.id], stored)) != stored
+                ]
+                if grown:
+                    connection.execute(_UPDATE, grown)
+
     def _find(self, connection: Connection, told: Finding) -> Finding | None:
         known_as = self._known_as.get(told.id, told.id)
-        row = connection.execute(select(_table).where(_table.c.id == known_as)).mappings().first()
+        row = connection.execute(_BY_ID, {"known_as": known_as}).mappings().first()
         if row is None:
-            near = and_(
-                _table.c.rule_id == told.rule_id,
-                _table.c.group == _group_text(told.group),
-                _table.c.held_until >= told.held_from - told.keep_open,
-                _table.c.held_from <= told.held_until + told.keep_open,
-            )
-            row = connection.execute(select(_table).where(near).order_by(_table.c.held_from)).mappings().first()
+            near = {
+                "of_rule": told.rule_id,
+                "of_group": _group_text(told.group),
+                "from_": told.held_from - told.keep_open,
+                "until": told.held_until + told.keep_open,
+            }
+            row = connection.execute(_NEAR, near).mappings().first()
         return None if row is None else _finding(row)
 
     def _merge(self, connection: Connection, told: Finding, into: str | None) -> None:
@@ -186,7 +229,7 @@ def _group_text(group: dict[str, str]) -> str:
 
 
 def _row(finding: Finding) -> dict[str, Any]:
-    return {**asdict(finding), "group": _group_text(finding.group)}
+    return {**vars(finding), "group": _group_text(finding.group)}
 
 
 def _finding(row: RowMapping) -> Finding:
