@@ -1,8 +1,9 @@
 //! Keyed fingerprints stand for texts, so that no name is stored twice and none can be aimed at a bucket.
 //!
-//! A group is known by a 128-bit SipHash-1-3 of its values, a counted value by the low 64 bits of its own.
-//! The key is secret to a process, so nobody outside can search for two names with one fingerprint. By
-//! chance, two of n values *in one group* meet with probability n²/2⁶⁵: 3·10⁻⁸ for a million.
+//! A text's fingerprint is its 128-bit SipHash-1-3. A group is known by the high half of its own, a counted value by
+//! the low half. The key is secret to a process, so nobody outside can search for two names with one fingerprint. By
+//! chance, two of n meet with probability n²/2⁶⁵: 3·10⁻⁸ for a million values in one group, 3·10⁻⁶ for ten million
+//! groups.
 
 use siphasher::sip128::{Hash128, Hasher128, SipHasher13};
 use std::hash::Hasher;
