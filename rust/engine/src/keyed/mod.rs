@@ -13,7 +13,7 @@ use crate::finding::Change;
 use crate::plan::RulePlan;
 use crate::time::Micros;
 use crate::watermark::StreamClock;
-use crate::window::Counts;
+use crate::window::{Added, Counts};
 use groups::Groups;
 use intake::{NO_SLOT, Work};
 
@@ -182,23 +182,15 @@ impl Window {
         let values = self.values(intake, work);
         let Self { counts, detectors, floor, judging, .. } = self;
         let Work { slot, time, .. } = *work;
-        let late = time < watermark;
-        let pane = counts.move_to(time);
-        if late && pane.saturating_add(counts.span) <= counts.pane(watermark) {
-            return; // Its pane has left every window that is not final.
-        }
-        let head = counts.head(slot);
-        if *judging && head != Some(pane) {
+        let added = counts.add(slot, (time, watermark), values, *floor, |last, before, after, events| {
+            detectors.iter_mut().for_each(|detector| detector.fell(slot, last, before, after, events));
+        });
+        let Some(Added { pane, total, newest, in_order, new_pane }) = added else { return };
+        if *judging && new_pane {
             detectors.iter_mut().for_each(|detector| detector.changes_at(counts, slot, pane));
         }
-        if head.is_none_or(|head| pane >= head) {
-            counts.advance(slot, pane, *floor, |last, before, after, events| {
-                detectors.iter_mut().for_each(|detector| detector.fell(slot, last, before, after, events));
-            });
-        }
-        let (total, newest) = counts.enter(slot, time, pane, values);
         let event = Counted { slot, time, pane, watermark, newest };
-        if late || head.is_some_and(|head| pane < head) {
+        if !in_order {
             detectors.iter_mut().for_each(|detector| detector.out_of_order(counts, event, names));
         } else if total >= *floor {
             for detector in detectors.iter_mut().filter(|detector| total >= detector.need) {

@@ -36,6 +36,20 @@ impl Default for State {
     }
 }
 
+/// What counting an event came to.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Added {
+    pub(crate) pane: PaneIndex,
+    /// The count in the head's window.
+    pub(crate) total: u64,
+    /// Whether the group has no newer event.
+    pub(crate) newest: bool,
+    /// Whether nothing before the event's pane has changed, and nothing behind the watermark.
+    pub(crate) in_order: bool,
+    /// Whether the head was in another pane before.
+    pub(crate) new_pane: bool,
+}
+
 /// The pane of the event at hand, kept because the next one is most often in the same: a division saved.
 #[derive(Debug, Default)]
 struct Here {
@@ -173,71 +187,78 @@ impl Counts {
 
     // ---- counting ----
 
-    /// Moves a group's head on to `pane`. Where the count falls below `floor` or further, `fell` hears of the
-    /// last pane that had the count before, of both counts and of the events so far.
+    /// Counts an event in a group, unless its pane has left every window that is not final. Where the count falls
+    /// from `floor` or above on the way, `fell` hears of the last pane that had the count before, of both counts and
+    /// of the events so far.
     #[inline]
-    pub(crate) fn advance(
+    pub(crate) fn add(
         &mut self,
         slot: u32,
-        pane: PaneIndex,
+        (time, watermark): (Micros, Micros),
+        values: &[u64],
         floor: u64,
         mut fell: impl FnMut(PaneIndex, u64, u64, u32),
-    ) {
-        // A pane that left its last window at `settled` is still needed: that pane is judged only afterwards.
-        let forget = self.settled.saturating_sub(self.span + 1);
-        let (span, values) = (self.span, self.values);
-        let Some(state) = self.states.get_mut(slot) else { return };
-        let State { log, total, events, .. } = state;
-        log.leave(pane, span, |left| {
-            let before = u64::from(*total);
-            *total -= u32::from(if values { left.last_values } else { left.events });
-            if before >= floor {
-                fell(left.index + span - 1, before, u64::from(*total), *events);
-            }
-        });
-        if log.head() != Some(pane) {
-            let bytes = log.heap_bytes();
-            log.advance(pane, forget);
-            self.log_bytes = self.log_bytes - bytes + log.heap_bytes();
-        }
-    }
-
-    /// Enters an event into its pane, which must lie at or below the head. Returns the count in the head's window,
-    /// and whether the group has no newer event.
-    #[inline]
-    pub(crate) fn enter(&mut self, slot: u32, time: Micros, pane: PaneIndex, values: &[u64]) -> (u64, bool) {
+    ) -> Option<Added> {
+        let pane = self.move_to(time);
+        let late = time < watermark;
         let span = self.span;
-        let Some(state) = self.states.get_mut(slot) else { return (0, false) };
+        if late && pane.saturating_add(span) <= self.pane(watermark) {
+            return None;
+        }
+        // A pane that left its last window at `settled` is still needed: that pane is judged only afterwards.
+        let forget = self.settled.saturating_sub(span + 1);
+        let state = self.states.get_mut(slot)?;
         let State { log, newest, total, events, last_arrival } = state;
         let is_newest = time >= *newest;
         *newest = time.max(*newest);
+        let head = log.head();
+        let is_head = head.is_none_or(|head| pane >= head);
+        if is_head {
+            log.leave(pane, span, |left| {
+                let before = u64::from(*total);
+                *total -= u32::from(if self.values { left.last_values } else { left.events });
+                if before >= floor {
+                    fell(left.index + span - 1, before, u64::from(*total), *events);
+                }
+            });
+        }
         *events = events.wrapping_add(1);
-        let bytes = log.heap_bytes();
-        let inside = log.add(pane, span, Part::Event);
-        if !self.values {
+        let inside = if is_head {
+            self.log_bytes += log.enter(pane, forget);
+            true
+        } else {
+            log.add(pane, span, Part::Event, &mut self.log_bytes)
+        };
+        if self.values {
+            let head = if is_head { pane } else { head.unwrap_or(pane) };
+            for &value in values {
+                let was_last = self.pairs.see(value, slot, pane);
+                if was_last.is_none_or(|last| last < pane) {
+                    if let Some(last) = was_last {
+                        log.take_value(last);
+                    }
+                    log.add(pane, span, Part::Value, &mut self.log_bytes);
+                    let counted = was_last.is_some_and(|last| last + span > head);
+                    *total += u32::from(inside && !counted);
+                }
+                let (before, value_was_last) = (*last_arrival, was_last.unwrap_or(0));
+                *last_arrival = self.recent.push(Arrival { time, before, value, value_was_last, slot });
+            }
+        } else {
             *total += u32::from(inside);
             let before = *last_arrival;
             *last_arrival = self.recent.push(Arrival { time, before, value: 0, value_was_last: 0, slot });
         }
-        let head = log.head().unwrap_or(pane);
-        for &value in values {
-            let was_last = self.pairs.see(value, slot, pane);
-            if was_last.is_none_or(|last| last < pane) {
-                if let Some(last) = was_last {
-                    log.take_value(last);
-                }
-                log.add(pane, span, Part::Value);
-                let counted = was_last.is_some_and(|last| last + span > head);
-                *total += u32::from(inside && !counted);
-            }
-            let (before, value_was_last) = (*last_arrival, was_last.unwrap_or(0));
-            *last_arrival = self.recent.push(Arrival { time, before, value, value_was_last, slot });
-        }
-        self.log_bytes = self.log_bytes - bytes + log.heap_bytes();
         let total = *total;
-        let slice = if head == self.here.pane { self.here.slice } else { self.slice(head) };
+        let slice = if is_head { self.here.slice } else { self.slice(head.unwrap_or(pane)) };
         self.peaks.see(slice, total);
-        (u64::from(total), is_newest)
+        Some(Added {
+            pane,
+            total: u64::from(total),
+            newest: is_newest,
+            in_order: is_head && !late,
+            new_pane: head != Some(pane),
+        })
     }
 
     // ---- reading ----

@@ -14,7 +14,7 @@ mod segments;
 mod slab;
 mod table;
 
-pub(crate) use counts::Counts;
+pub(crate) use counts::{Added, Counts};
 pub(crate) use slab::Slab;
 pub(crate) use table::{Entry, Table};
 

@@ -118,13 +118,21 @@ impl PaneLog {
         }
     }
 
-    /// Makes `pane` the head, which it must not be below, and drops panes up to `forget` where that makes room.
+    /// Adds an event to `pane`, which must not be below the head; drops panes up to `forget` where that makes room.
+    /// Returns by how many bytes the log outside the group has grown.
     #[inline]
-    pub(crate) fn advance(&mut self, pane: PaneIndex, forget: PaneIndex) {
-        if self.head() != Some(pane) {
-            self.make_room(forget);
-            self.insert(self.parts().1.len(), pane);
+    pub(crate) fn enter(&mut self, pane: PaneIndex, forget: PaneIndex) -> usize {
+        if let Some(last) = self.panes_mut().last_mut()
+            && last.index == pane
+            && last.events < u16::MAX
+        {
+            last.events += 1;
+            return 0;
         }
+        let bytes = self.heap_bytes();
+        self.make_room(forget);
+        self.insert(self.parts().1.len(), Pane { index: pane, events: 1, last_values: 0 });
+        self.heap_bytes() - bytes
     }
 
     /// Drops what may be forgotten, if the log is full or half of it has left the window: so each pane moves
@@ -149,8 +157,7 @@ impl PaneLog {
         self.set_start(start - dead);
     }
 
-    fn insert(&mut self, at: usize, index: PaneIndex) {
-        let new = Pane { index, ..Pane::default() };
+    fn insert(&mut self, at: usize, new: Pane) {
         match self {
             Self::Few { len, panes, .. } if usize::from(*len) < FEW => {
                 panes.copy_within(at..usize::from(*len), at + 1);
@@ -179,9 +186,9 @@ impl PaneLog {
     }
 
     /// Adds an event or a value to the pane at `index`, made if it is not there. Returns whether it lies within
-    /// the head's window.
+    /// the head's window; `bytes` grows with the log outside the group.
     #[inline]
-    pub(crate) fn add(&mut self, index: PaneIndex, span: u32, part: Part) -> bool {
+    pub(crate) fn add(&mut self, index: PaneIndex, span: u32, part: Part, bytes: &mut usize) -> bool {
         let panes = self.panes_mut();
         if let Some(last) = panes.last_mut().filter(|last| last.index == index) {
             let count = last.part(part);
@@ -190,7 +197,10 @@ impl PaneLog {
                 return true;
             }
         }
-        self.add_below(index, span, part)
+        let before = self.heap_bytes();
+        let inside = self.add_below(index, span, part);
+        *bytes += self.heap_bytes() - before;
+        inside
     }
 
     #[cold]
@@ -199,7 +209,7 @@ impl PaneLog {
         let at = match self.find(index, |pane| pane.has_room(part)) {
             Ok(at) => at,
             Err(at) => {
-                self.insert(at, index);
+                self.insert(at, Pane { index, ..Pane::default() });
                 if !inside {
                     self.set_start(self.parts().0 + 1);
                 }
@@ -239,17 +249,16 @@ mod tests {
         let mut left = Vec::new();
         for pane in [10, 11, 13, 20] {
             log.leave(pane, 3, |p| left.push(p.index));
-            log.advance(pane, 0);
-            assert!(log.add(pane, 3, Part::Event));
+            log.enter(pane, 0);
         }
         assert_eq!(left, [10, 11, 13]);
         assert_eq!(log.all().len(), 4, "nothing may be forgotten yet");
         assert_eq!(log.window().len(), 1);
-        assert!(!log.add(12, 3, Part::Event));
+        assert!(!log.add(12, 3, Part::Event, &mut 0));
         assert_eq!(log.window()[0].index, 20);
         for (pane, forget) in [(21, 13), (30, 20), (31, 20)] {
             log.leave(pane, 3, |_| {});
-            log.advance(pane, forget);
+            log.enter(pane, forget);
         }
         assert!(log.all().len() <= 4, "{log:?}");
     }
@@ -260,8 +269,7 @@ mod tests {
         let mut log = PaneLog::default();
         for pane in 1..1000 {
             log.leave(pane, 4, |_| {});
-            log.advance(pane, pane.saturating_sub(4));
-            log.add(pane, 4, Part::Event);
+            log.enter(pane, pane.saturating_sub(4));
             assert_eq!(log.heap_bytes(), 0);
         }
     }
@@ -273,18 +281,20 @@ mod tests {
             const SPAN: u32 = 5;
             let mut log = PaneLog::default();
             let mut model: BTreeMap<u32, (u64, u64)> = BTreeMap::new();
-            let mut head = 0;
+            let (mut head, mut bytes) = (0, 0);
             for (index, fill, take) in steps {
-                if index > head {
-                    head = index;
-                    log.leave(head, SPAN, |_| {});
-                    log.advance(head, 0);
-                }
                 let times = if fill { 70_000 } else { 1 };
                 for _ in 0..times {
-                    prop_assert_eq!(log.add(index, SPAN, Part::Event), index + SPAN > head);
-                    log.add(index, SPAN, Part::Value);
+                    if index >= head {
+                        head = index;
+                        log.leave(head, SPAN, |_| {});
+                        bytes += log.enter(head, 0);
+                    } else {
+                        prop_assert_eq!(log.add(index, SPAN, Part::Event, &mut bytes), index + SPAN > head);
+                    }
+                    log.add(index, SPAN, Part::Value, &mut bytes);
                 }
+                prop_assert_eq!(log.heap_bytes(), bytes);
                 let entry = model.entry(index).or_default();
                 *entry = (entry.0 + times, entry.1 + times);
                 if take {
