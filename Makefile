@@ -4,9 +4,9 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
-RUST_SOURCES := $(shell find rust -name '*.rs' -o -name Cargo.toml) Cargo.toml Cargo.lock
+RUST_SOURCES := $(shell find rust/engine rust/python -name '*.rs' -o -name Cargo.toml) Cargo.toml Cargo.lock
 
-.PHONY: help demo test check fmt bench docs lock clean build
+.PHONY: help demo test fuzz check fmt bench docs lock clean build
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -29,10 +29,15 @@ demo: build  ## a made-up agency with planted insiders, live on http://127.0.0.1
 test: build  ## every test there is, with the servers they need
 	tests/services/install
 	cargo test --quiet --workspace --locked
+	rust/fuzz/run 20
 	$(BIN)/pytest
+
+fuzz:  ## what reads bytes, ten minutes a target
+	rust/fuzz/run 600
 
 check: build  ## format, lint, types, rules: what a commit must pass
 	cargo fmt --all --check
+	cargo fmt --manifest-path rust/fuzz/Cargo.toml --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -44,8 +49,9 @@ fmt:  ## format everything
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix --quiet .
 
-bench: build  ## replay against a hand-written Python program, in one run
-	$(BIN)/python tests/bench/replay.py
+bench: build  ## all benchmarks beside their peers, into docs/performance.md
+	tests/bench/install
+	PYTHONPATH=tests $(BIN)/python tests/bench/report.py
 
 docs: build  ## write docs/reference/ from the definitions
 	$(BIN)/python docs/generate.py

@@ -36,7 +36,7 @@ impl Crew {
 
     /// Whether a step of so many records is worth handing over.
     pub(crate) fn is_worth_it(&self, records: usize) -> bool {
-        records > 1024
+        self.pool.is_some() && records > 1024
     }
 
     /// One thread's share of `whole`: an even one, of at most `most`, but none so small that it is not worth it.
@@ -45,7 +45,11 @@ impl Crew {
     }
 
     /// Does the jobs at once, each on a thread of its own.
-    pub(crate) fn side_by_side<T: Send>(&self, jobs: impl Iterator<Item = T> + Send, work: impl Fn(T) + Sync) {
+    pub(crate) fn side_by_side<T: Send>(
+        &self,
+        jobs: impl Iterator<Item = T> + Send,
+        work: impl Fn(T) + Sync,
+    ) {
         let Some(pool) = &self.pool else { return jobs.for_each(work) };
         let mut jobs = jobs.peekable();
         let Some(first) = jobs.next() else { return };

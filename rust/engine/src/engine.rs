@@ -108,8 +108,7 @@ impl Engine {
         let keyring = random_keyring();
         let mut fields = FieldTable::new(plan);
         let checks = Checks::new(plan, &mut fields)?;
-        let (conditions, specs, placed) = streams(plan, &mut fields)?;
-        let (conditions, specs): (Arc<[Matcher]>, Arc<[StreamSpec]>) = (conditions.into(), specs.into());
+        let Layout { conditions, streams: specs, placed } = lay_out(plan, &mut fields)?;
         let reader = fields.reader();
         let shards = (0..threads.get()).map(|_| {
             let mut streams: Vec<KeyedStream> = specs.iter().map(KeyedStream::new).collect();
@@ -334,14 +333,15 @@ fn random_keyring() -> Keyring {
     Keyring::new(key)
 }
 
-/// A rule's stream and, among the fields that stream counts, the one it counts.
-type Placed = (usize, Option<usize>);
+/// The conditions of a plan's rules and their streams, each once.
+struct Layout {
+    conditions: Arc<[Matcher]>,
+    streams: Arc<[StreamSpec]>,
+    /// Of each rule: its stream and, among the fields that stream counts, the one it counts.
+    placed: Vec<(usize, Option<usize>)>,
+}
 
-/// The conditions of a plan's rules and their streams, each once, and where each rule belongs.
-fn streams(
-    plan: &Plan,
-    fields: &mut FieldTable,
-) -> Result<(Vec<Matcher>, Vec<StreamSpec>, Vec<Placed>), PlanError> {
+fn lay_out(plan: &Plan, fields: &mut FieldTable) -> Result<Layout, PlanError> {
     let mut known: Vec<&Condition> = Vec::new();
     let (mut conditions, mut specs, mut placed) = (Vec::new(), Vec::<StreamSpec>::new(), Vec::new());
     for rule in &plan.rules {
@@ -370,7 +370,7 @@ fn streams(
         });
         placed.push((stream, counted));
     }
-    Ok((conditions, specs, placed))
+    Ok(Layout { conditions: conditions.into(), streams: specs.into(), placed })
 }
 
 /// The lines of `text` that end within its first `bytes` or are the first to end behind, and the rest.

@@ -234,7 +234,9 @@ impl FindingSet {
     /// The findings told of that have changed since, in the order of their first change.
     pub(crate) fn take_changed(&mut self) -> Vec<u32> {
         let mut keys = std::mem::take(&mut self.changed);
-        keys.retain(|&key| self.get_mut(key).is_some_and(|f| std::mem::replace(&mut f.changed, false) && f.told));
+        keys.retain(|&key| {
+            self.get_mut(key).is_some_and(|f| std::mem::replace(&mut f.changed, false) && f.told)
+        });
         keys
     }
 

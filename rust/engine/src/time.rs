@@ -75,7 +75,9 @@ impl TimeReader {
     #[inline]
     pub(crate) fn read(&mut self, text: &str) -> Option<Micros> {
         let bytes = text.as_bytes();
-        let Some((minute, rest)) = bytes.split_first_chunk().filter(|_| bytes.len() >= 20 && bytes[4] == b'-') else {
+        let Some((minute, rest)) =
+            bytes.split_first_chunk().filter(|_| bytes.len() >= 20 && bytes[4] == b'-')
+        else {
             return parse_time_number(text);
         };
         let start = match self.known {

@@ -3,8 +3,8 @@
 #![allow(clippy::unwrap_used)] // a test that cannot go on has failed
 
 use custodes_engine::{Change, ChangeKind, Engine, Input, Outcome, Plan, Reason, Record};
-use std::num::NonZeroUsize;
 use proptest::prelude::*;
+use std::num::NonZeroUsize;
 
 const START: i64 = 1_767_600_000;
 
@@ -106,6 +106,27 @@ fn an_event_out_of_order_can_join_two_findings() {
     let updates = engine.updates();
     assert_eq!(joined.changes[0].merged_into.as_ref(), Some(&updates[0].id));
     assert_eq!(updates[0].count, 3);
+}
+
+/// Found by fuzzing: the first of the three arrivals is let go of before the other two, which lie behind a stranger
+/// that is still young.
+#[test]
+fn an_opening_behind_the_watermark_stays_what_it_was() {
+    let rule = r#""group_by":["actor"],"timespan_ms":5000,"resolution_ms":1000,"keep_open_ms":0,
+                  "holds":{"gte":3}"#;
+    let mut engine = Engine::new(&plan(rule), NonZeroUsize::MIN).unwrap();
+    let at =
+        |ms: i64, actor: &str| format!(r#"{{"time":{},"actor":"{actor}","subject":1}}"#, START * 1000 + ms);
+    for (ms, actor) in
+        [(90_170, "a"), (99_900, "x"), (90_030, "a"), (90_058, "a"), (100_500, "y"), (99_558, "a")]
+    {
+        for change in feed(&mut engine, &[at(ms, actor)]).changes {
+            assert_eq!((change.kind, change.opened_at), (ChangeKind::Opened, START * 1_000_000 + 90_170_000));
+        }
+    }
+    feed(&mut engine, &[at(93_362, "a")]);
+    let updates = engine.updates();
+    assert_eq!((updates[0].opened_at, updates[0].peak), (START * 1_000_000 + 90_170_000, 4));
 }
 
 #[test]

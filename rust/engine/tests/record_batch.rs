@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used)] // a test that cannot go on has failed
 
-use custodes_engine::{Aborted, Engine, Extent, Fetched, FramingError, Input, Outcome, Plan, Reason, Record, extent};
+use custodes_engine::{
+    Aborted, Engine, Extent, Fetched, FramingError, Input, Outcome, Plan, Reason, Record, extent,
+};
 use proptest::prelude::*;
 use std::io::Write;
 use std::num::NonZeroUsize;
@@ -60,14 +62,16 @@ fn pack(codec: u16, body: &[u8]) -> Vec<u8> {
 const TRANSACTIONAL: u16 = 0x10;
 const CONTROL: u16 = 0x20;
 
-/// A batch with these records: offset, key, value, number of headers.
+/// Offset, key, value, number of headers.
+type Written = (i64, Option<Vec<u8>>, Option<Vec<u8>>, usize);
+
 struct Batch<'a> {
     codec: u16,
     flags: u16,
     producer_id: i64,
     base: i64,
     last: i64,
-    records: &'a [(i64, Option<Vec<u8>>, Option<Vec<u8>>, usize)],
+    records: &'a [Written],
 }
 
 impl Batch<'_> {
@@ -91,7 +95,7 @@ impl Batch<'_> {
             varint(record.len() as i64, &mut body);
             body.extend(record);
         }
-        let mut checked = (self.codec % 10 | self.flags).to_be_bytes().to_vec();
+        let mut checked = ((self.codec % 10) | self.flags).to_be_bytes().to_vec();
         checked.extend(((self.last - self.base) as i32).to_be_bytes());
         checked.extend([0; 16]);
         checked.extend(self.producer_id.to_be_bytes());
@@ -192,7 +196,11 @@ fn a_body_that_cannot_be_unpacked_says_why() {
         (2, b"\x82SNAPPY\0\0\0\0\x01\0\0\0\x01\0\0\0\x09x", "cut off"),
         (3, b"not lz4", "Lz4"),
         (4, &zstd::stream::encode_all(&[7; 100][..], 3).unwrap()[..12], "Zstd"),
-        (4, &zstd::stream::encode_all(std::io::repeat(0).take(257 << 20), 3).unwrap()[..], "more than 256 MiB"),
+        (
+            4,
+            &zstd::stream::encode_all(std::io::repeat(0).take(257 << 20), 3).unwrap()[..],
+            "more than 256 MiB",
+        ),
         (5, b"", "no compression"),
         (0, b"\x7f", "malformed"),
     ] {
@@ -207,7 +215,10 @@ fn the_extent_is_that_of_whole_batches() {
     let fetch = [plain(0, 100, 10), plain(4, 110, 5), plain(0, 115, 5)].concat();
     let whole = Extent { next_offset: 120, leader_epoch: 7, records: 20 };
     assert_eq!(extent(&fetch), Ok(Some(whole)));
-    assert_eq!(extent(&fetch[..fetch.len() - 1]), Ok(Some(Extent { next_offset: 115, records: 15, ..whole })));
+    assert_eq!(
+        extent(&fetch[..fetch.len() - 1]),
+        Ok(Some(Extent { next_offset: 115, records: 15, ..whole }))
+    );
     assert_eq!(extent(&fetch[..40]), Ok(None));
     let mut old = fetch.clone();
     old[16] = 1;

@@ -76,7 +76,10 @@ impl Engine {
     ) -> PyResult<Outcome> {
         let bytes = PyBackedBytes::from(fetched.clone());
         let aborted: Option<Vec<Aborted>> = aborted.map(|listed| {
-            listed.into_iter().map(|(producer_id, first_offset)| Aborted { producer_id, first_offset }).collect()
+            listed
+                .into_iter()
+                .map(|(producer_id, first_offset)| Aborted { producer_id, first_offset })
+                .collect()
         });
         self.run(py, |core| {
             let fetched = Fetched { bytes: &bytes, position, aborted: aborted.as_deref() };

@@ -83,7 +83,9 @@ impl Shapes {
         loop {
             let step = self.steps.get(id as usize)?;
             let same = match rest.first_chunk() {
-                Some(chunk) if step.length <= 16 => (u128::from_le_bytes(*chunk) ^ step.start) & step.mask == 0,
+                Some(chunk) if step.length <= 16 => {
+                    (u128::from_le_bytes(*chunk) ^ step.start) & step.mask == 0
+                }
                 _ => rest.starts_with(&self.texts[id as usize]),
             };
             if same {

@@ -183,15 +183,21 @@ impl Window {
         let Self { counts, detectors, floor, judging, .. } = self;
         let Work { slot, time, .. } = *work;
         let added = counts.add(slot, (time, watermark), values, *floor, |last, before, after, events| {
-            detectors.iter_mut().for_each(|detector| detector.fell(slot, last, before, after, events));
+            for detector in &mut *detectors {
+                detector.fell(slot, last, before, after, events);
+            }
         });
         let Some(Added { pane, total, newest, in_order, new_pane }) = added else { return };
         if *judging && new_pane {
-            detectors.iter_mut().for_each(|detector| detector.changes_at(counts, slot, pane));
+            for detector in &mut *detectors {
+                detector.changes_at(counts, slot, pane);
+            }
         }
         let event = Counted { slot, time, pane, watermark, newest };
         if !in_order {
-            detectors.iter_mut().for_each(|detector| detector.out_of_order(counts, event, names));
+            for detector in detectors {
+                detector.out_of_order(counts, event, names);
+            }
         } else if total >= *floor {
             for detector in detectors.iter_mut().filter(|detector| total >= detector.need) {
                 detector.hold(counts, event, names);

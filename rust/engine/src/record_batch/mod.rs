@@ -14,8 +14,8 @@ use crate::record::Record;
 use crate::reject::{Reason, Reject};
 use header::{Batches, Header};
 use records::Records;
-use transactions::Transactions;
 use std::ops::Range;
+use transactions::Transactions;
 use unpack::Unpacker;
 
 pub use header::{Extent, FramingError, extent};
@@ -36,7 +36,8 @@ impl<'a> Fetched<'a> {
     /// The batches that hold records for a reader, still packed.
     pub(crate) fn sealed(self) -> Vec<Sealed<'a>> {
         let mut transactions = self.aborted.map(Transactions::new);
-        let batches = Batches::new(self.bytes).map_while(Result::ok).map(|(header, batch)| Sealed { header, batch });
+        let batches =
+            Batches::new(self.bytes).map_while(Result::ok).map(|(header, batch)| Sealed { header, batch });
         let wanted = batches.filter(|sealed| sealed.header.last_offset() >= self.position as i64);
         wanted.filter(|sealed| !sealed.is_hidden(transactions.as_mut())).collect()
     }
@@ -117,8 +118,9 @@ impl Decoder {
                     (Some(Records::new(header.base_offset, header.count, bytes, batch)), None)
                 }
                 Err(problem) => {
-                    let detail = format!("{} records from offset {}: {problem}", header.count, header.base_offset);
-                    (None, Some(Err(corrupt(header.base_offset.cast_unsigned(), detail, batch))))
+                    let detail =
+                        format!("{} records from offset {}: {problem}", header.count, header.base_offset);
+                    (None, Some(Err(Box::new(corrupt(header.base_offset.cast_unsigned(), detail, batch)))))
                 }
             };
             let wanted = move |record: &Result<Record<'r>, Box<Reject>>| {
@@ -129,6 +131,6 @@ impl Decoder {
     }
 }
 
-fn corrupt(position: u64, detail: String, batch: &[u8]) -> Box<Reject> {
-    Box::new(Reject { position, reason: Reason::CorruptBatch, detail, value: batch.into() })
+fn corrupt(position: u64, detail: String, batch: &[u8]) -> Reject {
+    Reject { position, reason: Reason::CorruptBatch, detail, value: batch.into() }
 }

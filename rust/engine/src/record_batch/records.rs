@@ -29,12 +29,12 @@ impl<'a> Bytes<'a> {
         None
     }
 
-    /// A length and as many bytes; the outer `None` is malformed, the inner is Kafka's null (length −1).
+    /// A length and as many bytes; Kafka's null, of length −1, reads as none.
     #[inline]
-    pub(super) fn nullable(&mut self) -> Option<Option<&'a [u8]>> {
+    pub(super) fn nullable(&mut self) -> Option<&'a [u8]> {
         match self.varint()? {
-            -1 => Some(None),
-            length => Some(Some(self.take(usize::try_from(length).ok()?)?)),
+            -1 => Some(&[]),
+            length => self.take(usize::try_from(length).ok()?),
         }
     }
 }
@@ -63,7 +63,7 @@ impl<'a> Records<'a> {
         let offset = self.base.checked_add(record.varint()?)?;
         record.nullable()?;
         let value = record.nullable()?;
-        Some(Record { position: u64::try_from(offset).ok()?, value: value.unwrap_or_default() })
+        Some(Record { position: u64::try_from(offset).ok()?, value })
     }
 }
 
@@ -79,9 +79,10 @@ impl<'a> Iterator for Records<'a> {
             self.left -= 1;
             return Some(Ok(record));
         }
-        let detail = format!("the last {} records of the batch from offset {} are malformed", self.left, self.base);
+        let detail =
+            format!("the last {} records of the batch from offset {} are malformed", self.left, self.base);
         self.left = 0;
-        Some(Err(corrupt(self.base.cast_unsigned(), detail, self.batch)))
+        Some(Err(Box::new(corrupt(self.base.cast_unsigned(), detail, self.batch))))
     }
 }
 

@@ -55,7 +55,7 @@ fn is_abort_marker(body: &[u8]) -> bool {
         bytes.take(1)?;
         bytes.varint()?;
         bytes.varint()?;
-        bytes.nullable()?
+        bytes.nullable()
     };
     key().is_some_and(|key| key.get(2..4) == Some(&[0, 0]))
 }

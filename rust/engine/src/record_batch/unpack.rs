@@ -47,8 +47,8 @@ impl Unpacker {
         let start = self.filled;
         let done = match codec {
             Codec::None => return Ok(Body::Plain),
-            Codec::Gzip => self.read(flate2::bufread::MultiGzDecoder::new(body)).map_err(|e| e.to_string()),
-            Codec::Lz4 => self.read(lz4_flex::frame::FrameDecoder::new(body)).map_err(|e| e.to_string()),
+            Codec::Gzip => self.read(flate2::bufread::MultiGzDecoder::new(body)),
+            Codec::Lz4 => self.read(lz4_flex::frame::FrameDecoder::new(body)),
             Codec::Snappy => self.snappy(body),
             Codec::Zstd => self.zstd(body),
             Codec::Unknown(number) => Err(format!("number {number} is no compression known here")),

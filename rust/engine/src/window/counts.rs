@@ -158,7 +158,9 @@ impl Counts {
     #[inline]
     pub(crate) fn prefetch(&self, slot: u32, values: &[u64]) {
         self.states.get(slot).into_iter().for_each(prefetch);
-        values.iter().for_each(|&value| self.pairs.prefetch(value, slot));
+        for &value in values {
+            self.pairs.prefetch(value, slot);
+        }
     }
 
     /// Asks for what counting will read next; the group's state should have come by now.
@@ -242,12 +244,12 @@ impl Counts {
                     *total += u32::from(inside && !counted);
                 }
                 let (before, value_was_last) = (*last_arrival, was_last.unwrap_or(0));
-                *last_arrival = self.recent.push(Arrival { time, before, value, value_was_last, slot });
+                *last_arrival = self.recent.push(Arrival { time, value, before, value_was_last, slot });
             }
         } else {
             *total += u32::from(inside);
             let before = *last_arrival;
-            *last_arrival = self.recent.push(Arrival { time, before, value: 0, value_was_last: 0, slot });
+            *last_arrival = self.recent.push(Arrival { time, value: 0, before, value_was_last: 0, slot });
         }
         let total = *total;
         let slice = if is_head { self.here.slice } else { self.slice(head.unwrap_or(pane)) };
@@ -353,6 +355,8 @@ impl Counts {
         } else {
             times.extend(arrivals.map(|arrival| arrival.time).filter(|&time| self.pane(time) == first));
         }
+        // Of arrivals behind the watermark some may have been let go of, but all of them came before the others.
+        times.retain(|&time| time >= self.recent.complete_from());
         let (_, _, count) = self.segments(slot, first, first).within(first, first).next()?;
         let already = count.saturating_sub(times.len() as u64);
         let nth = need.checked_sub(already)?.checked_sub(1)?;
@@ -379,7 +383,11 @@ impl Counts {
                 *earliest = (*earliest).min(arrival.time);
             }
         }
-        new_at.into_iter().filter(|(value, _)| !counted_before.contains(value)).map(|(_, time)| time).collect()
+        new_at
+            .into_iter()
+            .filter(|(value, _)| !counted_before.contains(value))
+            .map(|(_, time)| time)
+            .collect()
     }
 
     // ---- bookkeeping ----

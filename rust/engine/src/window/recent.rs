@@ -33,6 +33,8 @@ pub(crate) struct Recent {
     queue: VecDeque<Arrival>,
     /// The number of the queue's front.
     first: ArrivalNumber,
+    /// The watermark that arrivals were last let go of behind: of those before it, only some may still be here.
+    complete_from: Micros,
 }
 
 impl Recent {
@@ -51,10 +53,16 @@ impl Recent {
     /// Lets go of arrivals behind the watermark.
     #[inline]
     pub(crate) fn trim(&mut self, watermark: Micros) {
+        self.complete_from = watermark;
         while self.queue.front().is_some_and(|arrival| arrival.time < watermark) {
             self.queue.pop_front();
             self.first = self.first.wrapping_add(1);
         }
+    }
+
+    /// From this time on no arrival is missing here.
+    pub(crate) fn complete_from(&self) -> Micros {
+        self.complete_from
     }
 
     /// Whether a group whose chain ends at `last` has no arrival here.

@@ -102,7 +102,8 @@ impl<E: Entry> Segment<E> {
     fn remove(&mut self, at: usize) {
         // What follows moves up, as far as it was pushed on.
         let pushed = self.slots[at + 1..].iter().zip(at + 1..);
-        let moves = pushed.take_while(|(entry, place)| !entry.is_free() && self.home(entry.hash()) < *place).count();
+        let moves =
+            pushed.take_while(|(entry, place)| !entry.is_free() && self.home(entry.hash()) < *place).count();
         self.slots.copy_within(at + 1..=at + moves, at);
         self.slots[at + moves] = E::FREE;
         self.live -= 1;
@@ -321,11 +322,13 @@ mod tests {
 
     fn is_in_order(table: &Table<Pair>) -> bool {
         table.segments.iter().all(|segment| {
-            let near = segment.slots.iter().enumerate().filter(|(_, pair)| !pair.is_free()).all(|(at, pair)| {
-                let home = segment.home(pair.hash());
-                home <= at && segment.slots[home..at].iter().all(|between| !between.is_free())
-            });
-            near && segment.entries().map(|pair| pair.hash()).is_sorted() && segment.entries().count() == segment.live
+            let near =
+                segment.slots.iter().enumerate().filter(|(_, pair)| !pair.is_free()).all(|(at, pair)| {
+                    let home = segment.home(pair.hash());
+                    home <= at && segment.slots[home..at].iter().all(|between| !between.is_free())
+                });
+            near && segment.entries().map(|pair| pair.hash()).is_sorted()
+                && segment.entries().count() == segment.live
         })
     }
 
@@ -369,7 +372,9 @@ mod tests {
             let dense = n < 100 || table.slots <= n as usize * 2 + table.segments.len() * 64;
             assert!(dense, "{n} entries in {} slots", table.slots);
         }
-        assert!((1..=300_000).all(|n| table.find(key(n) & !1, |pair| pair.0 == key(n)) == Some(&Pair(key(n), n))));
+        assert!(
+            (1..=300_000).all(|n| table.find(key(n) & !1, |pair| pair.0 == key(n)) == Some(&Pair(key(n), n)))
+        );
         assert!(is_in_order(&table));
         assert_eq!(table.segments.iter().map(|segment| segment.slots.len()).sum::<usize>(), table.slots);
         for share in [0.5, 0.25, 0.25] {

@@ -1,0 +1,55 @@
+"""`make bench`: every benchmark, one after the other, into docs/performance.md between its two marks."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import os
+import platform
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+from processes import HERE, ROOT
+
+PAGE = ROOT / "docs" / "performance.md"
+BEGIN, END = "<!-- written by make bench -->", "<!-- end -->"
+
+
+def machine() -> str:
+    """What the figures were had on."""
+    lines = open("/proc/cpuinfo", encoding="utf-8").read().splitlines()  # noqa: PTH123, SIM115 - a line is wanted
+    cpu = next((line.split(": ")[1] for line in lines if line.startswith("model name")), platform.machine())
+    rust = subprocess.run(["rustc", "--version"], check=True, capture_output=True, text=True).stdout.split()[1]
+    kafka = importlib.metadata.version("kafka-python")
+    versions = f"Python {platform.python_version()}, Rust {rust}, kafka-python {kafka}"
+    return f"{os.cpu_count()} cores of {cpu}, {versions}, {datetime.now(UTC).date()}."
+
+
+def output(name: str, *options: str) -> str:
+    command: list[str | Path] = [sys.executable, HERE / f"{name}.py", *options]
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--runs", default="5")
+    options = parser.parse_args()
+    parts = [f"On {machine()}"]
+    for title, name, more in (
+        ("Replay of a file", "replay", ("--runs", options.runs)),
+        ("From a broker", "broker", ("--runs", options.runs)),
+        ("Until a finding is seen", "latency", ()),
+        ("As things grow", "scaling", ()),
+    ):
+        print(f"{name} …", file=sys.stderr)
+        parts += [f"### {title}", f"`tests/bench/{name}.py`", output(name, *more)]
+    page = PAGE.read_text(encoding="utf-8")
+    before, _, rest = page.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    PAGE.write_text(f"{before}{BEGIN}\n\n" + "\n\n".join(parts) + f"\n\n{END}{after}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
