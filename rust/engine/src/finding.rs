@@ -198,6 +198,9 @@ impl FindingSet {
     /// Takes `swallowed` out; what it held goes on as part of `into`.
     pub(crate) fn merge(&mut self, swallowed: u32, into: u32) {
         let Some(into_id) = self.get(into).map(|finding| finding.id) else { return };
+        if let Some(pane) = self.get(swallowed).and_then(|finding| finding.recheck) {
+            self.recheck_from(into, pane);
+        }
         if let Some(finding) = self.remove(swallowed).filter(|finding| finding.told) {
             self.merged.push((finding, into_id));
         }

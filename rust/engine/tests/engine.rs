@@ -129,6 +129,21 @@ fn an_opening_behind_the_watermark_stays_what_it_was() {
     assert_eq!((updates[0].opened_at, updates[0].peak), (START * 1_000_000 + 90_170_000, 4));
 }
 
+/// Found by fuzzing: what was still to be read again of a finding went with it when another swallowed it.
+#[test]
+fn a_swallowed_finding_keeps_its_peak() {
+    let rule = r#""group_by":["actor"],"distinct":"subject","timespan_ms":1000,"resolution_ms":1000,
+                  "keep_open_ms":11000,"holds":{"gte":1}"#;
+    let mut engine = Engine::new(&plan(rule), NonZeroUsize::MIN).unwrap();
+    let at = |&(ms, subject): &(i64, u8)| {
+        format!(r#"{{"time":{},"actor":"a","subject":{subject}}}"#, START * 1000 + ms)
+    };
+    let events = [(10_000, 1), (30_000, 1), (31_000, 1), (32_000, 1), (31_500, 2), (22_500, 1)];
+    let outcome = feed(&mut engine, &events.iter().map(at).collect::<Vec<_>>());
+    let found: Vec<_> = outcome.changes.iter().map(|c| (c.kind, c.peak, c.count)).collect();
+    assert_eq!(found, [(ChangeKind::Opened, 2, 6)]);
+}
+
 #[test]
 fn each_finding_is_reported_once_a_batch_also_after_a_merge() {
     let rule = r#""group_by":["actor"],"timespan_ms":1000,"resolution_ms":1000,"keep_open_ms":1000,

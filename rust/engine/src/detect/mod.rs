@@ -151,7 +151,7 @@ impl Detector {
             self.findings.mark(known);
             return self.findings.recheck_from(known, low);
         }
-        if counts.at_most(slot, low) >= self.need {
+        if counts.at_most(slot, low, high) >= self.need {
             self.judge(counts, slot, low, high, &names(), |finding| finding.first >= settled);
         }
     }

@@ -13,7 +13,9 @@ use super::segments::Segments;
 use super::slab::Slab;
 use crate::prefetch::prefetch;
 use crate::time::Micros;
+use rustc_hash::FxHashMap;
 use std::collections::{HashMap, HashSet};
+use std::ops::RangeInclusive;
 
 /// What is remembered of one group: a cache line, and a heap block if its window has more than four panes.
 #[derive(Debug)]
@@ -66,6 +68,8 @@ pub(crate) struct Counts {
     pub(crate) resolution: Micros,
     /// Whether distinct values are counted rather than events.
     values: bool,
+    /// The most values any event had, or 1.
+    most_values: u64,
     states: Slab<State>,
     pairs: PairTable,
     recent: Recent,
@@ -83,6 +87,7 @@ impl Counts {
             span,
             resolution,
             values,
+            most_values: 1,
             states: Slab::default(),
             pairs: PairTable::default(),
             recent: Recent::default(),
@@ -232,6 +237,7 @@ impl Counts {
             log.add(pane, span, Part::Event, &mut self.log_bytes)
         };
         if self.values {
+            self.most_values = self.most_values.max(values.len() as u64);
             let head = if is_head { pane } else { head.unwrap_or(pane) };
             for &value in values {
                 let was_last = self.pairs.see(value, slot, pane);
@@ -279,11 +285,14 @@ impl Counts {
         })
     }
 
-    /// No pane from `low` on can count more than this: all kept panes inside its window or after it.
-    pub(crate) fn at_most(&self, slot: u32, low: PaneIndex) -> u64 {
+    /// No pane in `low..=high` can count more than this: the events in all their windows, or as many values as these
+    /// can have.
+    pub(crate) fn at_most(&self, slot: u32, low: PaneIndex, high: PaneIndex) -> u64 {
         self.states.get(slot).map_or(0, |state| {
-            let near = state.log.all().iter().rev().take_while(|pane| pane.index + self.span > low);
-            near.map(|pane| u64::from(if self.values { pane.last_values } else { pane.events })).sum()
+            let panes = state.log.all();
+            let from = panes.partition_point(|pane| pane.index + self.span <= low);
+            let near = panes[from..].iter().take_while(|pane| pane.index <= high);
+            near.map(|pane| u64::from(pane.events)).sum::<u64>() * self.most_values
         })
     }
 
@@ -300,14 +309,19 @@ impl Counts {
         None
     }
 
-    /// The group's recent arrivals, by value: the panes each value is known to have been seen in, ascending.
-    fn recent_values(&self, slot: u32, state: &State) -> HashMap<u64, Vec<PaneIndex>> {
-        let mut seen: HashMap<u64, Vec<PaneIndex>> = HashMap::new();
+    /// By value, for those with recent arrivals: the panes within `reach` it is known to have been seen in, ascending.
+    fn recent_values(
+        &self,
+        slot: u32,
+        state: &State,
+        reach: RangeInclusive<PaneIndex>,
+    ) -> FxHashMap<u64, Vec<PaneIndex>> {
+        let mut seen: FxHashMap<u64, Vec<PaneIndex>> = FxHashMap::default();
         for arrival in self.recent.chain(slot, state.last_arrival) {
-            let panes = seen.entry(arrival.value).or_default();
-            panes.push(self.pane(arrival.time));
-            if arrival.value_was_last != 0 {
-                panes.push(arrival.value_was_last);
+            for pane in [self.pane(arrival.time), arrival.value_was_last] {
+                if pane != 0 && reach.contains(&pane) {
+                    seen.entry(arrival.value).or_default().push(pane);
+                }
             }
         }
         for panes in seen.values_mut() {
@@ -326,18 +340,22 @@ impl Counts {
         let mut segments = Segments::default();
         let Some(state) = self.states.get(slot) else { return segments };
         let span = self.span;
-        let moved = if self.values { self.recent_values(slot, state) } else { HashMap::new() };
-        for panes in moved.values() {
-            if let Some(&last) = panes.last() {
-                // The log counts it too, where it was last; here it is taken out again.
-                segments.add(last, last.saturating_add(span), -1);
-            }
-            for (at, &pane) in panes.iter().enumerate() {
-                let end = pane.saturating_add(span);
-                segments.add(pane, panes.get(at + 1).map_or(end, |&next| next.min(end)), 1);
+        let reach = low.saturating_sub(span - 1)..=high;
+        if self.values {
+            for (value, panes) in self.recent_values(slot, state, reach.clone()) {
+                if let Some(last) = self.pairs.last(value, slot).filter(|last| reach.contains(last)) {
+                    // The log counts it too, where it was last; here it is taken out again.
+                    segments.add(last, last.saturating_add(span), -1);
+                }
+                for (at, &pane) in panes.iter().enumerate() {
+                    let end = pane.saturating_add(span);
+                    segments.add(pane, panes.get(at + 1).map_or(end, |&next| next.min(end)), 1);
+                }
             }
         }
-        for pane in state.log.all().iter().filter(|p| p.index <= high && p.index + span > low) {
+        let panes = state.log.all();
+        let from = panes.partition_point(|pane| pane.index < *reach.start());
+        for pane in panes[from..].iter().take_while(|pane| pane.index <= high) {
             let weight = if self.values { pane.last_values } else { pane.events };
             segments.add(pane.index, pane.index + span, i64::from(weight));
         }
@@ -351,7 +369,11 @@ impl Counts {
         let mut times: Vec<Micros> = Vec::new();
         let arrivals = self.recent.chain(slot, state.last_arrival);
         if self.values {
-            times.extend(self.new_values_of(first, arrivals.collect()));
+            let reach = first.saturating_sub(self.span - 1)..=first;
+            let near = |arrival: &&Arrival| {
+                reach.contains(&arrival.value_was_last) || reach.contains(&self.pane(arrival.time))
+            };
+            times.extend(self.new_values_of(first, arrivals.filter(near).collect()));
         } else {
             times.extend(arrivals.map(|arrival| arrival.time).filter(|&time| self.pane(time) == first));
         }

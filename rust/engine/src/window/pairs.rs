@@ -61,6 +61,12 @@ impl PairTable {
         Some(before)
     }
 
+    /// The pane a value was last seen in, if it is kept.
+    pub(crate) fn last(&self, value: u64, group: u32) -> Option<PaneIndex> {
+        let same = |pair: &Pair| pair.value == value && pair.group == group;
+        self.pairs.find(hash(value, group), same).map(|pair| pair.last)
+    }
+
     /// Looks at `share` (0 to 1) of the pairs and forgets those last seen before `bound`.
     pub(crate) fn sweep(&mut self, share: f64, bound: PaneIndex) {
         self.pairs.sweep(share, |pair| pair.last >= bound);
