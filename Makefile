@@ -29,7 +29,7 @@ demo: build  ## a made-up agency with planted insiders, live on http://127.0.0.1
 test: build  ## every test there is, with the servers they need
 	tests/services/install
 	cargo test --quiet --workspace --locked
-	rust/fuzz/run 30 json record_batch
+	FUZZ_SEED=1 rust/fuzz/run 20
 	$(BIN)/pytest
 
 fuzz:  ## what reads bytes, ten minutes a target
