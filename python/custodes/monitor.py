@@ -23,7 +23,7 @@ log = structlog.get_logger("custodes.monitor")
 
 POLL_SECONDS = 0.25
 STATE_SECONDS = 1.0
-"""How often gauges and findings that only grew are brought up to date."""
+"""How often gauges and findings that only grew are brought up to date, and offsets are committed."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +103,7 @@ class Monitor:
                 self.step(POLL_SECONDS)
             if self._source.finished:
                 self._deal_with(self._engine.finish(), {}, time.perf_counter())
+            self._commit()
         except BaseException as error:
             self.failure = error
             raise
@@ -111,15 +112,21 @@ class Monitor:
             self.feed.publish()
 
     def step(self, timeout: float) -> None:
-        """One round: poll, count, store, commit."""
+        """One round: poll, count, store; and once a second commit."""
         for arrival in self._source.poll(timeout):
             self._take(arrival)
-        self._source.commit()
         self.last_poll = time.monotonic()
         self.metrics.up_to_date.set(self._clock())
         if self.last_poll - self._state_at >= STATE_SECONDS:
+            self._commit()
             self._refresh()
             self.feed.publish()
+
+    def _commit(self) -> None:
+        """Stores findings that only grew, and then says that all that was read has been dealt with."""
+        if updates := self._engine.updates():
+            self.store.refresh(updates, self.rules)
+        self._source.commit()
 
     def _take(self, arrival: Arrival) -> None:
         begun = time.perf_counter()
@@ -149,10 +156,8 @@ class Monitor:
             self.feed.publish()
 
     def _refresh(self) -> None:
-        """Brings findings that grew, gauges and status up to date."""
+        """Brings gauges and status up to date."""
         now = self._clock()
-        if updates := self._engine.updates():
-            self.store.refresh(updates, self.rules)
         self._state_at = time.monotonic()
         self._totals.recent.append((self._state_at, self._totals.events))
         open_by_rule = self.store.open_counts()

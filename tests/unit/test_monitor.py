@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ class Script:
     def __init__(self) -> None:
         self.arrivals: list[list[Arrival]] = []
         self.commits = 0
+        self.on_commit: Callable[[], None] = lambda: None
         self.ended = False
 
     def poll(self, timeout: float) -> list[Arrival]:
@@ -43,6 +44,7 @@ class Script:
 
     def commit(self) -> None:
         self.commits += 1
+        self.on_commit()
 
     def lag(self) -> int:
         return 17
@@ -138,6 +140,17 @@ def test_figures_follow_what_happened(bench: Bench) -> None:
     assert bench.value('custodes_open_findings{level="high",rule="Bulk lookups"}') == 0
     assert bench.value('custodes_findings_total{level="high",rule="Bulk lookups"}') == 1
     assert bench.source.commits == 3
+
+
+def test_findings_that_grew_are_stored_before_what_made_them_grow_is_committed(bench: Bench) -> None:
+    bench.feed(Joined(0), look_ups(["P1"], [f"s{n}" for n in range(200)]))
+    seen: list[int] = []
+    bench.source.on_commit = lambda: seen.append(bench.monitor.store.page().findings[0].peak)
+    bench.source.arrivals.append([look_ups(["P1"], [f"t{n}" for n in range(50)])])
+    bench.monitor.step(0)
+    assert seen == [], "not a second has passed"
+    bench.feed()
+    assert seen == [250]
 
 
 def test_rejected_records_are_kept_before_they_are_committed(bench: Bench, tmp_path: Path) -> None:

@@ -165,7 +165,7 @@ class FindingStore:
         return None if row is None else _finding(row)
 
     def _merge(self, connection: Connection, told: Finding, into: str | None) -> None:
-        """``told`` was swallowed by ``into``, whose own change follows with the joined figures."""
+        """``told`` was swallowed by ``into``, whose joined figures follow."""
         swallowed = self._known_as.pop(told.id, told.id)
         if into is not None and self._known_as.get(into, into) != swallowed:
             connection.execute(delete(_table).where(_table.c.id == swallowed))

@@ -42,11 +42,9 @@ class KafkaSource:
     crash hears events again rather than never.
     """
 
-    def __init__(self, settings: KafkaSettings, idle_after: float, commit_every: float = 1.0) -> None:
+    def __init__(self, settings: KafkaSettings, idle_after: float) -> None:
         self.name = f"kafka:{','.join(settings.topics)}"
         self._idle_after = idle_after
-        self._commit_every = commit_every
-        self._committed_at = time.monotonic()
         self._dealt_with: dict[TopicPartition, int] = {}
         self._committed: dict[TopicPartition, int] = {}
         self._streams: dict[TopicPartition, int] = {}
@@ -92,11 +90,10 @@ class KafkaSource:
         fetched: Mapping[TopicPartition, list[Any]] = self._consumer.poll(
             timeout_ms=int(timeout * 1000), max_records=self._settings.max_poll_records
         )
-        if fetched:
-            ask_ahead(self._consumer)
         arrivals, self._moved = self._moved, []
         now = time.monotonic()
         if fetched:
+            ask_ahead(self._consumer)
             self._flowed_at = now
         if fetched and len(self._idle) == len(self._heard_at):
             arrivals += self._wake_all(now)
@@ -146,11 +143,9 @@ class KafkaSource:
         return {"topic": partition.topic, "partition": partition.partition}
 
     def commit(self) -> None:
-        """What was handed over is dealt with. Commits at most once a ``commit_every``: what is not committed yet
-        is heard again after a crash."""
+        """What was handed over is dealt with; what comes after it is heard again after a crash."""
         self._dealt_with.update(self._next_offset)
-        if time.monotonic() - self._committed_at >= self._commit_every:
-            self._commit_now()
+        self._commit_now()
 
     def _commit_now(self) -> None:
         """Commits what was dealt with, which after a failure is less than what was read."""
@@ -159,7 +154,6 @@ class KafkaSource:
             for partition, offset in self._dealt_with.items()
             if self._committed.get(partition) != offset
         }
-        self._committed_at = time.monotonic()
         if not offsets:
             return
         try:
