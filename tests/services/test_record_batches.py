@@ -79,16 +79,35 @@ def read(broker: Kafka, topic: str, group: str, threads: int = 1) -> tuple[list[
             if outcome is not None:
                 seen += outcome.events + len(outcome.rejects)
                 changes.update({change.id: change for change in outcome.changes})
-        source.commit()
         return seen >= EVENTS
 
     try:
         eventually(f"{topic} to be read", all_read, 60)
+        source.commit()
     finally:
         source.close()
     assert seen == EVENTS
     changes.update({change.id: change for change in engine.finish().changes})
     return sorted(as_bytes(change) for change in changes.values()), kinds
+
+
+def records_until(source: KafkaSource, is_enough: Callable[[int], bool]) -> int:
+    """Reads until enough records have been seen; returns how many."""
+    engine = Engine(PLAN)
+    seen = 0
+
+    def has_read_enough() -> bool:
+        nonlocal seen
+        for arrival in source.poll(0.25):
+            outcome = arrival.feed(engine, None)
+            seen += 0 if outcome is None else outcome.events + len(outcome.rejects)
+        return is_enough(seen)
+
+    try:
+        eventually("enough to be read", has_read_enough)
+    finally:
+        source.close()
+    return seen
 
 
 def as_bytes(change: FindingChange) -> bytes:
@@ -167,21 +186,8 @@ def test_aborted_transactions_are_as_kafka_says(
         client={"isolation_level": isolation},
     )
     source = KafkaSource(settings, idle_after=3600)
-    engine = Engine(PLAN)
-    events = 0
-
-    def at_the_end() -> bool:
-        nonlocal events
-        for arrival in source.poll(0.25):
-            outcome = arrival.feed(engine, None)
-            events += outcome.events if outcome is not None else 0
-        return events >= expected_events and source.lag() == 0
-
-    try:
-        eventually("the transactions to be read", at_the_end)
-    finally:
-        source.close()
-    assert events == expected_events
+    seen = records_until(source, lambda seen: seen >= expected_events and source.lag() == 0)
+    assert seen == expected_events
 
 
 def test_a_restart_goes_on_within_a_batch(kafka: Kafka) -> None:
@@ -193,18 +199,4 @@ def test_a_restart_goes_on_within_a_batch(kafka: Kafka) -> None:
     consumer.commit({TopicPartition("middle", 0): OffsetAndMetadata(12_345, "", -1)})
     consumer.close()
     source = KafkaSource(settings, idle_after=3600)
-    engine = Engine(PLAN)
-    seen = 0
-
-    def all_read() -> bool:
-        nonlocal seen
-        for arrival in source.poll(0.25):
-            outcome = arrival.feed(engine, None)
-            seen += 0 if outcome is None else outcome.events + len(outcome.rejects)
-        return seen >= EVENTS - 12_345
-
-    try:
-        eventually("the rest to be read", all_read)
-    finally:
-        source.close()
-    assert seen == EVENTS - 12_345
+    assert records_until(source, lambda seen: seen >= EVENTS - 12_345) == EVENTS - 12_345

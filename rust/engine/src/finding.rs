@@ -225,12 +225,12 @@ impl FindingSet {
     /// The findings that opened since the last call, in that order. They count as told of.
     pub(crate) fn take_opened(&mut self) -> Vec<u32> {
         let mut keys = std::mem::take(&mut self.opened);
-        keys.retain(|&key| self.get_mut(key).is_some_and(|f| !std::mem::replace(&mut f.told, true)));
-        for &key in &keys {
-            if let Some(finding) = self.get_mut(key) {
+        keys.retain(|&key| {
+            self.get_mut(key).is_some_and(|finding| {
                 finding.changed = false;
-            }
-        }
+                !std::mem::replace(&mut finding.told, true)
+            })
+        });
         keys
     }
 

@@ -6,9 +6,7 @@
 pub(super) fn short_plain_run(bytes: &[u8]) -> usize {
     #[cfg(target_arch = "x86_64")]
     if let Some(chunk) = bytes.first_chunk() {
-        // SAFETY: SSE2 is part of every x86-64.
-        #[allow(unsafe_code)]
-        let enders = unsafe { sse2::enders(*chunk) };
+        let enders = sse2::enders(*chunk);
         if enders != 0 {
             return enders.trailing_zeros() as usize;
         }
@@ -22,9 +20,7 @@ pub(super) fn plain_run(bytes: &[u8]) -> usize {
     let mut at = 0;
     #[cfg(target_arch = "x86_64")]
     while let Some(chunk) = bytes[at..].first_chunk() {
-        // SAFETY: SSE2 is part of every x86-64.
-        #[allow(unsafe_code)]
-        let enders = unsafe { sse2::enders(*chunk) };
+        let enders = sse2::enders(*chunk);
         if enders != 0 {
             return at + enders.trailing_zeros() as usize;
         }
@@ -48,8 +44,15 @@ mod sse2 {
 
     /// A bit for each byte that ends a plain run.
     #[inline]
-    #[target_feature(enable = "sse2")]
+    #[allow(unsafe_code)]
     pub(super) fn enders(chunk: [u8; 16]) -> u32 {
+        // SAFETY: SSE2 is part of every x86-64.
+        unsafe { compare(chunk) }
+    }
+
+    #[inline]
+    #[target_feature(enable = "sse2")]
+    fn compare(chunk: [u8; 16]) -> u32 {
         let word = u128::from_le_bytes(chunk);
         let bytes = _mm_set_epi64x((word >> 64) as i64, word as i64);
         let quote = _mm_cmpeq_epi8(bytes, _mm_set1_epi8(b'"' as i8));

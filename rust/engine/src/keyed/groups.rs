@@ -14,11 +14,10 @@ struct Identity {
     check: u32,
 }
 
-impl Identity {
-    #[inline]
-    fn hash(self) -> u64 {
-        u64::from(self.place) << 32
-    }
+/// The hash that has its place in the index.
+#[inline]
+fn hash_of(place: u32) -> u64 {
+    u64::from(place) << 32
 }
 
 impl From<Fingerprint> for Identity {
@@ -44,7 +43,7 @@ impl Entry for Slot {
 
     #[inline]
     fn hash(&self) -> u64 {
-        self.group.hash()
+        hash_of(self.group.place)
     }
 }
 
@@ -68,13 +67,13 @@ impl Groups {
     /// Asks for what [`Self::find`] will read.
     #[inline]
     pub(super) fn prefetch(&self, print: Fingerprint) {
-        self.index.prefetch(Identity::from(print).hash(), 2);
+        self.index.prefetch(hash_of(Identity::from(print).place), 2);
     }
 
     #[inline]
     pub(super) fn find(&self, print: Fingerprint) -> Option<u32> {
         let group = Identity::from(print);
-        self.index.find(group.hash(), |known| known.group == group).map(|known| known.slot)
+        self.index.find(hash_of(group.place), |known| known.group == group).map(|known| known.slot)
     }
 
     /// The slot of a group, and whether it was given just now.
@@ -102,7 +101,7 @@ impl Groups {
             let slot = self.sweep_at;
             let Some(place) = self.places.get_mut(slot).filter(|place| **place != 0) else { continue };
             if over(slot) {
-                let hash = u64::from(std::mem::take(place)) << 32;
+                let hash = hash_of(std::mem::take(place));
                 self.index.remove(hash, |known| known.slot == slot);
                 self.free.push(slot);
             }

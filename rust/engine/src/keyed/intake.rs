@@ -101,7 +101,9 @@ impl StreamSpec {
         stream: usize,
         shards: &mut [Vec<Intake>],
     ) {
-        let mut take = |print: Fingerprint, known: &mut SmallVec<[Fingerprint; 4]>| {
+        // A list can name a group twice.
+        let mut known: SmallVec<[Fingerprint; 4]> = SmallVec::new();
+        for_each_group(event, &self.group_by, keyring, &mut |print, _| {
             if known.contains(&print) {
                 return;
             }
@@ -110,16 +112,7 @@ impl StreamSpec {
             let intake = &mut shards[shard][stream];
             let ranges = intake.take_values(event, &self.counted, keyring);
             intake.work.push(Work { print, time, newest, event: at as u32, ranges, slot: NO_SLOT });
-        };
-        // A list can name a group twice.
-        let mut known = SmallVec::new();
-        if let [field] = *self.group_by
-            && let &[scalar] = event.scalars(field)
-        {
-            take(event.print(field, scalar, keyring), &mut known);
-        } else {
-            for_each_group(event, &self.group_by, keyring, &mut |print, _| take(print, &mut known));
-        }
+        });
     }
 }
 

@@ -76,9 +76,10 @@ impl KeyedStream {
         self.groups.len()
     }
 
-    /// Counts what was taken in of a piece; `clock` is as it stood before it. Each event is at four stages in turn, [`AHEAD`] events apart, and each
-    /// stage asks for the memory the next one reads: so it has come when it is needed, and is asked for while others
-    /// are being counted.
+    /// Counts what was taken in of a piece; `clock` is as it stood before it.
+    ///
+    /// Each event is at four stages in turn, [`AHEAD`] events apart, and each stage asks for the memory the next one
+    /// reads: so it has come when it is needed, and is asked for while others are being counted.
     pub(crate) fn count(&mut self, intake: &mut Intake, clock: StreamClock, names: &mut Names<'_>) {
         let works = intake.work.len();
         for at in 0..works + 3 * AHEAD {

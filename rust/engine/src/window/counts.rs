@@ -111,7 +111,7 @@ impl Counts {
 
     /// The pane of an event that is about to be counted.
     #[inline]
-    pub(crate) fn move_to(&mut self, time: Micros) -> PaneIndex {
+    fn move_to(&mut self, time: Micros) -> PaneIndex {
         if !(self.here.from..self.here.until).contains(&time) {
             let pane = self.pane(time);
             let from = self.start_of(pane);
@@ -223,7 +223,7 @@ impl Counts {
         if is_head {
             log.leave(pane, span, |left| {
                 let before = u64::from(*total);
-                *total -= u32::from(if self.values { left.last_values } else { left.events });
+                *total -= u32::from(left.weight(self.values));
                 if before >= floor {
                     fell(left.index + span - 1, before, u64::from(*total), *events);
                 }
@@ -231,7 +231,7 @@ impl Counts {
         }
         *events = events.wrapping_add(1);
         let inside = if is_head {
-            self.log_bytes += log.enter(pane, forget);
+            log.enter(pane, forget, &mut self.log_bytes);
             true
         } else {
             log.add(pane, span, Part::Event, &mut self.log_bytes)
@@ -301,7 +301,7 @@ impl Counts {
         let state = self.states.get(slot)?;
         let mut rest = u64::from(state.total);
         for pane in state.log.window() {
-            rest -= u64::from(if self.values { pane.last_values } else { pane.events });
+            rest -= u64::from(pane.weight(self.values));
             if rest < need {
                 return Some(pane.index + self.span - 1);
             }
@@ -356,8 +356,7 @@ impl Counts {
         let panes = state.log.all();
         let from = panes.partition_point(|pane| pane.index < *reach.start());
         for pane in panes[from..].iter().take_while(|pane| pane.index <= high) {
-            let weight = if self.values { pane.last_values } else { pane.events };
-            segments.add(pane.index, pane.index + span, i64::from(weight));
+            segments.add(pane.index, pane.index + span, i64::from(pane.weight(self.values)));
         }
         segments
     }

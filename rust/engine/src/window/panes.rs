@@ -41,6 +41,12 @@ pub(crate) enum Part {
 }
 
 impl Pane {
+    /// What it adds to a window that counts values, or events.
+    #[inline]
+    pub(crate) fn weight(self, values: bool) -> u16 {
+        if values { self.last_values } else { self.events }
+    }
+
     #[inline]
     fn part(&mut self, part: Part) -> &mut u16 {
         match part {
@@ -119,20 +125,20 @@ impl PaneLog {
     }
 
     /// Adds an event to `pane`, which must not be below the head; drops panes up to `forget` where that makes room.
-    /// Returns by how many bytes the log outside the group has grown.
+    /// `bytes` grows with the log outside the group.
     #[inline]
-    pub(crate) fn enter(&mut self, pane: PaneIndex, forget: PaneIndex) -> usize {
+    pub(crate) fn enter(&mut self, pane: PaneIndex, forget: PaneIndex, bytes: &mut usize) {
         if let Some(last) = self.panes_mut().last_mut()
             && last.index == pane
             && last.events < u16::MAX
         {
             last.events += 1;
-            return 0;
+            return;
         }
-        let bytes = self.heap_bytes();
+        let before = self.heap_bytes();
         self.make_room(forget);
         self.insert(self.parts().1.len(), Pane { index: pane, events: 1, last_values: 0 });
-        self.heap_bytes() - bytes
+        *bytes += self.heap_bytes() - before;
     }
 
     /// Drops what may be forgotten, if the log is full or half of it has left the window: so each pane moves
@@ -249,7 +255,7 @@ mod tests {
         let mut left = Vec::new();
         for pane in [10, 11, 13, 20] {
             log.leave(pane, 3, |p| left.push(p.index));
-            log.enter(pane, 0);
+            log.enter(pane, 0, &mut 0);
         }
         assert_eq!(left, [10, 11, 13]);
         assert_eq!(log.all().len(), 4, "nothing may be forgotten yet");
@@ -258,7 +264,7 @@ mod tests {
         assert_eq!(log.window()[0].index, 20);
         for (pane, forget) in [(21, 13), (30, 20), (31, 20)] {
             log.leave(pane, 3, |_| {});
-            log.enter(pane, forget);
+            log.enter(pane, forget, &mut 0);
         }
         assert!(log.all().len() <= 4, "{log:?}");
     }
@@ -269,7 +275,7 @@ mod tests {
         let mut log = PaneLog::default();
         for pane in 1..1000 {
             log.leave(pane, 4, |_| {});
-            log.enter(pane, pane.saturating_sub(4));
+            log.enter(pane, pane.saturating_sub(4), &mut 0);
             assert_eq!(log.heap_bytes(), 0);
         }
     }
@@ -288,7 +294,7 @@ mod tests {
                     if index >= head {
                         head = index;
                         log.leave(head, SPAN, |_| {});
-                        bytes += log.enter(head, 0);
+                        log.enter(head, 0, &mut bytes);
                     } else {
                         prop_assert_eq!(log.add(index, SPAN, Part::Event, &mut bytes), index + SPAN > head);
                     }
