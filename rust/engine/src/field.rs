@@ -290,7 +290,7 @@ impl<'a> Event<'a> {
 
     /// The fingerprint of a field's only scalar, worked out once an event whichever rules ask.
     #[inline]
-    pub(crate) fn print(&self, field: FieldId, scalar: Scalar, keyring: Keyring) -> Fingerprint {
+    pub(crate) fn print(&self, field: FieldId, scalar: Scalar, keyring: &Keyring) -> Fingerprint {
         match self.value(field) {
             Value::One(_) => {
                 let kept = &self.reader.prints[field];

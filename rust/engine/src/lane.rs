@@ -84,7 +84,7 @@ impl Lane {
                         if self.met[stream.condition] {
                             self.matched[at] += 1;
                             let times = (time, self.newest);
-                            stream.take_in(&event, events.len(), times, self.keyring, at, &mut self.intakes);
+                            stream.take_in(&event, events.len(), times, &self.keyring, at, &mut self.intakes);
                         }
                     }
                     self.times.push((time, self.newest));

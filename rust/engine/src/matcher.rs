@@ -78,7 +78,19 @@ impl Matcher {
         })
     }
 
+    #[inline]
     pub(crate) fn matches(&self, event: &Event<'_>) -> bool {
+        match self {
+            // The test most rules have.
+            Self::Value(field, ValueTest::Equal { text, cased }) => {
+                let equal = |&scalar: &Scalar| same(event.bytes(scalar), text.as_bytes(), *cased);
+                event.scalars(*field).iter().any(equal)
+            }
+            other => other.matches_otherwise(event),
+        }
+    }
+
+    fn matches_otherwise(&self, event: &Event<'_>) -> bool {
         match self {
             Self::All(parts) => parts.iter().all(|part| part.matches(event)),
             Self::Any(parts) => parts.iter().any(|part| part.matches(event)),
@@ -185,8 +197,9 @@ fn regex_fault(error: &regex::Error) -> String {
     format!("regular expression: {}", gist.strip_prefix("error: ").unwrap_or(gist))
 }
 
+#[inline]
 fn same(value: &[u8], wanted: &[u8], cased: bool) -> bool {
-    value == wanted || (!cased && value.eq_ignore_ascii_case(wanted))
+    value.len() == wanted.len() && (value == wanted || (!cased && value.eq_ignore_ascii_case(wanted)))
 }
 
 impl Comparison {

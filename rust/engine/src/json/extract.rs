@@ -5,14 +5,15 @@
 //!
 //! Most records are not walked: they have a shape seen before ([`super::shapes`]).
 
+use super::run::Enders;
 use super::scan::{Fault, FaultKind, Scanned, Scanner, Token};
-use super::shapes::{Met, Shapes, Spot};
+use super::shapes::{Met, Shapes, Spot, UNWANTED};
 use super::text::unescape;
 use crate::path::{Path, Step};
 use smallvec::SmallVec;
 
 /// A node's place in the tree of wanted paths.
-pub(super) type NodeId = usize;
+type NodeId = usize;
 
 /// A place in the tree of wanted paths.
 #[derive(Debug, Clone, Default)]
@@ -40,6 +41,8 @@ pub struct Extractor {
     nodes: Vec<Node>,
     tokens: Vec<Token>,
     shapes: Shapes,
+    /// Where the strings of the record at hand end.
+    enders: Enders,
     /// The values of the record at hand, where it is read in full.
     met: Vec<Met>,
 }
@@ -64,7 +67,8 @@ impl Extractor {
             }
             nodes[at].slot = Some(slot);
         }
-        Self { nodes, tokens: vec![Token::Absent; paths.len()], shapes: Shapes::new(), met: Vec::new() }
+        let tokens = vec![Token::Absent; paths.len()];
+        Self { nodes, tokens, shapes: Shapes::new(), enders: Enders::default(), met: Vec::new() }
     }
 
     /// Reads one record; afterwards [`Self::token`] answers for it.
@@ -84,25 +88,45 @@ impl Extractor {
     #[inline]
     fn read_by_shape(&mut self, record: &str) -> bool {
         let bytes = record.as_bytes();
-        let mut scanner = Scanner::new(bytes, 0);
-        let mut from = self.shapes.first;
-        while let Some((step, length)) = self.shapes.step(from, &bytes[scanner.at..]) {
-            scanner.at += length;
+        let Self { nodes, tokens, shapes, enders, met } = self;
+        let (nodes, tokens) = (&nodes[..], &mut tokens[..]);
+        enders.mark(bytes);
+        let (mut from, mut at) = (shapes.first, 0);
+        while let Some(step) = shapes.step(from, &bytes[at..]) {
+            at += step.length as usize;
             from = step.next;
-            let spot = step.spot;
-            match spot {
+            match step.spot {
                 Spot::Text { slot } => {
-                    let start = scanner.at as u32;
-                    let Ok(escaped) = scanner.characters() else { return false };
-                    if let Some(slot) = slot {
-                        self.tokens[slot as usize] = Token::Text { start, end: scanner.at as u32, escaped };
+                    let start = at as u32;
+                    let mut escaped = false;
+                    at = enders.next(at);
+                    if bytes.get(at) != Some(&b'"') {
+                        let mut scanner = Scanner::new(bytes, at);
+                        match scanner.odd_characters() {
+                            Ok(has_escapes) => (at, escaped) = (scanner.at, has_escapes),
+                            Err(_) => return false,
+                        }
+                    }
+                    // An unwanted one has no token.
+                    if let Some(token) = tokens.get_mut(slot as usize) {
+                        *token = Token::Text { start, end: at as u32, escaped };
                     }
                 }
-                Spot::Any { node: None, depth } if scanner.value(depth as usize).is_ok() => {}
-                Spot::Any { node: Some(node), depth }
-                    if self.walk(record).wanted(&mut scanner, node, depth as usize).is_ok() => {}
-                Spot::Any { .. } => return false,
-                Spot::End => return scanner.at == bytes.len(),
+                Spot::Any { node, depth } => {
+                    let mut scanner = Scanner::new(bytes, at);
+                    let depth = depth as usize;
+                    let read = if node == UNWANTED {
+                        scanner.value(depth).map(drop)
+                    } else {
+                        let mut walk = Walk { nodes, tokens, met, record, repeats: false };
+                        walk.wanted(&mut scanner, node as usize, depth)
+                    };
+                    if read.is_err() {
+                        return false;
+                    }
+                    at = scanner.at;
+                }
+                Spot::End => return at == bytes.len(),
             }
         }
         false
@@ -117,7 +141,8 @@ impl Extractor {
             scanner.value(0)?;
             return Err(Fault { at: 0, wanted: "an object", kind: FaultKind::NotAnObject });
         }
-        let mut walk = self.walk(record);
+        let Self { nodes, tokens, met, .. } = self;
+        let mut walk = Walk { nodes, tokens, met, record, repeats: false };
         walk.object(&mut scanner, 0, 0)?;
         let has_shape = !walk.repeats;
         scanner.skip_space();
@@ -128,11 +153,6 @@ impl Extractor {
             self.shapes.learn(record.as_bytes(), &self.met);
         }
         Ok(())
-    }
-
-    fn walk<'e, 'r>(&'e mut self, record: &'r str) -> Walk<'e, 'r> {
-        let Self { nodes, tokens, met, .. } = self;
-        Walk { nodes, tokens, met, record, repeats: false }
     }
 
     /// What stood at the slot's path in the last record read.
@@ -182,10 +202,12 @@ impl Walk<'_, '_> {
             }
             let end = scanner.at;
             self.met.push(if scanner.bytes[start] == b'"' {
-                let slot = child.and_then(|child| self.nodes[child].slot).map(|slot| slot as u32);
+                let slot =
+                    child.and_then(|child| self.nodes[child].slot).map_or(UNWANTED, |slot| slot as u32);
                 Met { start: start + 1, end: end - 1, spot: Spot::Text { slot } }
             } else {
-                Met { start, end, spot: Spot::Any { node: child, depth: depth as u32 + 1 } }
+                let node = child.map_or(UNWANTED, |child| child as u32);
+                Met { start, end, spot: Spot::Any { node, depth: depth as u32 + 1 } }
             });
             Ok(())
         })

@@ -1,17 +1,65 @@
-//! How far a string runs on plainly: sixteen bytes at a time on x86-64, eight elsewhere.
+//! Where strings end: the bytes that are a quote, a backslash or a control character, sixteen bytes at a time on x86-64,
+//! eight elsewhere.
 
-/// [`plain_run`] for what is most often short and followed by more.
-#[inline(always)]
-#[allow(clippy::inline_always)] // ten times a record
-pub(super) fn short_plain_run(bytes: &[u8]) -> usize {
-    #[cfg(target_arch = "x86_64")]
-    if let Some(chunk) = bytes.first_chunk() {
-        let enders = sse2::enders(*chunk);
-        if enders != 0 {
-            return enders.trailing_zeros() as usize;
-        }
+/// The enders of one text as a bit map, so that finding the next one does not wait for the one before.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Enders {
+    /// A bit for each byte, and a last word of ones behind them.
+    words: Vec<u64>,
+}
+
+impl Enders {
+    /// Looks through a text.
+    #[inline]
+    pub(super) fn mark(&mut self, text: &[u8]) {
+        self.words.clear();
+        let (chunks, rest) = text.as_chunks::<64>();
+        self.words.extend(chunks.iter().map(word));
+        let last = if let Some(last) = text.last_chunk() {
+            // Looked at once more with what is before it, which is quicker than to copy it.
+            word(last).checked_shr(64 - rest.len() as u32).unwrap_or(0)
+        } else {
+            let mut last = [b' '; 64];
+            last[..rest.len()].copy_from_slice(rest);
+            word(&last)
+        };
+        self.words.extend([last, u64::MAX]);
     }
-    plain_run(bytes)
+
+    /// The first ender at `from` or behind it; some place past the text if there is none. `from` is not past the text.
+    #[inline]
+    pub(super) fn next(&self, from: usize) -> usize {
+        let mut at = from / 64;
+        let mut bits = self.words[at] & (u64::MAX << (from % 64));
+        while bits == 0 {
+            at += 1;
+            bits = self.words[at];
+        }
+        at * 64 + bits.trailing_zeros() as usize
+    }
+}
+
+/// A bit for each of 64 bytes.
+#[inline]
+fn word(chunk: &[u8; 64]) -> u64 {
+    #[cfg(target_arch = "x86_64")]
+    {
+        let (parts, _) = chunk.as_chunks::<16>();
+        parts.iter().rev().fold(0, |word, part| word << 16 | u64::from(sse2::enders(*part)))
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        let (parts, _) = chunk.as_chunks::<8>();
+        let bits =
+            |part: &[u8; 8]| part.iter().rev().fold(0, |bits, &byte| bits << 1 | u64::from(ends(byte)));
+        parts.iter().rev().fold(0, |word, part| word << 8 | bits(part))
+    }
+}
+
+/// Whether a byte ends a plain run.
+#[cfg(any(test, not(target_arch = "x86_64")))]
+fn ends(byte: u8) -> bool {
+    matches!(byte, b'"' | b'\\' | 0..0x20)
 }
 
 /// The position in `bytes` of the first quote, backslash or control character, or of a place from which the last
@@ -84,13 +132,9 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn ends(byte: u8) -> bool {
-        matches!(byte, b'"' | b'\\' | 0..0x20)
-    }
-
     proptest! {
         #[test]
-        fn stops_where_a_byte_by_byte_search_does(mut bytes in prop::collection::vec(0x20_u8.., 0..70),
+        fn stops_where_a_byte_by_byte_search_does(mut bytes in prop::collection::vec(0x20_u8.., 0..200),
                                                   enders in prop::collection::vec((any::<prop::sample::Index>(), 0_u8..=0x5C), 0..4)) {
             for (at, ender) in enders {
                 if !bytes.is_empty() {
@@ -101,6 +145,13 @@ mod tests {
             let first = bytes.iter().position(|&byte| ends(byte)).unwrap_or(bytes.len());
             let found = plain_run(&bytes);
             prop_assert!(found == first || found < first && bytes.len() - found < 8);
+            let mut marks = Enders::default();
+            marks.mark(&bytes);
+            for from in 0..=bytes.len() {
+                let next = (from..bytes.len()).find(|&at| ends(bytes[at]));
+                let found = marks.next(from);
+                prop_assert!(next.map_or(found >= bytes.len(), |next| next == found), "{from}: {found}");
+            }
             for chunk in bytes.chunks_exact(8) {
                 let marks = word_enders(u64::from_le_bytes(chunk.try_into().unwrap()));
                 let first = chunk.iter().position(|&byte| ends(byte)).unwrap_or(8);

@@ -1,7 +1,7 @@
 //! A validating scanner for one JSON text (RFC 8259), over bytes already known to be UTF-8.
 
 use super::MAX_DEPTH;
-use super::run::{plain_run, short_plain_run};
+use super::run::plain_run;
 
 /// What stands at a path: its type and, where it has text, the byte range of that text in the record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -118,16 +118,15 @@ impl<'a> Scanner<'a> {
     }
 
     /// The characters of a string, up to its closing quote. Returns whether any is escaped.
-    #[inline(always)]
-    #[allow(clippy::inline_always)] // ten times a record
-    pub(super) fn characters(&mut self) -> Scanned<bool> {
-        self.at += short_plain_run(&self.bytes[self.at..]);
+    #[inline]
+    fn characters(&mut self) -> Scanned<bool> {
+        self.at += plain_run(&self.bytes[self.at..]);
         if self.peek() == Some(b'"') { Ok(false) } else { self.odd_characters() }
     }
 
     /// [`Self::characters`], from where they stop being plain.
     #[cold]
-    fn odd_characters(&mut self) -> Scanned<bool> {
+    pub(super) fn odd_characters(&mut self) -> Scanned<bool> {
         let mut escaped = false;
         loop {
             match self.peek() {

@@ -9,8 +9,6 @@
 //! A record that meets a gap not known here is read in full, and its shape learned. Where records keep meeting
 //! new ones (keys that are names or numbers), the tree is full after a while and begun anew from time to time.
 
-use super::extract::NodeId;
-
 /// Steps in a tree at most.
 const MOST_STEPS: usize = 512;
 /// Gaps remembered in one place at most; they are compared one after the other.
@@ -23,13 +21,16 @@ const PATIENCE: u32 = 100_000;
 /// A value that a gap leads to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Spot {
-    /// A string, whose quotes are the gaps'; the slot that keeps it, if it is wanted.
-    Text { slot: Option<u32> },
-    /// Any value; the node of the wanted paths it is, if it is wanted, and the objects and arrays around it.
-    Any { node: Option<NodeId>, depth: u32 },
+    /// A string, whose quotes are the gaps'; the slot that keeps it, or [`UNWANTED`].
+    Text { slot: u32 },
+    /// Any value; the node of the wanted paths it is, or [`UNWANTED`], and the objects and arrays around it.
+    Any { node: u32, depth: u32 },
     /// None: the record ends with the gap.
     End,
 }
+
+/// Neither a slot nor a node.
+pub(super) const UNWANTED: u32 = u32::MAX;
 
 /// A step's number.
 pub(super) type StepId = u32;
@@ -37,14 +38,15 @@ pub(super) type StepId = u32;
 /// No step.
 const NONE: StepId = StepId::MAX;
 
-/// A gap and the value behind it.
+/// A gap and the value behind it: a cache line.
 #[derive(Debug, Clone)]
+#[repr(align(64))]
 pub(super) struct Step {
     /// The gap's first 16 bytes, or all and zeros.
     start: u128,
     /// Ones where `start` has bytes.
     mask: u128,
-    length: u32,
+    pub(super) length: u32,
     /// The first gap behind the value.
     pub(super) next: StepId,
     /// Another gap seen in this one's place.
@@ -76,20 +78,25 @@ impl Shapes {
         Self { steps: Vec::new(), texts: Vec::new(), first: NONE, in_full: 0 }
     }
 
-    /// The step at `from` or in its place that a record goes on with, and the length of its gap.
+    /// The step at `from` or in its place that a record goes on with.
     #[inline]
-    pub(super) fn step(&self, from: StepId, rest: &[u8]) -> Option<(&Step, usize)> {
+    pub(super) fn step(&self, from: StepId, rest: &[u8]) -> Option<&Step> {
+        let step = self.steps.get(from as usize)?;
+        if let Some(chunk) = rest.first_chunk()
+            && step.length <= 16
+            && (u128::from_le_bytes(*chunk) ^ step.start) & step.mask == 0
+        {
+            return Some(step);
+        }
+        self.other_step(from, rest)
+    }
+
+    fn other_step(&self, from: StepId, rest: &[u8]) -> Option<&Step> {
         let mut id = from;
         loop {
             let step = self.steps.get(id as usize)?;
-            let same = match rest.first_chunk() {
-                Some(chunk) if step.length <= 16 => {
-                    (u128::from_le_bytes(*chunk) ^ step.start) & step.mask == 0
-                }
-                _ => rest.starts_with(&self.texts[id as usize]),
-            };
-            if same {
-                return Some((step, step.length as usize));
+            if rest.starts_with(&self.texts[id as usize]) {
+                return Some(step);
             }
             id = step.other;
         }

@@ -17,7 +17,7 @@ pub(super) struct Work {
     pub(super) newest: Micros,
     /// The event's place in the piece.
     event: u32,
-    /// Where its values' ranges begin in [`Intake::ranges`].
+    /// Where its values' ranges begin in [`Values::ranges`].
     ranges: u32,
     /// The group's slot, or [`NO_SLOT`] while it is not known.
     pub(super) slot: u32,
@@ -29,52 +29,63 @@ pub(super) const NO_SLOT: u32 = u32::MAX;
 #[derive(Debug, Default)]
 pub(crate) struct Intake {
     pub(super) work: Vec<Work>,
-    values: Vec<u64>,
+    pub(super) values: Values,
+}
+
+impl Intake {
+    pub(super) fn clear(&mut self) {
+        self.work.clear();
+        self.values.prints.clear();
+        self.values.ranges.clear();
+    }
+}
+
+/// The values that are counted.
+#[derive(Debug, Default)]
+pub(super) struct Values {
+    prints: Vec<Fingerprint>,
     /// For each event, for each field whose values are counted: where its values lie.
     ranges: Vec<(u32, u32)>,
 }
 
-impl Intake {
-    /// The values of the stream's `field`th counted field.
+impl Values {
+    /// An event's values of the stream's `field`th counted field.
     #[inline]
-    pub(super) fn values(&self, work: &Work, field: usize) -> &[u64] {
+    pub(super) fn of(&self, work: &Work, field: usize) -> &[Fingerprint] {
         let (from, to) = self.ranges[work.ranges as usize + field];
-        &self.values[from as usize..to as usize]
-    }
-
-    pub(super) fn clear(&mut self) {
-        self.work.clear();
-        self.values.clear();
-        self.ranges.clear();
+        &self.prints[from as usize..to as usize]
     }
 
     /// Keeps an event's values of the counted fields; returns where.
     #[inline]
-    fn take_values(&mut self, event: &Event<'_>, counted: &[FieldId], keyring: Keyring) -> u32 {
+    fn take(&mut self, event: &Event<'_>, counted: &[FieldId], keyring: &Keyring) -> u32 {
         let ranges = self.ranges.len() as u32;
         for &field in counted {
-            let first = self.values.len();
-            self.values.extend(event.scalars(field).iter().map(|&s| event.print(field, s, keyring).low));
-            self.drop_repeats(first);
-            self.ranges.push((first as u32, self.values.len() as u32));
+            let first = self.prints.len();
+            match event.scalars(field) {
+                &[scalar] => self.prints.push(event.print(field, scalar, keyring)),
+                scalars => {
+                    self.prints.extend(scalars.iter().map(|&scalar| event.print(field, scalar, keyring)));
+                    self.drop_repeats(first);
+                }
+            }
+            self.ranges.push((first as u32, self.prints.len() as u32));
         }
         ranges
     }
 
     /// A list that names a value twice counts it once.
+    #[cold]
     fn drop_repeats(&mut self, first: usize) {
-        if self.values.len() - first < 2 {
-            return;
-        }
-        self.values[first..].sort_unstable();
-        let mut kept = first + 1;
-        for at in first + 1..self.values.len() {
-            if self.values[at] != self.values[kept - 1] {
-                self.values[kept] = self.values[at];
+        self.prints[first..].sort_unstable();
+        let mut kept = first;
+        for at in first..self.prints.len() {
+            if at == first || self.prints[at] != self.prints[kept - 1] {
+                self.prints[kept] = self.prints[at];
                 kept += 1;
             }
         }
-        self.values.truncate(kept);
+        self.prints.truncate(kept);
     }
 }
 
@@ -97,21 +108,28 @@ impl StreamSpec {
         event: &Event<'_>,
         at: usize,
         (time, newest): (Micros, Micros),
-        keyring: Keyring,
+        keyring: &Keyring,
         stream: usize,
         shards: &mut [Vec<Intake>],
     ) {
+        let mut take = |print: Fingerprint| {
+            let shard = if shards.len() == 1 { 0 } else { print as u32 as usize % shards.len() };
+            let intake = &mut shards[shard][stream];
+            let ranges = intake.values.take(event, &self.counted, keyring);
+            intake.work.push(Work { print, time, newest, event: at as u32, ranges, slot: NO_SLOT });
+        };
+        if let [field] = *self.group_by
+            && let &[scalar] = event.scalars(field)
+        {
+            return take(event.print(field, scalar, keyring));
+        }
         // A list can name a group twice.
         let mut known: SmallVec<[Fingerprint; 4]> = SmallVec::new();
         for_each_group(event, &self.group_by, keyring, &mut |print, _| {
-            if known.contains(&print) {
-                return;
+            if !known.contains(&print) {
+                known.push(print);
+                take(print);
             }
-            known.push(print);
-            let shard = if shards.len() == 1 { 0 } else { (print.low >> 32) as usize % shards.len() };
-            let intake = &mut shards[shard][stream];
-            let ranges = intake.take_values(event, &self.counted, keyring);
-            intake.work.push(Work { print, time, newest, event: at as u32, ranges, slot: NO_SLOT });
         });
     }
 }
@@ -128,7 +146,7 @@ impl Names<'_> {
         let mut names = Vec::new();
         let record = self.events.get(work.event as usize).and_then(|bytes| std::str::from_utf8(bytes).ok());
         let Some(Ok(event)) = record.map(|record| self.reader.read(record)) else { return names };
-        for_each_group(&event, fields, self.keyring, &mut |print, combination| {
+        for_each_group(&event, fields, &self.keyring, &mut |print, combination| {
             if print == work.print && names.is_empty() {
                 names.extend(combination.iter().map(|&scalar| event.text(scalar).to_owned()));
             }
@@ -143,7 +161,7 @@ impl Names<'_> {
 fn for_each_group(
     event: &Event<'_>,
     fields: &[FieldId],
-    keyring: Keyring,
+    keyring: &Keyring,
     each: &mut impl FnMut(Fingerprint, &[Scalar]),
 ) {
     if let [field] = *fields {

@@ -10,18 +10,19 @@ mod intake;
 use crate::detect::{Counted, Detector, NamesOf};
 use crate::field::FieldId;
 use crate::finding::Change;
+use crate::key::Fingerprint;
 use crate::plan::RulePlan;
 use crate::time::Micros;
 use crate::watermark::StreamClock;
 use crate::window::{Added, Counts};
 use groups::Groups;
-use intake::{NO_SLOT, Work};
+use intake::{NO_SLOT, Values, Work};
 
 pub(crate) use intake::{Intake, Names, StreamSpec};
 
-/// How many events lie between two stages of counting: enough for memory to come, few enough that it is still in the
-/// first cache when it is used.
-const AHEAD: usize = 8;
+/// How many events go from stage to stage of counting together: enough for memory to come, few enough that it is still
+/// in the first cache when it is used.
+const BLOCK: usize = 8;
 
 /// One window over the stream and the rules that decide by its counts.
 #[derive(Debug)]
@@ -78,43 +79,57 @@ impl KeyedStream {
 
     /// Counts what was taken in of a piece; `clock` is as it stood before it.
     ///
-    /// Each event is at four stages in turn, [`AHEAD`] events apart, and each stage asks for the memory the next one
-    /// reads: so it has come when it is needed, and is asked for while others are being counted.
+    /// Events go through four stages, a block of them in each, and each stage asks for the memory the next one reads:
+    /// so it has come when it is needed, and is asked for while others are being counted.
     pub(crate) fn count(&mut self, intake: &mut Intake, clock: StreamClock, names: &mut Names<'_>) {
-        let works = intake.work.len();
-        for at in 0..works + 3 * AHEAD {
-            let stage = |behind: usize| at.checked_sub(behind * AHEAD).filter(|&at| at < works);
-            if let Some(at) = stage(0) {
-                self.groups.prefetch(intake.work[at].print);
-            }
-            if let Some(at) = stage(1) {
-                self.look_up(intake, at);
-            }
-            if let Some(at) = stage(2) {
-                let one = &mut intake.work[at];
-                if one.slot == NO_SLOT {
-                    one.slot = self.slot(one, names);
+        let Intake { work, values } = intake;
+        let blocks = work.len().div_ceil(BLOCK);
+        for at in 0..blocks + 3 {
+            if let Some(block) = block(work, Some(at)) {
+                for one in &*block {
+                    self.groups.prefetch(one.print);
                 }
-                self.windows.iter().for_each(|window| window.counts.prefetch_panes(one.slot));
             }
-            if let Some(at) = stage(3) {
-                let one = &intake.work[at];
-                let watermark = clock.watermark_after(one.newest);
+            if let Some(block) = block(work, at.checked_sub(1)) {
+                self.look_up(block, values);
+            }
+            if let Some(block) = block(work, at.checked_sub(2)) {
+                self.look_further(block, values, names);
+            }
+            if let Some(block) = block(work, at.checked_sub(3)) {
                 for window in &mut self.windows {
-                    window.count(one, watermark, intake, &mut || names.of(one, &self.group_by));
+                    for one in &*block {
+                        let watermark = clock.watermark_after(one.newest);
+                        window.count(one, watermark, values, &mut || names.of(one, &self.group_by));
+                    }
                 }
             }
         }
         intake.clear();
     }
 
-    #[inline]
-    fn look_up(&self, intake: &mut Intake, at: usize) {
-        let one = intake.work[at];
-        if let Some(slot) = self.groups.find(one.print) {
-            intake.work[at].slot = slot;
-            for window in &self.windows {
-                window.counts.prefetch(slot, window.values(intake, &one));
+    /// Finds the groups that are known.
+    fn look_up(&self, block: &mut [Work], values: &Values) {
+        for one in block {
+            if let Some(slot) = self.groups.find(one.print) {
+                one.slot = slot;
+                for window in &self.windows {
+                    window.counts.prefetch(slot, window.values(values, one));
+                }
+            }
+        }
+    }
+
+    /// Makes the groups that are new, and asks for what lies outside of a group.
+    fn look_further(&mut self, block: &mut [Work], values: &Values, names: &mut Names<'_>) {
+        for one in block {
+            if one.slot == NO_SLOT {
+                one.slot = self.slot(one, names);
+                for window in &self.windows {
+                    window.counts.prefetch(one.slot, window.values(values, one));
+                }
+            } else {
+                self.windows.iter().for_each(|window| window.counts.prefetch_panes(one.slot));
             }
         }
     }
@@ -167,20 +182,28 @@ impl KeyedStream {
     }
 }
 
+/// The `at`th block, if there is one.
+#[inline]
+fn block(work: &mut [Work], at: Option<usize>) -> Option<&mut [Work]> {
+    let from = at? * BLOCK;
+    let to = work.len().min(from + BLOCK);
+    (from < to).then(|| &mut work[from..to])
+}
+
 /// A window is not done with a group.
 struct StillNeeded;
 
 impl Window {
     /// The values an event has for this window.
     #[inline]
-    fn values<'i>(&self, intake: &'i Intake, work: &Work) -> &'i [u64] {
-        self.counted.map_or(&[], |field| intake.values(work, field))
+    fn values<'v>(&self, values: &'v Values, work: &Work) -> &'v [Fingerprint] {
+        self.counted.map_or(&[], |field| values.of(work, field))
     }
 
     /// Counts an event in its group.
     #[inline]
-    fn count(&mut self, work: &Work, watermark: Micros, intake: &Intake, names: &mut NamesOf<'_>) {
-        let values = self.values(intake, work);
+    fn count(&mut self, work: &Work, watermark: Micros, values: &Values, names: &mut NamesOf<'_>) {
+        let values = self.values(values, work);
         let Self { counts, detectors, floor, judging, .. } = self;
         let Work { slot, time, .. } = *work;
         let added = counts.add(slot, (time, watermark), values, *floor, |last, before, after, events| {

@@ -215,30 +215,65 @@ impl Counts {
         // A pane that left its last window at `settled` is still needed: that pane is judged only afterwards.
         let forget = self.settled.saturating_sub(span + 1);
         let state = self.states.get_mut(slot)?;
-        let State { log, newest, total, events, last_arrival } = state;
-        let is_newest = time >= *newest;
-        *newest = time.max(*newest);
-        let head = log.head();
-        let is_head = head.is_none_or(|head| pane >= head);
-        if is_head {
-            log.leave(pane, span, |left| {
-                let before = u64::from(*total);
-                *total -= u32::from(left.weight(self.values));
-                if before >= floor {
-                    fell(left.index + span - 1, before, u64::from(*total), *events);
-                }
-            });
+        let is_newest = time >= state.newest;
+        state.newest = time.max(state.newest);
+        let head = state.log.head();
+        if let Some(head) = head.filter(|&head| pane < head) {
+            let total = self.add_below(slot, (time, pane, head), values);
+            return Some(Added { pane, total, newest: is_newest, in_order: false, new_pane: true });
         }
+        let State { log, total, events, last_arrival, .. } = state;
+        log.leave(pane, span, |left| {
+            let before = u64::from(*total);
+            *total -= u32::from(left.weight(self.values));
+            if before >= floor {
+                fell(left.index + span - 1, before, u64::from(*total), *events);
+            }
+        });
         *events = events.wrapping_add(1);
-        let inside = if is_head {
-            log.enter(pane, forget, &mut self.log_bytes);
-            true
-        } else {
-            log.add(pane, span, Part::Event, &mut self.log_bytes)
-        };
+        let mut moved = 0;
         if self.values {
             self.most_values = self.most_values.max(values.len() as u64);
-            let head = if is_head { pane } else { head.unwrap_or(pane) };
+            for &value in values {
+                let was_last = self.pairs.see(value, slot, pane).unwrap_or(0);
+                if was_last < pane {
+                    if was_last != 0 {
+                        log.take_value(was_last);
+                    }
+                    moved += 1;
+                    *total += u32::from(was_last == 0 || was_last + span <= pane);
+                }
+                let arrival = Arrival { time, value, before: *last_arrival, value_was_last: was_last, slot };
+                *last_arrival = self.recent.push(arrival);
+            }
+        } else {
+            *total += 1;
+            let arrival = Arrival { time, value: 0, before: *last_arrival, value_was_last: 0, slot };
+            *last_arrival = self.recent.push(arrival);
+        }
+        log.enter(pane, moved, forget, &mut self.log_bytes);
+        let total = *total;
+        self.peaks.see(self.here.slice, total);
+        let new_pane = head != Some(pane);
+        Some(Added { pane, total: u64::from(total), newest: is_newest, in_order: !late, new_pane })
+    }
+
+    /// Counts an event in a pane below its group's head; returns the count in the head's window.
+    #[cold]
+    fn add_below(
+        &mut self,
+        slot: u32,
+        (time, pane, head): (Micros, PaneIndex, PaneIndex),
+        values: &[u64],
+    ) -> u64 {
+        let (span, slice) = (self.span, self.slice(head));
+        let Some(State { log, total, events, last_arrival, .. }) = self.states.get_mut(slot) else {
+            return 0;
+        };
+        *events = events.wrapping_add(1);
+        let inside = log.add(pane, span, Part::Event, &mut self.log_bytes);
+        if self.values {
+            self.most_values = self.most_values.max(values.len() as u64);
             for &value in values {
                 let was_last = self.pairs.see(value, slot, pane);
                 if was_last.is_none_or(|last| last < pane) {
@@ -257,16 +292,8 @@ impl Counts {
             let before = *last_arrival;
             *last_arrival = self.recent.push(Arrival { time, value: 0, before, value_was_last: 0, slot });
         }
-        let total = *total;
-        let slice = if is_head { self.here.slice } else { self.slice(head.unwrap_or(pane)) };
-        self.peaks.see(slice, total);
-        Some(Added {
-            pane,
-            total: u64::from(total),
-            newest: is_newest,
-            in_order: is_head && !late,
-            new_pane: head != Some(pane),
-        })
+        self.peaks.see(slice, *total);
+        u64::from(*total)
     }
 
     // ---- reading ----
@@ -423,7 +450,6 @@ impl Counts {
         let share = (f64::from(pane - self.settled) / f64::from(self.span)).min(1.0);
         self.settled = pane;
         self.pairs.sweep(share, pane.saturating_sub(self.span) + 1);
-        self.recent.shrink();
         share
     }
 

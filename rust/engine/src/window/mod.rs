@@ -15,8 +15,7 @@ mod slab;
 mod table;
 
 pub(crate) use counts::{Added, Counts};
-pub(crate) use slab::Slab;
-pub(crate) use table::{Entry, Table};
+pub(crate) use table::Table;
 
 /// A pane's number: event time divided by the resolution. At 1 s a `u32` lasts until 2106.
 pub(crate) type PaneIndex = u32;

@@ -124,21 +124,41 @@ impl PaneLog {
         }
     }
 
-    /// Adds an event to `pane`, which must not be below the head; drops panes up to `forget` where that makes room.
-    /// `bytes` grows with the log outside the group.
+    /// Adds an event and as many `values` to `pane`, which must not be below the head; drops panes up to `forget` where
+    /// that makes room. `bytes` grows with the log outside the group.
     #[inline]
-    pub(crate) fn enter(&mut self, pane: PaneIndex, forget: PaneIndex, bytes: &mut usize) {
-        if let Some(last) = self.panes_mut().last_mut()
+    pub(crate) fn enter(&mut self, pane: PaneIndex, values: u32, forget: PaneIndex, bytes: &mut usize) {
+        let panes = self.panes_mut();
+        if let Some(last) = panes.last_mut()
             && last.index == pane
             && last.events < u16::MAX
+            && values <= u32::from(u16::MAX - last.last_values)
         {
             last.events += 1;
+            last.last_values += values as u16;
             return;
         }
+        if let Self::Few { len, panes, .. } = self
+            && let Some(next) = panes.get_mut(usize::from(*len))
+            && let Ok(last_values) = u16::try_from(values)
+        {
+            *next = Pane { index: pane, events: 1, last_values };
+            *len += 1;
+            return;
+        }
+        self.enter_with_room(pane, values, forget, bytes);
+    }
+
+    #[cold]
+    fn enter_with_room(&mut self, pane: PaneIndex, values: u32, forget: PaneIndex, bytes: &mut usize) {
         let before = self.heap_bytes();
         self.make_room(forget);
-        self.insert(self.parts().1.len(), Pane { index: pane, events: 1, last_values: 0 });
+        let at_once = values.min(u32::from(u16::MAX));
+        self.insert(self.parts().1.len(), Pane { index: pane, events: 1, last_values: at_once as u16 });
         *bytes += self.heap_bytes() - before;
+        for _ in at_once..values {
+            self.add(pane, 0, Part::Value, bytes);
+        }
     }
 
     /// Drops what may be forgotten, if the log is full or half of it has left the window: so each pane moves
@@ -255,7 +275,7 @@ mod tests {
         let mut left = Vec::new();
         for pane in [10, 11, 13, 20] {
             log.leave(pane, 3, |p| left.push(p.index));
-            log.enter(pane, 0, &mut 0);
+            log.enter(pane, 0, 0, &mut 0);
         }
         assert_eq!(left, [10, 11, 13]);
         assert_eq!(log.all().len(), 4, "nothing may be forgotten yet");
@@ -264,7 +284,7 @@ mod tests {
         assert_eq!(log.window()[0].index, 20);
         for (pane, forget) in [(21, 13), (30, 20), (31, 20)] {
             log.leave(pane, 3, |_| {});
-            log.enter(pane, forget, &mut 0);
+            log.enter(pane, 0, forget, &mut 0);
         }
         assert!(log.all().len() <= 4, "{log:?}");
     }
@@ -275,7 +295,7 @@ mod tests {
         let mut log = PaneLog::default();
         for pane in 1..1000 {
             log.leave(pane, 4, |_| {});
-            log.enter(pane, pane.saturating_sub(4), &mut 0);
+            log.enter(pane, 0, pane.saturating_sub(4), &mut 0);
             assert_eq!(log.heap_bytes(), 0);
         }
     }
@@ -294,11 +314,11 @@ mod tests {
                     if index >= head {
                         head = index;
                         log.leave(head, SPAN, |_| {});
-                        log.enter(head, 0, &mut bytes);
+                        log.enter(head, 1, 0, &mut bytes);
                     } else {
                         prop_assert_eq!(log.add(index, SPAN, Part::Event, &mut bytes), index + SPAN > head);
+                        log.add(index, SPAN, Part::Value, &mut bytes);
                     }
-                    log.add(index, SPAN, Part::Value, &mut bytes);
                 }
                 prop_assert_eq!(log.heap_bytes(), bytes);
                 let entry = model.entry(index).or_default();

@@ -35,7 +35,14 @@ pub(crate) struct Recent {
     first: ArrivalNumber,
     /// The watermark that arrivals were last let go of behind: of those before it, only some may still be here.
     complete_from: Micros,
+    /// The longest the queue has been lately, and how often it was let go of since that was begun anew.
+    longest: usize,
+    trims: u32,
 }
+
+/// How often a queue has to be much shorter than its memory before that is given back. To do so at once would be to ask
+/// for it again with the next batch.
+const PATIENCE: u32 = 256;
 
 impl Recent {
     /// The end of a chain without arrivals.
@@ -54,9 +61,17 @@ impl Recent {
     #[inline]
     pub(crate) fn trim(&mut self, watermark: Micros) {
         self.complete_from = watermark;
+        self.longest = self.longest.max(self.queue.len());
         while self.queue.front().is_some_and(|arrival| arrival.time < watermark) {
             self.queue.pop_front();
             self.first = self.first.wrapping_add(1);
+        }
+        self.trims += 1;
+        if self.trims == PATIENCE {
+            if self.queue.capacity() > self.longest.max(256) * 4 {
+                self.queue.shrink_to(self.longest * 2);
+            }
+            (self.longest, self.trims) = (self.queue.len(), 0);
         }
     }
 
@@ -81,13 +96,6 @@ impl Recent {
             at = arrival.before;
             Some(arrival)
         })
-    }
-
-    /// Gives memory back after a rush.
-    pub(crate) fn shrink(&mut self) {
-        if self.queue.capacity() > 1024 && self.queue.len() * 4 < self.queue.capacity() {
-            self.queue.shrink_to(self.queue.len() * 2);
-        }
     }
 
     pub(crate) fn heap_bytes(&self) -> usize {
