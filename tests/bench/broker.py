@@ -1,4 +1,5 @@
-"""From a real broker on the same machine: `custodes run` from poll to findings, and the least anybody else does."""
+"""From a real broker on the same machine: `custodes run` from poll to findings, the least anybody does in Python, and
+Kafka Streams."""
 
 from __future__ import annotations
 
@@ -8,13 +9,17 @@ import subprocess
 import tempfile
 import time
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
 from events import write_events
-from processes import CUSTODES, HERE, PEER_PYTHON, median_ratio, table
+from processes import CUSTODES, HERE, PEER_PYTHON, PEERS, median_ratio, table
 
 from servers import Kafka, Server, free_port, get
+
+PARTITIONS = 2
+"""One for each thread of Kafka Streams."""
 
 
 def counted(address: str) -> int:
@@ -55,37 +60,53 @@ def loads_rate(broker: Kafka, topic: str, events: int) -> float:
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
+def streams_rate(broker: Kafka, topic: str, events: int) -> float | None:
+    """Kafka Streams counting one rule; ``None`` where it is not installed."""
+    if not (streams := PEERS / "streams" / "classes").exists():
+        return None
+    path = f"{streams}:{PEERS / 'streams' / '*'}"
+    command = ["java", "-cp", path, "HopCount", broker.bootstrap, topic, str(events), uuid.uuid4().hex]
+    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--events", type=int, default=2_000_000)
     parser.add_argument("--runs", type=int, default=5)
     options = parser.parse_args()
-    rows = []
     with tempfile.TemporaryDirectory(prefix="custodes-bench-") as name:
         folder = Path(name)
         write_events(folder / "events.jsonl", options.events)
         broker = Kafka(folder / "kafka")
+        rows = []
         for codec in ("none", "zstd", "lz4"):
             topic = f"access-{codec}"
-            broker.create_topic(topic, 1)
+            broker.create_topic(topic, PARTITIONS)
             send: list[str | Path] = [PEER_PYTHON, HERE / "peers" / "send.py", "file", broker.bootstrap, topic, codec]
             subprocess.run([*send, folder / "events.jsonl"], check=True)
-            ours, theirs = [], []
+            custodes_rate(broker, topic, options.events, folder)  # The broker compiles its own code meanwhile.
+            ours, theirs, streams = [], [], []
             for _ in range(options.runs):
                 ours.append(custodes_rate(broker, topic, options.events, folder))
                 theirs.append(loads_rate(broker, topic, options.events))
-            middle, least, most = median_ratio(theirs, ours)
-            rows.append(
-                (
-                    codec,
-                    f"{statistics.median(ours):,.0f}",
-                    f"{statistics.median(theirs):,.0f}",
-                    f"{middle:.1f} ({least:.1f} to {most:.1f})",
-                )
-            )
+                streams.append(streams_rate(broker, topic, options.events // 10) if codec == "none" else None)
+            rows.append((codec, f"{statistics.median(ours):,.0f}", *beside(theirs, ours), *beside(streams, ours)))
         broker.stop()
-    print(f"{options.events:,} events in one partition, a backlog read to its end, medians of {options.runs}.\n")
-    print(table(("codec", "custodes, three rules", "confluent-kafka and orjson.loads", "times as fast"), rows))
+    print(
+        f"{options.events:,} events of one topic, {PARTITIONS} partitions, a backlog read to its end, medians of "
+        f"{options.runs}. Kafka Streams counts one rule of the three, a tenth of the events.\n"
+    )
+    peers = ("confluent-kafka and orjson.loads", "times as fast", "Kafka Streams, one rule", "times as fast")
+    print(table(("codec", "custodes, three rules", *peers), rows))
+
+
+def beside(theirs: Sequence[float | None], ours: Sequence[float]) -> tuple[str, str]:
+    """A peer's figure, and how many times as fast ours is."""
+    known = [rate for rate in theirs if rate is not None]
+    if len(known) < len(ours):
+        return "", ""
+    middle, least, most = median_ratio(known, ours)
+    return f"{statistics.median(known):,.0f}", f"{middle:.1f} ({least:.1f} to {most:.1f})"
 
 
 if __name__ == "__main__":
