@@ -111,11 +111,12 @@ impl Engine {
         let Layout { conditions, streams: specs, placed } = lay_out(plan, &mut fields)?;
         let reader = fields.reader();
         let shards = (0..threads.get()).map(|_| {
-            let mut streams: Vec<KeyedStream> = specs.iter().map(KeyedStream::new).collect();
-            for (at, (rule, &(stream, counted))) in plan.rules.iter().zip(&placed).enumerate() {
-                streams[stream].add(rule, at, counted);
-            }
-            Shard::new(streams, reader.clone(), keyring)
+            let streams = specs.iter().enumerate().map(|(stream, spec)| {
+                let rules = plan.rules.iter().zip(&placed).enumerate();
+                let rules = rules.filter(|&(_, (_, &(its, _)))| its == stream);
+                KeyedStream::new(spec, rules.map(|(number, (rule, &(_, counted)))| (number, rule, counted)))
+            });
+            Shard::new(streams.collect(), reader.clone(), keyring)
         });
         let lane = |_| {
             let (conditions, specs) = (Arc::clone(&conditions), Arc::clone(&specs));
@@ -267,11 +268,7 @@ impl Engine {
     pub fn updates(&mut self) -> Vec<Change> {
         let mut changes = Vec::new();
         let streams = self.shards.iter_mut().flat_map(|shard| &mut shard.streams);
-        for window in streams.flat_map(|stream| &mut stream.windows) {
-            for detector in &mut window.detectors {
-                detector.updates(&window.counts, &mut changes);
-            }
-        }
+        streams.for_each(|stream| stream.updates(&mut changes));
         changes
     }
 
@@ -280,17 +277,14 @@ impl Engine {
         let newest = self.watermark.newest();
         let mut rules: BTreeMap<usize, RuleStats> = BTreeMap::new();
         for (at, stream) in self.shards.iter().flat_map(|shard| shard.streams.iter().enumerate()) {
-            for window in &stream.windows {
-                let largest = newest.map_or(0, |time| window.counts.largest(time));
-                for detector in &window.detectors {
-                    let stats = rules.entry(detector.rule).or_default();
-                    stats.groups += stream.groups();
-                    stats.open_findings += detector.open_findings();
-                    stats.opened += detector.opened;
-                    stats.matched = self.lanes.iter().map(|lane| lane.matched[at]).sum();
-                    let ratio = f64::from(largest) / detector.threshold() as f64;
-                    stats.peak_ratio = stats.peak_ratio.max(ratio);
-                }
+            for (detector, largest) in stream.detectors(newest) {
+                let stats = rules.entry(detector.rule).or_default();
+                stats.groups += stream.groups();
+                stats.open_findings += detector.open_findings();
+                stats.opened += detector.opened;
+                stats.matched = self.lanes.iter().map(|lane| lane.matched[at]).sum();
+                let ratio = f64::from(largest) / detector.threshold() as f64;
+                stats.peak_ratio = stats.peak_ratio.max(ratio);
             }
         }
         Stats {

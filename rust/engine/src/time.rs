@@ -144,6 +144,12 @@ fn parse_rest(start: i64, b: &[u8]) -> Option<Micros> {
 /// Below 10^11 it is seconds (to the year 5138), below 10^14 milliseconds, below 10^17 microseconds,
 /// else nanoseconds. A fraction is kept to the microsecond without passing through a float.
 pub fn parse_time_number(text: &str) -> Option<Micros> {
+    // Almost always: nothing but digits.
+    if (1..=18).contains(&text.len())
+        && let Some(whole) = digits(text.as_bytes())
+    {
+        return Some(scale_of(whole).map_or(whole / 1000, |scale| whole * 10_i64.pow(scale)));
+    }
     let (negative, unsigned) = match text.strip_prefix('-') {
         Some(rest) => (true, rest),
         None => (false, text),
@@ -169,17 +175,23 @@ pub fn parse_time_number(text: &str) -> Option<Micros> {
         return None;
     }
     let whole: i64 = whole_text.parse().ok()?;
-    // How many decimal digits one unit is above a microsecond.
-    let scale: u32 = match whole {
-        0..100_000_000_000 => 6,
-        100_000_000_000..100_000_000_000_000 => 3,
-        100_000_000_000_000..100_000_000_000_000_000 => 0,
-        _ => return Some(if negative { -(whole / 1000) } else { whole / 1000 }),
+    let Some(scale) = scale_of(whole) else {
+        return Some(if negative { -(whole / 1000) } else { whole / 1000 });
     };
     let kept = fraction_text.len().min(scale as usize);
     let fraction = digits(&fraction_text.as_bytes()[..kept])? * 10_i64.pow(scale - kept as u32);
     let micros = whole * 10_i64.pow(scale) + fraction;
     Some(if negative { -micros } else { micros })
+}
+
+/// How many decimal digits the unit of such a number is above a microsecond; `None` where it is below.
+fn scale_of(whole: i64) -> Option<u32> {
+    match whole {
+        0..100_000_000_000 => Some(6),
+        100_000_000_000..100_000_000_000_000 => Some(3),
+        100_000_000_000_000..100_000_000_000_000_000 => Some(0),
+        _ => None,
+    }
 }
 
 /// Writes UTC RFC 3339 with milliseconds, or microseconds where the time has them.

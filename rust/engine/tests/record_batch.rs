@@ -2,12 +2,14 @@
 
 #![allow(clippy::unwrap_used)] // a test that cannot go on has failed
 
+mod written;
+
 use custodes_engine::{
     Aborted, Engine, Extent, Fetched, FramingError, Input, Outcome, Plan, Reason, Record, extent,
 };
 use proptest::prelude::*;
-use std::io::Write;
 use std::num::NonZeroUsize;
+use written::{Batch, CONTROL, TRANSACTIONAL, Written};
 
 const START: i64 = 1_767_600_000;
 
@@ -20,95 +22,6 @@ fn engine() -> Engine {
 
 fn event(offset: i64) -> Vec<u8> {
     format!(r#"{{"time":{},"actor":"P{}"}}"#, START + offset, offset % 7).into_bytes()
-}
-
-fn varint(value: i64, out: &mut Vec<u8>) {
-    let mut rest = ((value << 1) ^ (value >> 63)).cast_unsigned();
-    while rest >= 0x80 {
-        out.push(rest as u8 | 0x80);
-        rest >>= 7;
-    }
-    out.push(rest as u8);
-}
-
-/// Packs a body as Kafka's clients do. Codec 2 is snappy as Java frames it, 12 as librdkafka writes it.
-fn pack(codec: u16, body: &[u8]) -> Vec<u8> {
-    match codec {
-        1 => {
-            let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
-            gzip.write_all(body).unwrap();
-            gzip.finish().unwrap()
-        }
-        2 => {
-            let mut out = b"\x82SNAPPY\0\0\0\0\x01\0\0\0\x01".to_vec();
-            for block in body.chunks(100) {
-                let packed = snap::raw::Encoder::new().compress_vec(block).unwrap();
-                out.extend((packed.len() as u32).to_be_bytes());
-                out.extend(packed);
-            }
-            out
-        }
-        12 => snap::raw::Encoder::new().compress_vec(body).unwrap(),
-        3 => {
-            let mut lz4 = lz4_flex::frame::FrameEncoder::new(Vec::new());
-            lz4.write_all(body).unwrap();
-            lz4.finish().unwrap()
-        }
-        4 => zstd::stream::encode_all(body, 3).unwrap(),
-        _ => body.to_vec(),
-    }
-}
-
-const TRANSACTIONAL: u16 = 0x10;
-const CONTROL: u16 = 0x20;
-
-/// Offset, key, value, number of headers.
-type Written = (i64, Option<Vec<u8>>, Option<Vec<u8>>, usize);
-
-struct Batch<'a> {
-    codec: u16,
-    flags: u16,
-    producer_id: i64,
-    base: i64,
-    last: i64,
-    records: &'a [Written],
-}
-
-impl Batch<'_> {
-    fn write(&self, out: &mut Vec<u8>) {
-        let bytes = |value: Option<&[u8]>, out: &mut Vec<u8>| {
-            varint(value.map_or(-1, |value| value.len() as i64), out);
-            out.extend(value.unwrap_or_default());
-        };
-        let mut body = Vec::new();
-        for (offset, key, value, headers) in self.records {
-            let mut record = vec![0];
-            varint(5, &mut record);
-            varint(offset - self.base, &mut record);
-            bytes(key.as_deref(), &mut record);
-            bytes(value.as_deref(), &mut record);
-            varint(*headers as i64, &mut record);
-            for _ in 0..*headers {
-                bytes(Some(b"name"), &mut record);
-                bytes(Some(b"value"), &mut record);
-            }
-            varint(record.len() as i64, &mut body);
-            body.extend(record);
-        }
-        let mut checked = ((self.codec % 10) | self.flags).to_be_bytes().to_vec();
-        checked.extend(((self.last - self.base) as i32).to_be_bytes());
-        checked.extend([0; 16]);
-        checked.extend(self.producer_id.to_be_bytes());
-        checked.extend([0; 6]);
-        checked.extend((self.records.len() as i32).to_be_bytes());
-        checked.extend(pack(self.codec, &body));
-        out.extend(self.base.to_be_bytes());
-        out.extend((checked.len() as i32 + 9).to_be_bytes());
-        out.extend(7_i32.to_be_bytes());
-        out.push(2);
-        out.extend(crc32c::crc32c(&checked).to_be_bytes());
-        out.extend(checked);
-    }
 }
 
 fn plain(codec: u16, base: i64, count: i64) -> Vec<u8> {

@@ -1,7 +1,7 @@
 //! What only conditions judged at the watermark need: which groups' counts change at which pane.
 
 use super::Detector;
-use crate::window::{Counts, PaneIndex};
+use crate::window::{PaneIndex, Reading};
 use std::collections::{BTreeMap, HashMap};
 
 #[derive(Debug, Default)]
@@ -24,7 +24,7 @@ impl Detector {
     }
 
     /// A group has come into being.
-    pub(crate) fn start_judging(&mut self, counts: &Counts, slot: u32, names: &[String]) {
+    pub(crate) fn start_judging(&mut self, counts: Reading<'_>, slot: u32, names: &[String]) {
         if let Some(judging) = &mut self.judging {
             judging.groups.insert(slot, Judged { names: names.to_vec(), next: counts.settled() });
         }
@@ -39,7 +39,7 @@ impl Detector {
 
     /// The count of a group is about to change at `pane`, and once more when that pane leaves the window.
     #[cold]
-    pub(crate) fn changes_at(&mut self, counts: &Counts, slot: u32, pane: PaneIndex) {
+    pub(crate) fn changes_at(&mut self, counts: Reading<'_>, slot: u32, pane: PaneIndex) {
         if let Some(judging) = &mut self.judging {
             // The pane before is due as well: the arrival about to be kept says where its values were until now,
             // and it is let go of as soon as the watermark is past it.
@@ -50,7 +50,7 @@ impl Detector {
     }
 
     /// Judges the panes before `pane`, which the watermark has come to.
-    pub(super) fn judge_final(&mut self, counts: &Counts, pane: PaneIndex) {
+    pub(super) fn judge_final(&mut self, counts: Reading<'_>, pane: PaneIndex) {
         let Some(judging) = &mut self.judging else { return };
         if pane <= counts.settled() {
             return;
@@ -66,7 +66,7 @@ impl Detector {
     }
 
     /// Judges one group's panes below `pane` that have not been judged yet.
-    pub(super) fn judge_group(&mut self, counts: &Counts, slot: u32, pane: PaneIndex) {
+    pub(super) fn judge_group(&mut self, counts: Reading<'_>, slot: u32, pane: PaneIndex) {
         let judged = self.judging.as_mut().and_then(|judging| judging.groups.get_mut(&slot));
         let Some(judged) = judged.filter(|judged| judged.next < pane) else { return };
         let low = std::mem::replace(&mut judged.next, pane);

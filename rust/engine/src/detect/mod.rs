@@ -11,7 +11,7 @@ mod settle;
 use crate::finding::{FindingSet, Opening};
 use crate::plan::{Holds, RulePlan};
 use crate::time::Micros;
-use crate::window::{Counts, PaneIndex};
+use crate::window::{PaneIndex, Reading};
 use judging::Judging;
 
 /// An event that has just been counted.
@@ -88,7 +88,7 @@ impl Detector {
     }
 
     /// The condition holds at the group's head, `event`'s pane.
-    pub(crate) fn hold(&mut self, counts: &Counts, event: Counted, names: &mut NamesOf<'_>) {
+    pub(crate) fn hold(&mut self, counts: Reading<'_>, event: Counted, names: &mut NamesOf<'_>) {
         let Counted { slot, time, pane, newest, .. } = event;
         let total = counts.total(slot);
         let keep = self.keep;
@@ -132,7 +132,7 @@ impl Detector {
     }
 
     /// An event has come into a pane below its group's head, or behind the watermark.
-    pub(crate) fn out_of_order(&mut self, counts: &Counts, event: Counted, names: &mut NamesOf<'_>) {
+    pub(crate) fn out_of_order(&mut self, counts: Reading<'_>, event: Counted, names: &mut NamesOf<'_>) {
         let Counted { slot, pane, watermark, .. } = event;
         let settled = counts.pane(watermark);
         let head = counts.head(slot).unwrap_or(pane);
@@ -157,7 +157,7 @@ impl Detector {
     }
 
     /// An event has come into `pane`, which may lie before or inside findings already open.
-    fn shift_counts(&mut self, counts: &Counts, slot: u32, pane: PaneIndex) {
+    fn shift_counts(&mut self, counts: Reading<'_>, slot: u32, pane: PaneIndex) {
         for key in self.findings.of(slot) {
             let Some(finding) = self.findings.get_mut(key) else { continue };
             let before = pane.saturating_add(counts.span) <= finding.first;

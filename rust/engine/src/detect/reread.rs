@@ -3,14 +3,14 @@
 use super::Detector;
 use crate::finding::{Finding, Opening};
 use crate::time::Micros;
-use crate::window::{Counts, PaneIndex};
+use crate::window::{PaneIndex, Reading};
 use smallvec::SmallVec;
 
 impl Detector {
     /// Reads the counts of panes `low..=high` again and brings the findings up to them.
     pub(super) fn judge(
         &mut self,
-        counts: &Counts,
+        counts: Reading<'_>,
         slot: u32,
         low: PaneIndex,
         high: PaneIndex,
@@ -30,7 +30,7 @@ impl Detector {
     }
 
     /// Works out a finding's opening time anew, where it is not settled yet.
-    pub(super) fn settle_opening(&mut self, counts: &Counts, key: u32) {
+    pub(super) fn settle_opening(&mut self, counts: Reading<'_>, key: u32) {
         let need = self.need;
         let Some(finding) = self.findings.get_mut(key) else { return };
         if let Some(time) = counts.reached_at(finding.slot, finding.first, need) {
@@ -39,7 +39,7 @@ impl Detector {
     }
 
     /// Works off what events out of order left to be read again.
-    pub(super) fn recheck(&mut self, counts: &Counts) {
+    pub(super) fn recheck(&mut self, counts: Reading<'_>) {
         for (key, low) in self.findings.take_rechecks() {
             let Some(finding) = self.findings.get_mut(key) else { continue };
             let (slot, settle_opening) = (finding.slot, low <= finding.first);
@@ -60,7 +60,7 @@ impl Detector {
     /// Makes panes `first..=last` part of a finding: of one they join, or of a new one.
     fn cover(
         &mut self,
-        counts: &Counts,
+        counts: Reading<'_>,
         slot: u32,
         first: PaneIndex,
         last: PaneIndex,
@@ -112,7 +112,7 @@ impl Detector {
     }
 
     /// When a run that starts with pane `first` opened. Where panes are judged whole, that is the pane's start.
-    fn opened_in(&self, counts: &Counts, slot: u32, first: PaneIndex) -> Micros {
+    fn opened_in(&self, counts: Reading<'_>, slot: u32, first: PaneIndex) -> Micros {
         let time = if self.judging.is_none() { counts.reached_at(slot, first, self.need) } else { None };
         time.unwrap_or_else(|| counts.start_of(first))
     }

@@ -2,12 +2,12 @@
 
 use super::Detector;
 use crate::finding::{Change, ChangeKind, Finding};
-use crate::window::{Counts, PaneIndex};
+use crate::window::{PaneIndex, Reading};
 
 impl Detector {
     /// Brings everything up to the watermark, which has come to `pane`, and tells of findings that opened, were
     /// swallowed or are over. Those whose figures changed wait for [`Self::updates`].
-    pub(crate) fn settle(&mut self, counts: &Counts, pane: PaneIndex, changes: &mut Vec<Change>) {
+    pub(crate) fn settle(&mut self, counts: Reading<'_>, pane: PaneIndex, changes: &mut Vec<Change>) {
         self.recheck(counts);
         self.judge_final(counts, pane);
         for (finding, into) in self.findings.take_merged() {
@@ -21,17 +21,17 @@ impl Detector {
     }
 
     /// Tells of findings whose figures changed since they were last told of.
-    pub(crate) fn updates(&mut self, counts: &Counts, changes: &mut Vec<Change>) {
+    pub(crate) fn updates(&mut self, counts: Reading<'_>, changes: &mut Vec<Change>) {
         for key in self.findings.take_changed() {
             self.tell(counts, ChangeKind::Updated, key, changes);
         }
     }
 
-    fn tell(&self, counts: &Counts, kind: ChangeKind, key: u32, changes: &mut Vec<Change>) {
+    fn tell(&self, counts: Reading<'_>, kind: ChangeKind, key: u32, changes: &mut Vec<Change>) {
         changes.extend(self.findings.get(key).map(|finding| self.change(counts, kind, finding)));
     }
 
-    fn close(&mut self, counts: &Counts, pane: PaneIndex, changes: &mut Vec<Change>) {
+    fn close(&mut self, counts: Reading<'_>, pane: PaneIndex, changes: &mut Vec<Change>) {
         while let Some(key) = self.findings.pop_due(pane) {
             if let Some(slot) = self.findings.get(key).map(|finding| finding.slot) {
                 self.judge_group(counts, slot, pane);
@@ -47,12 +47,12 @@ impl Detector {
     }
 
     /// The last pane at which a finding holds if no more events come.
-    fn held_through(&self, counts: &Counts, finding: &Finding) -> PaneIndex {
+    fn held_through(&self, counts: Reading<'_>, finding: &Finding) -> PaneIndex {
         let stays = counts.stays_at(finding.slot, self.need).filter(|_| finding.holding);
         stays.map_or(finding.last, |pane| pane.max(finding.last))
     }
 
-    fn change(&self, counts: &Counts, kind: ChangeKind, finding: &Finding) -> Change {
+    fn change(&self, counts: Reading<'_>, kind: ChangeKind, finding: &Finding) -> Change {
         let until = counts.start_of(self.held_through(counts, finding)) + counts.resolution;
         let events = if finding.holding { counts.events(finding.slot) } else { finding.events_through };
         Change {

@@ -118,10 +118,8 @@ impl StreamSpec {
             let ranges = intake.values.take(event, &self.counted, keyring);
             intake.work.push(Work { print, time, newest, event: at as u32, ranges, slot: NO_SLOT });
         };
-        if let [field] = *self.group_by
-            && let &[scalar] = event.scalars(field)
-        {
-            return take(event.print(field, scalar, keyring));
+        if let Some(print) = only_group(event, &self.group_by, keyring) {
+            return take(print);
         }
         // A list can name a group twice.
         let mut known: SmallVec<[Fingerprint; 4]> = SmallVec::new();
@@ -153,6 +151,20 @@ impl Names<'_> {
         });
         names
     }
+}
+
+/// The group of an event that has one scalar in each field: almost always.
+#[inline]
+fn only_group(event: &Event<'_>, fields: &[FieldId], keyring: &Keyring) -> Option<Fingerprint> {
+    let only = |field: FieldId| match event.scalars(field) {
+        &[scalar] => Some(event.print(field, scalar, keyring)),
+        _ => None,
+    };
+    if let [field] = *fields {
+        return only(field);
+    }
+    let prints: SmallVec<[Fingerprint; 4]> = fields.iter().map_while(|&field| only(field)).collect();
+    (prints.len() == fields.len()).then(|| keyring.combine(&prints))
 }
 
 /// Every group an event is in: one for each way to take one scalar of each field, none when a field has none.

@@ -7,16 +7,18 @@
 mod groups;
 mod intake;
 
-use crate::detect::{Counted, Detector, NamesOf};
+use crate::detect::{Counted, Detector};
 use crate::field::FieldId;
 use crate::finding::Change;
 use crate::key::Fingerprint;
 use crate::plan::RulePlan;
+use crate::prefetch::prefetch;
 use crate::time::Micros;
 use crate::watermark::StreamClock;
-use crate::window::{Added, Counts};
+use crate::window::{Added, Arrivals, Arriving, Counts, Reading, Rows, State};
 use groups::Groups;
 use intake::{NO_SLOT, Values, Work};
+use smallvec::SmallVec;
 
 pub(crate) use intake::{Intake, Names, StreamSpec};
 
@@ -41,35 +43,27 @@ pub(crate) struct Window {
 pub(crate) struct KeyedStream {
     group_by: Vec<FieldId>,
     groups: Groups,
-    pub(crate) windows: Vec<Window>,
+    windows: Vec<Window>,
+    /// By slot: a group's state in each window.
+    states: Rows<State>,
+    arrivals: Arrivals,
 }
 
 impl KeyedStream {
-    pub(crate) fn new(spec: &StreamSpec) -> Self {
-        Self { group_by: spec.group_by.clone(), groups: Groups::default(), windows: Vec::new() }
-    }
-
-    /// Adds a rule, to a window that counts what it needs or to one of its own. `counted` is the place of the field
-    /// whose values it counts among the stream's.
-    pub(crate) fn add(&mut self, plan: &RulePlan, rule: usize, counted: Option<usize>) {
-        let span = (plan.timespan_ms / plan.resolution_ms) as u32;
-        let resolution = plan.resolution_ms as Micros * 1000;
-        let detector = Detector::new(plan, rule);
-        let same = |window: &&mut Window| {
-            (window.counts.span, window.counts.resolution, window.counted) == (span, resolution, counted)
-        };
-        if let Some(window) = self.windows.iter_mut().find(same) {
-            window.floor = window.floor.min(detector.need);
-            window.judging |= detector.is_judging();
-            window.detectors.push(detector);
-        } else {
-            self.windows.push(Window {
-                counts: Counts::new(span, resolution, counted.is_some()),
-                counted,
-                floor: detector.need,
-                judging: detector.is_judging(),
-                detectors: vec![detector],
-            });
+    /// A stream that counts by these rules of a plan: each with its number, and with the place of the field whose values
+    /// it counts among the stream's.
+    pub(crate) fn new<'p>(
+        spec: &StreamSpec,
+        rules: impl Iterator<Item = (usize, &'p RulePlan, Option<usize>)>,
+    ) -> Self {
+        let mut windows = Vec::new();
+        rules.for_each(|(number, rule, counted)| add(&mut windows, rule, number, counted));
+        Self {
+            group_by: spec.group_by.clone(),
+            groups: Groups::default(),
+            states: Rows::new(windows.len()),
+            arrivals: Arrivals::default(),
+            windows,
         }
     }
 
@@ -97,11 +91,8 @@ impl KeyedStream {
                 self.look_further(block, values, names);
             }
             if let Some(block) = block(work, at.checked_sub(3)) {
-                for window in &mut self.windows {
-                    for one in &*block {
-                        let watermark = clock.watermark_after(one.newest);
-                        window.count(one, watermark, values, &mut || names.of(one, &self.group_by));
-                    }
+                for one in &*block {
+                    self.count_one(one, clock.watermark_after(one.newest), values, names);
                 }
             }
         }
@@ -113,10 +104,15 @@ impl KeyedStream {
         for one in block {
             if let Some(slot) = self.groups.find(one.print) {
                 one.slot = slot;
-                for window in &self.windows {
-                    window.counts.prefetch(slot, window.values(values, one));
-                }
+                self.states.get(slot).into_iter().flatten().for_each(prefetch);
+                self.prefetch_values(one, values);
             }
+        }
+    }
+
+    fn prefetch_values(&self, one: &Work, values: &Values) {
+        for window in &self.windows {
+            window.counts.prefetch(one.slot, window.values(values, one));
         }
     }
 
@@ -125,11 +121,51 @@ impl KeyedStream {
         for one in block {
             if one.slot == NO_SLOT {
                 one.slot = self.slot(one, names);
-                for window in &self.windows {
-                    window.counts.prefetch(one.slot, window.values(values, one));
-                }
+                self.prefetch_values(one, values);
             } else {
-                self.windows.iter().for_each(|window| window.counts.prefetch_panes(one.slot));
+                self.states.get(one.slot).into_iter().flatten().for_each(State::prefetch_panes);
+            }
+        }
+    }
+
+    /// Counts an event in its group.
+    fn count_one(&mut self, one: &Work, watermark: Micros, values: &Values, names: &mut Names<'_>) {
+        let Work { slot, time, .. } = *one;
+        if time < watermark && self.windows.iter().all(|window| window.counts.is_beyond(time, watermark)) {
+            return;
+        }
+        let Some(states) = self.states.get_mut(slot) else { return };
+        let Some(first) = states.first_mut() else { return };
+        let newest = time >= first.newest;
+        first.newest = time.max(first.newest);
+        let number = self.arrivals.push(slot, time, first.last_arrival);
+        first.last_arrival = number;
+        let event = Arriving { slot, time, watermark, number };
+        // Most events change nothing a rule decides by.
+        let mut of_note: SmallVec<[(usize, Added); 8]> = SmallVec::new();
+        for (at, (window, state)) in self.windows.iter_mut().zip(states).enumerate() {
+            if let Some(added) = window.count(state, event, window.values(values, one)) {
+                of_note.push((at, added));
+            }
+        }
+        for (at, added) in of_note {
+            let Window { counts, detectors, floor, judging, .. } = &mut self.windows[at];
+            let reading = Reading::new(counts, &self.states, &self.arrivals);
+            let event = Counted { slot, time, pane: added.pane, watermark, newest };
+            let names = &mut || names.of(one, &self.group_by);
+            if *judging && added.new_pane {
+                for detector in &mut *detectors {
+                    detector.changes_at(reading, slot, added.pane);
+                }
+            }
+            if !added.in_order {
+                for detector in detectors {
+                    detector.out_of_order(reading, event, names);
+                }
+            } else if added.total >= *floor {
+                for detector in detectors.iter_mut().filter(|detector| added.total >= detector.need) {
+                    detector.hold(reading, event, names);
+                }
             }
         }
     }
@@ -139,13 +175,18 @@ impl KeyedStream {
     fn slot(&mut self, work: &Work, names: &mut Names<'_>) -> u32 {
         let (slot, is_new) = self.groups.find_or_add(work.print);
         if is_new {
-            for window in &mut self.windows {
-                window.counts.open(slot);
-                if window.judging {
-                    let names = names.of(work, &self.group_by);
-                    for detector in &mut window.detectors {
-                        detector.start_judging(&window.counts, slot, &names);
-                    }
+            self.states.reach(slot);
+            let states = self.states.get_mut(slot).unwrap_or_default();
+            for (window, state) in self.windows.iter_mut().zip(&mut *states) {
+                window.counts.clear(state);
+            }
+            if let Some(first) = states.first_mut() {
+                (first.newest, first.last_arrival) = (Micros::MIN, self.arrivals.none());
+            }
+            for Window { counts, detectors, .. } in self.windows.iter_mut().filter(|window| window.judging) {
+                let names = names.of(work, &self.group_by);
+                for detector in detectors {
+                    detector.start_judging(Reading::new(counts, &self.states, &self.arrivals), slot, &names);
                 }
             }
         }
@@ -158,27 +199,78 @@ impl KeyedStream {
         let mut share: f64 = 1.0;
         for Window { counts, detectors, .. } in &mut self.windows {
             let pane = counts.pane(watermark);
+            let reading = Reading::new(counts, &self.states, &self.arrivals);
             for detector in detectors {
-                detector.settle(counts, pane, changes);
+                detector.settle(reading, pane, changes);
             }
             share = share.min(counts.settle(watermark));
         }
+        let before = self.arrivals.first();
+        self.arrivals.trim(watermark);
+        for window in &mut self.windows {
+            window.counts.trim(before, self.arrivals.first());
+        }
         if share > 0.0 {
-            let windows = &mut self.windows;
+            let Self { windows, states, arrivals, .. } = self;
             self.groups.sweep(share, |slot| {
                 // Every window is asked: one that is done with the group lets go of its part at once.
-                let waiting = windows.iter_mut().filter_map(|window| window.let_go(slot).err()).count();
-                if waiting == 0 {
+                let mut over = true;
+                for window in &mut *windows {
+                    over &= window.let_go(slot, states, arrivals);
+                }
+                if over {
                     let detectors = windows.iter_mut().flat_map(|window| &mut window.detectors);
                     detectors.for_each(|detector| detector.forget(slot));
                 }
-                waiting == 0
+                over
             });
         }
     }
 
+    /// Findings whose figures changed since they were last told of.
+    pub(crate) fn updates(&mut self, changes: &mut Vec<Change>) {
+        for Window { counts, detectors, .. } in &mut self.windows {
+            let reading = Reading::new(counts, &self.states, &self.arrivals);
+            for detector in detectors {
+                detector.updates(reading, changes);
+            }
+        }
+    }
+
+    /// Each rule at work and the largest count any group reached within its timespan before `newest`.
+    pub(crate) fn detectors(&self, newest: Option<Micros>) -> impl Iterator<Item = (&Detector, u32)> {
+        self.windows.iter().flat_map(move |Window { counts, detectors, .. }| {
+            let largest = newest.map_or(0, |newest| counts.largest(newest));
+            detectors.iter().map(move |detector| (detector, largest))
+        })
+    }
+
     pub(crate) fn heap_bytes(&self) -> usize {
-        self.groups.heap_bytes() + self.windows.iter().map(|window| window.counts.heap_bytes()).sum::<usize>()
+        let windows: usize = self.windows.iter().map(|window| window.counts.heap_bytes()).sum();
+        self.groups.heap_bytes() + self.states.heap_bytes() + self.arrivals.heap_bytes() + windows
+    }
+}
+
+/// Adds a rule, to a window that counts what it needs or to one of its own.
+fn add(windows: &mut Vec<Window>, plan: &RulePlan, rule: usize, counted: Option<usize>) {
+    let span = (plan.timespan_ms / plan.resolution_ms) as u32;
+    let resolution = plan.resolution_ms as Micros * 1000;
+    let detector = Detector::new(plan, rule);
+    let same = |window: &&mut Window| {
+        (window.counts.span, window.counts.resolution, window.counted) == (span, resolution, counted)
+    };
+    if let Some(window) = windows.iter_mut().find(same) {
+        window.floor = window.floor.min(detector.need);
+        window.judging |= detector.is_judging();
+        window.detectors.push(detector);
+    } else {
+        windows.push(Window {
+            counts: Counts::new(span, resolution, counted.is_some(), windows.len()),
+            counted,
+            floor: detector.need,
+            judging: detector.is_judging(),
+            detectors: vec![detector],
+        });
     }
 }
 
@@ -190,9 +282,6 @@ fn block(work: &mut [Work], at: Option<usize>) -> Option<&mut [Work]> {
     (from < to).then(|| &mut work[from..to])
 }
 
-/// A window is not done with a group.
-struct StillNeeded;
-
 impl Window {
     /// The values an event has for this window.
     #[inline]
@@ -200,41 +289,26 @@ impl Window {
         self.counted.map_or(&[], |field| values.of(work, field))
     }
 
-    /// Counts an event in its group.
+    /// Counts an event in its group's state. Returns what it came to where some rule has to decide anew.
     #[inline]
-    fn count(&mut self, work: &Work, watermark: Micros, values: &Values, names: &mut NamesOf<'_>) {
-        let values = self.values(values, work);
+    fn count(&mut self, state: &mut State, event: Arriving, values: &[Fingerprint]) -> Option<Added> {
         let Self { counts, detectors, floor, judging, .. } = self;
-        let Work { slot, time, .. } = *work;
-        let added = counts.add(slot, (time, watermark), values, *floor, |last, before, after, events| {
+        let added = counts.add(state, event, values, *floor, |last, before, after, events| {
             for detector in &mut *detectors {
-                detector.fell(slot, last, before, after, events);
+                detector.fell(event.slot, last, before, after, events);
             }
         });
-        let Some(Added { pane, total, newest, in_order, new_pane }) = added else { return };
-        if *judging && new_pane {
-            for detector in &mut *detectors {
-                detector.changes_at(counts, slot, pane);
-            }
-        }
-        let event = Counted { slot, time, pane, watermark, newest };
-        if !in_order {
-            for detector in detectors {
-                detector.out_of_order(counts, event, names);
-            }
-        } else if total >= *floor {
-            for detector in detectors.iter_mut().filter(|detector| total >= detector.need) {
-                detector.hold(counts, event, names);
-            }
-        }
+        added.filter(|added| added.total >= *floor || !added.in_order || *judging && added.new_pane)
     }
 
-    /// Forgets a group that no window can reach and no finding needs.
-    fn let_go(&mut self, slot: u32) -> Result<(), StillNeeded> {
-        if !self.counts.is_over(slot) || self.detectors.iter().any(|detector| detector.has(slot)) {
-            return Err(StillNeeded);
+    /// Forgets a group that no window can reach and no finding needs. Returns whether it was one.
+    fn let_go(&mut self, slot: u32, states: &mut Rows<State>, arrivals: &Arrivals) -> bool {
+        let over = Reading::new(&self.counts, states, arrivals).is_over(slot)
+            && !self.detectors.iter().any(|detector| detector.has(slot));
+        if over && let Some(state) = states.get_mut(slot).and_then(|states| states.get_mut(self.counts.place))
+        {
+            self.counts.clear(state);
         }
-        self.counts.clear(slot);
-        Ok(())
+        over
     }
 }

@@ -6,17 +6,29 @@ use super::PaneIndex;
 #[derive(Debug, Default)]
 pub(crate) struct Peaks {
     slices: [(PaneIndex, u32); 9],
+    /// The slice last seen, and its place.
+    slice: PaneIndex,
+    place: usize,
 }
 
 impl Peaks {
     /// Notes a group's count; `slice` numbers eighths of the timespan.
     #[inline]
     pub(crate) fn see(&mut self, slice: PaneIndex, count: u32) {
-        let place = &mut self.slices[slice as usize % 9];
-        if place.0 != slice {
-            *place = (slice, count);
-        } else if count > place.1 {
-            place.1 = count;
+        if slice != self.slice {
+            self.turn_to(slice);
+        }
+        if let Some((_, peak)) = self.slices.get_mut(self.place) {
+            *peak = count.max(*peak);
+        }
+    }
+
+    #[cold]
+    fn turn_to(&mut self, slice: PaneIndex) {
+        (self.slice, self.place) = (slice, slice as usize % 9);
+        let (known, peak) = &mut self.slices[self.place];
+        if *known != slice {
+            (*known, *peak) = (slice, 0);
         }
     }
 
