@@ -13,9 +13,11 @@ DEBUG_BUILD: bool
 def count_lines(text: bytes) -> int:
     """How many line ends ``text`` has."""
 
-def fetched_extent(fetched: bytes) -> tuple[int, int, int] | None:
-    """By headers alone, what a fetch of record batches holds: the offset after its last whole batch, that batch's
-    leader epoch, and how many records all batches say they have. ``None`` where no batch is whole.
+def fetched_pieces(fetched: bytes, least: int) -> list[tuple[int, int, int, int, int]]:
+    """Cuts a fetch of record batches between batches, into pieces of at least ``least`` bytes, by headers alone.
+
+    Of each: where it ends, the offset after it, its last batch's leader epoch, how many records its batches say they
+    have, and the latest timestamp of one (epoch milliseconds; -1 for none). Empty where no batch is whole.
 
     Raises ``ValueError`` for bytes that are no batches of message format v2.
     """
@@ -128,11 +130,13 @@ class Engine:
         stream: int = 0,
         now: int | None = None,
         aborted: Sequence[tuple[int, int]] | None = None,
+        span: tuple[int, int] | None = None,
     ) -> Outcome:
         """Counts Kafka record batches (message format v2) of one partition, records before ``position`` excepted.
 
         ``aborted`` lists aborted transactions as (producer id, first offset), whose records are passed over;
-        ``None`` reads all. A batch that is damaged is one reject, with its base offset.
+        ``None`` reads all. ``span`` is the part of the bytes that is meant (from, to); ``None`` is all. A batch that is
+        damaged is one reject, with its base offset.
         """
 
     def join(self, stream: int) -> None:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 import random
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.consumer.fetcher import Fetcher
+from kafka.record import MemoryRecords
 from kafka.structs import OffsetAndMetadata
 from structlog.testing import capture_logs
 
 from custodes._core import Engine, FindingChange
 from custodes.config.model import KafkaSource as Settings
-from custodes.sources import Fetched, Records
+from custodes.sources import Fetched, Records, fetches
 from custodes.sources.kafka import KafkaSource
 from servers import Kafka, eventually
 
@@ -200,3 +202,45 @@ def test_a_restart_goes_on_within_a_batch(kafka: Kafka) -> None:
     consumer.close()
     source = KafkaSource(settings, idle_after=3600)
     assert records_until(source, lambda seen: seen >= EVENTS - 12_345) == EVENTS - 12_345
+
+
+def test_a_backlog_is_read_with_its_partitions_side_by_side(kafka: Kafka, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One partition has nine tenths of the records, so that fetches of equal size are not of equal time."""
+    monkeypatch.setattr(fetches, "PIECE_BYTES", 10_000)
+    topic, second = "side-by-side", 1000
+    kafka.create_topic(topic, 3)
+    producer = KafkaProducer(bootstrap_servers=kafka.bootstrap, linger_ms=20, batch_size=5_000)
+    for n, value in enumerate(records()):
+        partition = n // 10 % 2 + 1 if n % 10 == 0 else 0
+        producer.send(topic, value=value, partition=partition, timestamp_ms=START * second + n * 250)
+    producer.close()
+    settings = Settings(
+        bootstrap_servers=[kafka.bootstrap],
+        topics=[topic],
+        group_id=topic,
+        client={"max_partition_fetch_bytes": 100_000, "fetch_max_bytes": 200_000},
+    )
+    source = KafkaSource(settings, idle_after=3600)
+    reached: dict[int, int] = {}
+    handed_over: Counter[int] = Counter()
+    apart = 0
+
+    def all_read() -> bool:
+        nonlocal apart
+        for arrival in source.poll(0.25):
+            if isinstance(arrival, Fetched):
+                span = MemoryRecords(arrival.data[slice(*arrival.span)])
+                times = [record.timestamp for batch in iter(span.next_batch, None) for record in batch]
+                handed_over[arrival.stream] += len(times)
+                reached[arrival.stream] = max(times)
+                apart = max(apart, max(times) - min(reached.values())) if len(reached) == 3 else apart
+        return handed_over.total() == EVENTS
+
+    try:
+        eventually("all to be read", all_read, 60)
+        assert source.lag() == 0
+    finally:
+        source.close()
+    assert sorted(handed_over.values()) == [EVENTS // 20, EVENTS // 20, EVENTS * 9 // 10]
+    # A batch of a slow partition spans minutes, and so far is what may lie between two partitions at any time.
+    assert apart < 30 * 60 * second, "the topic spans 83 minutes"

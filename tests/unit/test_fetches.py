@@ -7,12 +7,14 @@ import ssl
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import trustme
 from kafka import TopicPartition
 from kafka.errors import CorruptRecordError, KafkaConnectionError
+from kafka.protocol.consumer import IsolationLevel
 from kafka.record import MemoryRecords
 from kafka.record.memory_records import MemoryRecordsBuilder
 from structlog.testing import capture_logs
@@ -40,8 +42,20 @@ def test_a_fetch_is_one_piece_and_the_position_moves_past_it() -> None:
     data = batch(10, 5) + batch(15, 5)
     (fetch,), part = taken(data + batch(20, 5)[:-1], position=12)
     assert (fetch.offset, fetch.position, fetch.aborted) == (19, 12, None)
+    assert fetch.pieces == [fetches.Piece((0, len(data)), 20, 1000)]
     assert fetch.data.startswith(data)
     assert (part.next_fetch_offset, part.records_read, bool(part)) == (20, 10, False)
+
+
+def test_a_fetch_is_cut_between_batches_unless_a_transaction_was_aborted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetches, "PIECE_BYTES", 1)
+    data = batch(10, 5) + batch(15, 5)
+    half = len(data) // 2
+    (fetch,), _ = taken(data)
+    assert [(piece.span, piece.next_offset) for piece in fetch.pieces] == [((0, half), 15), ((half, len(data)), 20)]
+    aborted = [SimpleNamespace(producer_id=1, first_offset=10)]
+    (fetch,), _ = taken(data, isolation_level=IsolationLevel.READ_COMMITTED, aborted_transactions=aborted)
+    assert [piece.span for piece in fetch.pieces] == [(0, len(data))]
 
 
 def test_a_fetch_without_a_whole_batch_is_nothing() -> None:

@@ -37,15 +37,17 @@ class Records:
 
 @dataclass(frozen=True)
 class Fetched:
-    """What a fetch of one partition brought, as Kafka's record batches."""
+    """What a fetch of one partition brought, or a part of it, as Kafka's record batches."""
 
     stream: int
     data: bytes
+    span: tuple[int, int]
+    """The part of ``data`` that is meant: from, to."""
     position: int
     aborted: list[tuple[int, int]] | None
 
     def feed(self, engine: Engine, now: int | None) -> Outcome:
-        return engine.process_fetched(self.data, self.position, self.stream, now, self.aborted)
+        return engine.process_fetched(self.data, self.position, self.stream, now, self.aborted, self.span)
 
 
 @dataclass(frozen=True)

@@ -26,12 +26,25 @@ from kafka.net.manager import KafkaConnectionManager
 from kafka.net.selector import NetworkSelector
 from kafka.protocol.consumer import IsolationLevel
 
-from custodes._core import fetched_extent
+from custodes._core import fetched_pieces
 
 log = structlog.get_logger("custodes.kafka")
 
+PIECE_BYTES = 256 << 10
+"""A fetch is cut into pieces of so many bytes or more, so that partitions can be read side by side."""
 RECEIVE_BYTES = 1 << 20
 """Room for one receive; what the kernel has buffered comes in one call."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A run of a fetch's batches."""
+
+    span: tuple[int, int]
+    """Where it lies in the fetch's bytes: from, to."""
+    next_offset: int
+    latest_ms: int
+    """The latest timestamp of a record, as its producer or the broker gave it; -1 for none."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +58,7 @@ class Fetch:
     data: bytes
     aborted: list[tuple[int, int]] | None
     """For ``read_committed``: aborted transactions as (producer id, first offset)."""
+    pieces: list[Piece]
 
 
 class _WholeFetch(Fetcher.PartitionRecords):  # type: ignore[misc]
@@ -52,17 +66,24 @@ class _WholeFetch(Fetcher.PartitionRecords):  # type: ignore[misc]
 
     def _unpack_records(self, tp: Any, records: Any, *deserializers: Any) -> Iterator[Any]:
         data = bytes(records._buffer)
+        aborted = self._aborted()
         try:
-            extent = fetched_extent(data)
+            # Where a transaction was aborted, what to pass over follows from all batches before it.
+            found = fetched_pieces(data, len(data) if aborted else PIECE_BYTES)
         except ValueError as error:
             _warn_once(str(tp.topic), str(error))
             yield from super()._unpack_records(tp, records, *deserializers)
             return
-        if extent is not None:
-            next_offset, self.leader_epoch, self.records_read = extent
+        if found:
+            _, self.next_fetch_offset, self.leader_epoch, _, _ = found[-1]
+            self.records_read = sum(records for _, _, _, records, _ in found)
             self.bytes_read = len(data)
-            self.next_fetch_offset = next_offset
-            yield Fetch(next_offset - 1, self.fetch_offset, data, self._aborted())
+            begins = [0, *(end for end, *_ in found)]
+            pieces = [
+                Piece((begin, end), next_offset, latest_ms)
+                for begin, (end, next_offset, _, _, latest_ms) in zip(begins, found, strict=False)
+            ]
+            yield Fetch(self.next_fetch_offset - 1, self.fetch_offset, data, aborted, pieces)
         self.drain()
 
     def _aborted(self) -> list[tuple[int, int]] | None:

@@ -18,6 +18,7 @@ from custodes.config.faults import did_you_mean
 from custodes.config.model import KafkaSource as KafkaSettings
 from custodes.sources.arrivals import Arrival, Fetched, Idle, Joined, Left, Records
 from custodes.sources.fetches import Client, Fetch, ask_ahead, take_whole
+from custodes.sources.in_step import InStep, Waiting
 
 log = structlog.get_logger("custodes.kafka")
 
@@ -31,8 +32,14 @@ _WHILE_FLOWING = 0.01
 timeout, up to 100 ms, beside what has come (kafka-python 3.0.12, see docs/sources.md)."""
 _FETCH_BYTES = 4 << 20
 """Most bytes of a partition in one fetch: enough that a round trip is nothing beside counting them."""
+_MOST_WAITING = 2 * _FETCH_BYTES
+"""Bytes of a partition that may wait for the others; with so many it is not asked for more."""
 _LARGEST_LETTER = 1_000_000
 """Bytes of a rejected record kept: with its headers it must pass under Kafka's default of 1 MiB."""
+
+
+_Part = tuple[Fetch, tuple[int, int]] | list[Any]
+"""Of what a partition brought: a span of a fetch, or records where kafka-python had to decode them."""
 
 
 class KafkaSource:
@@ -53,6 +60,8 @@ class KafkaSource:
         self._heard_at: dict[TopicPartition, float] = {}
         self._idle: set[TopicPartition] = set()
         self._moved: list[Arrival] = []
+        self._in_step: InStep[_Part] = InStep(time.monotonic)
+        self._paused: set[TopicPartition] = set()
         self._flowed_at = -_FLOWS_FOR
         if faults := unknown_settings(settings):
             raise FaultsError(faults)
@@ -98,15 +107,27 @@ class KafkaSource:
         if fetched and len(self._idle) == len(self._heard_at):
             arrivals += self._wake_all(now)
         for partition, records in fetched.items():
-            self._next_offset[partition] = records[-1].offset + 1
             self._heard_at[partition] = now
             self._idle.discard(partition)
-            arrivals += _arrivals(self._stream(partition), records)
+            self._in_step.add(partition, _waiting(records))
+        arrivals += self._hand_over()
         for partition, heard_at in self._heard_at.items():
             if partition not in self._idle and now - heard_at > self._idle_after and self._behind(partition) == 0:
                 self._idle.add(partition)
                 arrivals.append(Idle(self._stream(partition)))
         return arrivals
+
+    def _hand_over(self) -> Iterator[Arrival]:
+        """What need not wait for other partitions; of one that is far ahead no more is asked for."""
+        taken = self._in_step.take(lambda partition: self._behind(partition) != 0)
+        for partition, run in groupby(taken, lambda one: one[0]):
+            parts = [waiting for _, waiting in run]
+            self._next_offset[partition] = parts[-1].next_offset
+            yield from _arrivals(self._stream(partition), [waiting.content for waiting in parts])
+        crowded = {p for p in self._heard_at if self._in_step.waiting_bytes(p) > _MOST_WAITING}
+        self._consumer.pause(*(crowded - self._paused))
+        self._consumer.resume(*((self._paused - crowded) & self._heard_at.keys()))
+        self._paused = crowded
 
     def _wake_all(self, now: float) -> list[Arrival]:
         """After a lull on the whole topic the first partition to be heard must not run ahead of the others, whose
@@ -125,6 +146,7 @@ class KafkaSource:
     def assigned(self, partitions: Iterable[TopicPartition]) -> None:
         for partition in partitions:
             self._heard_at.setdefault(partition, time.monotonic())
+            self._in_step.join(partition)
             self._moved.append(Joined(self._stream(partition)))
         log.info("partitions assigned", partitions=[f"{p.topic}/{p.partition}" for p in partitions])
 
@@ -132,6 +154,8 @@ class KafkaSource:
         self._commit_now()
         for partition in partitions:
             self._heard_at.pop(partition, None)
+            self._in_step.leave(partition)
+            self._paused.discard(partition)
             for offsets in (self._next_offset, self._dealt_with, self._committed):
                 offsets.pop(partition, None)
             self._idle.discard(partition)
@@ -189,13 +213,28 @@ class KafkaSource:
             self._consumer.close()
 
 
-def _arrivals(stream: int, fetched: list[Any]) -> Iterator[Arrival]:
-    """A partition's part of a poll: whole fetches, or records where kafka-python had to decode them."""
+def _waiting(fetched: list[Any]) -> Iterator[Waiting[_Part]]:
+    """A partition's part of a poll: pieces of whole fetches, or records where kafka-python had to decode them."""
     for whole, run in groupby(fetched, lambda one: isinstance(one, Fetch)):
         if whole:
-            yield from (Fetched(stream, one.data, one.position, one.aborted) for one in run)
+            for fetch in run:
+                for piece in fetch.pieces:
+                    begin, end = piece.span
+                    yield Waiting((fetch, piece.span), piece.next_offset, piece.latest_ms, end - begin)
         else:
-            yield Records(stream, list(run))
+            records = list(run)
+            size = sum(len(record.value or b"") for record in records)
+            yield Waiting(records, records[-1].offset + 1, records[-1].timestamp or -1, size)
+
+
+def _arrivals(stream: int, parts: list[_Part]) -> Iterator[Arrival]:
+    """Parts of one partition in order; pieces of one fetch become one again."""
+    for fetch, run in groupby(parts, lambda part: part[0] if isinstance(part, tuple) else None):
+        if fetch is None:
+            yield from (Records(stream, part) for part in run if isinstance(part, list))
+        else:
+            spans = [span for _, span in run]
+            yield Fetched(stream, fetch.data, (spans[0][0], spans[-1][1]), fetch.position, fetch.aborted)
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]

@@ -47,7 +47,7 @@ pub use json::{Extractor, Token};
 pub use path::Path;
 pub use plan::{Condition, Holds, Plan, PlanError, RulePlan, Source, Test};
 pub use record::{Lines, Record, count_lines};
-pub use record_batch::{Aborted, Extent, Fetched, FramingError, extent};
+pub use record_batch::{Aborted, Fetched, FramingError, Piece, pieces};
 pub use reject::{Reason, Reject};
 pub use time::{format_rfc3339, parse_time_number, parse_time_text};
 pub use watermark::StreamId;

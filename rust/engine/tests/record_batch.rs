@@ -5,7 +5,7 @@
 mod written;
 
 use custodes_engine::{
-    Aborted, Engine, Extent, Fetched, FramingError, Input, Outcome, Plan, Reason, Record, extent,
+    Aborted, Engine, Fetched, FramingError, Input, Outcome, Piece, Plan, Reason, Record, pieces,
 };
 use proptest::prelude::*;
 use std::num::NonZeroUsize;
@@ -124,21 +124,33 @@ fn a_body_that_cannot_be_unpacked_says_why() {
 }
 
 #[test]
-fn the_extent_is_that_of_whole_batches() {
-    let fetch = [plain(0, 100, 10), plain(4, 110, 5), plain(0, 115, 5)].concat();
-    let whole = Extent { next_offset: 120, leader_epoch: 7, records: 20 };
-    assert_eq!(extent(&fetch), Ok(Some(whole)));
+fn a_fetch_is_cut_between_whole_batches() {
+    let batches = [plain(0, 100, 10), plain(4, 110, 5), plain(0, 115, 5)];
+    let [first, second, third] = [0, 1, 2].map(|at| batches[at].len());
+    let mut fetch = batches.concat();
+    fetch[first + 35..first + 43].copy_from_slice(&1_767_600_000_123_i64.to_be_bytes());
+    let piece = |end, next_offset, records, latest_ms| Piece {
+        end,
+        next_offset,
+        leader_epoch: 7,
+        records,
+        latest_ms,
+    };
+    let late = 1_767_600_000_123;
+    assert_eq!(pieces(&fetch, usize::MAX), Ok(vec![piece(first + second + third, 120, 20, late)]));
     assert_eq!(
-        extent(&fetch[..fetch.len() - 1]),
-        Ok(Some(Extent { next_offset: 115, records: 15, ..whole }))
+        pieces(&fetch, first + 1),
+        Ok(vec![piece(first + second, 115, 15, late), piece(first + second + third, 120, 5, 0)])
     );
-    assert_eq!(extent(&fetch[..40]), Ok(None));
+    assert_eq!(pieces(&fetch, 1).unwrap().len(), 3);
+    assert_eq!(pieces(&fetch[..fetch.len() - 1], usize::MAX), Ok(vec![piece(first + second, 115, 15, late)]));
+    assert_eq!(pieces(&fetch[..40], 1), Ok(vec![]));
     let mut old = fetch.clone();
     old[16] = 1;
-    assert_eq!(extent(&old), Err(FramingError::Format { at: 0, magic: 1 }));
+    assert_eq!(pieces(&old, 1), Err(FramingError::Format { at: 0, magic: 1 }));
     let mut short = fetch;
     short[8..12].copy_from_slice(&3_i32.to_be_bytes());
-    assert_eq!(extent(&short), Err(FramingError::Length { at: 0, length: 3 }));
+    assert_eq!(pieces(&short, 1), Err(FramingError::Length { at: 0, length: 3 }));
 }
 
 use std::io::Read;
@@ -186,6 +198,6 @@ proptest! {
         let outcome = read(&fetch);
         let refused = outcome.rejects.iter().filter(|reject| reject.reason == Reason::CorruptBatch).count() as u64;
         prop_assert!(outcome.events + 8 * refused <= 16);
-        let _ = extent(&fetch);
+        let _ = pieces(&fetch, 100);
     }
 }

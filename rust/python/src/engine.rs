@@ -31,13 +31,18 @@ pub fn count_lines(py: Python<'_>, text: &Bound<'_, PyBytes>) -> usize {
     py.detach(|| custodes_engine::count_lines(&text))
 }
 
-/// What a fetch holds: the offset after its last whole batch, that batch's leader epoch, records in all.
-/// `None` where there is no whole batch.
+/// Where a piece of a fetch ends, the offset after it, its last batch's leader epoch, its records and latest timestamp.
+type Piece = (usize, i64, i32, u64, i64);
+
+/// Cuts a fetch between batches, into pieces of at least so many bytes.
 #[pyfunction]
-pub fn fetched_extent(fetched: &Bound<'_, PyBytes>) -> PyResult<Option<(i64, i32, u64)>> {
-    let extent = custodes_engine::extent(fetched.as_bytes());
-    let extent = extent.map_err(|error| PyValueError::new_err(error.to_string()))?;
-    Ok(extent.map(|extent| (extent.next_offset, extent.leader_epoch, extent.records)))
+pub fn fetched_pieces(fetched: &Bound<'_, PyBytes>, least: usize) -> PyResult<Vec<Piece>> {
+    let pieces = custodes_engine::pieces(fetched.as_bytes(), least);
+    let pieces = pieces.map_err(|error| PyValueError::new_err(error.to_string()))?;
+    let parts = |piece: custodes_engine::Piece| {
+        (piece.end, piece.next_offset, piece.leader_epoch, piece.records, piece.latest_ms)
+    };
+    Ok(pieces.into_iter().map(parts).collect())
 }
 
 #[pymethods]
@@ -63,8 +68,10 @@ impl Engine {
         self.run(py, |core| core.process_lines(&text, first_line, Input { stream, now }).into())
     }
 
-    /// `aborted` lists `(producer id, first offset)`; `None` reads transactions that were aborted as well.
-    #[pyo3(signature = (fetched, position = 0, stream = 0, now = None, aborted = None))]
+    /// `aborted` lists `(producer id, first offset)`; `None` reads transactions that were aborted as well. `span` is the
+    /// part of the bytes that is meant; `None` is all.
+    #[pyo3(signature = (fetched, position = 0, stream = 0, now = None, aborted = None, span = None))]
+    #[allow(clippy::too_many_arguments)] // Python names them
     fn process_fetched(
         &self,
         py: Python<'_>,
@@ -73,6 +80,7 @@ impl Engine {
         stream: u32,
         now: Option<i64>,
         aborted: Option<Vec<(i64, i64)>>,
+        span: Option<(usize, usize)>,
     ) -> PyResult<Outcome> {
         let bytes = PyBackedBytes::from(fetched.clone());
         let aborted: Option<Vec<Aborted>> = aborted.map(|listed| {
@@ -81,8 +89,12 @@ impl Engine {
                 .map(|(producer_id, first_offset)| Aborted { producer_id, first_offset })
                 .collect()
         });
+        let (from, to) = span.unwrap_or((0, bytes.len()));
+        if bytes.get(from..to).is_none() {
+            return Err(PyValueError::new_err(format!("{from} to {to} of {} bytes", bytes.len())));
+        }
         self.run(py, |core| {
-            let fetched = Fetched { bytes: &bytes, position, aborted: aborted.as_deref() };
+            let fetched = Fetched { bytes: &bytes[from..to], position, aborted: aborted.as_deref() };
             core.process_fetched(fetched, Input { stream, now }).into()
         })
     }

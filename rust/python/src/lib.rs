@@ -11,7 +11,7 @@ use pyo3::prelude::*;
 #[pymodule]
 mod _core {
     #[pymodule_export]
-    use crate::engine::{Engine, count_lines, fetched_extent};
+    use crate::engine::{Engine, count_lines, fetched_pieces};
     #[pymodule_export]
     use crate::outcome::{FindingChange, Outcome, Reject, RuleStats, Stats};
 

@@ -17,6 +17,7 @@ pub(super) struct Header {
     crc: u32,
     attributes: u16,
     last_offset_delta: i32,
+    max_timestamp: i64,
     pub(super) producer_id: i64,
     pub(super) count: i32,
 }
@@ -53,30 +54,44 @@ pub enum FramingError {
     },
 }
 
-/// What a fetch holds, by its headers alone.
+/// A run of whole batches of a fetch, by their headers alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Extent {
-    /// The offset after the last whole batch.
+pub struct Piece {
+    /// Where in the fetch it ends; it begins where the one before does.
+    pub end: usize,
+    /// The offset after it.
     pub next_offset: i64,
-    /// The leader epoch of the last whole batch.
+    /// The leader epoch of its last batch.
     pub leader_epoch: i32,
-    /// Records in all batches, those not for readers included.
+    /// Records in its batches, those not for readers included.
     pub records: u64,
+    /// The largest timestamp of a record, in epoch milliseconds as its producer or the broker gave it; -1 for none.
+    pub latest_ms: i64,
 }
 
-/// Reads the headers of a fetch. `None` where it has no whole batch.
+/// Cuts a fetch between batches, into pieces of at least so many bytes; the last may be shorter. There are none where no
+/// batch is whole.
 ///
 /// # Errors
 /// A batch that no reader of format v2 can step over.
-pub fn extent(bytes: &[u8]) -> Result<Option<Extent>, FramingError> {
-    let mut found: Option<Extent> = None;
+pub fn pieces(bytes: &[u8], least: usize) -> Result<Vec<Piece>, FramingError> {
+    let mut found: Vec<Piece> = Vec::new();
+    let (mut end, mut size) = (0, usize::MAX);
     for batch in Batches::new(bytes) {
-        let (header, _) = batch?;
-        found = Some(Extent {
-            next_offset: header.last_offset().saturating_add(1),
-            leader_epoch: header.leader_epoch,
-            records: found.map_or(0, |sofar| sofar.records) + u64::from(header.count.max(0).cast_unsigned()),
-        });
+        let (header, batch) = batch?;
+        if size >= least {
+            found.push(Piece { end, next_offset: 0, leader_epoch: 0, records: 0, latest_ms: -1 });
+            size = 0;
+        }
+        size += batch.len();
+        end += batch.len();
+        if let Some(piece) = found.last_mut() {
+            piece.end = end;
+            piece.next_offset = header.last_offset().saturating_add(1);
+            piece.leader_epoch = header.leader_epoch;
+            piece.records += u64::from(header.count.max(0).cast_unsigned());
+            piece.latest_ms = piece.latest_ms.max(header.max_timestamp);
+        }
     }
     Ok(found)
 }
@@ -130,6 +145,7 @@ impl Header {
             crc: u32::from_be_bytes(part(bytes, 17)),
             attributes: u16::from_be_bytes(part(bytes, CHECKED_FROM)),
             last_offset_delta: i32::from_be_bytes(part(bytes, 23)),
+            max_timestamp: i64::from_be_bytes(part(bytes, 35)),
             producer_id: i64::from_be_bytes(part(bytes, 43)),
             count: i32::from_be_bytes(part(bytes, 57)),
         }

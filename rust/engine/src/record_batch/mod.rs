@@ -18,7 +18,7 @@ use std::ops::Range;
 use transactions::Transactions;
 use unpack::Unpacker;
 
-pub use header::{Extent, FramingError, extent};
+pub use header::{FramingError, Piece, pieces};
 pub use transactions::Aborted;
 
 /// What a fetch of one partition brought.

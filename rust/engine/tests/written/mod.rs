@@ -1,6 +1,7 @@
 //! Record batches written as Kafka's clients write them, for tests and benchmarks.
 
 #![allow(clippy::unwrap_used)] // writing to memory does not fail
+#![allow(dead_code)] // benchmarks write no transactions
 
 use std::io::Write;
 
