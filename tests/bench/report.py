@@ -38,6 +38,7 @@ def main() -> None:
     options = parser.parse_args()
     parts = [f"On {machine()}"]
     for title, name, more in (
+        ("Stage by stage", "stages", ()),
         ("Replay of a file", "replay", ("--runs", options.runs)),
         ("From a broker", "broker", ("--runs", options.runs)),
         ("Until a finding is seen", "latency", ()),

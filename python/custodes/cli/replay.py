@@ -19,6 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from custodes._core import DEBUG_BUILD, Engine, Outcome
+from custodes.cli.memory import keep_freed_memory
 from custodes.cli.output import LEVEL_STYLES, display_path, stderr, stdout
 from custodes.config import Fault, FaultsError, parse_duration
 from custodes.config.threads import MOST_THREADS, usable_cores
@@ -65,6 +66,7 @@ def replay(
     ] = None,
 ) -> None:
     """Replay files of events and print one record for each finding when the input ends."""
+    keep_freed_memory()
     loaded = load_rules(rules or shipped_pack())
     plan = build_plan(loaded, load_mapping(mapping), allowed_lateness=_lateness(allowed_lateness))
     _check_readable(events)

@@ -13,6 +13,7 @@ import typer
 from custodes import __version__
 from custodes._core import DEBUG_BUILD, Engine
 from custodes.cli.log import set_up_log
+from custodes.cli.memory import keep_freed_memory
 from custodes.config.load import load_config
 from custodes.config.model import Config
 from custodes.console import ConsoleServer, build_app
@@ -34,6 +35,7 @@ def run(
     ] = None,
 ) -> None:
     """Run the monitor: read events, keep findings, serve console, API and metrics."""
+    keep_freed_memory()
     settings = load_config(config)
     set_up_log(settings.log.level, settings.log.format)
     log = structlog.get_logger("custodes")

@@ -30,7 +30,7 @@ from custodes._core import fetched_pieces
 
 log = structlog.get_logger("custodes.kafka")
 
-PIECE_BYTES = 256 << 10
+PIECE_BYTES = 1 << 20
 """A fetch is cut into pieces of so many bytes or more, so that partitions can be read side by side."""
 RECEIVE_BYTES = 1 << 20
 """Room for one receive; what the kernel has buffered comes in one call."""

@@ -192,14 +192,17 @@ impl Counts {
             let total = self.add_below(state, (slot, number), (pane, head), values);
             return Some(Added { pane, total, in_order: false, new_pane: true });
         }
+        let new_pane = head != Some(pane);
         let State { log, total, events, .. } = state;
-        log.leave(pane, span, |left| {
-            let before = u64::from(*total);
-            *total -= u32::from(left.weight(self.values));
-            if before >= floor {
-                fell(left.index + span - 1, before, u64::from(*total), *events);
-            }
-        });
+        if new_pane {
+            log.leave(pane, span, |left| {
+                let before = u64::from(*total);
+                *total -= u32::from(left.weight(self.values));
+                if before >= floor {
+                    fell(left.index + span - 1, before, u64::from(*total), *events);
+                }
+            });
+        }
         *events = events.wrapping_add(1);
         let mut moved = 0;
         if self.values {
@@ -223,8 +226,7 @@ impl Counts {
         log.enter(pane, moved, forget, &mut self.log_bytes);
         let total = *total;
         self.peaks.see(self.here.slice, total);
-        let (in_order, new_pane) = (time >= watermark, head != Some(pane));
-        Some(Added { pane, total: u64::from(total), in_order, new_pane })
+        Some(Added { pane, total: u64::from(total), in_order: time >= watermark, new_pane })
     }
 
     /// Counts an event in a pane below its group's head; returns the count in the head's window.
