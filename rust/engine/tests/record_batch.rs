@@ -9,7 +9,7 @@ use custodes_engine::{
 };
 use proptest::prelude::*;
 use std::num::NonZeroUsize;
-use written::{Batch, CONTROL, TRANSACTIONAL, Written};
+use written::{Batch, CONTROL, TRANSACTIONAL};
 
 const START: i64 = 1_767_600_000;
 

@@ -123,7 +123,11 @@ impl KeyedStream {
                 one.slot = self.slot(one, names);
                 self.prefetch_values(one, values);
             } else {
-                self.states.get(one.slot).into_iter().flatten().for_each(State::prefetch_panes);
+                for (window, state) in
+                    self.windows.iter().zip(self.states.get(one.slot).into_iter().flatten())
+                {
+                    window.counts.prefetch_panes(state);
+                }
             }
         }
     }

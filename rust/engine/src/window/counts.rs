@@ -6,7 +6,7 @@
 
 use super::PaneIndex;
 use super::pairs::PairTable;
-use super::panes::{PaneLog, Part};
+use super::panes::{PaneLog, Part, Shape};
 use super::peaks::Peaks;
 use super::recent::{ArrivalNumber, Values};
 use crate::key::Fingerprint;
@@ -18,8 +18,6 @@ use crate::time::Micros;
 #[repr(align(64))]
 pub(crate) struct State {
     pub(super) log: PaneLog,
-    /// The count in the head's window.
-    pub(super) total: u32,
     /// Matching events so far; wraps, only differences are used.
     pub(super) events: u32,
     /// In common: the end of the chain of recent arrivals.
@@ -30,7 +28,7 @@ pub(crate) struct State {
 
 impl Default for State {
     fn default() -> Self {
-        Self { log: PaneLog::default(), total: 0, events: 0, last_arrival: 0, newest: Micros::MIN }
+        Self { log: PaneLog::default(), events: 0, last_arrival: 0, newest: Micros::MIN }
     }
 }
 
@@ -85,14 +83,6 @@ pub(crate) struct Counts {
     log_bytes: usize,
     /// The watermark pane all bookkeeping has been done up to.
     settled: PaneIndex,
-}
-
-impl State {
-    /// Asks for what counting will read next; the state itself should have come by now.
-    #[inline]
-    pub(crate) fn prefetch_panes(&self) {
-        self.log.prefetch_ends();
-    }
 }
 
 impl Counts {
@@ -151,7 +141,13 @@ impl Counts {
     /// Forgets what this window has of a group.
     pub(crate) fn clear(&mut self, state: &mut State) {
         self.log_bytes -= state.log.heap_bytes();
-        (state.log, state.total, state.events) = (PaneLog::default(), 0, 0);
+        (state.log, state.events) = (PaneLog::default(), 0);
+    }
+
+    /// Asks for what counting will read of a state's panes; the state itself should have come by now.
+    #[inline]
+    pub(crate) fn prefetch_panes(&self, state: &State) {
+        state.log.prefetch_past(self.span, self.here.pane);
     }
 
     /// Asks for what counting the values in a group will read.
@@ -193,13 +189,13 @@ impl Counts {
             return Some(Added { pane, total, in_order: false, new_pane: true });
         }
         let new_pane = head != Some(pane);
-        let State { log, total, events, .. } = state;
+        let State { log, events, .. } = state;
+        // A pane that left its last window at `settled` is still needed: that pane is judged only afterwards.
+        let shape = Shape { span, values: self.values, forget: self.settled.saturating_sub(span + 1) };
         if new_pane {
-            log.leave(pane, span, |left| {
-                let before = u64::from(*total);
-                *total -= u32::from(left.weight(self.values));
-                if before >= floor {
-                    fell(left.index + span - 1, before, u64::from(*total), *events);
+            log.advance(pane, shape, &mut self.log_bytes, |left, before, after| {
+                if u64::from(before) >= floor {
+                    fell(left + span - 1, u64::from(before), u64::from(after), *events);
                 }
             });
         }
@@ -214,17 +210,15 @@ impl Counts {
                         log.take_value(was_last);
                     }
                     moved += 1;
-                    *total += u32::from(was_last == 0 || was_last + span <= pane);
+                    log.total += u32::from(was_last == 0 || was_last + span <= pane);
                 }
                 self.recent.push(number, value, was_last);
             }
         } else {
-            *total += 1;
+            log.total += 1;
         }
-        // A pane that left its last window at `settled` is still needed: that pane is judged only afterwards.
-        let forget = self.settled.saturating_sub(span + 1);
-        log.enter(pane, moved, forget, &mut self.log_bytes);
-        let total = *total;
+        log.enter(moved, shape.forget, &mut self.log_bytes);
+        let total = log.total;
         self.peaks.see(self.here.slice, total);
         Some(Added { pane, total: u64::from(total), in_order: time >= watermark, new_pane })
     }
@@ -239,9 +233,9 @@ impl Counts {
         values: &[Fingerprint],
     ) -> u64 {
         let span = self.span;
-        let State { log, total, events, .. } = state;
+        let State { log, events, .. } = state;
         *events = events.wrapping_add(1);
-        let inside = log.add(pane, span, Part::Event, &mut self.log_bytes);
+        let inside = log.add_below(pane, span, Part::Event, &mut self.log_bytes);
         if self.values {
             self.most_values = self.most_values.max(values.len() as u64);
             for &value in values {
@@ -250,18 +244,18 @@ impl Counts {
                     if let Some(last) = was_last {
                         log.take_value(last);
                     }
-                    log.add(pane, span, Part::Value, &mut self.log_bytes);
+                    log.add_below(pane, span, Part::Value, &mut self.log_bytes);
                     let counted = was_last.is_some_and(|last| last + span > head);
-                    *total += u32::from(inside && !counted);
+                    log.total += u32::from(inside && !counted);
                 }
                 self.recent.push(number, value, was_last.unwrap_or(0));
             }
         } else {
-            *total += u32::from(inside);
+            log.total += u32::from(inside);
         }
         let slice = self.slice(head);
-        self.peaks.see(slice, *total);
-        u64::from(*total)
+        self.peaks.see(slice, log.total);
+        u64::from(log.total)
     }
 
     // ---- bookkeeping ----

@@ -56,7 +56,7 @@ impl Reading<'_> {
     /// The count in the head's window.
     #[inline]
     pub(crate) fn total(&self, slot: u32) -> u64 {
-        self.state(slot).map_or(0, |state| u64::from(state.total))
+        self.state(slot).map_or(0, |state| u64::from(state.log.total))
     }
 
     /// The group's running counter of events.
@@ -90,13 +90,13 @@ impl Reading<'_> {
     /// Events in the head's window.
     pub(crate) fn events_in_window(&self, slot: u32) -> u32 {
         let state = self.state(slot);
-        state.map_or(0, |state| state.log.window().iter().map(|pane| u32::from(pane.events)).sum())
+        state.map_or(0, |state| state.log.window().map(|pane| u32::from(pane.events)).sum())
     }
 
     /// The group's running counter of events as it stood at the end of `pane`.
     pub(crate) fn events_through(&self, slot: u32, pane: PaneIndex) -> u32 {
         self.state(slot).map_or(0, |state| {
-            let after = state.log.all().iter().rev().take_while(|p| p.index > pane);
+            let after = state.log.from(pane.saturating_add(1));
             state.events.wrapping_sub(after.map(|p| u32::from(p.events)).sum())
         })
     }
@@ -105,9 +105,8 @@ impl Reading<'_> {
     /// can have.
     pub(crate) fn at_most(&self, slot: u32, low: PaneIndex, high: PaneIndex) -> u64 {
         self.state(slot).map_or(0, |state| {
-            let panes = state.log.all();
-            let from = panes.partition_point(|pane| pane.index + self.span <= low);
-            let near = panes[from..].iter().take_while(|pane| pane.index <= high);
+            let near =
+                state.log.from((low + 1).saturating_sub(self.span)).take_while(|pane| pane.index <= high);
             near.map(|pane| u64::from(pane.events)).sum::<u64>() * self.most_values
         })
     }
@@ -115,7 +114,7 @@ impl Reading<'_> {
     /// The last pane whose count is at least `need` if no more events come; `None` if the head's is not.
     pub(crate) fn stays_at(&self, slot: u32, need: u64) -> Option<PaneIndex> {
         let state = self.state(slot)?;
-        let mut rest = u64::from(state.total);
+        let mut rest = u64::from(state.log.total);
         for pane in state.log.window() {
             rest -= u64::from(pane.weight(self.counts.values));
             if rest < need {
@@ -168,9 +167,7 @@ impl Reading<'_> {
                 }
             }
         }
-        let panes = state.log.all();
-        let from = panes.partition_point(|pane| pane.index < *reach.start());
-        for pane in panes[from..].iter().take_while(|pane| pane.index <= high) {
+        for pane in state.log.from(*reach.start()).take_while(|pane| pane.index <= high) {
             segments.add(pane.index, pane.index + span, i64::from(pane.weight(self.counts.values)));
         }
         segments
