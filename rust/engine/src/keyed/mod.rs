@@ -152,7 +152,7 @@ impl KeyedStream {
                 of_note.push((at, added));
             }
         }
-        for (at, added) in of_note {
+        for &(at, added) in &of_note {
             let Window { counts, detectors, floor, judging, .. } = &mut self.windows[at];
             let reading = Reading::new(counts, &self.states, &self.arrivals);
             let event = Counted { slot, time, pane: added.pane, watermark, newest };
