@@ -207,6 +207,7 @@ def test_a_restart_goes_on_within_a_batch(kafka: Kafka) -> None:
 def test_a_backlog_is_read_with_its_partitions_side_by_side(kafka: Kafka, monkeypatch: pytest.MonkeyPatch) -> None:
     """One partition has nine tenths of the records, so that fetches of equal size are not of equal time."""
     monkeypatch.setattr(fetches, "PIECE_BYTES", 10_000)
+    monkeypatch.setattr("custodes.sources.kafka._MOST_WAITING", 20_000)
     topic, second = "side-by-side", 1000
     kafka.create_topic(topic, 3)
     producer = KafkaProducer(bootstrap_servers=kafka.bootstrap, linger_ms=20, batch_size=5_000)
@@ -222,12 +223,16 @@ def test_a_backlog_is_read_with_its_partitions_side_by_side(kafka: Kafka, monkey
     )
     source = KafkaSource(settings, idle_after=3600)
     reached: dict[int, int] = {}
+    paused: set[TopicPartition] = set()
     handed_over: Counter[int] = Counter()
     apart = 0
 
     def all_read() -> bool:
         nonlocal apart
-        for arrival in source.poll(0.25):
+        arrivals = source.poll(0.25)
+        if source._consumer is not None:
+            paused.update(source._consumer.paused())
+        for arrival in arrivals:
             if isinstance(arrival, Fetched):
                 span = MemoryRecords(arrival.data[slice(*arrival.span)])
                 times = [record.timestamp for batch in iter(span.next_batch, None) for record in batch]
@@ -241,6 +246,7 @@ def test_a_backlog_is_read_with_its_partitions_side_by_side(kafka: Kafka, monkey
         assert source.lag() == 0
     finally:
         source.close()
+    assert paused, "a partition that is far ahead is asked for no more until the others have come up"
     assert sorted(handed_over.values()) == [EVENTS // 20, EVENTS // 20, EVENTS * 9 // 10]
     # A batch of a slow partition spans minutes, and so far is what may lie between two partitions at any time.
     assert apart < 30 * 60 * second, "the topic spans 83 minutes"

@@ -61,7 +61,6 @@ class KafkaSource:
         self._idle: set[TopicPartition] = set()
         self._moved: list[Arrival] = []
         self._in_step: InStep[_Part] = InStep(time.monotonic)
-        self._paused: set[TopicPartition] = set()
         self._flowed_at = -_FLOWS_FOR
         if faults := unknown_settings(settings):
             raise FaultsError(faults)
@@ -125,9 +124,9 @@ class KafkaSource:
             self._next_offset[partition] = parts[-1].next_offset
             yield from _arrivals(self._stream(partition), [waiting.content for waiting in parts])
         crowded = {p for p in self._heard_at if self._in_step.waiting_bytes(p) > _MOST_WAITING}
-        self._consumer.pause(*(crowded - self._paused))
-        self._consumer.resume(*((self._paused - crowded) & self._heard_at.keys()))
-        self._paused = crowded
+        paused = self._consumer.paused()
+        self._consumer.pause(*(crowded - paused))
+        self._consumer.resume(*(paused - crowded))
 
     def _wake_all(self, now: float) -> list[Arrival]:
         """After a lull on the whole topic the first partition to be heard must not run ahead of the others, whose
@@ -155,7 +154,6 @@ class KafkaSource:
         for partition in partitions:
             self._heard_at.pop(partition, None)
             self._in_step.leave(partition)
-            self._paused.discard(partition)
             for offsets in (self._next_offset, self._dealt_with, self._committed):
                 offsets.pop(partition, None)
             self._idle.discard(partition)
