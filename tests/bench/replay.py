@@ -60,9 +60,8 @@ def main() -> None:
         if PEER_PYTHON.exists():
             commands["Bytewax 0.21, stateful_map"] = [PEER_PYTHON, HERE / "peers" / "bytewax_count.py", path]
         if (flink := PEERS / "flink" / "classes").exists():
-            commands["Flink 2.1 SQL, HOP of a minute"] = [
-                *("java", "-cp", f"{flink}:{PEERS / 'flink' / '*'}", "HopCount", path),
-            ]
+            classes = f"{flink}:{PEERS / 'flink' / '*'}"
+            commands["Flink 2.1 SQL, HOP of a minute"] = ["java", "-cp", classes, "HopCount", path]
         print("The count per actor over 10 minutes alone:\n")
         print(compare(path, commands, options.events, options.runs))
 

@@ -77,15 +77,10 @@ impl Values {
     /// A list that names a value twice counts it once.
     #[cold]
     fn drop_repeats(&mut self, first: usize) {
-        self.prints[first..].sort_unstable();
-        let mut kept = first;
-        for at in first..self.prints.len() {
-            if at == first || self.prints[at] != self.prints[kept - 1] {
-                self.prints[kept] = self.prints[at];
-                kept += 1;
-            }
-        }
-        self.prints.truncate(kept);
+        let mut listed = self.prints.split_off(first);
+        listed.sort_unstable();
+        listed.dedup();
+        self.prints.append(&mut listed);
     }
 }
 
@@ -169,19 +164,12 @@ fn only_group(event: &Event<'_>, fields: &[FieldId], keyring: &Keyring) -> Optio
 
 /// Every group an event is in: one for each way to take one scalar of each field, none when a field has none.
 /// A group can come more than once where a list repeats a value.
-#[inline]
 fn for_each_group(
     event: &Event<'_>,
     fields: &[FieldId],
     keyring: &Keyring,
     each: &mut impl FnMut(Fingerprint, &[Scalar]),
 ) {
-    if let [field] = *fields {
-        for scalar in event.scalars(field) {
-            each(event.print(field, *scalar, keyring), std::slice::from_ref(scalar));
-        }
-        return;
-    }
     let mut chosen: SmallVec<[Scalar; 4]> = SmallVec::new();
     descend(event, fields, &mut chosen, &mut |combination| {
         let prints: SmallVec<[Fingerprint; 4]> = combination

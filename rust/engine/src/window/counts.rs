@@ -200,23 +200,8 @@ impl Counts {
             });
         }
         *events = events.wrapping_add(1);
-        let mut moved = 0;
-        if self.values {
-            self.most_values = self.most_values.max(values.len() as u64);
-            for &value in values {
-                let was_last = self.pairs.see(value, slot, pane).unwrap_or(0);
-                if was_last < pane {
-                    if was_last != 0 {
-                        log.take_value(was_last);
-                    }
-                    moved += 1;
-                    log.total += u32::from(was_last == 0 || was_last + span <= pane);
-                }
-                self.recent.push(number, value, was_last);
-            }
-        } else {
-            log.total += 1;
-        }
+        let (moved, new) = self.see(log, (slot, number), (pane, pane), values);
+        log.total += new;
         log.enter(moved, shape.forget, &mut self.log_bytes);
         let total = log.total;
         self.peaks.see(self.here.slice, total);
@@ -236,26 +221,46 @@ impl Counts {
         let State { log, events, .. } = state;
         *events = events.wrapping_add(1);
         let inside = log.add_below(pane, span, Part::Event, &mut self.log_bytes);
-        if self.values {
-            self.most_values = self.most_values.max(values.len() as u64);
-            for &value in values {
-                let was_last = self.pairs.see(value, slot, pane);
-                if was_last.is_none_or(|last| last < pane) {
-                    if let Some(last) = was_last {
-                        log.take_value(last);
-                    }
-                    log.add_below(pane, span, Part::Value, &mut self.log_bytes);
-                    let counted = was_last.is_some_and(|last| last + span > head);
-                    log.total += u32::from(inside && !counted);
-                }
-                self.recent.push(number, value, was_last.unwrap_or(0));
-            }
-        } else {
-            log.total += u32::from(inside);
+        let (moved, new) = self.see(log, (slot, number), (pane, head), values);
+        for _ in 0..moved {
+            log.add_below(pane, span, Part::Value, &mut self.log_bytes);
+        }
+        if inside {
+            log.total += new;
         }
         let slice = self.slice(head);
         self.peaks.see(slice, log.total);
         u64::from(log.total)
+    }
+
+    /// Notes an event's values in `pane`. Returns how many of them are no longer in an earlier pane, and how much the
+    /// count of a window that has `pane` and ends with `head` grows: by the values it had not counted, or by the event.
+    #[inline(always)]
+    #[allow(clippy::inline_always)] // once an event; the other caller is cold
+    fn see(
+        &mut self,
+        log: &mut PaneLog,
+        (slot, number): (u32, ArrivalNumber),
+        (pane, head): (PaneIndex, PaneIndex),
+        values: &[Fingerprint],
+    ) -> (u32, u32) {
+        if !self.values {
+            return (0, 1);
+        }
+        self.most_values = self.most_values.max(values.len() as u64);
+        let (mut moved, mut new) = (0, 0);
+        for &value in values {
+            let was_last = self.pairs.see(value, slot, pane).unwrap_or(0);
+            if was_last < pane {
+                if was_last != 0 {
+                    log.take_value(was_last);
+                }
+                moved += 1;
+                new += u32::from(was_last == 0 || was_last + self.span <= head);
+            }
+            self.recent.push(number, value, was_last);
+        }
+        (moved, new)
     }
 
     // ---- bookkeeping ----
