@@ -1,12 +1,14 @@
 """The counting engine, compiled from rust/. Times are microseconds since the Unix epoch, UTC."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal, Protocol, final
 
 VERSION: str
 """The version, from Cargo.toml's workspace."""
 REASONS: Sequence[str]
 """Every reason a record can be rejected for: the values of ``Reject.reason``."""
+SNAPSHOT_VERSION: int
+"""The version of what :meth:`Engine.save_frame` and :meth:`Engine.save_part` give; no other can be restored."""
 DEBUG_BUILD: bool
 """Whether the engine was compiled without optimisation; such a build is many times slower."""
 
@@ -139,6 +141,21 @@ class Engine:
         damaged is one reject, with its base offset.
         """
 
+    def parts(self) -> int:
+        """How many parts a snapshot has."""
+
+    def save_frame(self) -> bytes:
+        """What all parts of a snapshot share. It comes first: where the source then is, it begins after a restart."""
+
+    def save_part(self, part: int, positions: Mapping[int, int]) -> bytes:
+        """A part of the state as it stands. Batches may be counted between two parts.
+
+        ``positions`` are the source's: by stream, the position of its next event.
+        """
+
+    def begin_anew(self, stream: int) -> None:
+        """Counts a stream's events from wherever it begins now, though a snapshot had counted further."""
+
     def join(self, stream: int) -> None:
         """Lets a stream hold the watermark back from now on: a new one before its first event, an idle one again."""
 
@@ -160,3 +177,17 @@ class Engine:
 
     def stats(self) -> Stats:
         """Figures now."""
+
+def restore(
+    plan: str, frame: bytes, parts: Sequence[bytes], threads: int = 1
+) -> tuple[Engine, list[str], list[str], list[tuple[str, int]]]:
+    """An engine that goes on from what :meth:`Engine.save_frame` and :meth:`Engine.save_part` gave.
+
+    The source begins where it was when the frame was saved. What a part had counted by then or later, which it knows
+    by the events' positions, is not counted in it again.
+
+    The plan may be another. Returned are ids of rules whose windows were dropped, ids of rules whose open findings
+    were, and these findings as (id, end of the last pane they are known to have held).
+
+    Raises ``ValueError`` for a plan that cannot be run and for bytes that are damaged or of another version.
+    """

@@ -76,13 +76,17 @@ def plan_rule(rule: dict[str, Any], name: str) -> dict[str, Any]:
     }
 
 
-def engine_for(*rules: dict[str, Any], lateness_s: int = LATENESS_S, threads: int = 1) -> Engine:
+def plan_for(*rules: dict[str, Any]) -> str:
     plan = {
         "mapping": {name: [name] for name in ("time", "actor", "subject", "resource")},
-        "allowed_lateness_ms": lateness_s * 1000,
+        "allowed_lateness_ms": LATENESS_S * 1000,
         "rules": [plan_rule(rule, f"r{at}") for at, rule in enumerate(rules)],
     }
-    return Engine(json.dumps(plan), threads)
+    return json.dumps(plan)
+
+
+def engine_for(*rules: dict[str, Any], threads: int = 1) -> Engine:
+    return Engine(plan_for(*rules), threads)
 
 
 def lines(batch: list[dict[str, Any]]) -> bytes:

@@ -1,5 +1,6 @@
 //! Findings: maximal runs of panes in which a rule's condition holds for one group.
 
+use crate::codec::{Damaged, Reader, Writer};
 use crate::time::Micros;
 use crate::window::PaneIndex;
 use rustc_hash::FxHashMap;
@@ -169,12 +170,7 @@ impl FindingSet {
             self.all.len() as u32 - 1
         });
         let name = serde_json::json!([rule_id, opening.group, opening.first]).to_string();
-        let keys = self.by_group.entry(opening.slot).or_insert_with(|| smallvec![]);
-        let position = keys
-            .iter()
-            .take_while(|&&k| self.all[k as usize].as_ref().is_some_and(|f| f.first < opening.first))
-            .count();
-        keys.insert(position, key);
+        self.enlist(opening.slot, opening.first, key);
         self.all[key as usize] = Some(Finding {
             slot: opening.slot,
             group: opening.group,
@@ -251,6 +247,67 @@ impl FindingSet {
 
     pub(crate) fn take_merged(&mut self) -> Vec<(Finding, Uuid)> {
         std::mem::take(&mut self.merged)
+    }
+
+    /// Writes the open findings down as they stand between two batches, when all have been told of.
+    pub(crate) fn save(&self, to: &mut Writer) {
+        to.len(self.len());
+        for finding in self.all.iter().flatten() {
+            to.u32(finding.slot);
+            to.texts(&finding.group);
+            to.raw(finding.id.into_bytes());
+            to.u32(finding.first);
+            to.u32(finding.last);
+            to.flag(finding.holding);
+            to.u32(finding.events_before);
+            to.u32(finding.events_through);
+            to.u64(finding.peak);
+            to.i64(finding.opened_at);
+        }
+    }
+
+    /// `due_after` says when a finding that last held at a pane is due for a look. All count as changed: whoever keeps
+    /// them hears of each again.
+    pub(crate) fn load(
+        from: &mut Reader<'_>,
+        due_after: impl Fn(PaneIndex) -> PaneIndex,
+    ) -> Result<Self, Damaged> {
+        let mut set = Self::default();
+        for key in 0..from.len(1)? as u32 {
+            let finding = Finding {
+                slot: from.u32()?,
+                group: from.texts()?,
+                id: Uuid::from_bytes(from.raw()?),
+                first: from.u32()?,
+                last: from.u32()?,
+                holding: from.flag()?,
+                events_before: from.u32()?,
+                events_through: from.u32()?,
+                peak: from.u64()?,
+                opened_at: from.i64()?,
+                recheck: None,
+                told: true,
+                changed: true,
+            };
+            set.due.push(Reverse((due_after(finding.last), key)));
+            set.changed.push(key);
+            set.enlist(finding.slot, finding.first, key);
+            set.all.push(Some(finding));
+        }
+        Ok(set)
+    }
+
+    /// Ids and last panes of all.
+    pub(crate) fn ids(&self) -> impl Iterator<Item = (Uuid, PaneIndex)> {
+        self.all.iter().flatten().map(|finding| (finding.id, finding.last))
+    }
+
+    /// Puts a key among those of its group, in the order of their first panes.
+    fn enlist(&mut self, slot: u32, first: PaneIndex, key: u32) {
+        let keys = self.by_group.entry(slot).or_insert_with(|| smallvec![]);
+        let before = |&&known: &&u32| self.all[known as usize].as_ref().is_some_and(|f| f.first < first);
+        let position = keys.iter().take_while(before).count();
+        keys.insert(position, key);
     }
 
     pub(crate) fn remove(&mut self, key: u32) -> Option<Finding> {

@@ -13,12 +13,18 @@ pub(crate) type Fingerprint = u64;
 /// Makes fingerprints under one secret key.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Keyring {
+    key: [u8; 16],
     hasher: SipHasher13,
 }
 
 impl Keyring {
     pub(crate) fn new(key: [u8; 16]) -> Self {
-        Self { hasher: SipHasher13::new_with_key(&key) }
+        Self { key, hasher: SipHasher13::new_with_key(&key) }
+    }
+
+    /// The key: whoever has it can aim at buckets.
+    pub(crate) fn key(&self) -> [u8; 16] {
+        self.key
     }
 
     /// The fingerprint of one value's text.

@@ -6,10 +6,11 @@
 use crate::admit::Checks;
 use crate::field::EventReader;
 use crate::key::Keyring;
-use crate::keyed::{Intake, StreamSpec};
+use crate::keyed::{Intake, StreamSpec, Taking};
 use crate::matcher::Matcher;
 use crate::record::Record;
 use crate::reject::Reject;
+use crate::snapshot::Resume;
 use crate::time::Micros;
 use crate::watermark::StreamClock;
 use std::sync::Arc;
@@ -58,11 +59,13 @@ impl Lane {
         }
     }
 
-    /// Reads a piece. `events` gets the bytes of each record that is an event; none later than `latest` is.
+    /// Reads a piece. `events` gets the bytes of each record that is an event; none later than `latest` is. What
+    /// `resume` says was counted before a restart is not laid out again.
     pub(crate) fn read<'r>(
         &mut self,
         records: impl Iterator<Item = Result<Record<'r>, Box<Reject>>>,
         latest: Micros,
+        resume: Option<&Resume>,
         events: &mut Vec<&'r [u8]>,
     ) {
         self.times.clear();
@@ -80,11 +83,12 @@ impl Lane {
                     for (met, condition) in self.met.iter_mut().zip(&*self.conditions) {
                         *met = condition.matches(&event);
                     }
+                    let taking = Taking { keyring: &self.keyring, position: record.position, resume };
                     for (at, stream) in self.streams.iter().enumerate() {
                         if self.met[stream.condition] {
                             self.matched[at] += 1;
                             let times = (time, self.newest);
-                            stream.take_in(&event, events.len(), times, &self.keyring, at, &mut self.intakes);
+                            stream.take_in(&event, events.len(), times, &taking, at, &mut self.intakes);
                         }
                     }
                     self.times.push((time, self.newest));

@@ -20,6 +20,7 @@
 #![deny(unsafe_code)]
 
 mod admit;
+mod codec;
 mod crew;
 mod detect;
 mod engine;
@@ -37,17 +38,21 @@ mod record;
 mod record_batch;
 mod reject;
 mod shard;
+mod snapshot;
 mod time;
 mod watermark;
 mod window;
 
+pub use codec::Damaged;
 pub use engine::{Engine, Input, Outcome, RuleStats, Stats};
 pub use finding::{Change, ChangeKind};
 pub use json::{Extractor, Token};
+pub use keyed::Orphan;
 pub use path::Path;
 pub use plan::{Condition, Holds, Plan, PlanError, RulePlan, Source, Test};
 pub use record::{Lines, Record, count_lines};
 pub use record_batch::{Aborted, Fetched, FramingError, Piece, pieces};
 pub use reject::{Reason, Reject};
+pub use snapshot::{Dropped, RestoreError, VERSION as SNAPSHOT_VERSION};
 pub use time::{format_rfc3339, parse_time_number, parse_time_text};
 pub use watermark::StreamId;

@@ -3,7 +3,7 @@
 //! A plan is JSON so that it can be printed, compared and hashed. Python compiles Sigma into it; the engine
 //! checks it again and trusts nobody.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use thiserror::Error;
 
@@ -43,7 +43,7 @@ fn default_record_bytes() -> usize {
 }
 
 /// Where a canonical field comes from: a dotted path, or `"=text"` for a constant.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "String")]
 pub enum Source {
     /// A dotted path, parsed when the engine starts.
@@ -85,7 +85,7 @@ pub struct RulePlan {
 }
 
 /// Bounds on a count; all that are given must hold.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Holds {
     /// At least.
@@ -132,7 +132,7 @@ impl Holds {
 }
 
 /// A condition over one event.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Condition {
     /// Every part holds; true when there is none.
@@ -150,8 +150,19 @@ pub enum Condition {
     },
 }
 
+impl Condition {
+    /// Names the fields it asks for.
+    pub(crate) fn for_each_field<'c>(&'c self, each: &mut impl FnMut(&'c str)) {
+        match self {
+            Self::All(parts) | Self::Any(parts) => parts.iter().for_each(|part| part.for_each_field(each)),
+            Self::Not(part) => part.for_each_field(each),
+            Self::Field { name, .. } => each(name),
+        }
+    }
+}
+
 /// A test of one value.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Test {
     /// Text against literal and wildcard parts, whole value.
@@ -197,7 +208,7 @@ pub enum Test {
 }
 
 /// A part of a text pattern.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Part {
     /// These characters.

@@ -3,6 +3,7 @@
 //! Each stream (a Kafka partition, a file) has a clock, the largest event time seen on it. The watermark is
 //! the slowest clock of the streams that are not idle, less the allowed lateness. It never goes back.
 
+use crate::codec::{Damaged, Reader, Writer};
 use crate::time::Micros;
 
 /// Names a stream within one engine: a Kafka partition, a file.
@@ -84,6 +85,22 @@ impl Watermark {
         self.current = view.current;
     }
 
+    pub(crate) fn save(&self, to: &mut Writer) {
+        to.i64(self.current);
+        to.list(self.clocks.iter(), |to, clock| {
+            to.u32(clock.stream);
+            to.i64(clock.time);
+        });
+    }
+
+    /// Takes over what was saved. No stream holds it back until it joins: it may be somebody else's by now.
+    pub(crate) fn load(&mut self, from: &mut Reader<'_>) -> Result<(), Damaged> {
+        self.current = from.i64()?;
+        self.clocks =
+            from.list(12, |from| Ok(Clock { stream: from.u32()?, time: from.i64()?, idle: true }))?;
+        Ok(())
+    }
+
     /// Moves the watermark to the end of time: no more events will come.
     pub(crate) fn finish(&mut self) {
         self.current = Micros::MAX;
@@ -108,6 +125,11 @@ pub(crate) struct StreamClock {
 }
 
 impl StreamClock {
+    /// The same clock where the watermark has already come to `floor`.
+    pub(crate) fn not_before(self, floor: Micros) -> Self {
+        Self { current: self.current.max(floor), ..self }
+    }
+
     /// Takes notice of event times, of which `time` is the largest.
     pub(crate) fn observe(&mut self, time: Micros) {
         self.current = self.watermark_after(time);

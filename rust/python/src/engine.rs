@@ -6,13 +6,14 @@ use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::PyBytes;
+use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::sync::Mutex;
 
 /// Counts events by the rules of a plan. Calls from several threads take turns.
 #[pyclass(frozen, module = "custodes._core")]
 pub struct Engine {
-    core: Mutex<Core>,
+    pub(crate) core: Mutex<Core>,
 }
 
 impl Engine {
@@ -120,6 +121,28 @@ impl Engine {
             let records = records.map(|(at, &(position, _))| Record { position, value: value(at) });
             core.process(records, Input { stream, now }).into()
         })
+    }
+
+    fn parts(&self, py: Python<'_>) -> PyResult<usize> {
+        self.run(py, |core| core.parts())
+    }
+
+    fn save_frame(&self, py: Python<'_>) -> PyResult<Vec<u8>> {
+        self.run(py, |core| core.save_frame())
+    }
+
+    fn save_part<'py>(
+        &self,
+        py: Python<'py>,
+        part: usize,
+        positions: BTreeMap<u32, u64>,
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        let positions: Vec<(u32, u64)> = positions.into_iter().collect();
+        Ok(PyBytes::new(py, &self.run(py, |core| core.save_part(part, &positions))?))
+    }
+
+    fn begin_anew(&self, py: Python<'_>, stream: u32) -> PyResult<()> {
+        self.run(py, |core| core.begin_anew(stream))
     }
 
     fn join(&self, py: Python<'_>, stream: u32) -> PyResult<()> {

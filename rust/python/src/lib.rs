@@ -5,6 +5,7 @@
 
 mod engine;
 mod outcome;
+mod saved;
 
 use pyo3::prelude::*;
 
@@ -14,6 +15,8 @@ mod _core {
     use crate::engine::{Engine, count_lines, fetched_pieces};
     #[pymodule_export]
     use crate::outcome::{FindingChange, Outcome, Reject, RuleStats, Stats};
+    #[pymodule_export]
+    use crate::saved::restore;
 
     use super::{Bound, PyModule, PyModuleMethods, PyResult};
     use custodes_engine::Reason;
@@ -22,6 +25,7 @@ mod _core {
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         module.add("VERSION", env!("CARGO_PKG_VERSION"))?;
         module.add("REASONS", Reason::ALL.map(Reason::name).to_vec())?;
+        module.add("SNAPSHOT_VERSION", custodes_engine::SNAPSHOT_VERSION)?;
         module.add("DEBUG_BUILD", cfg!(debug_assertions))
     }
 }

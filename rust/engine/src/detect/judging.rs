@@ -1,6 +1,7 @@
 //! What only conditions judged at the watermark need: which groups' counts change at which pane.
 
 use super::Detector;
+use crate::codec::{Damaged, Reader, Writer};
 use crate::window::{PaneIndex, Reading};
 use std::collections::{BTreeMap, HashMap};
 
@@ -9,6 +10,29 @@ pub(super) struct Judging {
     groups: HashMap<u32, Judged>,
     /// Panes at which some group's count changes → those groups.
     due: BTreeMap<PaneIndex, Vec<u32>>,
+}
+
+impl Judging {
+    pub(super) fn save(&self, to: &mut Writer) {
+        to.list(self.groups.iter(), |to, (slot, judged)| {
+            to.u32(*slot);
+            to.u32(judged.next);
+            to.texts(&judged.names);
+        });
+        to.list(self.due.iter(), |to, (pane, slots)| {
+            to.u32(*pane);
+            to.list(slots.iter(), |to, &slot| to.u32(slot));
+        });
+    }
+
+    pub(super) fn load(from: &mut Reader<'_>) -> Result<Self, Damaged> {
+        let groups = from.list(16, |from| {
+            let (slot, next) = (from.u32()?, from.u32()?);
+            Ok((slot, Judged { names: from.texts()?, next }))
+        })?;
+        let due = from.list(12, |from| Ok((from.u32()?, from.list(size_of::<u32>(), Reader::u32)?)))?;
+        Ok(Self { groups, due })
+    }
 }
 
 #[derive(Debug)]

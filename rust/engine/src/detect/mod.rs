@@ -8,6 +8,7 @@ mod judging;
 mod reread;
 mod settle;
 
+use crate::codec::{Damaged, Reader, Writer};
 use crate::finding::{FindingSet, Opening};
 use crate::plan::{Holds, RulePlan};
 use crate::time::Micros;
@@ -46,6 +47,21 @@ pub(crate) struct Detector {
     pub(crate) opened: u64,
 }
 
+/// What is saved of a rule at work.
+struct SavedDetector {
+    opened: u64,
+    findings: FindingSet,
+    judging: Option<Judging>,
+}
+
+impl SavedDetector {
+    fn load(from: &mut Reader<'_>, over_at: impl Fn(PaneIndex) -> PaneIndex) -> Result<Self, Damaged> {
+        let (opened, findings) = (from.u64()?, FindingSet::load(from, over_at)?);
+        let judging = if from.flag()? { Some(Judging::load(from)?) } else { None };
+        Ok(Self { opened, findings, judging })
+    }
+}
+
 impl Detector {
     pub(crate) fn new(plan: &RulePlan, rule: usize) -> Self {
         let floor = plan.holds.floor();
@@ -59,6 +75,28 @@ impl Detector {
             findings: FindingSet::default(),
             opened: 0,
         }
+    }
+
+    pub(crate) fn save(&self, to: &mut Writer) {
+        to.u64(self.opened);
+        self.findings.save(to);
+        to.flag(self.judging.is_some());
+        if let Some(judging) = &self.judging {
+            judging.save(to);
+        }
+    }
+
+    /// Takes over what was saved of the same rule.
+    pub(crate) fn load(&mut self, from: &mut Reader<'_>) -> Result<(), Damaged> {
+        let saved = SavedDetector::load(from, |last| self.over_at(last))?;
+        (self.opened, self.findings, self.judging) = (saved.opened, saved.findings, saved.judging);
+        Ok(())
+    }
+
+    /// Passes over what was saved of a rule that is gone; returns ids and last panes of its findings.
+    pub(crate) fn pass_over(from: &mut Reader<'_>) -> Result<Vec<(String, PaneIndex)>, Damaged> {
+        let saved = SavedDetector::load(from, |last| last)?;
+        Ok(saved.findings.ids().map(|(id, last)| (id.to_string(), last)).collect())
     }
 
     pub(crate) fn open_findings(&self) -> usize {

@@ -3,6 +3,7 @@
 //! 12 bytes a group, 19 with the index's free room on average; a window adds its own state under the same slot. A slot is
 //! given to another group once its own is forgotten.
 
+use crate::codec::{Damaged, Reader, Writer};
 use crate::key::Fingerprint;
 use crate::window::Table;
 
@@ -54,6 +55,26 @@ impl Groups {
             }
             !over
         });
+    }
+
+    /// How many slots there are, taken or not.
+    pub(super) fn slots(&self) -> u32 {
+        self.slots
+    }
+
+    pub(super) fn save(&self, to: &mut Writer) {
+        self.index.save(to);
+        to.u32(self.slots);
+        to.list(self.free.iter(), |to, &slot| to.u32(slot));
+    }
+
+    pub(super) fn load(from: &mut Reader<'_>) -> Result<Self, Damaged> {
+        let (index, slots) = (Table::load(from)?, from.u32()?);
+        let free: Vec<u32> = from.list(size_of::<u32>(), Reader::u32)?;
+        if index.len() + free.len() != slots as usize || free.iter().any(|&slot| slot >= slots) {
+            return Err(Damaged("groups and slots do not match"));
+        }
+        Ok(Self { index, slots, free })
     }
 
     pub(super) fn heap_bytes(&self) -> usize {

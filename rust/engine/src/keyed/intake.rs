@@ -5,6 +5,7 @@
 
 use crate::field::{Event, EventReader, FieldId, Scalar};
 use crate::key::{Fingerprint, Keyring};
+use crate::snapshot::Resume;
 use crate::time::Micros;
 use smallvec::SmallVec;
 
@@ -84,6 +85,16 @@ impl Values {
     }
 }
 
+/// What taking in an event depends on beside the event.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Taking<'a> {
+    pub(crate) keyring: &'a Keyring,
+    /// The event's position in its stream.
+    pub(crate) position: u64,
+    /// After a restart: what has been counted before.
+    pub(crate) resume: Option<&'a Resume>,
+}
+
 /// What makes a keyed stream: which events, grouped by what; and what its windows count.
 #[derive(Debug, Clone)]
 pub(crate) struct StreamSpec {
@@ -103,12 +114,16 @@ impl StreamSpec {
         event: &Event<'_>,
         at: usize,
         (time, newest): (Micros, Micros),
-        keyring: &Keyring,
+        taking: &Taking<'_>,
         stream: usize,
         shards: &mut [Vec<Intake>],
     ) {
+        let Taking { keyring, position, resume } = *taking;
         let mut take = |print: Fingerprint| {
-            let shard = if shards.len() == 1 { 0 } else { print as u32 as usize % shards.len() };
+            let shard = print as u32 as usize % shards.len();
+            if resume.is_some_and(|resume| position < resume.from(shard, stream)) {
+                return;
+            }
             let intake = &mut shards[shard][stream];
             let ranges = intake.values.take(event, &self.counted, keyring);
             intake.work.push(Work { print, time, newest, event: at as u32, ranges, slot: NO_SLOT });

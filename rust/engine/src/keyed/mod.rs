@@ -6,6 +6,7 @@
 
 mod groups;
 mod intake;
+mod saved;
 
 use crate::detect::{Counted, Detector};
 use crate::field::FieldId;
@@ -20,7 +21,9 @@ use groups::Groups;
 use intake::{NO_SLOT, Values, Work};
 use smallvec::SmallVec;
 
-pub(crate) use intake::{Intake, Names, StreamSpec};
+pub(crate) use intake::{Intake, Names, StreamSpec, Taking};
+pub use saved::Orphan;
+pub(crate) use saved::WindowFate;
 
 /// How many events go from stage to stage of counting together: enough for memory to come, few enough that it is still
 /// in the first cache when it is used.
@@ -47,6 +50,8 @@ pub(crate) struct KeyedStream {
     /// By slot: a group's state in each window.
     states: Rows<State>,
     arrivals: Arrivals,
+    /// The watermark its state is up to, which after a restart can be ahead of the one in force.
+    floor: Micros,
 }
 
 impl KeyedStream {
@@ -63,12 +68,24 @@ impl KeyedStream {
             groups: Groups::default(),
             states: Rows::new(windows.len()),
             arrivals: Arrivals::default(),
+            floor: Micros::MIN,
             windows,
         }
     }
 
+    /// A stream no rule counts by.
+    pub(crate) fn empty() -> Self {
+        let spec = StreamSpec { condition: 0, group_by: Vec::new(), counted: Vec::new() };
+        Self::new(&spec, std::iter::empty())
+    }
+
     pub(crate) fn groups(&self) -> usize {
         self.groups.len()
+    }
+
+    /// By window: the numbers of the rules that decide by it.
+    pub(crate) fn rules(&self) -> impl Iterator<Item = Vec<usize>> {
+        self.windows.iter().map(|window| window.detectors.iter().map(|detector| detector.rule).collect())
     }
 
     /// Counts what was taken in of a piece; `clock` is as it stood before it.
@@ -77,6 +94,7 @@ impl KeyedStream {
     /// so it has come when it is needed, and is asked for while others are being counted.
     pub(crate) fn count(&mut self, intake: &mut Intake, clock: StreamClock, names: &mut Names<'_>) {
         let Intake { work, values } = intake;
+        let clock = clock.not_before(self.floor);
         let blocks = work.len().div_ceil(BLOCK);
         for at in 0..blocks + 3 {
             if let Some(block) = block(work, Some(at)) {
@@ -199,6 +217,7 @@ impl KeyedStream {
 
     /// Brings everything up to the watermark at the end of a batch and tells what came of it.
     pub(crate) fn settle(&mut self, watermark: Micros, changes: &mut Vec<Change>) {
+        let watermark = watermark.max(self.floor);
         // A group is done with when the longest window is, so that one sets the pace.
         let mut share: f64 = 1.0;
         for Window { counts, detectors, .. } in &mut self.windows {

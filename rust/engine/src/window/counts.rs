@@ -9,6 +9,7 @@ use super::pairs::PairTable;
 use super::panes::{PaneLog, Part, Shape};
 use super::peaks::Peaks;
 use super::recent::{ArrivalNumber, Values};
+use crate::codec::{Damaged, Reader, Writer};
 use crate::key::Fingerprint;
 use crate::time::Micros;
 
@@ -24,6 +25,13 @@ pub(crate) struct State {
     pub(crate) last_arrival: ArrivalNumber,
     /// In common: the largest event time.
     pub(crate) newest: Micros,
+}
+
+impl State {
+    pub(crate) fn save(&self, to: &mut Writer) {
+        to.u32(self.events);
+        self.log.save(to);
+    }
 }
 
 impl Default for State {
@@ -77,6 +85,8 @@ pub(crate) struct Counts {
     pub(super) pairs: PairTable,
     /// The values of recent arrivals, where values are counted.
     pub(super) recent: Values,
+    /// The first arrival it counted, where there are earlier ones still.
+    began_with: Option<ArrivalNumber>,
     peaks: Peaks,
     here: Here,
     /// Heap bytes of all pane logs.
@@ -95,6 +105,7 @@ impl Counts {
             most_values: 1,
             pairs: PairTable::default(),
             recent: Values::default(),
+            began_with: None,
             peaks: Peaks::default(),
             here: Here::default(),
             log_bytes: 0,
@@ -285,6 +296,54 @@ impl Counts {
     /// Lets go of the values of arrivals before `first`, which has come on from `before`.
     pub(crate) fn trim(&mut self, before: ArrivalNumber, first: ArrivalNumber) {
         self.recent.trim(before, first);
+        let gone = first.wrapping_sub(before);
+        self.began_with = self.began_with.filter(|began| began.wrapping_sub(before) > gone);
+    }
+
+    /// Arrivals before this one came before the window was there.
+    pub(crate) fn begin_with(&mut self, arrival: ArrivalNumber) {
+        self.began_with = Some(arrival);
+    }
+
+    /// Whether an arrival was counted here; `first` is the oldest there is.
+    pub(super) fn has_counted(&self, arrival: ArrivalNumber, first: ArrivalNumber) -> bool {
+        self.began_with.is_none_or(|began| arrival.wrapping_sub(first) >= began.wrapping_sub(first))
+    }
+
+    // ---- saving ----
+
+    pub(crate) fn save(&self, to: &mut Writer) {
+        to.flag(self.values);
+        to.u64(self.most_values);
+        to.u32(self.settled);
+        to.flag(self.began_with.is_some());
+        to.u32(self.began_with.unwrap_or(0));
+        self.pairs.save(to);
+        self.recent.save(to);
+        self.peaks.save(to);
+    }
+
+    /// What was saved of a window like this one, or of one that no rule needs any more.
+    pub(crate) fn load(&self, from: &mut Reader<'_>) -> Result<Self, Damaged> {
+        let mut counts = Self::new(self.span, self.resolution, from.flag()?, self.place);
+        (counts.most_values, counts.settled) = (from.u64()?, from.u32()?);
+        let (has_earlier, began_with) = (from.flag()?, from.u32()?);
+        counts.began_with = has_earlier.then_some(began_with);
+        counts.pairs = PairTable::load(from)?;
+        counts.recent = Values::load(from)?;
+        counts.peaks = Peaks::load(from)?;
+        Ok(counts)
+    }
+
+    /// A group's state in this window. Add its heap with [`Self::hold`] if it is kept.
+    pub(crate) fn load_state(&self, from: &mut Reader<'_>) -> Result<State, Damaged> {
+        let events = from.u32()?;
+        Ok(State { log: PaneLog::load(from, self.values)?, events, ..State::default() })
+    }
+
+    /// Notes a state that was loaded.
+    pub(crate) fn hold(&mut self, state: &State) {
+        self.log_bytes += state.log.heap_bytes();
     }
 
     /// Bytes beside the states.

@@ -5,6 +5,7 @@
 
 use super::PaneIndex;
 use super::table::Table;
+use crate::codec::{Damaged, Reader, Writer};
 
 /// What a pair is known by. A value is a keyed fingerprint already; the multiplication, which takes no two groups to one
 /// number, spreads the groups that share a value. Two pairs that share neither meet as seldom as two fingerprints.
@@ -42,6 +43,14 @@ impl PairTable {
     /// The pane a value was last seen in, if it is kept.
     pub(crate) fn last(&self, value: u64, group: u32) -> Option<PaneIndex> {
         self.last.find(key(value, group))
+    }
+
+    pub(crate) fn save(&self, to: &mut Writer) {
+        self.last.save(to);
+    }
+
+    pub(crate) fn load(from: &mut Reader<'_>) -> Result<Self, Damaged> {
+        Ok(Self { last: Table::load(from)? })
     }
 
     /// Looks at `share` (0 to 1) of the pairs and forgets those last seen before `bound`.

@@ -8,6 +8,7 @@
 //! window's first index. A pane with more than 65,535 events or values is several entries with one index.
 
 use super::PaneIndex;
+use crate::codec::{Damaged, Reader, Writer};
 use crate::prefetch::prefetch;
 
 /// What happened in one pane of one group, or a part of it.
@@ -77,6 +78,16 @@ impl Pane {
             Part::Event => &mut self.events,
             Part::Value => &mut self.last_values,
         }
+    }
+
+    fn save(self, to: &mut Writer) {
+        to.u32(self.index);
+        to.u16(self.events);
+        to.u16(self.last_values);
+    }
+
+    fn load(from: &mut Reader<'_>) -> Result<Self, Damaged> {
+        Ok(Self { index: from.u32()?, events: from.u16()?, last_values: from.u16()? })
     }
 
     fn has_room(mut self, part: Part) -> bool {
@@ -318,6 +329,40 @@ impl PaneLog {
     /// Bytes outside the group itself.
     pub(crate) fn heap_bytes(&self) -> usize {
         self.past.heap_bytes()
+    }
+
+    pub(crate) fn save(&self, to: &mut Writer) {
+        let (start, panes) = self.past.parts();
+        to.u32(self.total);
+        to.u32(self.oldest);
+        to.u32(start as u32);
+        self.head.save(to);
+        to.list(panes.iter(), |to, pane| pane.save(to));
+    }
+
+    /// `values` says what the window counts.
+    pub(crate) fn load(from: &mut Reader<'_>, values: bool) -> Result<Self, Damaged> {
+        let (total, oldest, start) = (from.u32()?, from.u32()?, from.u32()?);
+        let head = Pane::load(from)?;
+        let len = from.len(size_of::<Pane>())?;
+        let past = if len <= FEW {
+            let mut panes = [Pane::default(); FEW];
+            for pane in &mut panes[..len] {
+                *pane = Pane::load(from)?;
+            }
+            Past::Few { start: start as u8, len: len as u8, panes }
+        } else {
+            Past::Many { start, panes: (0..len).map(|_| Pane::load(from)).collect::<Result<_, _>>()? }
+        };
+        let log = Self { past, head, oldest, total };
+        let indices = log.from(0).map(|pane| pane.index);
+        if start as usize > len || !indices.is_sorted() {
+            return Err(Damaged("panes are out of order"));
+        }
+        if log.window().map(|pane| u32::from(pane.weight(values))).sum::<u32>() != total {
+            return Err(Damaged("a count is not that of its panes"));
+        }
+        Ok(log)
     }
 }
 

@@ -1,6 +1,7 @@
 //! The largest counts of late, for a gauge that shows how near to firing a rule is.
 
 use super::PaneIndex;
+use crate::codec::{Damaged, Reader, Writer};
 
 /// The largest count of each eighth of the last timespan.
 #[derive(Debug, Default)]
@@ -30,6 +31,21 @@ impl Peaks {
         if *known != slice {
             (*known, *peak) = (slice, 0);
         }
+    }
+
+    pub(crate) fn save(&self, to: &mut Writer) {
+        for (slice, count) in self.slices {
+            to.u32(slice);
+            to.u32(count);
+        }
+    }
+
+    pub(crate) fn load(from: &mut Reader<'_>) -> Result<Self, Damaged> {
+        let mut peaks = Self::default();
+        for known in &mut peaks.slices {
+            *known = (from.u32()?, from.u32()?);
+        }
+        Ok(peaks)
     }
 
     /// The largest count within a timespan before slice `newest`.

@@ -75,7 +75,8 @@ impl Reading<'_> {
     /// The numbers and times of a group's recent arrivals, newest first.
     fn chain(&self, slot: u32) -> impl Iterator<Item = (ArrivalNumber, Micros)> {
         let first = self.states.get(slot).and_then(<[State]>::first);
-        self.arrivals.chain(slot, first.map_or(self.arrivals.none(), |first| first.last_arrival))
+        let chain = self.arrivals.chain(slot, first.map_or(self.arrivals.none(), |first| first.last_arrival));
+        chain.take_while(|&(number, _)| self.counts.has_counted(number, self.arrivals.first()))
     }
 
     /// The values of a group's recent arrivals, newest arrival first.

@@ -9,6 +9,7 @@
 //! ends at an arrival of another group, and at one that is not older than the one it came from.
 
 use super::PaneIndex;
+use crate::codec::{Damaged, Reader, Writer};
 use crate::key::Fingerprint;
 use crate::time::Micros;
 use std::collections::VecDeque;
@@ -42,6 +43,11 @@ impl Arrivals {
         self.first.wrapping_sub(1)
     }
 
+    /// The number the next arrival will have.
+    pub(crate) fn next(&self) -> ArrivalNumber {
+        self.first.wrapping_add(self.queue.len() as u32)
+    }
+
     /// The oldest arrival's number.
     pub(crate) fn first(&self) -> ArrivalNumber {
         self.first
@@ -50,8 +56,9 @@ impl Arrivals {
     /// Appends an arrival in a group, whose chain ended at `before`, and returns its number.
     #[inline]
     pub(crate) fn push(&mut self, slot: u32, time: Micros, before: ArrivalNumber) -> ArrivalNumber {
+        let number = self.next();
         self.queue.push_back(Arrival { time, before, slot });
-        self.first.wrapping_add(self.queue.len() as u32 - 1)
+        number
     }
 
     /// Lets go of arrivals behind the watermark.
@@ -89,6 +96,24 @@ impl Arrivals {
 
     pub(crate) fn heap_bytes(&self) -> usize {
         self.queue.capacity() * size_of::<Arrival>()
+    }
+
+    pub(crate) fn save(&self, to: &mut Writer) {
+        to.u32(self.first);
+        to.i64(self.complete_from);
+        to.list(self.queue.iter(), |to, arrival| {
+            to.i64(arrival.time);
+            to.u32(arrival.before);
+            to.u32(arrival.slot);
+        });
+    }
+
+    pub(crate) fn load(from: &mut Reader<'_>) -> Result<Self, Damaged> {
+        let (first, complete_from) = (from.u32()?, from.i64()?);
+        let queue = from.list(size_of::<Arrival>(), |from| {
+            Ok(Arrival { time: from.i64()?, before: from.u32()?, slot: from.u32()? })
+        })?;
+        Ok(Self { queue, first, complete_from, use_of_queue: Use::default() })
     }
 }
 
@@ -132,6 +157,21 @@ impl Values {
 
     pub(crate) fn heap_bytes(&self) -> usize {
         self.queue.capacity() * size_of::<Seen>()
+    }
+
+    pub(crate) fn save(&self, to: &mut Writer) {
+        to.list(self.queue.iter(), |to, seen| {
+            to.u64(seen.value);
+            to.u32(seen.was_last);
+            to.u32(seen.arrival);
+        });
+    }
+
+    pub(crate) fn load(from: &mut Reader<'_>) -> Result<Self, Damaged> {
+        let queue = from.list(size_of::<Seen>(), |from| {
+            Ok(Seen { value: from.u64()?, was_last: from.u32()?, arrival: from.u32()? })
+        })?;
+        Ok(Self { queue, use_of_queue: Use::default() })
     }
 }
 

@@ -12,6 +12,7 @@
 //!
 //! Keys must be uniform and secret: the callers' are keyed fingerprints.
 
+use crate::codec::{Damaged, Reader, Writer};
 use crate::prefetch::prefetch;
 
 /// Entries a bucket has room for.
@@ -125,6 +126,20 @@ impl Segment {
         }
         self.buckets[at].put(key, value);
         self.live += 1;
+    }
+
+    fn load(from: &mut Reader<'_>) -> Result<Self, Damaged> {
+        let depth = from.u32()?;
+        let live = from.len(size_of::<u64>() + size_of::<u32>())?;
+        let mut segment = Self::new(buckets_for(live).min(MOST_BUCKETS), depth);
+        for _ in 0..live {
+            if segment.is_full() {
+                return Err(Damaged("a segment has more than it holds"));
+            }
+            let (key, value) = (from.u64()?, from.u32()?);
+            segment.insert(key, value);
+        }
+        Ok(segment)
     }
 
     /// All entries, bucket by bucket.
@@ -246,6 +261,48 @@ impl Table {
         if let Some(first) = self.directory.iter().position(|&segment| segment == from) {
             self.directory[first + places..first + 2 * places].fill(to);
         }
+    }
+
+    /// Writes all entries down, segment by segment in the order of their keys' top bits.
+    pub(crate) fn save(&self, to: &mut Writer) {
+        to.u32(self.depth);
+        let mut at = 0;
+        while let Some(&number) = self.directory.get(at) {
+            let segment = &self.segments[number as usize];
+            at += 1 << (self.depth - segment.depth);
+            to.u32(segment.depth);
+            to.len(segment.live);
+            segment.for_each(|key, value| {
+                to.u64(key);
+                to.u32(value);
+            });
+        }
+    }
+
+    pub(crate) fn load(from: &mut Reader<'_>) -> Result<Self, Damaged> {
+        let depth = from.u32()?;
+        if depth > 31 {
+            return Err(Damaged("a table is too deep"));
+        }
+        let mut table =
+            Self { depth, directory: Vec::new(), segments: Vec::new(), buckets: 0, ..Self::default() };
+        while table.directory.len() < 1 << depth {
+            let segment = Segment::load(from)?;
+            let places =
+                1_usize << depth.checked_sub(segment.depth).ok_or(Damaged("a segment is too deep"))?;
+            let first = table.directory.len();
+            let belongs = |key: u64| ((key >> 1) >> (63 - depth)) as usize & !(places - 1) == first;
+            let mut all = true;
+            segment.for_each(|key, _| all &= belongs(key));
+            if !all {
+                return Err(Damaged("an entry is in another's segment"));
+            }
+            table.directory.extend(std::iter::repeat_n(table.segments.len() as u32, places));
+            table.live += segment.live;
+            table.buckets += segment.buckets.len();
+            table.segments.push(segment);
+        }
+        Ok(table)
     }
 
     /// Looks at `share` (0 to 1) of the entries and keeps those of whose number `keep` holds.

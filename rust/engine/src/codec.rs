@@ -1,0 +1,155 @@
+//! How state is written down: numbers of fixed width, little-endian, and a length before whatever has one.
+
+use thiserror::Error;
+
+/// Saved state that cannot be: cut short, or at odds with itself. Says where.
+#[derive(Debug, Error, PartialEq, Eq)]
+#[error("the saved state is damaged: {0}")]
+pub struct Damaged(pub(crate) &'static str);
+
+/// State on its way out.
+#[derive(Debug, Default)]
+pub(crate) struct Writer {
+    bytes: Vec<u8>,
+}
+
+impl Writer {
+    /// A writer that will hold about so many bytes.
+    pub(crate) fn with_room(bytes: usize) -> Self {
+        Self { bytes: Vec::with_capacity(bytes) }
+    }
+
+    pub(crate) fn finish(self) -> Vec<u8> {
+        self.bytes
+    }
+
+    #[inline]
+    pub(crate) fn raw<const N: usize>(&mut self, bytes: [u8; N]) {
+        self.bytes.extend_from_slice(&bytes);
+    }
+
+    pub(crate) fn flag(&mut self, flag: bool) {
+        self.raw([u8::from(flag)]);
+    }
+
+    #[inline]
+    pub(crate) fn u16(&mut self, number: u16) {
+        self.raw(number.to_le_bytes());
+    }
+
+    #[inline]
+    pub(crate) fn u32(&mut self, number: u32) {
+        self.raw(number.to_le_bytes());
+    }
+
+    #[inline]
+    pub(crate) fn u64(&mut self, number: u64) {
+        self.raw(number.to_le_bytes());
+    }
+
+    #[inline]
+    pub(crate) fn i64(&mut self, number: i64) {
+        self.raw(number.to_le_bytes());
+    }
+
+    /// How many of something follow.
+    pub(crate) fn len(&mut self, len: usize) {
+        self.u64(len as u64);
+    }
+
+    /// Writes a list down, item by item.
+    pub(crate) fn list<T>(
+        &mut self,
+        items: impl ExactSizeIterator<Item = T>,
+        mut each: impl FnMut(&mut Self, T),
+    ) {
+        self.len(items.len());
+        for item in items {
+            each(self, item);
+        }
+    }
+
+    pub(crate) fn texts(&mut self, texts: &[String]) {
+        self.list(texts.iter(), |to, text| to.text(text));
+    }
+
+    pub(crate) fn text(&mut self, text: &str) {
+        self.len(text.len());
+        self.bytes.extend_from_slice(text.as_bytes());
+    }
+}
+
+/// State on its way back.
+#[derive(Debug)]
+pub(crate) struct Reader<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Reader<'a> {
+    pub(crate) fn new(bytes: &'a [u8]) -> Self {
+        Self { rest: bytes }
+    }
+
+    #[inline]
+    pub(crate) fn raw<const N: usize>(&mut self) -> Result<[u8; N], Damaged> {
+        let (bytes, rest) = self.rest.split_first_chunk().ok_or(Damaged("it ends too early"))?;
+        self.rest = rest;
+        Ok(*bytes)
+    }
+
+    pub(crate) fn flag(&mut self) -> Result<bool, Damaged> {
+        Ok(self.raw::<1>()? != [0])
+    }
+
+    #[inline]
+    pub(crate) fn u16(&mut self) -> Result<u16, Damaged> {
+        Ok(u16::from_le_bytes(self.raw()?))
+    }
+
+    #[inline]
+    pub(crate) fn u32(&mut self) -> Result<u32, Damaged> {
+        Ok(u32::from_le_bytes(self.raw()?))
+    }
+
+    #[inline]
+    pub(crate) fn u64(&mut self) -> Result<u64, Damaged> {
+        Ok(u64::from_le_bytes(self.raw()?))
+    }
+
+    #[inline]
+    pub(crate) fn i64(&mut self) -> Result<i64, Damaged> {
+        Ok(i64::from_le_bytes(self.raw()?))
+    }
+
+    /// How many of something follow, each of at least `least` bytes: never more than there is room for.
+    pub(crate) fn len(&mut self, least: usize) -> Result<usize, Damaged> {
+        let len = self.u64()?;
+        let most = self.rest.len() / least.max(1);
+        usize::try_from(len).ok().filter(|&len| len <= most).ok_or(Damaged("a length is beyond its end"))
+    }
+
+    /// Reads a list whose items have at least `least` bytes each.
+    pub(crate) fn list<T, C: FromIterator<T>>(
+        &mut self,
+        least: usize,
+        mut each: impl FnMut(&mut Self) -> Result<T, Damaged>,
+    ) -> Result<C, Damaged> {
+        (0..self.len(least)?).map(|_| each(self)).collect()
+    }
+
+    pub(crate) fn texts(&mut self) -> Result<Vec<String>, Damaged> {
+        self.list(8, Self::text)
+    }
+
+    pub(crate) fn text(&mut self) -> Result<String, Damaged> {
+        let len = self.len(1)?;
+        let (text, rest) = self.rest.split_at(len);
+        self.rest = rest;
+        Ok(std::str::from_utf8(text).map_err(|_| Damaged("a name is not UTF-8"))?.to_owned())
+    }
+
+    /// Nothing may be left.
+    pub(crate) fn end(&self) -> Result<(), Damaged> {
+        if self.rest.is_empty() { Ok(()) } else { Err(Damaged("it goes on after its end")) }
+    }
+}

@@ -1,0 +1,120 @@
+//! A keyed stream written down, and taken up again under a plan that may have changed since.
+
+use super::KeyedStream;
+use crate::codec::{Damaged, Reader, Writer};
+use crate::detect::Detector;
+use crate::time::Micros;
+use crate::window::{Arrivals, Counts};
+
+/// What becomes of a saved window.
+#[derive(Debug)]
+pub(crate) struct WindowFate {
+    pub(crate) resolution: Micros,
+    /// Its place in the stream that takes it over, if a rule still needs it.
+    pub(crate) place: Option<usize>,
+    /// By saved detector: its place in the window, if its rule is still the same.
+    pub(crate) detectors: Vec<Option<usize>>,
+}
+
+/// An open finding of a rule that is gone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Orphan {
+    /// The finding's id.
+    pub id: String,
+    /// The end of the last pane at which it is known to have held.
+    pub held_until: Micros,
+}
+
+impl KeyedStream {
+    /// Writes the stream down as it stands between two batches, the last of which left the watermark at `watermark`.
+    pub(crate) fn save(&self, watermark: Micros, to: &mut Writer) {
+        to.i64(watermark.max(self.floor));
+        self.groups.save(to);
+        self.arrivals.save(to);
+        for window in &self.windows {
+            window.counts.save(to);
+            window.detectors.iter().for_each(|detector| detector.save(to));
+        }
+        for slot in 0..self.groups.slots() {
+            let states = self.states.get(slot).unwrap_or_default();
+            if let Some(first) = states.first() {
+                to.i64(first.newest);
+                to.u32(first.last_arrival);
+            }
+            for state in states {
+                state.save(to);
+            }
+        }
+    }
+
+    /// Takes up what was saved of windows with these fates; the stream itself is still as new. Returns the open findings of
+    /// rules that are gone.
+    pub(crate) fn load(
+        &mut self,
+        from: &mut Reader<'_>,
+        fates: &[WindowFate],
+    ) -> Result<Vec<Orphan>, Damaged> {
+        self.floor = from.i64()?;
+        self.groups = super::Groups::load(from)?;
+        self.arrivals = Arrivals::load(from)?;
+        for window in &mut self.windows {
+            window.counts.begin_with(self.arrivals.next());
+        }
+        let mut orphans = Vec::new();
+        let mut unneeded: Vec<Counts> = Vec::new();
+        for fate in fates {
+            let window = fate.place.and_then(|place| self.windows.get_mut(place));
+            let Some(window) = window else {
+                unneeded.push(Counts::new(1, fate.resolution, false, 0).load(from)?);
+                for _ in &fate.detectors {
+                    orphans.extend(orphaned(from, fate.resolution)?);
+                }
+                continue;
+            };
+            window.counts = window.counts.load(from)?;
+            for kept in &fate.detectors {
+                match kept.and_then(|at| window.detectors.get_mut(at)) {
+                    Some(detector) => detector.load(from)?,
+                    None => orphans.extend(orphaned(from, fate.resolution)?),
+                }
+            }
+        }
+        self.load_states(from, fates, &unneeded)?;
+        Ok(orphans)
+    }
+
+    fn load_states(
+        &mut self,
+        from: &mut Reader<'_>,
+        fates: &[WindowFate],
+        unneeded: &[Counts],
+    ) -> Result<(), Damaged> {
+        for slot in 0..self.groups.slots() {
+            self.states.reach(slot);
+            let (newest, last_arrival) = (from.i64()?, from.u32()?);
+            let states = self.states.get_mut(slot).unwrap_or_default();
+            let mut unneeded = unneeded.iter();
+            for fate in fates {
+                if let Some(place) = fate.place
+                    && let (Some(window), Some(state)) = (self.windows.get_mut(place), states.get_mut(place))
+                {
+                    *state = window.counts.load_state(from)?;
+                    window.counts.hold(state);
+                } else if let Some(counts) = unneeded.next() {
+                    counts.load_state(from)?;
+                }
+            }
+            if let Some(first) = states.first_mut() {
+                (first.newest, first.last_arrival) = (newest, last_arrival);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn orphaned(from: &mut Reader<'_>, resolution: Micros) -> Result<Vec<Orphan>, Damaged> {
+    let findings = Detector::pass_over(from)?.into_iter();
+    Ok(findings
+        .map(|(id, last)| Orphan { id, held_until: (Micros::from(last) + 1).saturating_mul(resolution) })
+        .collect())
+}

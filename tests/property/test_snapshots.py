@@ -1,0 +1,211 @@
+"""Snapshots: an engine restored from parts of different moments, heard again from the lowest position, misses nothing
+and counts nothing twice."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import oracle
+from custodes._core import Engine, Outcome, restore
+from custodes.findings.store import FindingStore
+from custodes.rules import Rule
+from test_windows import LATENESS_S, events, oracle_rule, plan_for, plan_rule, rules, shuffled
+
+
+@dataclass(frozen=True)
+class Record:
+    """A record of a stream, as the engine wants it."""
+
+    offset: int
+    value: bytes
+
+
+@dataclass
+class Saved:
+    """A snapshot as it comes about."""
+
+    frame: bytes
+    start: dict[int, int]
+    parts: list[bytes] = field(default_factory=list)
+
+
+def described(rule: dict[str, Any], name: str) -> Rule:
+    planned = plan_rule(rule, name)
+    spans = {name: timedelta(milliseconds=planned[f"{name}_ms"]) for name in ("timespan", "resolution", "keep_open")}
+    shown = {"title": name, "level": "high", "description": "", "file": "test", "line": 1}
+    same = {key: planned[key] for key in ("id", "when", "distinct", "holds")}
+    return Rule(group_by=tuple(planned["group_by"]), **same, **spans, **shown)
+
+
+class Run:
+    """An engine that reads streams, is saved, lost and restored; and what its findings store holds."""
+
+    def __init__(
+        self, chosen: list[dict[str, Any]], streams: list[list[dict[str, Any]]], names: list[str] | None = None
+    ) -> None:
+        self.chosen = chosen
+        names = names or [f"r{at}" for at in range(len(chosen))]
+        plan = json.loads(plan_for(*chosen))
+        for rule, name in zip(plan["rules"], names, strict=True):
+            rule["id"] = name
+        self.plan = json.dumps(plan)
+        self.rules = [described(rule, name) for rule, name in zip(chosen, names, strict=True)]
+        self.streams = [
+            [Record(at, json.dumps(event).encode()) for at, event in enumerate(stream)] for stream in streams
+        ]
+        self.store = FindingStore("sqlite://")
+        self.engine = Engine(self.plan)
+        self.next = dict.fromkeys(range(len(streams)), 0)
+        self._join()
+
+    def _join(self) -> None:
+        for stream in self.next:
+            self.engine.join(stream)
+
+    def read(self, stream: int, count: int) -> None:
+        records = self.streams[stream][self.next[stream] :][:count]
+        self.next[stream] += len(records)
+        self.take(self.engine.process_records(records, stream))
+
+    def take(self, outcome: Outcome) -> None:
+        assert outcome.late == 0
+        self.store.apply(outcome.changes, self.rules)
+        self.store.refresh(self.engine.updates(), self.rules)
+
+    def begin_saving(self) -> Saved:
+        return Saved(self.engine.save_frame(), dict(self.next))
+
+    def save_part(self, saved: Saved) -> bool:
+        """Saves one part more; returns whether it was the last."""
+        saved.parts.append(self.engine.save_part(len(saved.parts), self.next))
+        return len(saved.parts) == self.engine.parts()
+
+    def crash(self, saved: Saved, threads: int = 1) -> None:
+        self.engine, windows, decisions, orphans = restore(self.plan, saved.frame, saved.parts, threads)
+        assert (windows, decisions, orphans) == ([], [], [])
+        self.next = dict(saved.start)
+        self._join()
+
+    def finish(self) -> None:
+        for stream, records in enumerate(self.streams):
+            self.read(stream, len(records))
+        self.take(self.engine.finish())
+
+    def findings(self, at: int) -> list[oracle.Finding]:
+        width = self.chosen[at]["resolution"] * 1_000_000
+        page = self.store.page(10_000, rule_id=self.rules[at].id)
+        return sorted(
+            oracle.Finding(
+                tuple(finding.group[name] for name in self.chosen[at]["group_by"]),
+                finding.held_from // width,
+                finding.opened_at,
+                finding.closed_at,
+                finding.peak,
+                finding.count,
+            )
+            for finding in page.findings
+        )
+
+
+steps = st.lists(st.tuples(st.integers(0, 1), st.integers(1, 12)), max_size=12)
+
+
+@given(
+    st.data(),
+    st.lists(st.lists(events, max_size=40), min_size=2, max_size=2),
+    st.lists(rules, min_size=1, max_size=4),
+    st.lists(steps, min_size=2, max_size=4),
+)
+@settings(max_examples=400, deadline=None)
+def test_nothing_is_lost_and_nothing_counted_twice(
+    data: st.DataObject, streams: list[list[dict[str, Any]]], chosen: list[dict[str, Any]], lives: list[list[Any]]
+) -> None:
+    """In each life a snapshot is begun, a part saved now and then between batches, and more is read before the end."""
+    delay = st.integers(0, LATENESS_S * 1_000_000)
+    arriving = []
+    for stream in streams:
+        delays = data.draw(st.lists(delay, min_size=len(stream), max_size=len(stream)))
+        arriving.append(shuffled(stream, delays))
+    run = Run(chosen, arriving)
+    newest: Saved = run.begin_saving()
+    while not run.save_part(newest):
+        pass
+    for life in lives:
+        saving = None
+        for stream, count in life:
+            run.read(stream, count)
+            saving = saving or run.begin_saving()
+            for _ in range(data.draw(st.integers(0, 4))):
+                if run.save_part(saving):
+                    newest, saving = saving, None
+                    break
+        run.crash(newest, data.draw(st.integers(1, 2)))
+    run.finish()
+    everything = [event for stream in streams for event in stream]
+    for at, rule in enumerate(chosen):
+        assert run.findings(at) == oracle.findings(everything, oracle_rule(rule))
+    run.store.close()
+
+
+@given(
+    st.data(),
+    st.lists(events, max_size=60),
+    st.lists(rules, min_size=1, max_size=3),
+    st.lists(rules, min_size=1, max_size=3),
+    st.integers(0, 60),
+)
+@settings(max_examples=400, deadline=None)
+def test_other_rules_leave_those_that_stay_as_they_are(
+    data: st.DataObject,
+    stream: list[dict[str, Any]],
+    before: list[dict[str, Any]],
+    added: list[dict[str, Any]],
+    cut: int,
+) -> None:
+    """Some rules go, some stay, some come, of which a few count by the same groups as one that stays."""
+    delay = st.integers(0, LATENESS_S * 1_000_000)
+    delays = data.draw(st.lists(delay, min_size=len(stream), max_size=len(stream)))
+    arriving = shuffled(stream, delays)
+    added = [
+        {**rule, **{key: before[0][key] for key in data.draw(st.sampled_from([(), ("group_by", "resource")]))}}
+        for rule in added
+    ]
+    stay = before[: data.draw(st.integers(0, len(before)))]
+    first = Run(before, [arriving])
+    first.read(0, cut)
+    saved = first.begin_saving()
+    while not first.save_part(saved):
+        pass
+    names = [*(f"r{at}" for at in range(len(stay))), *(f"new{at}" for at in range(len(added)))]
+    after = Run([*stay, *added], [arriving], names)
+    after.engine, windows, decisions, orphans = restore(after.plan, saved.frame, saved.parts)
+    after.store, after.next = first.store, dict(saved.start)
+    plan = json.loads(after.plan)
+    gone = {f"r{at}" for at in range(len(stay), len(before))}
+    assert decisions == sorted(decisions)
+    assert set(windows) <= set(decisions)
+    if windows_stay(plan, len(stay)):
+        assert set(decisions) == gone
+        assert {orphan for orphan, _ in orphans} <= {one.id for one in first.store.page(10_000, open_only=True).findings}
+        after.finish()
+        for at, rule in enumerate(stay):
+            assert after.findings(at) == oracle.findings(stream, oracle_rule(rule))
+        for at, rule in enumerate(added, len(stay)):
+            assert after.findings(at) == oracle.findings(arriving[cut:], oracle_rule(rule))
+    first.store.close()
+
+
+def windows_stay(plan: dict[str, Any], stay: int) -> bool:
+    """Whether no added rule judges, at the watermark, groups of a rule that stays: it would need their names."""
+    judging = [rule for rule in plan["rules"][stay:] if "gte" not in rule["holds"]]
+    return not any(
+        (rule["when"], rule["group_by"]) == (one["when"], one["group_by"])
+        for rule in plan["rules"][:stay]
+        for one in judging
+    )
