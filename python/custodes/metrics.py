@@ -72,6 +72,19 @@ class Metrics:
             "Age of the last snapshot. NaN while there is none.",
             registry=registry,
         )
+        self.snapshot_failures = Gauge(
+            "custodes_snapshot_failures",
+            "Snapshots in a row that could not be written; a restart would hear events again since the last that was.",
+            registry=registry,
+        )
+        self.snapshots_damaged = Gauge(
+            "custodes_snapshots_damaged", "Snapshots that could not be read at start.", registry=registry
+        )
+        self.missed = Counter(
+            "custodes_events_missed",
+            "Records that were gone from the source before they were read; `/api/v1/gaps` says which.",
+            registry=registry,
+        )
         self.up_to_date = Gauge(
             "custodes_last_poll_timestamp_seconds",
             "When the monitor's loop last went round; standing still means it hangs.",
@@ -115,6 +128,12 @@ class Metrics:
         self.lag.set(lag)
         if stats.watermark is not None:
             self.watermark_lag.set(now - stats.watermark / 1e6)
+
+    def snapshots(self, taken_at: float | None, failures: int, now: float) -> None:
+        """Takes in how snapshots stand; times in epoch seconds."""
+        self.snapshot_failures.set(failures)
+        if taken_at is not None:
+            self.snapshot_age.set(now - taken_at)
 
     def exposition(self) -> bytes:
         """The text format Prometheus scrapes."""

@@ -12,12 +12,13 @@ import structlog
 
 from custodes._core import Engine, Outcome, Stats
 from custodes.feed import Feed
-from custodes.findings import Finding
+from custodes.findings import Finding, Missed
 from custodes.findings.store import FindingStore
 from custodes.metrics import Metrics
 from custodes.rules import Rule
-from custodes.sources import Arrival, Left, Source
+from custodes.sources import Arrival, Gap, Left, Source
 from custodes.sources.dead_letters import DeadLetters
+from custodes.state import Checkpoints
 
 log = structlog.get_logger("custodes.monitor")
 
@@ -46,6 +47,8 @@ class Status:
     open_findings: int
     streams: int
     engine_bytes: int
+    snapshot_at: float | None
+    """When the last snapshot was begun, in epoch seconds."""
 
 
 @dataclass
@@ -75,10 +78,14 @@ class Monitor:
         metrics: Metrics,
         feed: Feed,
         *,
+        checkpoints: Checkpoints | None = None,
         on_news: Callable[[str, Finding], None] = lambda kind, finding: None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """``on_news`` hears of each finding that opens or closes; ``clock`` is in epoch seconds."""
+        """``on_news`` hears of each finding that opens or closes; ``clock`` is in epoch seconds.
+
+        Without ``checkpoints`` a restart begins with empty windows after what was committed.
+        """
         self.rules = rules
         self.store = store
         self.metrics = metrics
@@ -86,6 +93,7 @@ class Monitor:
         self._engine = engine
         self._source = source
         self._dead_letters = dead_letters
+        self._checkpoints = checkpoints
         self._on_news = on_news
         self._clock = clock
         self._totals = _Totals()
@@ -97,12 +105,14 @@ class Monitor:
         self.status = self._status(engine.stats(), lag=0, open_findings=0)
 
     def run(self, stop: threading.Event) -> None:
-        """Runs until the source ends or ``stop`` is set. What was read by then has been dealt with."""
+        """Runs until the source ends or ``stop`` is set. What was read by then has been dealt with, and saved."""
         try:
             while not stop.is_set() and not self._source.finished:
                 self.step(POLL_SECONDS)
             if self._source.finished:
                 self._deal_with(self._engine.finish(), {}, time.perf_counter())
+            if self._checkpoints is not None:
+                self._checkpoints.take_now(self._engine, self._source.places())
             self._commit()
         except BaseException as error:
             self.failure = error
@@ -115,6 +125,8 @@ class Monitor:
         """One round: poll, count, store; and once a second commit."""
         for arrival in self._source.poll(timeout):
             self._take(arrival)
+        if self._checkpoints is not None:
+            self._checkpoints.step(self._engine, self._source.places())
         self.last_poll = time.monotonic()
         self.metrics.up_to_date.set(self._clock())
         if self.last_poll - self._state_at >= STATE_SECONDS:
@@ -123,20 +135,37 @@ class Monitor:
             self.feed.publish()
 
     def _commit(self) -> None:
-        """Stores findings that only grew, and then says that all that was read has been dealt with."""
+        """Stores findings that only grew, and then says that all that was read has been dealt with.
+
+        Not of streams that no snapshot covers yet: after a restart their windows would begin empty behind it.
+        """
         if updates := self._engine.updates():
             self.store.refresh(updates, self.rules)
-        self._source.commit()
+        self._source.commit(None if self._checkpoints is None else self._checkpoints.covered)
 
     def _take(self, arrival: Arrival) -> None:
         begun = time.perf_counter()
         if isinstance(arrival, Left):
             self._streams.discard(arrival.stream)
+            if self._checkpoints is not None:
+                self._checkpoints.forget(arrival.stream)
         else:
             self._streams.add(arrival.stream)
+        if isinstance(arrival, Gap):
+            self._tell_of(arrival)
         outcome = arrival.feed(self._engine, int(self._clock() * 1e6))
         if outcome is not None:
             self._deal_with(outcome, self._source.describe(arrival.stream), begun)
+
+    def _tell_of(self, gap: Gap) -> None:
+        """Makes it known, and keeps it, that events were never seen."""
+        place = self._source.describe(gap.stream)
+        self.store.record_gap(Missed.of(gap, place, int(self._clock() * 1e6)))
+        self.metrics.missed.inc(gap.missed)
+        if gap.missed:
+            log.error("records were never seen: they were gone before they were read", records=gap.missed, **place)
+        else:
+            log.error("the source has fewer records than were read from it; reading it anew", **place)
 
     def _deal_with(self, outcome: Outcome, place: dict[str, str | int], begun: float) -> None:
         if outcome.rejects:
@@ -163,6 +192,8 @@ class Monitor:
         open_by_rule = self.store.open_counts()
         stats, lag = self._engine.stats(), self._source.lag()
         self.metrics.state(stats, open_by_rule, len(self._streams), lag, now)
+        if self._checkpoints is not None:
+            self.metrics.snapshots(self._checkpoints.taken_at, self._checkpoints.failures, now)
         self.status = self._status(stats, lag, sum(open_by_rule.values()))
 
     def _status(self, stats: Stats, lag: int, open_findings: int) -> Status:
@@ -183,4 +214,5 @@ class Monitor:
             open_findings=open_findings,
             streams=len(self._streams),
             engine_bytes=stats.bytes,
+            snapshot_at=None if self._checkpoints is None else self._checkpoints.taken_at,
         )

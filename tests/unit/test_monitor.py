@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +19,13 @@ from custodes.findings.store import FindingStore
 from custodes.metrics import Metrics
 from custodes.monitor import Monitor
 from custodes.rules import build_plan, load_rules, shipped_pack
-from custodes.sources import Arrival, Idle, Joined, Left, Lines, load_mapping
+from custodes.sources import Arrival, BeginsAnew, Idle, Joined, Left, Lines, load_mapping
 from custodes.sources.dead_letters import FileDeadLetters
 
 START = 1_767_600_000
 
 
-class Script:
+class Script(BeginsAnew):
     """A source that hands over what a test wrote down."""
 
     name = "script"
@@ -42,7 +42,7 @@ class Script:
     def describe(self, stream: int) -> dict[str, str | int]:
         return {"file": "script", "stream": stream}
 
-    def commit(self) -> None:
+    def commit(self, streams: Container[int] | None = None) -> None:
         self.commits += 1
         self.on_commit()
 
@@ -239,7 +239,12 @@ def test_the_api_and_its_schema(bench: Bench) -> None:
             "2026-01-05T08:00:00.000Z",
         )
         schema = (await bench.get("/api/v1/openapi.json")).json()
-        assert set(schema["paths"]) == {"/api/v1/findings", "/api/v1/findings/{finding_id}", "/api/v1/status"}
+        assert set(schema["paths"]) == {
+            "/api/v1/findings",
+            "/api/v1/findings/{finding_id}",
+            "/api/v1/gaps",
+            "/api/v1/status",
+        }
 
     asyncio.run(ask())
 

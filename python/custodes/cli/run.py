@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -11,9 +12,10 @@ import structlog
 import typer
 
 from custodes import __version__
-from custodes._core import DEBUG_BUILD, Engine
+from custodes._core import DEBUG_BUILD
 from custodes.cli.log import set_up_log
 from custodes.cli.memory import keep_freed_memory
+from custodes.config import Fault, FaultsError
 from custodes.config.load import load_config
 from custodes.config.model import Config
 from custodes.console import ConsoleServer, build_app
@@ -22,10 +24,11 @@ from custodes.findings import Finding
 from custodes.findings.store import FindingStore
 from custodes.metrics import Metrics
 from custodes.monitor import Monitor
-from custodes.rules import build_plan, load_rules, shipped_pack
+from custodes.rules import Rule, build_plan, load_rules, shipped_pack
 from custodes.sources import FileSource, Source, load_mapping
 from custodes.sources.dead_letters import DeadLetters, FileDeadLetters
 from custodes.sources.kafka import KafkaDeadLetters, KafkaSource
+from custodes.state import Checkpoints, FolderInUseError, LocalFolder, Recovered, Snapshots, VersionError, recover
 
 
 def run(
@@ -48,16 +51,27 @@ def run(
         earliest=settings.event_time.earliest,
         max_record_bytes=settings.max_record_bytes,
     )
+    folder = _state_folder(settings)
+    snapshots = Snapshots(folder, settings.state.keep)
+    recovered = _recover(snapshots, plan, rules, settings)
     store = FindingStore(settings.findings.database)
+    store.close_left_open(recovered.left_open)
     dead_letters = _dead_letters(settings)
-    source = _source(settings)
+    source = _source(settings, folder)
+    checkpoints = Checkpoints(snapshots, settings.state.interval.total_seconds())
+    if recovered.snapshot is not None:
+        source.resume(recovered.snapshot.places)
+        checkpoints.went_on_from(recovered.snapshot.places, recovered.snapshot.taken_at)
     feed = Feed()
 
     def on_news(kind: str, finding: Finding) -> None:
         log.info(f"finding {kind}", id=finding.id, rule=finding.rule, level=finding.level, peak=finding.peak)
 
-    engine = Engine(plan, settings.engine.threads)
-    monitor = Monitor(engine, rules, source, store, dead_letters, Metrics(rules, source.name), feed, on_news=on_news)
+    metrics = Metrics(rules, source.name)
+    metrics.snapshots_damaged.set(recovered.damaged)
+    monitor = Monitor(
+        recovered.engine, rules, source, store, dead_letters, metrics, feed, checkpoints=checkpoints, on_news=on_news
+    )
     server = ConsoleServer(build_app(monitor), listen or settings.http.listen, feed)
     stop = stop_on_signals()
     server.start()
@@ -78,6 +92,8 @@ def run(
         source.close()
         dead_letters.close()
         store.close()
+        checkpoints.close()
+        folder.close()
     log.info("custodes stopped", events=monitor.status.events)
 
 
@@ -89,9 +105,28 @@ def stop_on_signals() -> threading.Event:
     return stop
 
 
-def _source(settings: Config) -> Source:
+def _state_folder(settings: Config) -> LocalFolder:
+    path = settings.state.folder
+    try:
+        return LocalFolder(path)
+    except FolderInUseError as error:
+        raise FaultsError([Fault(str(error), hint="set state.folder")]) from error
+    except OSError as error:
+        raise FaultsError([Fault(f"{path} cannot be used: {error.strerror}", hint="set state.folder")]) from error
+
+
+def _recover(snapshots: Snapshots, plan: str, rules: Sequence[Rule], settings: Config) -> Recovered:
+    try:
+        return recover(snapshots, plan, rules, settings.engine.threads)
+    except VersionError as error:
+        hint = "run the Custodes that wrote it, or move it away"
+        raise FaultsError([Fault(str(error), file=str(settings.state.folder), hint=hint)]) from error
+
+
+def _source(settings: Config, folder: LocalFolder) -> Source:
     if settings.source.kafka is not None:
-        return KafkaSource(settings.source.kafka, settings.event_time.idle_after.total_seconds())
+        idle_after = settings.event_time.idle_after.total_seconds()
+        return KafkaSource(settings.source.kafka, idle_after, worker=f"custodes-{folder.owner()}")
     paths = settings.source.file.paths if settings.source.file else []
     return FileSource(paths)
 

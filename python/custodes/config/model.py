@@ -121,6 +121,21 @@ class Findings(_Section):
     database: str = Field("sqlite:///custodes.db", description="SQLAlchemy URL.")
 
 
+class State(_Section):
+    """Snapshots of the windows, from which a restart goes on."""
+
+    folder: Path = Field(
+        Path("custodes-state"),
+        description="Where snapshots are kept; of this process alone. They hold names and must be as well guarded.",
+    )
+    interval: Duration = Field(
+        timedelta(seconds=30),
+        description="How often one is taken. A restart hears again what came since the last.",
+        json_schema_extra={"default": "30s"},
+    )
+    keep: int = Field(3, ge=1, description="How many are kept, for when the newest cannot be read.")
+
+
 class DeadLetter(_Section):
     """Where rejected records go when no dead-letter topic is set."""
 
@@ -162,6 +177,7 @@ class Config(BaseSettings):
     engine: EngineSettings = Field(default_factory=EngineSettings, description="The counting engine.")
     max_record_bytes: int = Field(1 << 20, ge=1, le=1 << 30, description="Longest record accepted.")
     findings: Findings = Field(Findings(), description="Where findings are kept.")
+    state: State = Field(State(), description="Snapshots, from which a restart goes on.")
     dead_letter: DeadLetter = Field(DeadLetter(), description="Where rejected records are kept.")
     http: Http = Field(Http(), description="Console, API and metrics.")
     log: Log = Field(Log(), description="Log lines.")

@@ -16,7 +16,7 @@ from jinja2 import Environment, PackageLoader, select_autoescape
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
 from custodes import __version__
-from custodes.console.schema import FindingOut, FindingsOut, ProblemOut, StatusOut
+from custodes.console.schema import FindingOut, FindingsOut, GapOut, GapsOut, ProblemOut, StatusOut
 from custodes.console.view import Overview, overview
 from custodes.findings import rfc3339
 from custodes.monitor import Monitor
@@ -107,6 +107,11 @@ def _add_api(app: FastAPI, monitor: Monitor) -> None:
             raise HTTPException(404, f"no finding '{finding_id}'")
         return FindingOut(**found.as_dict())
 
+    @app.get("/api/v1/gaps")
+    def gaps(limit: Annotated[int, Query(ge=1, le=1000, description="Most gaps listed.")] = 100) -> GapsOut:
+        """Records that were never seen: findings may be missing for them."""
+        return GapsOut(gaps=[GapOut(**missed.as_dict()) for missed in monitor.store.gaps(limit)])
+
     @app.get("/api/v1/status")
     def status() -> StatusOut:
         """How the monitor stands."""
@@ -127,6 +132,7 @@ def _add_api(app: FastAPI, monitor: Monitor) -> None:
             open_findings=now.open_findings,
             streams=now.streams,
             engine_bytes=now.engine_bytes,
+            snapshot_at=None if now.snapshot_at is None else rfc3339(int(now.snapshot_at * 1e6)),
         )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 
 class FindingOut(BaseModel):
@@ -27,6 +27,25 @@ class FindingsOut(BaseModel):
     next: str | None = Field(description="Pass as `after` for the next page; null on the last.")
 
 
+class GapOut(BaseModel):
+    """Records that were gone from a partition before they were read."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    topic: str
+    partition: int
+    from_: int = Field(alias="from", description="The offset that was to be read next.")
+    until: int = Field(description="The offset that was read next; below `from` where the partition was read anew.")
+    records: int = Field(description="Offsets never seen.")
+    noticed_at: str
+
+
+class GapsOut(BaseModel):
+    """What was never seen, the latest first."""
+
+    gaps: list[GapOut]
+
+
 class StatusOut(BaseModel):
     """How the monitor stands."""
 
@@ -45,6 +64,7 @@ class StatusOut(BaseModel):
     open_findings: int
     streams: int = Field(description="Partitions or files being read.")
     engine_bytes: int = Field(description="Memory held by windows.")
+    snapshot_at: str | None = Field(description="When the last snapshot was begun; null while there is none.")
 
 
 class ProblemOut(BaseModel):

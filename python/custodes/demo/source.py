@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from itertools import islice
 
 from custodes.demo.agency import FIRST_DAY, FORTNIGHT, Agency, Day
-from custodes.sources import Arrival, Lines
+from custodes.sources import Arrival, BeginsAnew, Lines
 
 _TICK = 0.1
 """Seconds between two batches while pacing."""
 
 
-class DemoSource:
+class DemoSource(BeginsAnew):
     """A source whose clock is the agency's: at speed 40,000 a day takes two seconds."""
 
     name = "demo"
@@ -66,9 +66,6 @@ class DemoSource:
 
     def describe(self, stream: int) -> dict[str, str | int]:
         return {"file": "demo"}
-
-    def commit(self) -> None:
-        """Nothing to remember: the agency is made up anew."""
 
     def lag(self) -> int:
         return 0

@@ -3,7 +3,8 @@
 The store (``custodes.findings.store``) is imported by its own name: it brings a database along.
 """
 
+from custodes.findings.gaps import Missed
 from custodes.findings.ledger import Ledger
 from custodes.findings.model import Finding, rfc3339
 
-__all__ = ["Finding", "Ledger", "rfc3339"]
+__all__ = ["Finding", "Ledger", "Missed", "rfc3339"]

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import reduce
 from typing import Any
 
@@ -35,6 +35,7 @@ from sqlalchemy import (
 from sqlalchemy.engine import RowMapping
 
 from custodes._core import FindingChange
+from custodes.findings.gaps import Missed
 from custodes.findings.model import Finding
 from custodes.rules import Rule
 
@@ -62,6 +63,16 @@ _table = Table(
 )
 
 
+_gaps = Table(
+    "gaps",
+    _metadata,
+    Column("place", String, primary_key=True),
+    Column("expected", BigInteger, primary_key=True),
+    Column("position", BigInteger, primary_key=True),
+    Column("noticed_at", BigInteger, nullable=False),
+)
+
+
 # Built once: making a statement costs more than running it.
 _BY_ID = select(_table).where(_table.c.id == bindparam("known_as"))
 _BY_IDS = select(_table).where(_table.c.id.in_(bindparam("known_as", expanding=True)))
@@ -80,6 +91,12 @@ _UPDATE = (
     update(_table)
     .where(_table.c.id == bindparam("known_as"))
     .values({name: bindparam(name) for name in _table.c.keys() if name != "id"})  # noqa: SIM118 - not a dict
+)
+
+_CLOSE = (
+    update(_table)
+    .where(_table.c.id == bindparam("known_as"), _table.c.closed_at.is_(None))
+    .values(closed_at=bindparam("end"), held_until=bindparam("end"))
 )
 
 _MOST_AT_ONCE = 500
@@ -128,6 +145,7 @@ class FindingStore:
                     self._known_as[told.id] = stored.id
                 current = stored.updated_by(told)
                 if current != stored:
+                    current = self._absorb(connection, stored, current)
                     connection.execute(_UPDATE, _row(current) | {"known_as": stored.id})
                     closed = current.closed_at is not None and stored.closed_at is None
                     news.append(("closed" if closed else "updated", current))
@@ -144,7 +162,7 @@ class FindingStore:
                     told[self._known_as.get(change.id, change.id)].append(Finding.of(change, rules))
                 rows = connection.execute(_BY_IDS, {"known_as": list(told)}).mappings().all()
                 grown = [
-                    _row(current) | {"known_as": stored.id}
+                    _row(self._absorb(connection, stored, current)) | {"known_as": stored.id}
                     for stored in map(_finding, rows)
                     if (current := reduce(Finding.updated_by, told[stored.id], stored)) != stored
                 ]
@@ -155,14 +173,33 @@ class FindingStore:
         known_as = self._known_as.get(told.id, told.id)
         row = connection.execute(_BY_ID, {"known_as": known_as}).mappings().first()
         if row is None:
-            near = {
-                "of_rule": told.rule_id,
-                "of_group": _group_text(told.group),
-                "from_": told.held_from - told.keep_open,
-                "until": told.held_until + told.keep_open,
-            }
-            row = connection.execute(_NEAR, near).mappings().first()
-        return None if row is None else _finding(row)
+            return next(self._near(connection, told), None)
+        return _finding(row)
+
+    def _near(self, connection: Connection, finding: Finding) -> Iterator[Finding]:
+        """Rows that are the same finding: same rule and group, and the intervals overlap or join."""
+        near = {
+            "of_rule": finding.rule_id,
+            "of_group": _group_text(finding.group),
+            "from_": finding.held_from - finding.keep_open,
+            "until": finding.held_until + finding.keep_open,
+        }
+        return map(_finding, connection.execute(_NEAR, near).mappings().all())
+
+    def _absorb(self, connection: Connection, stored: Finding, grown: Finding) -> Finding:
+        """A finding that has grown, with those it has come to reach, whose rows go.
+
+        The engine tells of such a joining itself, but not of one it lost in a crash between two findings that, hearing
+        events again in another order, it then never saw apart.
+        """
+        if (stored.held_from, stored.held_until) == (grown.held_from, grown.held_until):
+            return grown
+        for other in self._near(connection, grown):
+            if other.id != stored.id:
+                connection.execute(delete(_table).where(_table.c.id == other.id))
+                self._known_as[other.id] = stored.id
+                grown = replace(other, closed_at=None).updated_by(grown)
+        return replace(grown, id=stored.id)
 
     def _merge(self, connection: Connection, told: Finding, into: str | None) -> None:
         """``told`` was swallowed by ``into``, whose joined figures follow."""
@@ -205,6 +242,26 @@ class FindingStore:
             row = connection.execute(select(_table).where(_table.c.id == finding_id)).mappings().first()
         return None if row is None else _finding(row)
 
+    def record_gap(self, missed: Missed) -> None:
+        """Keeps what was never seen. A gap noticed again after a restart is the same."""
+        same = and_(*(_gaps.c[name] == getattr(missed, name) for name in ("place", "expected", "position")))
+        with self._engine.begin() as connection:
+            if connection.execute(select(_gaps).where(same)).first() is None:
+                connection.execute(insert(_gaps).values(vars(missed)))
+
+    def gaps(self, limit: int = 100) -> list[Missed]:
+        """What was never seen, the latest first."""
+        query = select(_gaps).order_by(_gaps.c.noticed_at.desc(), _gaps.c.place, _gaps.c.expected).limit(limit)
+        with self._engine.connect() as connection:
+            return [Missed(**row) for row in connection.execute(query).mappings()]
+
+    def close_left_open(self, ended: Iterable[tuple[str, int]]) -> None:
+        """Closes findings of rules that are gone: ids and ends of what is known of them, microseconds."""
+        rows = [{"known_as": self._known_as.pop(id_, id_), "end": end} for id_, end in ended]
+        if rows:
+            with self._engine.begin() as connection:
+                connection.execute(_CLOSE, rows)
+
     def open_counts(self) -> dict[str, int]:
         """Open findings by rule id."""
         query = select(_table.c.rule_id, func.count()).where(_table.c.closed_at.is_(None)).group_by(_table.c.rule_id)
@@ -216,10 +273,11 @@ class FindingStore:
 
 
 def _tune_sqlite(connection: Any, _: Any) -> None:
-    """WAL lets readers and the writer go on together; a full sync is not needed to stay consistent."""
+    """WAL lets readers and the writer go on together. What is stored must be on the disk before a snapshot is that
+    has counted it, so every transaction is synced."""
     cursor = connection.cursor()
     cursor.execute("PRAGMA journal_mode=WAL")
-    cursor.execute("PRAGMA synchronous=NORMAL")
+    cursor.execute("PRAGMA synchronous=FULL")
     cursor.execute("PRAGMA busy_timeout=5000")
     cursor.close()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -81,7 +81,39 @@ class Idle:
         return engine.set_idle(self.stream)
 
 
-Arrival = Lines | Records | Fetched | Joined | Left | Idle
+@dataclass(frozen=True)
+class Gap:
+    """A stream goes on elsewhere than where it was: what lies between was never seen, or will be seen once more."""
+
+    stream: int
+    expected: int
+    """The position that was to be read next."""
+    position: int
+    """The one that is."""
+
+    @property
+    def missed(self) -> int:
+        """Positions passed over."""
+        return max(0, self.position - self.expected)
+
+    def feed(self, engine: Engine, now: int | None) -> Outcome | None:
+        if self.position < self.expected:
+            engine.begin_anew(self.stream)
+        return None
+
+
+Arrival = Lines | Records | Fetched | Joined | Left | Idle | Gap
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a source stands in one stream."""
+
+    stream: int
+    name: str
+    """What the source calls it, the same in every process."""
+    position: int
+    """The position of the next event to be handed over."""
 
 
 class Source(Protocol):
@@ -96,8 +128,14 @@ class Source(Protocol):
     def describe(self, stream: int) -> dict[str, str | int]:
         """Where a stream is: file, or topic and partition."""
 
-    def commit(self) -> None:
-        """Everything handed over so far has been dealt with."""
+    def commit(self, streams: Container[int] | None = None) -> None:
+        """Everything handed over so far of these streams, or of all, has been dealt with."""
+
+    def places(self) -> list[Place]:
+        """Where it stands in each stream that it could begin at in another process; empty if it can't."""
+
+    def resume(self, places: Sequence[Place]) -> None:
+        """Begins where another process was. Called before the first poll."""
 
     def lag(self) -> int:
         """Records that are there but not handed over yet, as far as is known."""
@@ -108,3 +146,16 @@ class Source(Protocol):
 
     def close(self) -> None:
         """Lets go of files and connections."""
+
+
+class BeginsAnew:
+    """The part of a source that has nothing to remember: every process hears it from its start."""
+
+    def commit(self, streams: Container[int] | None = None) -> None:
+        """Nothing to note."""
+
+    def places(self) -> list[Place]:
+        return []
+
+    def resume(self, places: Sequence[Place]) -> None:
+        """There is nothing to go on from."""

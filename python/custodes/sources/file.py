@@ -15,7 +15,7 @@ from typing import IO, cast
 import zstandard
 
 from custodes._core import count_lines
-from custodes.sources.arrivals import Arrival, Lines
+from custodes.sources.arrivals import Arrival, BeginsAnew, Lines
 
 BLOCK = 2 << 20
 """Bytes read at a time: enough that a batch's fixed costs vanish, little enough to stay in cache."""
@@ -86,7 +86,7 @@ class _ReadAhead:
         return piece
 
 
-class FileSource:
+class FileSource(BeginsAnew):
     """Files one after the other, as one stream. Lines are numbered within their file."""
 
     name = "file"
@@ -123,9 +123,6 @@ class FileSource:
 
     def describe(self, stream: int) -> dict[str, str | int]:
         return {"file": str(self._path)}
-
-    def commit(self) -> None:
-        """A file is read from its start every time; there is nothing to remember."""
 
     def lag(self) -> int:
         return 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -16,7 +16,7 @@ from custodes._core import Reject
 from custodes.config import Fault, FaultsError
 from custodes.config.faults import did_you_mean
 from custodes.config.model import KafkaSource as KafkaSettings
-from custodes.sources.arrivals import Arrival, Fetched, Idle, Joined, Left, Records
+from custodes.sources.arrivals import Arrival, Fetched, Gap, Idle, Joined, Left, Place, Records
 from custodes.sources.fetches import Client, Fetch, ask_ahead, take_whole
 from custodes.sources.in_step import InStep, Waiting
 
@@ -30,6 +30,8 @@ _FLOWS_FOR = 1.0
 _WHILE_FLOWING = 0.01
 """While events come, a poll is short: one that finds its fetch answered a moment too early sleeps through its
 timeout, up to 100 ms, beside what has come (kafka-python 3.0.12, see docs/sources.md)."""
+_LOOK_EVERY = 1.0
+"""Seconds between two looks at whether a silent partition still stands where it stood."""
 _FETCH_BYTES = 4 << 20
 """Most bytes of a partition in one fetch: enough that a round trip is nothing beside counting them."""
 _MOST_WAITING = 2 * _FETCH_BYTES
@@ -49,7 +51,8 @@ class KafkaSource:
     crash hears events again rather than never.
     """
 
-    def __init__(self, settings: KafkaSettings, idle_after: float) -> None:
+    def __init__(self, settings: KafkaSettings, idle_after: float, worker: str | None = None) -> None:
+        """``worker`` names this member of the group, so that it has its partitions back at once after a restart."""
         self.name = f"kafka:{','.join(settings.topics)}"
         self._idle_after = idle_after
         self._dealt_with: dict[TopicPartition, int] = {}
@@ -57,6 +60,10 @@ class KafkaSource:
         self._streams: dict[TopicPartition, int] = {}
         self._partitions: dict[int, TopicPartition] = {}
         self._next_offset: dict[TopicPartition, int] = {}
+        self._reached: dict[TopicPartition, int] = {}
+        self._looked_at = 0.0
+        self._resume: dict[TopicPartition, int] = {}
+        self._worker = worker
         self._heard_at: dict[TopicPartition, float] = {}
         self._idle: set[TopicPartition] = set()
         self._moved: list[Arrival] = []
@@ -70,10 +77,11 @@ class KafkaSource:
     def _connect(self) -> None:
         """Joins the group, or says that it can't and leaves it to the next poll: brokers come back."""
         settings = self._settings
+        member = {"group_instance_id": self._worker} if self._worker else {}
         try:
             consumer = _client(
                 KafkaConsumer,
-                settings,
+                settings.model_copy(update={"client": member | settings.client}),
                 group_id=settings.group_id,
                 client_id="custodes",
                 enable_auto_commit=False,
@@ -108,13 +116,36 @@ class KafkaSource:
         for partition, records in fetched.items():
             self._heard_at[partition] = now
             self._idle.discard(partition)
+            arrivals += self._go_on(partition, records)
             self._in_step.add(partition, _waiting(records))
+        if now - self._looked_at > _LOOK_EVERY:
+            self._looked_at = now
+            arrivals += self._look_for_gaps(fetched)
         arrivals += self._hand_over()
         for partition, heard_at in self._heard_at.items():
             if partition not in self._idle and now - heard_at > self._idle_after and self._behind(partition) == 0:
                 self._idle.add(partition)
                 arrivals.append(Idle(self._stream(partition)))
         return arrivals
+
+    def _go_on(self, partition: TopicPartition, records: list[Any]) -> Iterator[Arrival]:
+        """Notes how far a partition has come; what it brought may begin elsewhere than where it was to go on."""
+        first, last = records[0], records[-1]
+        begins = first.position if isinstance(first, Fetch) else self._reached.get(partition, first.offset)
+        if (expected := self._reached.get(partition, begins)) != begins:
+            yield Gap(self._stream(partition), expected, begins)
+        self._next_offset.setdefault(partition, begins)
+        position = None if isinstance(last, Fetch) else self._consumer.position(partition, timeout_ms=0)
+        self._reached[partition] = last.offset + 1 if position is None else position
+
+    def _look_for_gaps(self, fetched: Container[TopicPartition]) -> Iterator[Arrival]:
+        """Partitions whose position was reset although they have nothing to read."""
+        for partition, expected in self._reached.items():
+            if partition not in fetched and self._consumer.highwater(partition) is not None:
+                position = self._consumer.position(partition, timeout_ms=0)
+                if position is not None and position != expected:
+                    self._reached[partition] = position
+                    yield Gap(self._stream(partition), expected, position)
 
     def _hand_over(self) -> Iterator[Arrival]:
         """What need not wait for other partitions; of one that is far ahead no more is asked for."""
@@ -138,7 +169,7 @@ class KafkaSource:
 
     def _stream(self, partition: TopicPartition) -> int:
         if partition not in self._streams:
-            stream = self._streams[partition] = len(self._streams)
+            stream = self._streams[partition] = max(self._partitions, default=-1) + 1
             self._partitions[stream] = partition
         return self._streams[partition]
 
@@ -146,6 +177,9 @@ class KafkaSource:
         for partition in partitions:
             self._heard_at.setdefault(partition, time.monotonic())
             self._in_step.join(partition)
+            if (position := self._resume.pop(partition, None)) is not None:
+                self._consumer.seek(partition, position)
+                self._next_offset[partition] = self._reached[partition] = position
             self._moved.append(Joined(self._stream(partition)))
         log.info("partitions assigned", partitions=[f"{p.topic}/{p.partition}" for p in partitions])
 
@@ -154,7 +188,7 @@ class KafkaSource:
         for partition in partitions:
             self._heard_at.pop(partition, None)
             self._in_step.leave(partition)
-            for offsets in (self._next_offset, self._dealt_with, self._committed):
+            for offsets in (self._next_offset, self._reached, self._dealt_with, self._committed):
                 offsets.pop(partition, None)
             self._idle.discard(partition)
             self._moved.append(Left(self._stream(partition)))
@@ -164,10 +198,25 @@ class KafkaSource:
         partition = self._partitions[stream]
         return {"topic": partition.topic, "partition": partition.partition}
 
-    def commit(self) -> None:
+    def commit(self, streams: Container[int] | None = None) -> None:
         """What was handed over is dealt with; what comes after it is heard again after a crash."""
-        self._dealt_with.update(self._next_offset)
+        for partition, offset in self._next_offset.items():
+            if streams is None or self._stream(partition) in streams:
+                self._dealt_with[partition] = offset
         self._commit_now()
+
+    def places(self) -> list[Place]:
+        return [
+            Place(self._stream(partition), f"{partition.topic}/{partition.partition}", offset)
+            for partition, offset in self._next_offset.items()
+        ]
+
+    def resume(self, places: Sequence[Place]) -> None:
+        for place in places:
+            topic, _, number = place.name.rpartition("/")
+            partition = TopicPartition(topic, int(number))
+            self._streams[partition], self._partitions[place.stream] = place.stream, partition
+            self._resume[partition] = place.position
 
     def _commit_now(self) -> None:
         """Commits what was dealt with, which after a failure is less than what was read."""

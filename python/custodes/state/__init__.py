@@ -1,0 +1,19 @@
+"""State that outlives the process: snapshots, where they are kept and when they are taken."""
+
+from custodes.state.checkpoints import Checkpoints
+from custodes.state.folder import Folder, FolderInUseError, LocalFolder
+from custodes.state.recovery import Recovered, recover
+from custodes.state.snapshots import Snapshot, Snapshots, UnreadableError, VersionError
+
+__all__ = [
+    "Checkpoints",
+    "Folder",
+    "FolderInUseError",
+    "LocalFolder",
+    "Recovered",
+    "Snapshot",
+    "Snapshots",
+    "UnreadableError",
+    "VersionError",
+    "recover",
+]

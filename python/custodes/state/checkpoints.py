@@ -1,0 +1,173 @@
+"""When snapshots are taken: part by part between batches, written by a thread of its own.
+
+While one is under way each round of the monitor saves one part, so counting pauses for no longer than that takes. A
+disk without room costs that snapshot and nothing else: the ones before stay, the next is tried in its time.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+
+import structlog
+
+from custodes._core import Engine
+from custodes.sources import Place
+from custodes.state.snapshots import Snapshots, Writing
+
+log = structlog.get_logger("custodes.state")
+
+_AFTER_FAILURE = 5.0
+"""Seconds until the next try, at least."""
+
+_MOST_WAITING = 2
+"""Sections that may wait for the disk: what is saved is held in memory until it is written."""
+
+
+@dataclass
+class _Underway:
+    """A snapshot that is being taken."""
+
+    places: list[Place]
+    taken_at: float
+    writing: Writing | None = None
+    parts: int = 0
+    steps: list[Future[None]] = field(default_factory=list)
+    """What the thread does for it, in order."""
+
+    def waiting(self) -> int:
+        """Steps not done yet."""
+        return sum(not step.done() for step in self.steps)
+
+    def failure(self) -> BaseException | None:
+        """What went wrong in the steps done so far."""
+        return next((error for step in self.steps if step.done() and (error := step.exception())), None)
+
+
+class Checkpoints:
+    """Takes snapshots of an engine and its source."""
+
+    def __init__(
+        self,
+        snapshots: Snapshots,
+        interval: float,
+        *,
+        clock: Callable[[], float] = time.time,
+        pace: Callable[[], float] = time.monotonic,
+        thread: Executor | None = None,
+    ) -> None:
+        """``interval`` is in seconds. ``clock`` says what time it is, ``pace`` counts seconds."""
+        self._snapshots = snapshots
+        self._interval = interval
+        self._clock = clock
+        self._pace = pace
+        self._thread = thread or ThreadPoolExecutor(1, "snapshots")
+        self._underway: _Underway | None = None
+        self._due_at = pace()
+        self.covered: set[int] = set()
+        """The streams that a restart would know where to begin in."""
+        self.taken_at: float | None = None
+        """When the newest snapshot was begun, in epoch seconds."""
+        self.failures = 0
+
+    def went_on_from(self, places: list[Place], taken_at: float) -> None:
+        """The engine is one that was restored."""
+        self.covered = {place.stream for place in places}
+        self.taken_at = taken_at
+
+    def step(self, engine: Engine, places: list[Place]) -> None:
+        """Does what is next: begins a snapshot when one is due, saves a part, or sees it finished.
+
+        ``places`` are the source's now. One is due at once where a stream is not covered yet.
+        """
+        underway = self._underway
+        if underway is None:
+            uncovered = any(place.stream not in self.covered for place in places)
+            failing = self.failures and self._pace() < self._due_at
+            if places and (self._pace() >= self._due_at or (uncovered and not failing)):
+                self._begin(engine, places)
+        elif (failure := underway.failure()) is not None:
+            self._fail(failure)
+        elif underway.parts < engine.parts():
+            if underway.waiting() >= _MOST_WAITING:
+                return
+            positions = {place.stream: place.position for place in places}
+            self._add(underway, engine.save_part(underway.parts, positions))
+            underway.parts += 1
+            if underway.parts == engine.parts():
+                underway.steps.append(self._thread.submit(self._finish, underway))
+        elif underway.waiting() == 0:
+            self._succeed(underway)
+
+    def _begin(self, engine: Engine, places: list[Place]) -> None:
+        self._due_at = self._pace() + self._interval
+        underway = self._underway = _Underway(places, self._clock())
+        self._add(underway, engine.save_frame())
+
+    def _add(self, underway: _Underway, section: bytes) -> None:
+        def add() -> None:
+            if underway.writing is None:
+                underway.writing = self._snapshots.begin()
+            underway.writing.add(section)
+
+        underway.steps.append(self._thread.submit(add))
+
+    def _finish(self, underway: _Underway) -> None:
+        if underway.writing is not None and underway.failure() is None:
+            underway.writing.finish(underway.taken_at, underway.places)
+            self._snapshots.prune()
+
+    def _succeed(self, underway: _Underway) -> None:
+        self._underway = None
+        if self.failures:
+            log.info("snapshots can be written again")
+        self.failures = 0
+        self.covered = {place.stream for place in underway.places}
+        self.taken_at = underway.taken_at
+
+    def _fail(self, failure: BaseException) -> None:
+        self.failures += 1
+        log.error(
+            "no snapshot could be written; the last one stays, the next is tried soon",
+            error=f"{type(failure).__name__}: {failure}",
+        )
+        self._due_at = self._pace() + min(_AFTER_FAILURE, self._interval)
+        self.drop()
+        if not isinstance(failure, Exception):
+            raise failure
+
+    def forget(self, stream: int) -> None:
+        """A stream is somebody else's now."""
+        self.covered.discard(stream)
+        self.drop()
+
+    def drop(self) -> None:
+        """Gives up the snapshot under way, if there is one: what it was to hold together no longer does."""
+        underway, self._underway = self._underway, None
+        if underway is None:
+            return
+        for step in underway.steps:
+            step.cancel()
+
+        def abandon() -> None:
+            if underway.writing is not None:
+                underway.writing.abandon()
+
+        self._thread.submit(abandon)
+
+    def take_now(self, engine: Engine, places: list[Place]) -> None:
+        """Takes one from start to end, as when the process is about to end."""
+        self.drop()
+        if not places:
+            return
+        self._due_at = self._pace()
+        self.failures = 0
+        self.step(engine, places)
+        while (underway := self._underway) is not None:
+            wait(underway.steps)
+            self.step(engine, places)
+
+    def close(self) -> None:
+        self._thread.shutdown()

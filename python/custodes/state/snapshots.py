@@ -1,0 +1,159 @@
+"""Snapshot files: written whole or not at all, checked when read, kept a few deep.
+
+docs/design/snapshots.md has the format.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any, BinaryIO
+
+import orjson
+
+from custodes.sources import Place
+from custodes.state.folder import Folder, Output
+
+VERSION = 1
+_MAGIC = b"CUSTODES"
+_TRAILER = struct.Struct("<I32s8s")
+"""Length of the index, its SHA-256, and the magic again: what a file that was not finished cannot end with."""
+_SUFFIX = ".snapshot"
+_UNFINISHED = ".unfinished"
+
+
+class UnreadableError(Exception):
+    """A file that is no whole snapshot of a version known here."""
+
+
+class VersionError(UnreadableError):
+    """A snapshot of another version of Custodes."""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The engine's state and where the source was."""
+
+    number: int
+    taken_at: float
+    """Epoch seconds at which it was begun."""
+    places: list[Place]
+    frame: bytes
+    parts: list[bytes]
+
+
+@dataclass(frozen=True)
+class _Section:
+    """A run of bytes in the file."""
+
+    offset: int
+    length: int
+    sha256: str
+
+
+class Writing:
+    """A snapshot on its way to the disk. :meth:`finish` makes it one; until then it is nothing."""
+
+    def __init__(self, folder: Folder, number: int) -> None:
+        self._folder = folder
+        self._name = f"{number:012}"
+        self._file: Output = folder.create(self._name + _UNFINISHED)
+        self._is_open = True
+        self._sections: list[_Section] = []
+        self._at = len(_MAGIC)
+        self._file.write(_MAGIC)
+
+    def add(self, section: bytes) -> None:
+        """Appends a section. Raises ``OSError`` where there is no room."""
+        self._file.write(section)
+        self._sections.append(_Section(self._at, len(section), hashlib.sha256(section).hexdigest()))
+        self._at += len(section)
+
+    def finish(self, taken_at: float, places: Iterable[Place]) -> None:
+        """Returns once the snapshot would survive a power cut."""
+        index = {
+            "version": VERSION,
+            "taken_at": taken_at,
+            "places": [asdict(place) for place in places],
+            "sections": [asdict(section) for section in self._sections],
+        }
+        text = orjson.dumps(index)
+        self._file.write(text + _TRAILER.pack(len(text), hashlib.sha256(text).digest(), _MAGIC))
+        self._file.sync()
+        self._close()
+        self._folder.rename(self._name + _UNFINISHED, self._name + _SUFFIX)
+        self._folder.sync()
+
+    def abandon(self) -> None:
+        """Leaves nothing of it."""
+        self._close()
+        self._folder.remove(self._name + _UNFINISHED)
+
+    def _close(self) -> None:
+        if self._is_open:
+            self._is_open = False
+            self._file.close()
+
+
+class Snapshots:
+    """The snapshots in a folder."""
+
+    def __init__(self, folder: Folder, keep: int) -> None:
+        """Removes what was left unfinished. ``keep`` is how many are kept; the oldest go."""
+        self._folder = folder
+        self._keep = keep
+        for name in folder.names():
+            if name.endswith(_UNFINISHED):
+                folder.remove(name)
+        self._next = max(self.numbers(), default=0) + 1
+
+    def numbers(self) -> list[int]:
+        """Numbers of the snapshots there are, newest first."""
+        stems = (name.removesuffix(_SUFFIX) for name in self._folder.names() if name.endswith(_SUFFIX))
+        return sorted((int(stem) for stem in stems if stem.isdigit()), reverse=True)
+
+    def read(self, number: int) -> Snapshot:
+        """Raises :class:`UnreadableError`, and ``OSError`` as it comes."""
+        with self._folder.open(f"{number:012}{_SUFFIX}") as file:
+            index = read_index(file)
+            frame, *parts = [_read_section(file, _Section(**section)) for section in index["sections"]]
+        places = [Place(**place) for place in index["places"]]
+        return Snapshot(number, index["taken_at"], places, frame, parts)
+
+    def begin(self) -> Writing:
+        number, self._next = self._next, self._next + 1
+        return Writing(self._folder, number)
+
+    def prune(self) -> None:
+        """Removes all but the newest few."""
+        for number in self.numbers()[self._keep :]:
+            self._folder.remove(f"{number:012}{_SUFFIX}")
+
+
+def read_index(file: BinaryIO) -> Any:
+    """What a snapshot file says of itself. Raises :class:`UnreadableError`."""
+    size = file.seek(0, 2)
+    if size < len(_MAGIC) + _TRAILER.size:
+        raise UnreadableError("it is too short")
+    file.seek(size - _TRAILER.size)
+    length, digest, magic = _TRAILER.unpack(file.read(_TRAILER.size))
+    if magic != _MAGIC or length > size - _TRAILER.size:
+        raise UnreadableError("it was not written to its end")
+    file.seek(size - _TRAILER.size - length)
+    text = file.read(length)
+    if hashlib.sha256(text).digest() != digest:
+        raise UnreadableError("its index is damaged")
+    index = orjson.loads(text)
+    if index["version"] != VERSION:
+        raise VersionError(f"it has format {index['version']}; this Custodes reads format {VERSION}")
+    return index
+
+
+def _read_section(file: BinaryIO, section: _Section) -> bytes:
+    file.seek(section.offset)
+    data = file.read(section.length)
+    if len(data) != section.length or hashlib.sha256(data).hexdigest() != section.sha256:
+        raise UnreadableError(f"the {section.length} bytes at {section.offset} are damaged")
+    return data

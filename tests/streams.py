@@ -1,0 +1,89 @@
+"""Random streams and rules for property tests, in the oracle's terms and in the engine's."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from hypothesis import strategies as st
+
+import oracle
+
+START = 1_700_000_000_000_000
+LATENESS_S = 10
+
+times = st.integers(0, 90_000_000) | st.integers(0, 90).map(lambda s: s * 1_000_000)
+subjects = st.none() | st.sampled_from(["s1", "s2", "s3", "s4"]) | st.integers(1, 3)
+events = st.fixed_dictionaries(
+    {
+        "time": times.map(lambda t: START + t),
+        "actor": st.sampled_from(["a", "b"]) | st.just(7),
+        "subject": subjects | st.lists(st.sampled_from(["s1", "s2", "s3", "s4"]), max_size=4),
+        "resource": st.sampled_from(["person", "hotel"]),
+    }
+)
+conditions = st.integers(1, 6).map(lambda n: ("gte", n)) | st.tuples(
+    st.sampled_from(["lt", "lte", "eq", "neq"]), st.integers(1, 4)
+)
+rules = st.fixed_dictionaries(
+    {
+        "group_by": st.sampled_from([["actor"], ["subject"], ["actor", "resource"], ["subject", "actor"], []]),
+        "distinct": st.sampled_from([None, None, "subject", "subject", "actor"]),
+        "panes": st.integers(1, 30),
+        "resolution": st.sampled_from([1, 1, 2, 7]),
+        "keep_panes": st.none() | st.integers(0, 40),
+        "holds": conditions,
+        "resource": st.sampled_from([None, "person"]),
+    }
+)
+
+
+def oracle_rule(rule: dict[str, Any]) -> oracle.Rule:
+    op, bound = rule["holds"]
+    resolution = rule["resolution"]
+    keep = rule["keep_panes"]
+    wanted = rule["resource"]
+    return oracle.Rule(
+        group_by=rule["group_by"],
+        timespan=rule["panes"] * resolution,
+        distinct=rule["distinct"],
+        resolution=resolution,
+        keep_open=None if keep is None else keep * resolution,
+        where=lambda event: wanted is None or event["resource"] == wanted,
+        **(oracle.gte(bound) if op == "gte" else oracle.judged(op, bound)),
+    )
+
+
+def plan_rule(rule: dict[str, Any], name: str) -> dict[str, Any]:
+    op, bound = rule["holds"]
+    span_ms = rule["panes"] * rule["resolution"] * 1000
+    keep = rule["keep_panes"]
+    when: dict[str, Any] = {"all": []}
+    if rule["resource"]:
+        when = {"field": {"name": "resource", "test": {"text": {"parts": [{"literal": rule["resource"]}]}}}}
+    return {
+        "id": name,
+        "when": when,
+        "group_by": rule["group_by"],
+        "distinct": rule["distinct"],
+        "timespan_ms": span_ms,
+        "resolution_ms": rule["resolution"] * 1000,
+        "keep_open_ms": span_ms if keep is None else keep * rule["resolution"] * 1000,
+        "holds": {op: bound},
+    }
+
+
+def plan_for(*rules: dict[str, Any]) -> str:
+    plan = {
+        "mapping": {name: [name] for name in ("time", "actor", "subject", "resource")},
+        "allowed_lateness_ms": LATENESS_S * 1000,
+        "rules": [plan_rule(rule, f"r{at}") for at, rule in enumerate(rules)],
+    }
+    return json.dumps(plan)
+
+
+def shuffled(stream: list[dict[str, Any]], delays: list[int]) -> list[dict[str, Any]]:
+    """The stream in an order the allowed lateness covers: no event comes after one that is more than the
+    lateness younger."""
+    arrival = [event["time"] + delay for event, delay in zip(stream, delays, strict=True)]
+    return [stream[at] for at in sorted(range(len(stream)), key=lambda at: arrival[at])]
