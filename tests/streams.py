@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from typing import Any
 
 from hypothesis import strategies as st
 
 import oracle
+from custodes.findings.store import FindingStore
+from custodes.rules import Rule
 
 START = 1_700_000_000_000_000
 LATENESS_S = 10
@@ -87,3 +90,30 @@ def shuffled(stream: list[dict[str, Any]], delays: list[int]) -> list[dict[str, 
     lateness younger."""
     arrival = [event["time"] + delay for event, delay in zip(stream, delays, strict=True)]
     return [stream[at] for at in sorted(range(len(stream)), key=lambda at: arrival[at])]
+
+
+def described(rule: dict[str, Any], name: str) -> Rule:
+    """The rule as the monitor knows it."""
+    planned = plan_rule(rule, name)
+    spans: dict[str, Any] = {
+        name: timedelta(milliseconds=planned[f"{name}_ms"]) for name in ("timespan", "resolution", "keep_open")
+    }
+    shown: dict[str, Any] = {"title": name, "level": "high", "description": "", "file": "test", "line": 1}
+    same = {key: planned[key] for key in ("id", "when", "distinct", "holds")}
+    return Rule(group_by=tuple(planned["group_by"]), **same, **spans, **shown)
+
+
+def stored(store: FindingStore, rule: Rule) -> list[oracle.Finding]:
+    """What a store holds of a rule, in the oracle's terms."""
+    width = rule.resolution // timedelta(microseconds=1)
+    return sorted(
+        oracle.Finding(
+            tuple(finding.group[name] for name in rule.group_by),
+            finding.held_from // width,
+            finding.opened_at,
+            finding.closed_at or 0,
+            finding.peak,
+            finding.count,
+        )
+        for finding in store.page(10_000, rule_id=rule.id).findings
+    )

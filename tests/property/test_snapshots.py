@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from datetime import timedelta
 from typing import Any
 
 from hypothesis import given, settings
@@ -14,8 +13,7 @@ from hypothesis import strategies as st
 import oracle
 from custodes._core import Engine, Outcome, restore
 from custodes.findings.store import FindingStore
-from custodes.rules import Rule
-from streams import LATENESS_S, events, oracle_rule, plan_for, plan_rule, rules, shuffled
+from streams import LATENESS_S, described, events, oracle_rule, plan_for, rules, shuffled, stored
 
 
 @dataclass(frozen=True)
@@ -33,16 +31,6 @@ class Saved:
     frame: bytes
     start: dict[int, int]
     parts: list[bytes] = field(default_factory=list)
-
-
-def described(rule: dict[str, Any], name: str) -> Rule:
-    planned = plan_rule(rule, name)
-    spans: dict[str, Any] = {
-        name: timedelta(milliseconds=planned[f"{name}_ms"]) for name in ("timespan", "resolution", "keep_open")
-    }
-    shown: dict[str, Any] = {"title": name, "level": "high", "description": "", "file": "test", "line": 1}
-    same = {key: planned[key] for key in ("id", "when", "distinct", "holds")}
-    return Rule(group_by=tuple(planned["group_by"]), **same, **spans, **shown)
 
 
 class Run:
@@ -100,19 +88,7 @@ class Run:
         self.take(self.engine.finish())
 
     def findings(self, at: int) -> list[oracle.Finding]:
-        width = self.chosen[at]["resolution"] * 1_000_000
-        page = self.store.page(10_000, rule_id=self.rules[at].id)
-        return sorted(
-            oracle.Finding(
-                tuple(finding.group[name] for name in self.chosen[at]["group_by"]),
-                finding.held_from // width,
-                finding.opened_at,
-                finding.closed_at or 0,
-                finding.peak,
-                finding.count,
-            )
-            for finding in page.findings
-        )
+        return stored(self.store, self.rules[at])
 
 
 steps = st.lists(st.tuples(st.integers(0, 1), st.integers(1, 12)), max_size=12)

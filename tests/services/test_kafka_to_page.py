@@ -8,7 +8,6 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,88 +17,13 @@ from kafka import KafkaConsumer, KafkaProducer
 
 import oracle
 from commands import custodes
+from look_ups import HOUR, ORACLE_RULES, RULES, all_findings, in_oracles_terms, iso, look_ups
 from servers import CUSTODES, ROOT, Kafka, Server, Webhook, free_port, get, get_json, program
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(240)]
 
 EVENTS = 100_000
 PARTITIONS = 3
-HOUR = 3_600_000_000
-
-RULES = """
-title: Read
-name: read
-logsource: {product: custodes}
-detection:
-    selection: {action: read}
-    condition: selection
----
-title: Many look-ups
-id: 11111111-1111-4111-8111-111111111111
-level: medium
-correlation:
-    type: event_count
-    rules: [read]
-    group-by: [actor]
-    timespan: 10m
-    condition: {gte: 40}
-custodes: {keep_open: 5m}
----
-title: Many people
-id: 22222222-2222-4222-8222-222222222222
-level: high
-correlation:
-    type: value_count
-    rules: [read]
-    group-by: [actor]
-    timespan: 1h
-    condition: {field: subject, gte: 60}
----
-title: Watched by many
-id: 33333333-3333-4333-8333-333333333333
-level: low
-correlation:
-    type: value_count
-    rules: [read]
-    group-by: [subject]
-    timespan: 30m
-    condition: {field: actor, gte: 12}
-"""
-
-ORACLE_RULES = {
-    "11111111-1111-4111-8111-111111111111": oracle.Rule(
-        ["actor"], 600, keep_open=300, where=lambda e: e["action"] == "read", **oracle.gte(40)
-    ),
-    "22222222-2222-4222-8222-222222222222": oracle.Rule(
-        ["actor"], 3600, distinct="subject", resolution=6, where=lambda e: e["action"] == "read", **oracle.gte(60)
-    ),
-    "33333333-3333-4333-8333-333333333333": oracle.Rule(
-        ["subject"], 1800, distinct="actor", resolution=3, where=lambda e: e["action"] == "read", **oracle.gte(12)
-    ),
-}
-
-
-def iso(micros: int) -> str:
-    return datetime.fromtimestamp(micros / 1e6, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def micros(text: str) -> int:
-    return round(datetime.fromisoformat(text).timestamp() * 1e6)
-
-
-def good_events(rng: random.Random, now: int) -> list[dict[str, Any]]:
-    """Events of five hours that ended long enough ago for every finding to be closed by now."""
-    start = now - 10 * HOUR
-    times = sorted(start + rng.randrange(5 * HOUR) // 1000 * 1000 for _ in range(EVENTS))
-    return [
-        {
-            "time": time,
-            "actor": f"P{int(900 * rng.random() ** 2.2):04}",
-            "subject": rng.choice([f"S{int(rng.paretovariate(0.5)) % 5000}", rng.randrange(10_000), None]),
-            "action": "read" if rng.random() < 0.9 else "change",
-        }
-        for time in times
-    ]
 
 
 def bad_records(now: int) -> list[tuple[bytes | None, str]]:
@@ -135,7 +59,7 @@ class Stream:
 def send(broker: Kafka, topic: str, now: int) -> Stream:
     """Sends good and bad mixed over the partitions; returns what the monitor should see."""
     rng = random.Random(20260105)
-    events = good_events(rng, now)
+    events = look_ups(rng, EVENTS, now - 10 * HOUR, 5 * HOUR)
     # A good record as large as a bad one may be: size alone is no fault.
     events[500]["note"] = "y" * 900_000
     # Somebody who is at it right now: this finding stays open.
@@ -248,17 +172,6 @@ def alerting(monitor: tuple[Server, str], webhook: Webhook, tmp_path: Path) -> I
     alertmanager.stop()
 
 
-def all_findings(base: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = []
-    after = ""
-    while True:
-        page = get_json(f"{base}/api/v1/findings?limit=1000{after}")
-        found += page["findings"]
-        if page["next"] is None:
-            return found
-        after = f"&after={page['next']}"
-
-
 def test_from_kafka_to_the_pager(
     kafka: Kafka, stream: Stream, monitor: tuple[Server, str], alerting: str, webhook: Webhook
 ) -> None:
@@ -282,20 +195,8 @@ def test_from_kafka_to_the_pager(
     found = server.wait_for("all but the burst's findings to close", settled, 60)
     for rule_id, rule in ORACLE_RULES.items():
         expected = [f for f in oracle.findings(stream.events, rule) if f.group != ("P9999",)]
-        ours = sorted(
-            oracle.Finding(
-                tuple(f["group"].values()),
-                micros(f["opened_at"]) // (rule.resolution * 1_000_000),
-                micros(f["opened_at"]),
-                micros(f["closed_at"]),
-                f["peak"],
-                f["count"],
-            )
-            for f in found
-            if f["rule_id"] == rule_id and f["closed_at"] is not None
-        )
         assert expected, "the stream must be worth counting"
-        assert ours == expected
+        assert in_oracles_terms(found, rule_id) == expected
 
     # Every bad record is counted by reason, and is in the dead-letter topic with its place.
     exposition = get(f"{base}/metrics")

@@ -114,6 +114,8 @@ class Place:
     """What the source calls it, the same in every process."""
     position: int
     """The position of the next event to be handed over."""
+    ours: bool = True
+    """Whether the stream is this source's now, and not somebody else's since it stood there."""
 
 
 class Source(Protocol):
@@ -132,7 +134,7 @@ class Source(Protocol):
         """Everything handed over so far of these streams, or of all, has been dealt with."""
 
     def places(self) -> list[Place]:
-        """Where it stands in each stream that it could begin at in another process; empty if it can't."""
+        """Where it stands in each stream it knows; empty if it can't begin there in another process."""
 
     def resume(self, places: Sequence[Place]) -> None:
         """Begins where another process was. Called before the first poll."""

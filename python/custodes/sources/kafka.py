@@ -61,8 +61,10 @@ class KafkaSource:
         self._partitions: dict[int, TopicPartition] = {}
         self._next_offset: dict[TopicPartition, int] = {}
         self._reached: dict[TopicPartition, int] = {}
+        self._left_at: dict[TopicPartition, int] = {}
         self._looked_at = 0.0
         self._resume: dict[TopicPartition, int] = {}
+        self._leaving: set[TopicPartition] = set()
         self._worker = worker
         self._heard_at: dict[TopicPartition, float] = {}
         self._idle: set[TopicPartition] = set()
@@ -134,9 +136,21 @@ class KafkaSource:
         begins = first.position if isinstance(first, Fetch) else self._reached.get(partition, first.offset)
         if (expected := self._reached.get(partition, begins)) != begins:
             yield Gap(self._stream(partition), expected, begins)
-        self._next_offset.setdefault(partition, begins)
+        if partition not in self._next_offset:
+            self._next_offset[partition] = max(begins, self._counted_until(partition))
         position = None if isinstance(last, Fetch) else self._consumer.position(partition, timeout_ms=0)
         self._reached[partition] = last.offset + 1 if position is None else position
+
+    def _counted_until(self, partition: TopicPartition) -> int:
+        """Where a partition that was here before begins: less may have been committed than was counted.
+
+        One that ends before that is not the one that was here: its topic was made anew.
+        """
+        left_at, end = self._left_at.get(partition, 0), self._consumer.highwater(partition)
+        if end is not None and end < left_at:
+            del self._left_at[partition]
+            return 0
+        return left_at
 
     def _look_for_gaps(self, fetched: Container[TopicPartition]) -> Iterator[Arrival]:
         """Partitions whose position was reset although they have nothing to read."""
@@ -152,8 +166,9 @@ class KafkaSource:
         taken = self._in_step.take(lambda partition: self._behind(partition) != 0)
         for partition, run in groupby(taken, lambda one: one[0]):
             parts = [waiting for _, waiting in run]
-            self._next_offset[partition] = parts[-1].next_offset
-            yield from _arrivals(self._stream(partition), [waiting.content for waiting in parts])
+            self._next_offset[partition] = max(parts[-1].next_offset, self._next_offset[partition])
+            counted_until = self._left_at.get(partition, 0)
+            yield from _arrivals(self._stream(partition), [waiting.content for waiting in parts], counted_until)
         crowded = {p for p in self._heard_at if self._in_step.waiting_bytes(p) > _MOST_WAITING}
         paused = self._consumer.paused()
         self._consumer.pause(*(crowded - paused))
@@ -173,14 +188,22 @@ class KafkaSource:
             self._partitions[stream] = partition
         return self._streams[partition]
 
-    def assigned(self, partitions: Iterable[TopicPartition]) -> None:
+    def assigned(self, partitions: list[TopicPartition]) -> None:
         for partition in partitions:
             self._heard_at.setdefault(partition, time.monotonic())
             self._in_step.join(partition)
-            if (position := self._resume.pop(partition, None)) is not None:
+            position = self._resume.pop(partition, None)
+            if partition in self._leaving:
+                # It never was anybody else's, so what is committed may be less than was read, or, by an earlier
+                # process, more.
+                position = self._left_at.get(partition, position)
+            if position is not None:
                 self._consumer.seek(partition, position)
                 self._next_offset[partition] = self._reached[partition] = position
             self._moved.append(Joined(self._stream(partition)))
+        # What was taken away only to be given back never left: others must not run ahead of it meanwhile.
+        self._moved += [Left(self._stream(partition)) for partition in self._leaving.difference(partitions)]
+        self._leaving.clear()
         log.info("partitions assigned", partitions=[f"{p.topic}/{p.partition}" for p in partitions])
 
     def revoked(self, partitions: Iterable[TopicPartition]) -> None:
@@ -188,10 +211,12 @@ class KafkaSource:
         for partition in partitions:
             self._heard_at.pop(partition, None)
             self._in_step.leave(partition)
+            if partition in self._next_offset:
+                self._left_at[partition] = self._next_offset[partition]
             for offsets in (self._next_offset, self._reached, self._dealt_with, self._committed):
                 offsets.pop(partition, None)
             self._idle.discard(partition)
-            self._moved.append(Left(self._stream(partition)))
+            self._leaving.add(partition)
         log.info("partitions revoked", partitions=[f"{p.topic}/{p.partition}" for p in partitions])
 
     def describe(self, stream: int) -> dict[str, str | int]:
@@ -206,9 +231,10 @@ class KafkaSource:
         self._commit_now()
 
     def places(self) -> list[Place]:
+        ours = {*self._heard_at, *self._leaving}
         return [
-            Place(self._stream(partition), f"{partition.topic}/{partition.partition}", offset)
-            for partition, offset in self._next_offset.items()
+            Place(self._stream(partition), f"{partition.topic}/{partition.partition}", offset, partition in ours)
+            for partition, offset in (self._left_at | self._next_offset).items()
         ]
 
     def resume(self, places: Sequence[Place]) -> None:
@@ -216,7 +242,10 @@ class KafkaSource:
             topic, _, number = place.name.rpartition("/")
             partition = TopicPartition(topic, int(number))
             self._streams[partition], self._partitions[place.stream] = place.stream, partition
-            self._resume[partition] = place.position
+            if place.ours:
+                self._resume[partition] = place.position
+            else:
+                self._left_at[partition] = place.position
 
     def _commit_now(self) -> None:
         """Commits what was dealt with, which after a failure is less than what was read."""
@@ -274,14 +303,17 @@ def _waiting(fetched: list[Any]) -> Iterator[Waiting[_Part]]:
             yield Waiting(records, records[-1].offset + 1, records[-1].timestamp or -1, size)
 
 
-def _arrivals(stream: int, parts: list[_Part]) -> Iterator[Arrival]:
-    """Parts of one partition in order; pieces of one fetch become one again."""
+def _arrivals(stream: int, parts: list[_Part], counted_until: int) -> Iterator[Arrival]:
+    """Parts of one partition in order, from ``counted_until`` on; pieces of one fetch become one again."""
     for fetch, run in groupby(parts, lambda part: part[0] if isinstance(part, tuple) else None):
         if fetch is None:
-            yield from (Records(stream, part) for part in run if isinstance(part, list))
+            for part in run:
+                if isinstance(part, list) and (rest := [one for one in part if one.offset >= counted_until]):
+                    yield Records(stream, rest)
         else:
             spans = [span for _, span in run]
-            yield Fetched(stream, fetch.data, (spans[0][0], spans[-1][1]), fetch.position, fetch.aborted)
+            position = max(fetch.position, counted_until)
+            yield Fetched(stream, fetch.data, (spans[0][0], spans[-1][1]), position, fetch.aborted)
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]

@@ -74,7 +74,7 @@ class Checkpoints:
 
     def went_on_from(self, places: list[Place], taken_at: float) -> None:
         """The engine is one that was restored."""
-        self.covered = {place.stream for place in places}
+        self.covered = {place.stream for place in places if place.ours}
         self.taken_at = taken_at
 
     def step(self, engine: Engine, places: list[Place]) -> None:
@@ -84,7 +84,7 @@ class Checkpoints:
         """
         underway = self._underway
         if underway is None:
-            uncovered = any(place.stream not in self.covered for place in places)
+            uncovered = any(place.ours and place.stream not in self.covered for place in places)
             failing = self.failures and self._pace() < self._due_at
             if places and (self._pace() >= self._due_at or (uncovered and not failing)):
                 self._begin(engine, places)
@@ -124,7 +124,7 @@ class Checkpoints:
         if self.failures:
             log.info("snapshots can be written again")
         self.failures = 0
-        self.covered = {place.stream for place in underway.places}
+        self.covered = {place.stream for place in underway.places if place.ours}
         self.taken_at = underway.taken_at
 
     def _fail(self, failure: BaseException) -> None:

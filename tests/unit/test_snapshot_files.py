@@ -1,0 +1,152 @@
+"""Snapshot files: whatever a power cut leaves, the new state loads or the one before; never neither, never a mix."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import orjson
+import pytest
+
+from custodes.sources import Place
+from custodes.state import FolderInUseError, LocalFolder, Snapshot, Snapshots, UnreadableError, VersionError
+from power import Disk, PowerCut
+
+
+def content(number: int) -> tuple[list[Place], list[bytes]]:
+    """A snapshot's places and sections, all different from any other's."""
+    rng = random.Random(number)
+    sections = [rng.randbytes(rng.choice([0, 1, 100, 5000])) + b"%d" % number for _ in range(4)]
+    return [Place(0, "access/0", number), Place(1, "access/1", number + 1)], sections
+
+
+def write(snapshots: Snapshots, number: int) -> None:
+    places, sections = content(number)
+    writing = snapshots.begin()
+    for section in sections:
+        writing.add(section)
+    writing.finish(float(number), places)
+    snapshots.prune()
+
+
+def newest(snapshots: Snapshots) -> Snapshot | None:
+    """As a start does it: the newest that can be read."""
+    for number in snapshots.numbers():
+        try:
+            return snapshots.read(number)
+        except UnreadableError:
+            continue
+    return None
+
+
+def is_whole(snapshot: Snapshot) -> bool:
+    places, sections = content(int(snapshot.taken_at))
+    return (snapshot.places, [snapshot.frame, *snapshot.parts]) == (places, sections)
+
+
+def calls_to_write_one() -> int:
+    disk = Disk(random.Random(0))
+    snapshots = Snapshots(disk, keep=2)
+    for number in (1, 2):
+        write(snapshots, number)
+    before = disk.calls
+    write(snapshots, 3)
+    return disk.calls - before
+
+
+@pytest.mark.parametrize("cut_after", range(calls_to_write_one() + 1))
+def test_a_power_cut_at_any_call_leaves_the_new_one_or_the_one_before(cut_after: int) -> None:
+    for seed in range(60):
+        disk = Disk(random.Random(seed))
+        snapshots = Snapshots(disk, keep=2)
+        for number in (1, 2):
+            write(snapshots, number)
+        disk.cut_after = cut_after
+        finished = True
+        try:
+            write(snapshots, 3)
+        except PowerCut:
+            finished = False
+        restarted = Snapshots(disk.after_the_cut(), keep=2)
+        found = newest(restarted)
+        assert found is not None, seed
+        assert is_whole(found), seed
+        assert found.taken_at == 3 or not finished, "what was finished is durable"
+        assert found.taken_at in (2, 3), seed
+        # And it goes on: what is left lying about is in nobody's way.
+        write(restarted, 4)
+        after = newest(restarted)
+        assert after is not None
+        assert after.taken_at == 4
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> LocalFolder:
+    return LocalFolder(tmp_path / "state")
+
+
+def test_any_damage_is_found(folder: LocalFolder, tmp_path: Path) -> None:
+    snapshots = Snapshots(folder, keep=3)
+    write(snapshots, 1)
+    path = tmp_path / "state" / "000000000001.snapshot"
+    whole = path.read_bytes()
+    rng = random.Random(1)
+    for _ in range(300):
+        at = rng.randrange(len(whole))
+        damaged = bytearray(whole)
+        damaged[at] ^= 1 << rng.randrange(8)
+        path.write_bytes(damaged)
+        # The first bytes say what the file is to people; nothing is read from them.
+        if at >= len(b"CUSTODES"):
+            with pytest.raises(UnreadableError):
+                snapshots.read(1)
+    for length in range(0, len(whole), 97):
+        path.write_bytes(whole[:length])
+        with pytest.raises(UnreadableError):
+            snapshots.read(1)
+
+
+def test_another_version_is_told_from_damage(folder: LocalFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    snapshots = Snapshots(folder, keep=3)
+    monkeypatch.setattr("custodes.state.snapshots.VERSION", 99)
+    write(snapshots, 1)
+    monkeypatch.undo()
+    with pytest.raises(VersionError, match="format 99"):
+        snapshots.read(1)
+
+
+def test_some_are_kept_and_the_oldest_go(folder: LocalFolder, tmp_path: Path) -> None:
+    snapshots = Snapshots(folder, keep=3)
+    for number in range(1, 6):
+        write(snapshots, number)
+    assert snapshots.numbers() == [5, 4, 3]
+    (tmp_path / "state" / "000000000006.unfinished").write_bytes(b"half")
+    again = Snapshots(folder, keep=3)
+    assert not [name for name in folder.names() if name.endswith(".unfinished")]
+    write(again, 6)
+    assert again.numbers() == [6, 5, 4]
+
+
+def test_nobody_else_reads_them(folder: LocalFolder, tmp_path: Path) -> None:
+    write(Snapshots(folder, keep=3), 1)
+    assert (tmp_path / "state").stat().st_mode & 0o077 == 0
+    assert (tmp_path / "state" / "000000000001.snapshot").stat().st_mode & 0o077 == 0
+
+
+def test_a_folder_is_one_process_own(folder: LocalFolder, tmp_path: Path) -> None:
+    with pytest.raises(FolderInUseError, match="another running process"):
+        LocalFolder(tmp_path / "state")
+    owner = folder.owner()
+    folder.close()
+    assert LocalFolder(tmp_path / "state").owner() == owner
+
+
+def test_the_index_says_what_is_where(folder: LocalFolder, tmp_path: Path) -> None:
+    """The format is documented: the last 44 bytes, then the index before them, then what it says."""
+    write(Snapshots(folder, keep=3), 1)
+    data = (tmp_path / "state" / "000000000001.snapshot").read_bytes()
+    length = int.from_bytes(data[-44:-40], "little")
+    index = orjson.loads(data[-44 - length : -44])
+    assert index["version"] == 1
+    _, sections = content(1)
+    assert [data[s["offset"] : s["offset"] + s["length"]] for s in index["sections"]] == sections
