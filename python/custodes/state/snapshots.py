@@ -107,6 +107,9 @@ class Snapshots:
         for name in folder.names():
             if name.endswith(_UNFINISHED):
                 folder.remove(name)
+        # A process killed between naming a snapshot and syncing its name leaves one that a power cut would still take
+        # away, when this process has long committed offsets because of it.
+        folder.sync()
         self._next = max(self.numbers(), default=0) + 1
 
     def numbers(self) -> list[int]:
