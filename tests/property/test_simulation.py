@@ -37,12 +37,6 @@ def forget_what_a_part_had_counted(monitor: Monitor) -> None:
         monitor._engine.begin_anew(stream)
 
 
-@pytest.mark.parametrize("seed", [100811, 102624])
-def test_schedules_that_found_something(seed: int) -> None:
-    """A kill between a snapshot's naming and the sync of its name, a restart from it, and a power cut after that."""
-    assert play(seed) == []
-
-
 @pytest.mark.parametrize(
     "broken", [commit_before_the_snapshot, begin_at_the_committed_offsets, forget_what_a_part_had_counted]
 )
