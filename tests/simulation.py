@@ -247,7 +247,7 @@ class World:
 
     def _with_own_key(self, fresh: Engine) -> Engine:
         """An engine whose fingerprints the seed decides, so that a schedule is the same every time."""
-        frame, parts = fresh.save_frame(), [fresh.save_part(part, {}) for part in range(fresh.parts())]
+        frame, parts = fresh.save_frame(), [b"".join(fresh.save_part(part, {})) for part in range(fresh.parts())]
         return restore(self.plan, frame[:2] + self.rng.randbytes(16) + frame[18:], parts)[0]
 
     def differences(self) -> list[str]:

@@ -147,10 +147,11 @@ class Engine:
     def save_frame(self) -> bytes:
         """What all parts of a snapshot share. It comes first: where the source then is, it begins after a restart."""
 
-    def save_part(self, part: int, positions: Mapping[int, int]) -> bytes:
+    def save_part(self, part: int, positions: Mapping[int, int]) -> list[bytes]:
         """A part of the state as it stands. Batches may be counted between two parts.
 
-        ``positions`` are the source's: by stream, the position of its next event.
+        ``positions`` are the source's: by stream, the position of its next event. The bytes come in pieces, which
+        belong together.
         """
 
     def begin_anew(self, stream: int) -> None:

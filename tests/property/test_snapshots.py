@@ -73,7 +73,7 @@ class Run:
 
     def save_part(self, saved: Saved) -> bool:
         """Saves one part more; returns whether it was the last."""
-        saved.parts.append(self.engine.save_part(len(saved.parts), self.next))
+        saved.parts.append(b"".join(self.engine.save_part(len(saved.parts), self.next)))
         return len(saved.parts) == self.engine.parts()
 
     def crash(self, saved: Saved, threads: int = 1) -> None:

@@ -141,6 +141,24 @@ def test_panes_before_a_value_moved_on_are_judged_before_that_is_forgotten() -> 
     assert run(rule, [stream[:2], stream[2:]]) == oracle.findings(stream, oracle_rule(rule))
 
 
+def test_a_value_is_not_forgotten_before_the_pane_it_left_is_judged() -> None:
+    """Found by simulation: streams far apart, of which one keeps arrivals the watermark has passed; and two groups in
+    one shard, which one pair of groups in four is."""
+    rule = {
+        "group_by": ["subject"], "distinct": "subject", "panes": 19, "resolution": 2,
+        "keep_panes": 5, "holds": ("eq", 2), "resource": None,
+    }  # fmt: skip
+    arriving = [(1, 63, "s3"), (0, 34, "s9"), (2, 1, "s4"), (2, 49, "s2"), (0, 87, "s8")]
+    for _ in range(40):
+        engine, ledger = engine_for(rule), Ledger()
+        engine.join(2)
+        for stream, second, subject in arriving:
+            event = {"time": START + second * 1_000_000, "actor": "a", "subject": subject, "resource": "person"}
+            ledger.take(engine.process_lines(lines([event]), stream=stream))
+        ledger.take(engine.finish())
+        assert ledger.closed(2_000_000) == []
+
+
 @given(st.lists(events, min_size=1, max_size=40), rules)
 @settings(max_examples=200, deadline=None)
 def test_a_finding_opens_with_the_event_that_makes_it(stream: list[dict[str, Any]], rule: dict[str, Any]) -> None:

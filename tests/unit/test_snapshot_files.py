@@ -24,7 +24,7 @@ def write(snapshots: Snapshots, number: int) -> None:
     places, sections = content(number)
     writing = snapshots.begin()
     for section in sections:
-        writing.add(section)
+        writing.add([section[:50], section[50:]])
     writing.finish(float(number), places)
     snapshots.prune()
 

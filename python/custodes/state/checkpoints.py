@@ -7,7 +7,7 @@ disk without room costs that snapshot and nothing else: the ones before stay, th
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 
@@ -104,9 +104,9 @@ class Checkpoints:
     def _begin(self, engine: Engine, places: list[Place]) -> None:
         self._due_at = self._pace() + self._interval
         underway = self._underway = _Underway(places, self._clock())
-        self._add(underway, engine.save_frame())
+        self._add(underway, [engine.save_frame()])
 
-    def _add(self, underway: _Underway, section: bytes) -> None:
+    def _add(self, underway: _Underway, section: Sequence[bytes]) -> None:
         def add() -> None:
             if underway.writing is None:
                 underway.writing = self._snapshots.begin()

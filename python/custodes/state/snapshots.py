@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, BinaryIO
 
@@ -65,11 +65,15 @@ class Writing:
         self._at = len(_MAGIC)
         self._file.write(_MAGIC)
 
-    def add(self, section: bytes) -> None:
-        """Appends a section. Raises ``OSError`` where there is no room."""
-        self._file.write(section)
-        self._sections.append(_Section(self._at, len(section), hashlib.sha256(section).hexdigest()))
-        self._at += len(section)
+    def add(self, section: Sequence[bytes]) -> None:
+        """Appends a section, which comes in pieces. Raises ``OSError`` where there is no room."""
+        digest = hashlib.sha256()
+        for piece in section:
+            self._file.write(piece)
+            digest.update(piece)
+        length = sum(map(len, section))
+        self._sections.append(_Section(self._at, length, digest.hexdigest()))
+        self._at += length
 
     def finish(self, taken_at: float, places: Iterable[Place]) -> None:
         """Returns once the snapshot would survive a power cut."""

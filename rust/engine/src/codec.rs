@@ -7,25 +7,36 @@ use thiserror::Error;
 #[error("the saved state is damaged: {0}")]
 pub struct Damaged(pub(crate) &'static str);
 
+/// Bytes that are allocated together. In larger pieces every snapshot would have its memory from the operating system anew,
+/// page by page, which takes longer than to fill it.
+const CHUNK: usize = 1 << 20;
+
 /// State on its way out.
 #[derive(Debug, Default)]
 pub(crate) struct Writer {
+    full: Vec<Vec<u8>>,
     bytes: Vec<u8>,
 }
 
 impl Writer {
-    /// A writer that will hold about so many bytes.
-    pub(crate) fn with_room(bytes: usize) -> Self {
-        Self { bytes: Vec::with_capacity(bytes) }
-    }
-
-    pub(crate) fn finish(self) -> Vec<u8> {
-        self.bytes
+    /// What was written, in order, cut anywhere.
+    pub(crate) fn finish(mut self) -> Vec<Vec<u8>> {
+        self.full.push(self.bytes);
+        self.full
     }
 
     #[inline]
     pub(crate) fn raw<const N: usize>(&mut self, bytes: [u8; N]) {
+        if self.bytes.capacity() - self.bytes.len() < N {
+            self.begin_chunk();
+        }
         self.bytes.extend_from_slice(&bytes);
+    }
+
+    #[cold]
+    fn begin_chunk(&mut self) {
+        let full = std::mem::replace(&mut self.bytes, Vec::with_capacity(CHUNK));
+        self.full.push(full);
     }
 
     pub(crate) fn flag(&mut self, flag: bool) {

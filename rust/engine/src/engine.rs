@@ -311,17 +311,17 @@ impl Engine {
         for at in 0..self.arrangement.len() {
             to.u64(self.matched(at));
         }
-        to.finish()
+        to.finish().concat()
     }
 
     /// Writes a part down as it stands, which no part has been past the last. `positions` are the source's: of each stream,
-    /// that of its next event.
-    pub fn save_part(&self, part: usize, positions: &[(StreamId, u64)]) -> Vec<u8> {
+    /// that of its next event. The bytes come in pieces.
+    pub fn save_part(&self, part: usize, positions: &[(StreamId, u64)]) -> Vec<Vec<u8>> {
         let (shard, stream) = (part / self.arrangement.len(), part % self.arrangement.len());
         let Some(keyed) = self.shards.get(shard).map(|shard| &shard.streams[stream]) else {
             return Vec::new();
         };
-        let mut to = Writer::with_room(keyed.heap_bytes());
+        let mut to = Writer::default();
         to.list(positions.iter(), |to, &(id, position)| {
             // After a restart the part may be ahead of the source.
             let resume = self.resuming.get(&id).map_or(0, |resume| resume.from(shard, stream));

@@ -136,9 +136,10 @@ impl Engine {
         py: Python<'py>,
         part: usize,
         positions: BTreeMap<u32, u64>,
-    ) -> PyResult<Bound<'py, PyBytes>> {
+    ) -> PyResult<Vec<Bound<'py, PyBytes>>> {
         let positions: Vec<(u32, u64)> = positions.into_iter().collect();
-        Ok(PyBytes::new(py, &self.run(py, |core| core.save_part(part, &positions))?))
+        let pieces = self.run(py, |core| core.save_part(part, &positions))?;
+        Ok(pieces.into_iter().map(|piece| PyBytes::new(py, &piece)).collect())
     }
 
     fn begin_anew(&self, py: Python<'_>, stream: u32) -> PyResult<()> {

@@ -284,7 +284,8 @@ impl Counts {
         }
         let share = (f64::from(pane - self.settled) / f64::from(self.span)).min(1.0);
         self.settled = pane;
-        self.pairs.sweep(share, pane.saturating_sub(self.span) + 1);
+        // As with panes: what left its last window at `settled` is still needed to judge that pane.
+        self.pairs.sweep(share, pane.saturating_sub(self.span));
         share
     }
 
