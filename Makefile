@@ -6,7 +6,7 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 RUST_SOURCES := $(shell find rust/engine rust/python -name '*.rs' -o -name Cargo.toml) Cargo.toml Cargo.lock
 
-.PHONY: help demo test fuzz check fmt bench docs lock clean build
+.PHONY: help demo test fuzz chaos check fmt bench docs lock clean build
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -34,6 +34,11 @@ test: build  ## every test there is, with the servers they need
 
 fuzz:  ## what reads bytes, ten minutes a target
 	rust/fuzz/run 600
+
+chaos: build  ## kill -9 two hundred times over two million events, and compare with the oracle
+	tests/services/install
+	CI=true CHAOS_KILLS=200 CHAOS_EVENTS=2000000 SIMULATION_SCHEDULES=20000 \
+	    $(BIN)/pytest -s --timeout 3000 tests/services/test_chaos.py tests/property/test_simulation.py
 
 check: build  ## format, lint, types, rules: what a commit must pass
 	cargo fmt --all --check

@@ -9,18 +9,22 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, ParamSpec, TypeVar
 
+from sqlalchemy.exc import OperationalError
+
 import oracle
-from custodes._core import Engine, restore
+from custodes._core import Engine, FindingChange, restore
 from custodes.feed import Feed
+from custodes.findings import Finding
 from custodes.findings.store import FindingStore
 from custodes.metrics import Metrics
 from custodes.monitor import Monitor
+from custodes.rules import Rule
 from custodes.sources import Arrival, Joined, Place, Records
 from custodes.sources.dead_letters import NoDeadLetters
 from custodes.state import Checkpoints, Snapshots, recover
@@ -174,6 +178,28 @@ class Thread(Executor):
                 self._waiting.pop(0)()
 
 
+class FlakyStore(FindingStore):
+    """A database that refuses now and then."""
+
+    def __init__(self, rng: random.Random) -> None:
+        super().__init__("sqlite://")
+        self._rng = rng
+        self.share = 0.0
+        """Of calls that are refused."""
+
+    def _may_refuse(self) -> None:
+        if self._rng.random() < self.share:
+            raise OperationalError("a statement", {}, Exception("database or disk is full"))
+
+    def apply(self, changes: Iterable[FindingChange], rules: Sequence[Rule]) -> list[tuple[str, Finding]]:
+        self._may_refuse()
+        return super().apply(changes, rules)
+
+    def refresh(self, changes: Sequence[FindingChange], rules: Sequence[Rule]) -> None:
+        self._may_refuse()
+        super().refresh(changes, rules)
+
+
 class World:
     """One schedule."""
 
@@ -187,7 +213,7 @@ class World:
         self.rules = [described(rule, f"r{at}") for at, rule in enumerate(self.chosen)]
         self.broker = Broker(rng, self.events)
         self.disk = Disk(rng)
-        self.store = FindingStore("sqlite://")
+        self.store = FlakyStore(rng)
         self._ends_in: int | None = None
         self.seconds = 0.0
 
@@ -207,7 +233,7 @@ class World:
                 self._live(most_steps=self.rng.randrange(5, 60))
             if self.rng.random() < 0.5:
                 self.disk = self.disk.after_the_cut()
-            self.disk.cut_after, self.disk.full = None, False
+            self.disk.cut_after, self.disk.full, self.store.share = None, False, 0.0
         self._ends_in = None
         self._live(most_steps=None)
 
@@ -233,6 +259,8 @@ class World:
             step += 1
             self.seconds += self.rng.random()
             self.disk.full = most_steps is not None and self.rng.random() < 0.2
+            self.store.share = 0.3 if most_steps is not None and self.rng.random() < 0.5 else 0.0
+            monitor._unstored.retry_at = 0.0
             monitor._state_at = 0.0 if self.rng.random() < 0.3 else float("inf")
             monitor.step(0)
             thread.run()
@@ -242,7 +270,9 @@ class World:
         if self.rng.random() < 0.3:
             thread.eager = True
             thread.run(1000)
-            checkpoints.take_now(monitor._engine, source.places())
+            monitor._tell(monitor._store([]))
+            if not monitor._unstored:
+                checkpoints.take_now(monitor._engine, source.places())
             monitor._commit()
 
     def _with_own_key(self, fresh: Engine) -> Engine:

@@ -85,6 +85,11 @@ class Metrics:
             "Records that were gone from the source before they were read; `/api/v1/gaps` says which.",
             registry=registry,
         )
+        self.findings_waiting = Gauge(
+            "custodes_findings_waiting",
+            "Changes of findings that wait because the database refuses them.",
+            registry=registry,
+        )
         self.up_to_date = Gauge(
             "custodes_last_poll_timestamp_seconds",
             "When the monitor's loop last went round; standing still means it hangs.",

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from custodes._core import Engine, Outcome, Stats
+from custodes._core import Engine, FindingChange, Outcome, Stats
 from custodes.feed import Feed
 from custodes.findings import Finding, Missed
-from custodes.findings.store import FindingStore
+from custodes.findings.store import FindingStore, StoreError
 from custodes.metrics import Metrics
 from custodes.rules import Rule
 from custodes.sources import Arrival, Gap, Left, Source
@@ -49,6 +49,23 @@ class Status:
     engine_bytes: int
     snapshot_at: float | None
     """When the last snapshot was begun, in epoch seconds."""
+
+
+RETRY_SECONDS = 1.0
+"""How soon a database that refused is asked again."""
+
+
+@dataclass
+class _Unstored:
+    """What waits for a database that refuses."""
+
+    changes: list[FindingChange] = field(default_factory=list)
+    gaps: list[Missed] = field(default_factory=list)
+    retry_at: float = 0.0
+    failing: bool = False
+
+    def __len__(self) -> int:
+        return len(self.changes) + len(self.gaps)
 
 
 @dataclass
@@ -97,6 +114,8 @@ class Monitor:
         self._on_news = on_news
         self._clock = clock
         self._totals = _Totals()
+        self._unstored = _Unstored()
+        self._open_by_rule: dict[str, int] = {}
         self._streams: set[int] = set()
         self._started_at = clock()
         self._state_at = 0.0
@@ -111,7 +130,8 @@ class Monitor:
                 self.step(POLL_SECONDS)
             if self._source.finished:
                 self._deal_with(self._engine.finish(), {}, time.perf_counter())
-            if self._checkpoints is not None:
+            self._tell(self._store([]))
+            if self._checkpoints is not None and not self._unstored:
                 self._checkpoints.take_now(self._engine, self._source.places())
             self._commit()
         except BaseException as error:
@@ -125,7 +145,10 @@ class Monitor:
         """One round: poll, count, store; and once a second commit."""
         for arrival in self._source.poll(timeout):
             self._take(arrival)
-        if self._checkpoints is not None:
+        if self._unstored:
+            self._tell(self._store([]))
+        # A snapshot must not have counted what is not stored.
+        if self._checkpoints is not None and not self._unstored:
             self._checkpoints.step(self._engine, self._source.places())
         self.last_poll = time.monotonic()
         self.metrics.up_to_date.set(self._clock())
@@ -139,8 +162,15 @@ class Monitor:
 
         Not of streams that no snapshot covers yet: after a restart their windows would begin empty behind it.
         """
+        if self._unstored:
+            return
         if updates := self._engine.updates():
-            self.store.refresh(updates, self.rules)
+            try:
+                self.store.refresh(updates, self.rules)
+            except StoreError as error:
+                self._unstored.changes += updates
+                self._refused(error)
+                return
         self._source.commit(None if self._checkpoints is None else self._checkpoints.covered)
 
     def _take(self, arrival: Arrival) -> None:
@@ -160,7 +190,8 @@ class Monitor:
     def _tell_of(self, gap: Gap) -> None:
         """Makes it known, and keeps it, that events were never seen."""
         place = self._source.describe(gap.stream)
-        self.store.record_gap(Missed.of(gap, place, int(self._clock() * 1e6)))
+        self._unstored.gaps.append(Missed.of(gap, place, int(self._clock() * 1e6)))
+        self._tell(self._store([]))
         self.metrics.missed.inc(gap.missed)
         if gap.missed:
             log.error("records were never seen: they were gone before they were read", records=gap.missed, **place)
@@ -172,11 +203,42 @@ class Monitor:
             for reject in outcome.rejects:
                 self._dead_letters.put(reject, place)
             self._dead_letters.flush()
-        news = self.store.apply(outcome.changes, self.rules) if outcome.changes else []
+        news = self._store(outcome.changes)
         self._totals.events += outcome.events
         self._totals.rejected += len(outcome.rejects)
         self._totals.late += outcome.late
         self.metrics.batch(outcome, time.perf_counter() - begun)
+        self._tell(news)
+
+    def _store(self, changes: Sequence[FindingChange]) -> list[tuple[str, Finding]]:
+        """Stores changes behind those that wait. Returns what is new to the store; nothing while it refuses."""
+        unstored = self._unstored
+        unstored.changes += changes
+        if not unstored or (unstored.failing and time.monotonic() < unstored.retry_at):
+            return []
+        try:
+            while unstored.gaps:
+                self.store.record_gap(unstored.gaps[0])
+                unstored.gaps.pop(0)
+            news = self.store.apply(unstored.changes, self.rules) if unstored.changes else []
+            unstored.changes.clear()
+        except StoreError as error:
+            self._refused(error)
+            return []
+        if unstored.failing:
+            unstored.failing = False
+            log.info("findings can be stored again")
+        return news
+
+    def _refused(self, error: StoreError) -> None:
+        """The database refused: what it was given waits, and nothing is committed or saved meanwhile."""
+        if not self._unstored.failing:
+            cause = str(error).partition("\n")[0]
+            log.error("findings cannot be stored; they wait, and counting goes on", error=cause)
+        self._unstored.failing = True
+        self._unstored.retry_at = time.monotonic() + RETRY_SECONDS
+
+    def _tell(self, news: Sequence[tuple[str, Finding]]) -> None:
         told = [(kind, finding) for kind, finding in news if kind != "updated"]
         for kind, finding in told:
             self.metrics.news(kind, finding)
@@ -189,7 +251,12 @@ class Monitor:
         now = self._clock()
         self._state_at = time.monotonic()
         self._totals.recent.append((self._state_at, self._totals.events))
-        open_by_rule = self.store.open_counts()
+        try:
+            self._open_by_rule = self.store.open_counts()
+        except StoreError as error:
+            self._refused(error)
+        open_by_rule = self._open_by_rule
+        self.metrics.findings_waiting.set(len(self._unstored))
         stats, lag = self._engine.stats(), self._source.lag()
         self.metrics.state(stats, open_by_rule, len(self._streams), lag, now)
         if self._checkpoints is not None:

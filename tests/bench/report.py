@@ -43,6 +43,7 @@ def main() -> None:
         ("From a broker", "broker", ("--runs", options.runs)),
         ("Until a finding is seen", "latency", ()),
         ("As things grow", "scaling", ()),
+        ("Snapshots and restarts", "restart", ()),
     ):
         print(f"{name} …", file=sys.stderr)
         parts += [f"### {title}", f"`tests/bench/{name}.py`", output(name, *more)]

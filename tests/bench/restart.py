@@ -16,6 +16,7 @@ from kafka import KafkaProducer
 from processes import CUSTODES, table
 
 from custodes._core import Engine
+from custodes.cli.memory import keep_freed_memory
 from custodes.rules import build_plan, load_rules
 from custodes.sources import Place, load_mapping
 from custodes.state import Checkpoints, LocalFolder, Snapshots
@@ -149,6 +150,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="custodes-bench-") as name:
         print(f"{options.pairs:,} live (group, value) pairs.\n")
+        keep_freed_memory()  # as `custodes run` does
         print(pauses(Path(name), options.pairs))
         print(restart(Path(name), options.pairs, options.runs))
 

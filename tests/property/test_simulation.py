@@ -37,8 +37,19 @@ def forget_what_a_part_had_counted(monitor: Monitor) -> None:
         monitor._engine.begin_anew(stream)
 
 
+def save_what_is_not_stored(monitor: Monitor) -> None:
+    """Forgets that findings wait, so that a snapshot is taken and offsets are committed without them."""
+    monitor._refused = lambda error: monitor._unstored.changes.clear()  # type: ignore[method-assign]
+
+
 @pytest.mark.parametrize(
-    "broken", [commit_before_the_snapshot, begin_at_the_committed_offsets, forget_what_a_part_had_counted]
+    "broken",
+    [
+        commit_before_the_snapshot,
+        begin_at_the_committed_offsets,
+        forget_what_a_part_had_counted,
+        save_what_is_not_stored,
+    ],
 )
 def test_a_broken_build_is_found_out(broken: Callable[[Monitor], None]) -> None:
     assert any(play(seed, broken) for seed in range(200)), "the simulation has become too kind"

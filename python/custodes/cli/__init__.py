@@ -1,4 +1,4 @@
-"""The command line: ``custodes demo | run | check | replay | config``."""
+"""The command line: ``custodes demo | run | check | replay | config | snapshot``."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ _COMMANDS = {
     "check": "custodes.cli.check",
     "replay": "custodes.cli.replay",
     "config": "custodes.cli.config",
+    "snapshot": "custodes.cli.snapshot",
 }
 """Each command's module, which holds a function or a Typer ``app`` of its name. Loaded when asked for, so
 that a replay does not wait for a web server's import."""

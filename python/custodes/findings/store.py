@@ -33,11 +33,15 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.engine import RowMapping
+from sqlalchemy.exc import SQLAlchemyError
 
 from custodes._core import FindingChange
 from custodes.findings.gaps import Missed
 from custodes.findings.model import Finding
 from custodes.rules import Rule
+
+StoreError = SQLAlchemyError
+"""What the store raises when the database refuses: full, locked, damaged, gone."""
 
 _metadata = MetaData()
 

@@ -9,6 +9,7 @@ import hashlib
 import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import orjson
@@ -124,10 +125,7 @@ class Snapshots:
     def read(self, number: int) -> Snapshot:
         """Raises :class:`UnreadableError`, and ``OSError`` as it comes."""
         with self._folder.open(f"{number:012}{_SUFFIX}") as file:
-            index = read_index(file)
-            frame, *parts = [_read_section(file, _Section(**section)) for section in index["sections"]]
-        places = [Place(**place) for place in index["places"]]
-        return Snapshot(number, index["taken_at"], places, frame, parts)
+            return _read(file, number)
 
     def begin(self) -> Writing:
         number, self._next = self._next, self._next + 1
@@ -139,8 +137,36 @@ class Snapshots:
             self._folder.remove(f"{number:012}{_SUFFIX}")
 
 
-def read_index(file: BinaryIO) -> Any:
-    """What a snapshot file says of itself. Raises :class:`UnreadableError`."""
+@dataclass(frozen=True)
+class Inspection:
+    """What a file is, seen from outside."""
+
+    file: Path
+    size: int
+    damage: str | None
+    """Why it cannot be gone on from."""
+    taken_at: float | None = None
+    places: Sequence[Place] = ()
+
+
+def inspect(path: Path) -> Inspection:
+    """Reads a file whole, as a restart would. Raises ``OSError`` as it comes."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        try:
+            snapshot = _read(file, 0)
+        except UnreadableError as error:
+            return Inspection(path, size, str(error))
+    return Inspection(path, size, None, snapshot.taken_at, snapshot.places)
+
+
+def _read(file: BinaryIO, number: int) -> Snapshot:
+    index = _read_index(file)
+    frame, *parts = [_read_section(file, _Section(**section)) for section in index["sections"]]
+    return Snapshot(number, index["taken_at"], [Place(**place) for place in index["places"]], frame, parts)
+
+
+def _read_index(file: BinaryIO) -> Any:
     size = file.seek(0, 2)
     if size < len(_MAGIC) + _TRAILER.size:
         raise UnreadableError("it is too short")
