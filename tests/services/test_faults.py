@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import time
 from collections.abc import Iterable
 from functools import partial
@@ -155,4 +156,61 @@ def test_two_processes_do_not_share_a_folder(kafka: Kafka, tmp_path: Path) -> No
     assert second.process.wait(30) == 2
     second.stop()
     assert "another running process's" in server.log.read_text()
+    assert server.stop() == 0
+
+
+def test_a_full_disk_stops_neither_counting_nor_what_follows(kafka: Kafka, tmp_path: Path) -> None:
+    """No file of the process may grow: not a snapshot, not the database, not the log. Then there is room again."""
+    kafka.create_topic("full", 1)
+    worker, now = Worker(kafka, "full", tmp_path), time.time() - 3600
+    server = worker.start()
+    server.wait_for("it to be ready", lambda: get(f"{worker.base}/-/ready"))
+    send(kafka, "full", reads(30, "P1", now))
+    server.wait_for("all to be counted", lambda: worker.status()["events"] == 30)
+    server.wait_for("a snapshot", partial(worker.has_snapshot_since, time.time()))
+    none = resource.RLIM_INFINITY
+    resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (1, none))
+    send(kafka, "full", reads(30, "P1", now + 30))
+    send(kafka, "full", reads(70, "P2", now))
+    server.wait_for("all to be counted", lambda: worker.status()["events"] == 130)
+    server.wait_for("findings to wait", lambda: worker.metric("custodes_findings_waiting") >= 1)
+    assert get_json(f"{worker.base}/api/v1/findings")["findings"] == []
+    assert get(f"{worker.base}/-/healthy")
+    # More than the pause between two tries, with nothing stored: nothing may be saved or committed behind that.
+    resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (none, none))
+    server.wait_for("the findings", lambda: len(get_json(f"{worker.base}/api/v1/findings")["findings"]) == 3)
+    server.wait_for("nothing to wait", lambda: worker.metric("custodes_findings_waiting") == 0)
+    server.wait_for("a snapshot", partial(worker.has_snapshot_since, time.time()))
+    server.process.kill()
+    server.stop()
+    server = worker.start()
+    server.wait_for("it to be ready", lambda: get(f"{worker.base}/-/ready"))
+    found = get_json(f"{worker.base}/api/v1/findings")["findings"]
+    figures = sorted((one["group"]["actor"], one["rule"], one["peak"], one["count"]) for one in found)
+    assert figures == [
+        ("P1", "Many look-ups", 60, 60),
+        ("P2", "Many look-ups", 70, 70),
+        ("P2", "Many people", 70, 70),
+    ]
+    assert server.stop() == 0
+
+
+def test_snapshots_fail_and_recover_while_findings_are_stored_elsewhere(kafka: Kafka, tmp_path: Path) -> None:
+    """The state folder alone has no room: counting and findings go on, and it is told of."""
+    kafka.create_topic("nosnapshots", 1)
+    worker, now = Worker(kafka, "nosnapshots", tmp_path), time.time() - 3600
+    server = worker.start()
+    server.wait_for("it to be ready", lambda: get(f"{worker.base}/-/ready"))
+    send(kafka, "nosnapshots", reads(30, "P1", now))
+    server.wait_for("a snapshot", lambda: worker.status()["snapshot_at"])
+    folder = worker.folder / "custodes-state"
+    moved = folder.with_name("elsewhere")
+    folder.rename(moved)
+    folder.write_text("no folder at all")
+    server.wait_for("failures", lambda: worker.metric("custodes_snapshot_failures") >= 1)
+    send(kafka, "nosnapshots", reads(30, "P1", now + 30))
+    server.wait_for("the finding", lambda: get_json(f"{worker.base}/api/v1/findings")["findings"])
+    folder.unlink()
+    moved.rename(folder)
+    server.wait_for("snapshots again", lambda: worker.metric("custodes_snapshot_failures") == 0)
     assert server.stop() == 0

@@ -4,10 +4,25 @@ from __future__ import annotations
 
 import logging
 import sys
+from contextlib import suppress
+from typing import TextIO, cast
 
 import structlog
 
 from custodes.cli.output import stderr
+
+
+class _Unfailing:
+    """Standard error, except that what cannot be written is left out: a full disk must not end the counting."""
+
+    def write(self, text: str) -> int:
+        with suppress(OSError):
+            sys.stderr.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            sys.stderr.flush()
 
 
 def set_up_log(level: str = "info", style: str = "text") -> None:
@@ -26,7 +41,7 @@ def set_up_log(level: str = "info", style: str = "text") -> None:
         if style == "json"
         else [*shared, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(cast("TextIO", _Unfailing())),
         cache_logger_on_first_use=False,
     )
     handler = logging.StreamHandler(sys.stderr)

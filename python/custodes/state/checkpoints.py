@@ -129,10 +129,10 @@ class Checkpoints:
 
     def _fail(self, failure: BaseException) -> None:
         self.failures += 1
-        log.error(
-            "no snapshot could be written; the last one stays, the next is tried soon",
-            error=f"{type(failure).__name__}: {failure}",
-        )
+        # A disk is full for hours: the first time says it all, and the metric goes on saying it.
+        tell = log.error if self.failures == 1 else log.debug
+        cause = f"{type(failure).__name__}: {failure}"
+        tell("no snapshot could be written; the last one stays, the next is tried soon", error=cause)
         self._due_at = self._pace() + min(_AFTER_FAILURE, self._interval)
         self.drop()
         if not isinstance(failure, Exception):
