@@ -154,6 +154,11 @@ class Engine:
         belong together.
         """
 
+    def replanned(
+        self, plan: str, positions: Mapping[int, int], threads: int = 1
+    ) -> tuple[Engine, list[str], list[str], list[tuple[str, int]]]:
+        """An engine that goes on from this one under another plan; what is returned is as for :func:`restore`."""
+
     def begin_anew(self, stream: int) -> None:
         """Counts a stream's events from wherever it begins now, though a snapshot had counted further."""
 

@@ -97,16 +97,36 @@ class Metrics:
         )
         build = Gauge("custodes_build_info", "Version of Custodes.", ["version"], registry=registry)
         build.labels(__version__).set(1)
-        for rule in rules:
-            self.open_findings.labels(rule.title, rule.level)
-            self.findings.labels(rule.title, rule.level)
-            self.peak_ratio.labels(rule.title)
-            self.groups.labels(rule.title)
+        self.reload_failed = Gauge(
+            "custodes_reload_failed",
+            "1 where the configuration could not be taken over at the last reload, and the one before is in force.",
+            registry=registry,
+        )
+        self._add(rules)
         for reason in REASONS:
             self.rejected.labels(reason)
         self._events = self.events.labels(source)
         self.watermark_lag.set(float("nan"))
         self.snapshot_age.set(float("nan"))
+
+    def _add(self, rules: Sequence[Rule]) -> None:
+        for rule in rules:
+            self.open_findings.labels(rule.title, rule.level)
+            self.findings.labels(rule.title, rule.level)
+            self.peak_ratio.labels(rule.title)
+            self.groups.labels(rule.title)
+
+    def change_rules(self, rules: Sequence[Rule]) -> None:
+        """Takes in that these are the rules now; the series of others end."""
+        labels = {(rule.title, rule.level) for rule in rules}
+        for title, level in {(rule.title, rule.level) for rule in self._rules} - labels:
+            self.open_findings.remove(title, level)
+            self.findings.remove(title, level)
+        for title in {rule.title for rule in self._rules} - {rule.title for rule in rules}:
+            self.peak_ratio.remove(title)
+            self.groups.remove(title)
+        self._rules = rules
+        self._add(rules)
 
     def batch(self, outcome: Outcome, seconds: float) -> None:
         """Takes in what came of a batch."""

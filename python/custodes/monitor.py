@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import queue
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 import structlog
@@ -18,7 +20,7 @@ from custodes.metrics import Metrics
 from custodes.rules import Rule
 from custodes.sources import Arrival, Gap, Left, Source
 from custodes.sources.dead_letters import DeadLetters
-from custodes.state import Checkpoints
+from custodes.state import Checkpoints, tell_of_dropped
 
 log = structlog.get_logger("custodes.monitor")
 
@@ -115,6 +117,7 @@ class Monitor:
         self._clock = clock
         self._totals = _Totals()
         self._unstored = _Unstored()
+        self._wanted: queue.SimpleQueue[tuple[str, Sequence[Rule], int, Future[None]]] = queue.SimpleQueue()
         self._open_by_rule: dict[str, int] = {}
         self._streams: set[int] = set()
         self._started_at = clock()
@@ -143,6 +146,7 @@ class Monitor:
 
     def step(self, timeout: float) -> None:
         """One round: poll, count, store; and once a second commit."""
+        self._change_rules()
         for arrival in self._source.poll(timeout):
             self._take(arrival)
         if self._unstored:
@@ -156,6 +160,39 @@ class Monitor:
             self._commit()
             self._refresh()
             self.feed.publish()
+
+    def change_rules(self, plan: str, rules: Sequence[Rule], threads: int = 1, timeout: float = 60.0) -> None:
+        """Goes on with other rules, between two rounds; those that stay keep their windows. For other threads.
+
+        Raises ``ValueError`` for a plan that cannot be run, and ``TimeoutError``; the rules stay as they were.
+        """
+        done: Future[None] = Future()
+        self._wanted.put((plan, rules, threads, done))
+        done.result(timeout)
+
+    def _change_rules(self) -> None:
+        while not self._wanted.empty():
+            plan, rules, threads, done = self._wanted.get()
+            if self._unstored:
+                done.set_exception(ValueError("findings wait for the database; try again when they are stored"))
+                continue
+            positions = {place.stream: place.position for place in self._source.places()}
+            try:
+                # What grew is told of by rules as they were.
+                self.store.refresh(self._engine.updates(), self.rules)
+                changed = self._engine.replanned(plan, positions, threads)
+                self._engine, windows, decisions, left_open = changed
+                self.store.close_left_open(left_open)
+            except (ValueError, StoreError) as error:
+                done.set_exception(error if isinstance(error, ValueError) else ValueError(str(error)))
+                continue
+            tell_of_dropped(windows, decisions, [*self.rules, *rules])
+            self.rules = rules
+            self.metrics.change_rules(rules)
+            if self._checkpoints is not None:
+                self._checkpoints.drop()
+            self._refresh()
+            done.set_result(None)
 
     def _commit(self) -> None:
         """Stores findings that only grew, and then says that all that was read has been dealt with.

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import resource
+import signal
 import time
-from collections.abc import Iterable
+import urllib.error
+import urllib.request
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,6 +28,8 @@ class Worker:
 
     def __init__(self, kafka: Kafka, topic: str, folder: Path, **settings: Any) -> None:
         port = free_port()
+        self.servers: list[Server] = []
+        self.topic = topic
         self.base = f"http://127.0.0.1:{port}"
         self.folder = folder / "monitor"
         self._config = folder / "custodes.yaml"
@@ -40,7 +45,8 @@ class Worker:
         self._config.write_text(yaml.safe_dump(config))
 
     def start(self) -> Server:
-        return Server(self.folder, [CUSTODES, "run", "-c", self._config])
+        self.servers.append(Server(self.folder, [CUSTODES, "run", "-c", self._config]))
+        return self.servers[-1]
 
     def status(self) -> dict[str, Any]:
         status: dict[str, Any] = get_json(f"{self.base}/api/v1/status")
@@ -52,6 +58,18 @@ class Worker:
     def metric(self, name: str) -> float:
         lines = get(f"{self.base}/metrics").splitlines()
         return next(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith((f"{name} ", f"{name}{{")))
+
+
+@pytest.fixture
+def worker(kafka: Kafka, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Worker]:
+    """A worker on a topic of two partitions that is named after the test."""
+    topic = request.node.name
+    kafka.create_topic(topic, 2)
+    worker = Worker(kafka, topic, tmp_path)
+    yield worker
+    for server in worker.servers:
+        server.process.kill()
+        server.stop()
 
 
 def send(kafka: Kafka, topic: str, events: Iterable[dict[str, Any]], partition: int = 0) -> None:
@@ -66,15 +84,14 @@ def reads(count: int, actor: str, since: float) -> list[dict[str, Any]]:
     return [{"time": since + n, "actor": actor, "subject": f"S{n}", "action": "read"} for n in range(count)]
 
 
-def test_a_restart_goes_on_with_the_counts_it_had(kafka: Kafka, tmp_path: Path) -> None:
+def test_a_restart_goes_on_with_the_counts_it_had(kafka: Kafka, worker: Worker, tmp_path: Path) -> None:
     """Half of a finding's events before, half after, whether the process was told to end or killed."""
-    kafka.create_topic("restart", 2)
-    worker, now = Worker(kafka, "restart", tmp_path), time.time() - 3600
+    now = time.time() - 3600
     events = reads(60, "P1", now)
     for part, end in ((events[:20], "kill"), (events[20:40], "stop"), (events[40:], "kill")):
         server = worker.start()
         server.wait_for("it to be ready", lambda: get(f"{worker.base}/-/ready"))
-        send(kafka, "restart", part)
+        send(kafka, worker.topic, part)
         server.wait_for("all to be counted", lambda: worker.status()["events"] >= 20)
         if end == "kill":
             server.wait_for("a snapshot", partial(worker.has_snapshot_since, time.time()))
@@ -91,31 +108,30 @@ def test_a_restart_goes_on_with_the_counts_it_had(kafka: Kafka, tmp_path: Path) 
     assert server.stop() == 0
 
 
-def test_what_retention_took_before_it_was_read_is_told_and_kept(kafka: Kafka, tmp_path: Path) -> None:
-    kafka.create_topic("overtaken", 2)
-    worker, now = Worker(kafka, "overtaken", tmp_path), time.time() - 3600
+def test_what_retention_took_before_it_was_read_is_told_and_kept(kafka: Kafka, worker: Worker, tmp_path: Path) -> None:
+    now = time.time() - 3600
     server = worker.start()
-    send(kafka, "overtaken", reads(10, "P1", now))
+    send(kafka, worker.topic, reads(10, "P1", now))
     server.wait_for("the first to be counted", lambda: worker.status()["events"] == 10)
     assert server.stop() == 0
-    send(kafka, "overtaken", reads(25, "P1", now + 10))
-    send(kafka, "overtaken", reads(5, "P1", now), partition=1)
+    send(kafka, worker.topic, reads(25, "P1", now + 10))
+    send(kafka, worker.topic, reads(5, "P1", now), partition=1)
     admin = KafkaAdminClient(bootstrap_servers=kafka.bootstrap)
     # Of one partition only the end is left, of a partition that has nothing more to read not even that.
-    admin.delete_records({TopicPartition("overtaken", 0): 30})
+    admin.delete_records({TopicPartition(worker.topic, 0): 30})
     admin.close()
     server = worker.start()
     server.wait_for("the rest to be counted", lambda: worker.status()["events"] == 10)
     gaps = get_json(f"{worker.base}/api/v1/gaps")["gaps"]
     assert [(gap["topic"], gap["partition"], gap["from"], gap["until"], gap["records"]) for gap in gaps] == [
-        ("overtaken", 0, 10, 30, 20)
+        (worker.topic, 0, 10, 30, 20)
     ]
     assert worker.metric("custodes_events_missed_total") == 20
     assert "records were never seen" in server.log.read_text()
     assert server.stop() == 0
-    send(kafka, "overtaken", reads(7, "P1", now + 40))
+    send(kafka, worker.topic, reads(7, "P1", now + 40))
     admin = KafkaAdminClient(bootstrap_servers=kafka.bootstrap)
-    admin.delete_records({TopicPartition("overtaken", 0): 42})
+    admin.delete_records({TopicPartition(worker.topic, 0): 42})
     admin.close()
     server = worker.start()
     server.wait_for("an empty partition's gap", lambda: len(get_json(f"{worker.base}/api/v1/gaps")["gaps"]) == 2)
@@ -123,12 +139,11 @@ def test_what_retention_took_before_it_was_read_is_told_and_kept(kafka: Kafka, t
     assert server.stop() == 0
 
 
-def test_a_damaged_snapshot_is_passed_over_for_the_one_before(kafka: Kafka, tmp_path: Path) -> None:
-    kafka.create_topic("damaged", 1)
-    worker, now = Worker(kafka, "damaged", tmp_path), time.time() - 3600
+def test_a_damaged_snapshot_is_passed_over_for_the_one_before(kafka: Kafka, worker: Worker, tmp_path: Path) -> None:
+    now = time.time() - 3600
     server = worker.start()
     server.wait_for("it to be ready", lambda: get(f"{worker.base}/-/ready"))
-    send(kafka, "damaged", reads(30, "P1", now))
+    send(kafka, worker.topic, reads(30, "P1", now))
     server.wait_for("all to be counted", lambda: worker.status()["events"] == 30)
     folder = worker.folder / "custodes-state"
     server.wait_for("two snapshots", lambda: len(list(folder.glob("*.snapshot"))) >= 2)
@@ -138,7 +153,7 @@ def test_a_damaged_snapshot_is_passed_over_for_the_one_before(kafka: Kafka, tmp_
     server = worker.start()
     server.wait_for("it to be ready", lambda: get(f"{worker.base}/-/ready"))
     assert worker.metric("custodes_snapshots_damaged") == 1
-    send(kafka, "damaged", reads(30, "P1", now + 30))
+    send(kafka, worker.topic, reads(30, "P1", now + 30))
     found = server.wait_for("the finding", lambda: get_json(f"{worker.base}/api/v1/findings")["findings"])
     server.wait_for(
         "its count", lambda: get_json(f"{worker.base}/api/v1/findings?open=true")["findings"][0]["count"] == 60
@@ -147,9 +162,7 @@ def test_a_damaged_snapshot_is_passed_over_for_the_one_before(kafka: Kafka, tmp_
     assert server.stop() == 0
 
 
-def test_two_processes_do_not_share_a_folder(kafka: Kafka, tmp_path: Path) -> None:
-    kafka.create_topic("shared", 1)
-    worker = Worker(kafka, "shared", tmp_path)
+def test_two_processes_do_not_share_a_folder(kafka: Kafka, worker: Worker, tmp_path: Path) -> None:
     server = worker.start()
     server.wait_for("it to be ready", lambda: get(f"{worker.base}/-/ready"))
     second = Server(worker.folder, [CUSTODES, "run", "-c", tmp_path / "custodes.yaml"])
@@ -159,19 +172,18 @@ def test_two_processes_do_not_share_a_folder(kafka: Kafka, tmp_path: Path) -> No
     assert server.stop() == 0
 
 
-def test_a_full_disk_stops_neither_counting_nor_what_follows(kafka: Kafka, tmp_path: Path) -> None:
+def test_a_full_disk_stops_neither_counting_nor_what_follows(kafka: Kafka, worker: Worker, tmp_path: Path) -> None:
     """No file of the process may grow: not a snapshot, not the database, not the log. Then there is room again."""
-    kafka.create_topic("full", 1)
-    worker, now = Worker(kafka, "full", tmp_path), time.time() - 3600
+    now = time.time() - 3600
     server = worker.start()
     server.wait_for("it to be ready", lambda: get(f"{worker.base}/-/ready"))
-    send(kafka, "full", reads(30, "P1", now))
+    send(kafka, worker.topic, reads(30, "P1", now))
     server.wait_for("all to be counted", lambda: worker.status()["events"] == 30)
     server.wait_for("a snapshot", partial(worker.has_snapshot_since, time.time()))
     none = resource.RLIM_INFINITY
     resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (1, none))
-    send(kafka, "full", reads(30, "P1", now + 30))
-    send(kafka, "full", reads(70, "P2", now))
+    send(kafka, worker.topic, reads(30, "P1", now + 30))
+    send(kafka, worker.topic, reads(70, "P2", now))
     server.wait_for("all to be counted", lambda: worker.status()["events"] == 130)
     server.wait_for("findings to wait", lambda: worker.metric("custodes_findings_waiting") >= 1)
     assert get_json(f"{worker.base}/api/v1/findings")["findings"] == []
@@ -195,22 +207,71 @@ def test_a_full_disk_stops_neither_counting_nor_what_follows(kafka: Kafka, tmp_p
     assert server.stop() == 0
 
 
-def test_snapshots_fail_and_recover_while_findings_are_stored_elsewhere(kafka: Kafka, tmp_path: Path) -> None:
+def test_snapshots_fail_and_recover_alone(kafka: Kafka, worker: Worker, tmp_path: Path) -> None:
     """The state folder alone has no room: counting and findings go on, and it is told of."""
-    kafka.create_topic("nosnapshots", 1)
-    worker, now = Worker(kafka, "nosnapshots", tmp_path), time.time() - 3600
+    now = time.time() - 3600
     server = worker.start()
     server.wait_for("it to be ready", lambda: get(f"{worker.base}/-/ready"))
-    send(kafka, "nosnapshots", reads(30, "P1", now))
+    send(kafka, worker.topic, reads(30, "P1", now))
     server.wait_for("a snapshot", lambda: worker.status()["snapshot_at"])
     folder = worker.folder / "custodes-state"
     moved = folder.with_name("elsewhere")
     folder.rename(moved)
     folder.write_text("no folder at all")
     server.wait_for("failures", lambda: worker.metric("custodes_snapshot_failures") >= 1)
-    send(kafka, "nosnapshots", reads(30, "P1", now + 30))
+    send(kafka, worker.topic, reads(30, "P1", now + 30))
     server.wait_for("the finding", lambda: get_json(f"{worker.base}/api/v1/findings")["findings"])
     folder.unlink()
     moved.rename(folder)
     server.wait_for("snapshots again", lambda: worker.metric("custodes_snapshot_failures") == 0)
     assert server.stop() == 0
+
+
+def test_reload_takes_over_other_rules_or_keeps_those_before(kafka: Kafka, worker: Worker, tmp_path: Path) -> None:
+    now = time.time() - 3600
+    rules = tmp_path / "rules.yml"
+    server = worker.start()
+    server.wait_for("it to be ready", lambda: get(f"{worker.base}/-/ready"))
+    events = reads(60, "P1", now)
+    send(kafka, worker.topic, events[:30])
+    server.wait_for("all to be counted", lambda: worker.status()["events"] == 30)
+
+    rules.write_text(RULES.replace("gte: 60", "gte: sixty"))
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        post(f"{worker.base}/-/reload")
+    answer = refused.value.read().decode()
+    refused.value.close()
+    assert refused.value.code == 400
+    assert "rules.yml:" in answer
+    assert worker.metric("custodes_reload_failed") == 1
+
+    # One rule stays, one goes, one has another threshold, and one is new.
+    stays, goes = "Many look-ups", "Watched by many"
+    documents = [one for one in RULES.split("---") if goes not in one]
+    assert len(documents) == 3
+    fresh = documents[1].replace(stays, "Very many look-ups").replace("8111-111111111111", "8111-111111111112")
+    text = "---".join([*documents, fresh]).replace("gte: 60", "gte: 50")
+    rules.write_text(text)
+    server.process.send_signal(signal.SIGHUP)
+    server.wait_for("the reload", lambda: worker.metric("custodes_reload_failed") == 0)
+    assert post(f"{worker.base}/-/reload") == "reloaded\n", "once more changes nothing"
+    send(kafka, worker.topic, events[30:])
+    server.wait_for("all to be counted", lambda: worker.status()["events"] == 60)
+
+    def figures() -> dict[str, tuple[int, int]]:
+        found = get_json(f"{worker.base}/api/v1/findings")["findings"]
+        return {one["rule"]: (one["peak"], one["threshold"]) for one in found}
+
+    server.wait_for("the findings", lambda: all(peak == 60 for peak, _ in figures().values()) and len(figures()) == 3)
+    assert figures() == {stays: (60, 40), "Many people": (60, 50), "Very many look-ups": (60, 40)}
+    exposition = get(f"{worker.base}/metrics")
+    assert goes not in exposition
+    assert 'custodes_engine_groups{rule="Very many look-ups"} 1.0' in exposition
+    log = server.log.read_text()
+    assert "its windows were dropped" in log
+    assert server.stop() == 0
+
+
+def post(url: str) -> str:
+    with urllib.request.urlopen(urllib.request.Request(url, method="POST"), timeout=30) as response:
+        return str(response.read().decode())

@@ -15,6 +15,7 @@ from custodes import __version__
 from custodes._core import DEBUG_BUILD
 from custodes.cli.log import set_up_log
 from custodes.cli.memory import keep_freed_memory
+from custodes.cli.reload import Reload, compile_rules
 from custodes.config import Fault, FaultsError
 from custodes.config.load import load_config
 from custodes.config.model import Config
@@ -24,8 +25,8 @@ from custodes.findings import Finding
 from custodes.findings.store import FindingStore
 from custodes.metrics import Metrics
 from custodes.monitor import Monitor
-from custodes.rules import Rule, build_plan, load_rules, shipped_pack
-from custodes.sources import FileSource, Source, load_mapping
+from custodes.rules import Rule
+from custodes.sources import FileSource, Source
 from custodes.sources.dead_letters import DeadLetters, FileDeadLetters
 from custodes.sources.kafka import KafkaDeadLetters, KafkaSource
 from custodes.state import Checkpoints, FolderInUseError, LocalFolder, Recovered, Snapshots, VersionError, recover
@@ -42,15 +43,7 @@ def run(
     settings = load_config(config)
     set_up_log(settings.log.level, settings.log.format)
     log = structlog.get_logger("custodes")
-    rules = load_rules(settings.rules or shipped_pack())
-    plan = build_plan(
-        rules,
-        load_mapping(settings.mapping),
-        allowed_lateness=settings.event_time.allowed_lateness,
-        max_future_skew=settings.event_time.max_future_skew,
-        earliest=settings.event_time.earliest,
-        max_record_bytes=settings.max_record_bytes,
-    )
+    rules, plan = compile_rules(settings)
     folder = _state_folder(settings)
     snapshots = Snapshots(folder, settings.state.keep)
     recovered = _recover(snapshots, plan, rules, settings)
@@ -72,7 +65,9 @@ def run(
     monitor = Monitor(
         recovered.engine, rules, source, store, dead_letters, metrics, feed, checkpoints=checkpoints, on_news=on_news
     )
-    server = ConsoleServer(build_app(monitor), listen or settings.http.listen, feed)
+    reload = Reload(config, settings, monitor)
+    reload.on_signal()
+    server = ConsoleServer(build_app(monitor, reload), listen or settings.http.listen, feed)
     stop = stop_on_signals()
     server.start()
     log.info("custodes started", version=__version__, rules=len(rules), source=source.name, url=server.url)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +16,7 @@ from jinja2 import Environment, PackageLoader, select_autoescape
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
 from custodes import __version__
+from custodes.config import Fault
 from custodes.console.schema import FindingOut, FindingsOut, GapOut, GapsOut, ProblemOut, StatusOut
 from custodes.console.view import Overview, overview
 from custodes.findings import rfc3339
@@ -38,8 +39,8 @@ _SECURITY_HEADERS = {
 _pages = Environment(loader=PackageLoader("custodes.console"), autoescape=select_autoescape(), trim_blocks=True)
 
 
-def build_app(monitor: Monitor) -> FastAPI:
-    """The application for one monitor."""
+def build_app(monitor: Monitor, reload: Callable[[], Sequence[Fault]] | None = None) -> FastAPI:
+    """The application for one monitor. ``reload`` reads the configuration again and says what is wrong with it."""
     app = FastAPI(
         title="Custodes",
         version=__version__,
@@ -59,6 +60,8 @@ def build_app(monitor: Monitor) -> FastAPI:
     _add_pages(app, monitor)
     _add_api(app, monitor)
     _add_probes(app, monitor)
+    if reload is not None:
+        _add_reload(app, reload)
     return app
 
 
@@ -134,6 +137,15 @@ def _add_api(app: FastAPI, monitor: Monitor) -> None:
             engine_bytes=now.engine_bytes,
             snapshot_at=None if now.snapshot_at is None else rfc3339(int(now.snapshot_at * 1e6)),
         )
+
+
+def _add_reload(app: FastAPI, reload: Callable[[], Sequence[Fault]]) -> None:
+    @app.post("/-/reload", response_class=PlainTextResponse, include_in_schema=False)
+    def reload_() -> Response:
+        faults = reload()
+        if faults:
+            return PlainTextResponse("".join(f"{fault}\n" for fault in faults), 400)
+        return PlainTextResponse("reloaded\n")
 
 
 def _add_probes(app: FastAPI, monitor: Monitor) -> None:

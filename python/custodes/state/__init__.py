@@ -2,7 +2,7 @@
 
 from custodes.state.checkpoints import Checkpoints
 from custodes.state.folder import Folder, FolderInUseError, LocalFolder
-from custodes.state.recovery import Recovered, recover
+from custodes.state.recovery import Recovered, recover, tell_of_dropped
 from custodes.state.snapshots import Snapshot, Snapshots, UnreadableError, VersionError
 
 __all__ = [
@@ -16,4 +16,5 @@ __all__ = [
     "UnreadableError",
     "VersionError",
     "recover",
+    "tell_of_dropped",
 ]

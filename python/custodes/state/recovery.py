@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -44,12 +44,17 @@ def recover(snapshots: Snapshots, plan: str, rules: Sequence[Rule], threads: int
             damaged += 1
             continue
         engine, windows, decisions, left_open = restore(plan, snapshot.frame, snapshot.parts, threads)
-        titles = {rule.id: rule.title for rule in rules}
-        for ids, what in ((windows, "windows"), (set(decisions) - set(windows), "open findings")):
-            for id_ in sorted(ids):
-                log.warning(f"a rule is gone or another; its {what} were dropped", rule=titles.get(id_, id_))
+        tell_of_dropped(windows, decisions, rules)
         log.info("going on from a snapshot", snapshot=number, streams=len(snapshot.places))
         return Recovered(engine, snapshot, damaged, left_open)
     if damaged:
         log.critical("no snapshot can be read; windows begin empty after the committed offsets", damaged=damaged)
     return Recovered(fresh, None, damaged, [])
+
+
+def tell_of_dropped(windows: Iterable[str], decisions: Iterable[str], rules: Sequence[Rule]) -> None:
+    """Logs which rules, by their ids, go on without the windows or the open findings they had."""
+    titles = {rule.id: rule.title for rule in rules}
+    for ids, what in ((set(windows), "windows"), (set(decisions) - set(windows), "open findings")):
+        for id_ in sorted(ids):
+            log.warning(f"a rule is gone or another; its {what} were dropped", rule=titles.get(id_, id_))

@@ -382,6 +382,25 @@ impl Engine {
         Ok((engine, dropped))
     }
 
+    /// An engine that goes on from this one under another plan, and what of this one it has no use for. `positions` are as
+    /// for [`Self::save_part`].
+    ///
+    /// # Errors
+    /// A plan that cannot be run.
+    pub fn replanned(
+        &self,
+        plan: &Plan,
+        threads: NonZeroUsize,
+        positions: &[(StreamId, u64)],
+    ) -> Result<(Self, Dropped), RestoreError> {
+        let parts: Vec<Vec<u8>> =
+            (0..self.parts()).map(|part| self.save_part(part, positions).concat()).collect();
+        let parts: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
+        let (mut engine, dropped) = Self::restore(plan, threads, &self.save_frame(), &parts)?;
+        engine.watermark = self.watermark.with_lateness(micros(plan.allowed_lateness_ms));
+        Ok((engine, dropped))
+    }
+
     /// Events of a stream count from wherever it begins now, also where a snapshot had counted further: it is not the
     /// stream the snapshot knew.
     pub fn begin_anew(&mut self, stream: StreamId) {

@@ -17,7 +17,7 @@ struct Clock {
     idle: bool,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Watermark {
     clocks: Vec<Clock>,
     lateness: Micros,
@@ -27,6 +27,11 @@ pub(crate) struct Watermark {
 impl Watermark {
     pub(crate) fn new(lateness: Micros) -> Self {
         Self { clocks: Vec::new(), lateness, current: Micros::MIN }
+    }
+
+    /// The same clocks under another allowed lateness.
+    pub(crate) fn with_lateness(&self, lateness: Micros) -> Self {
+        Self { lateness, ..self.clone() }
     }
 
     /// Event time before which everything is expected to have come; `Micros::MIN` before the first event.

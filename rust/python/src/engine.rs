@@ -1,6 +1,7 @@
 //! The engine object.
 
 use crate::outcome::{FindingChange, Outcome, Stats};
+use crate::saved::{Restored, as_restored};
 use custodes_engine::{Aborted, Engine as Core, Fetched, Input, Plan, Record};
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
@@ -140,6 +141,19 @@ impl Engine {
         let positions: Vec<(u32, u64)> = positions.into_iter().collect();
         let pieces = self.run(py, |core| core.save_part(part, &positions))?;
         Ok(pieces.into_iter().map(|piece| PyBytes::new(py, &piece)).collect())
+    }
+
+    #[pyo3(signature = (plan, positions, threads = NonZeroUsize::MIN))]
+    fn replanned(
+        &self,
+        py: Python<'_>,
+        plan: &str,
+        positions: BTreeMap<u32, u64>,
+        threads: NonZeroUsize,
+    ) -> PyResult<Restored> {
+        let positions: Vec<(u32, u64)> = positions.into_iter().collect();
+        let plan = Plan::from_json(plan).map_err(|error| PyValueError::new_err(error.to_string()))?;
+        as_restored(self.run(py, |core| core.replanned(&plan, threads, &positions))?)
     }
 
     fn begin_anew(&self, py: Python<'_>, stream: u32) -> PyResult<()> {

@@ -1,7 +1,7 @@
 //! Going on from a snapshot.
 
 use crate::engine::Engine;
-use custodes_engine::{Engine as Core, Plan, RestoreError};
+use custodes_engine::{Dropped, Engine as Core, Plan, RestoreError};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
@@ -9,7 +9,7 @@ use std::num::NonZeroUsize;
 use std::sync::Mutex;
 
 /// An engine, ids of rules whose windows are gone, of rules whose decisions are, and findings left open by these.
-type Restored = (Engine, Vec<String>, Vec<String>, Vec<(String, i64)>);
+pub(crate) type Restored = (Engine, Vec<String>, Vec<String>, Vec<(String, i64)>);
 
 /// An engine that goes on from a frame and its parts.
 #[pyfunction]
@@ -27,6 +27,10 @@ pub fn restore(
         let parts: Vec<&[u8]> = parts.iter().map(|part| &**part).collect();
         Core::restore(&plan, threads, &frame, &parts)
     });
+    as_restored(restored)
+}
+
+pub(crate) fn as_restored(restored: Result<(Core, Dropped), RestoreError>) -> PyResult<Restored> {
     let (core, dropped) = restored.map_err(|error| PyValueError::new_err(error.to_string()))?;
     let orphans = dropped.orphans.into_iter().map(|orphan| (orphan.id, orphan.held_until));
     Ok((

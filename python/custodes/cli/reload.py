@@ -1,0 +1,77 @@
+"""Reading the configuration again while the monitor runs: on SIGHUP, and on POST /-/reload."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+import structlog
+
+from custodes.config import Fault, FaultsError
+from custodes.config.load import load_config
+from custodes.config.model import Config
+from custodes.monitor import Monitor
+from custodes.rules import Rule, build_plan, load_rules, shipped_pack
+from custodes.sources import load_mapping
+
+log = structlog.get_logger("custodes.reload")
+
+_TAKEN_OVER = ("rules", "mapping", "event_time", "max_record_bytes")
+"""The keys that a reload takes over; others need a restart."""
+
+
+def compile_rules(settings: Config) -> tuple[Sequence[Rule], str]:
+    """The rules of a configuration and the engine's plan. Raises :class:`FaultsError`."""
+    rules = load_rules(settings.rules or shipped_pack())
+    plan = build_plan(
+        rules,
+        load_mapping(settings.mapping),
+        allowed_lateness=settings.event_time.allowed_lateness,
+        max_future_skew=settings.event_time.max_future_skew,
+        earliest=settings.event_time.earliest,
+        max_record_bytes=settings.max_record_bytes,
+    )
+    return rules, plan
+
+
+class Reload:
+    """Takes over what can be; what is broken leaves all as it was."""
+
+    def __init__(self, path: Path, settings: Config, monitor: Monitor) -> None:
+        """``settings`` are those in force."""
+        self._path = path
+        self._settings = settings
+        self._monitor = monitor
+        self._one_at_a_time = threading.Lock()
+
+    def __call__(self) -> Sequence[Fault]:
+        """Returns what is wrong, and then nothing has changed."""
+        with self._one_at_a_time:
+            faults = self._try()
+            self._monitor.metrics.reload_failed.set(1 if faults else 0)
+            for fault in faults:
+                log.error("not reloaded; the configuration before stays in force", fault=str(fault))
+            return faults
+
+    def _try(self) -> Sequence[Fault]:
+        try:
+            settings = load_config(self._path)
+            rules, plan = compile_rules(settings)
+            self._monitor.change_rules(plan, rules, settings.engine.threads)
+        except FaultsError as error:
+            return error.faults
+        except TimeoutError:
+            return [Fault("the monitor is busy with something else", hint="try again")]
+        except (OSError, ValueError) as error:
+            return [Fault(str(error))]
+        before, now = self._settings.model_dump(), settings.model_dump()
+        if later := sorted(key for key in now if key not in _TAKEN_OVER and now[key] != before[key]):
+            log.warning("some keys take effect with the next start only", keys=later)
+        log.info("reloaded", rules=len(rules))
+        return []
+
+    def on_signal(self) -> None:
+        """From now on SIGHUP reloads. In a thread of its own: the monitor's loop is what a signal interrupts."""
+        signal.signal(signal.SIGHUP, lambda *_: threading.Thread(target=self, name="reload").start())
