@@ -81,13 +81,23 @@ class Server:
         folder.mkdir(parents=True, exist_ok=True)
         self.log = folder / "log.txt"
         self._file = self.log.open("ab")
+        self._folder, self._command, self._env = folder, [str(part) for part in command], env or {}
+        self.start_again()
+
+    def start_again(self) -> None:
+        """The same command in the same place."""
         self.process = subprocess.Popen(
-            [str(part) for part in command],
-            cwd=folder,
+            self._command,
+            cwd=self._folder,
             stdout=self._file,
             stderr=subprocess.STDOUT,
-            env={**os.environ, **(env or {})},
+            env={**os.environ, **self._env},
         )
+
+    def kill(self) -> None:
+        """As a power cut would."""
+        self.process.kill()
+        self.process.wait()
 
     def wait_for(self, what: str, condition: Callable[[], T | None], limit: float = 30.0) -> T:
         """Like :func:`eventually`, but shows the log if the process is gone."""
@@ -137,7 +147,12 @@ class Kafka(Server):
             capture_output=True,
         )
         super().__init__(folder, [*java, "kafka.Kafka", settings])
-        self.wait_for("Kafka to listen", lambda: _listens(port), 60)
+        self.wait_for("Kafka to listen", self.listens, 60)
+
+    def listens(self) -> bool:
+        host, _, port = self.bootstrap.partition(":")
+        with socket.create_connection((host, int(port)), timeout=1):
+            return True
 
     def create_topic(self, name: str, partitions: int, **settings: str) -> None:
         """``settings`` are the topic's, with underscores for dots: with ``compression_type`` the broker packs anew."""
@@ -151,11 +166,6 @@ class Kafka(Server):
             )
         finally:
             admin.close()
-
-
-def _listens(port: int) -> bool:
-    with socket.create_connection(("127.0.0.1", port), timeout=1):
-        return True
 
 
 class Webhook:

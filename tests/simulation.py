@@ -142,6 +142,10 @@ class SimulatedKafka:
         return 0
 
     @property
+    def connected(self) -> bool:
+        return True
+
+    @property
     def finished(self) -> bool:
         return False
 

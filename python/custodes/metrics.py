@@ -55,6 +55,11 @@ class Metrics:
         self.streams = Gauge(
             "custodes_source_streams", "Partitions or files being read; 0 means that nothing is.", registry=registry
         )
+        self.connected = Gauge(
+            "custodes_source_connected",
+            "1 while the source hears whoever it has events from; 0 while no broker answers.",
+            registry=registry,
+        )
         self.watermark_lag = Gauge(
             "custodes_watermark_lag_seconds",
             "How far the watermark is behind the clock. NaN before the first event.",

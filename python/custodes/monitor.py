@@ -294,6 +294,7 @@ class Monitor:
             self._refused(error)
         open_by_rule = self._open_by_rule
         self.metrics.findings_waiting.set(len(self._unstored))
+        self.metrics.connected.set(self._source.connected)
         stats, lag = self._engine.stats(), self._source.lag()
         self.metrics.state(stats, open_by_rule, len(self._streams), lag, now)
         if self._checkpoints is not None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import resource
 import signal
+import sqlite3
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -33,11 +35,13 @@ class Worker:
         self.base = f"http://127.0.0.1:{port}"
         self.folder = folder / "monitor"
         self._config = folder / "custodes.yaml"
-        source = {"bootstrap_servers": [kafka.bootstrap], "topics": [topic], "group_id": topic}
+        source: dict[str, Any] = {"bootstrap_servers": [kafka.bootstrap], "topics": [topic], "group_id": topic}
+        source["client"] = {"metadata_max_age_ms": 2000}
         config = {
             "source": {"kafka": source},
             "rules": ["rules.yml"],
             "state": {"interval": "1s"},
+            "event_time": {"idle_after": "2s"},
             "http": {"listen": f"127.0.0.1:{port}"},
             **settings,
         }
@@ -51,6 +55,9 @@ class Worker:
     def status(self) -> dict[str, Any]:
         status: dict[str, Any] = get_json(f"{self.base}/api/v1/status")
         return status
+
+    def peaks(self) -> set[int]:
+        return {one["peak"] for one in get_json(f"{self.base}/api/v1/findings")["findings"]}
 
     def has_snapshot_since(self, since: float) -> bool:
         return time.time() - self.metric("custodes_snapshot_age_seconds") > since
@@ -145,7 +152,7 @@ def test_a_damaged_snapshot_is_passed_over_for_the_one_before(kafka: Kafka, work
     server.wait_for("it to be ready", lambda: get(f"{worker.base}/-/ready"))
     send(kafka, worker.topic, reads(30, "P1", now))
     server.wait_for("all to be counted", lambda: worker.status()["events"] == 30)
-    folder = worker.folder / "custodes-state"
+    folder = tmp_path / "custodes-state"
     server.wait_for("two snapshots", lambda: len(list(folder.glob("*.snapshot"))) >= 2)
     assert server.stop() == 0
     newest = max(folder.glob("*.snapshot"))
@@ -214,7 +221,7 @@ def test_snapshots_fail_and_recover_alone(kafka: Kafka, worker: Worker, tmp_path
     server.wait_for("it to be ready", lambda: get(f"{worker.base}/-/ready"))
     send(kafka, worker.topic, reads(30, "P1", now))
     server.wait_for("a snapshot", lambda: worker.status()["snapshot_at"])
-    folder = worker.folder / "custodes-state"
+    folder = tmp_path / "custodes-state"
     moved = folder.with_name("elsewhere")
     folder.rename(moved)
     folder.write_text("no folder at all")
@@ -275,3 +282,92 @@ def test_reload_takes_over_other_rules_or_keeps_those_before(kafka: Kafka, worke
 def post(url: str) -> str:
     with urllib.request.urlopen(urllib.request.Request(url, method="POST"), timeout=30) as response:
         return str(response.read().decode())
+
+
+def test_a_broker_that_dies_and_comes_back_is_waited_for(tmp_path: Path) -> None:
+    kafka = Kafka(tmp_path / "kafka")
+    kafka.create_topic("lost", 1)
+    worker, now = Worker(kafka, "lost", tmp_path), time.time() - 3600
+    server = worker.start()
+    try:
+        server.wait_for("it to be ready", lambda: get(f"{worker.base}/-/ready"))
+        events = reads(60, "P1", now)
+        send(kafka, "lost", events[:30])
+        server.wait_for("half to be counted", lambda: worker.status()["events"] == 30)
+        assert worker.metric("custodes_source_connected") == 1
+        kafka.kill()
+        server.wait_for("the loss to be noticed", lambda: worker.metric("custodes_source_connected") == 0)
+        assert get(f"{worker.base}/-/healthy"), "it waits, it does not hang"
+        kafka.start_again()
+        kafka.wait_for("Kafka to listen", kafka.listens, 60)
+        send(kafka, "lost", events[30:])
+        server.wait_for("the rest to be counted", lambda: worker.status()["events"] == 60, 60)
+        assert worker.metric("custodes_source_connected") == 1
+        found = get_json(f"{worker.base}/api/v1/findings")["findings"]
+        assert {(one["rule"], one["peak"]) for one in found} == {("Many look-ups", 60), ("Many people", 60)}
+        assert get_json(f"{worker.base}/api/v1/gaps")["gaps"] == []
+        assert server.stop() == 0
+    finally:
+        server.kill()
+        kafka.stop()
+
+
+def test_added_partitions_are_read_and_sigterm_is_quick(kafka: Kafka, worker: Worker) -> None:
+    now = time.time() - 3600
+    server = worker.start()
+    server.wait_for("it to be ready", lambda: get(f"{worker.base}/-/ready"))
+    events = reads(60, "P1", now)
+    send(kafka, worker.topic, events[:30])
+    server.wait_for("half to be counted", lambda: worker.status()["events"] == 30)
+    admin = KafkaAdminClient(bootstrap_servers=kafka.bootstrap)
+    admin.create_partitions({worker.topic: 3})
+    admin.close()
+    send(kafka, worker.topic, events[30:], partition=2)
+    server.wait_for("the new partition to be read", lambda: worker.status()["events"] == 60)
+    server.wait_for("all to be stored", lambda: worker.peaks() == {60})
+    begun = time.monotonic()
+    assert server.stop() == 0
+    assert time.monotonic() - begun < 10
+    server = worker.start()
+    server.wait_for("it to have all partitions", lambda: worker.status()["streams"] == 3)
+    assert worker.peaks() == {60}
+    assert server.stop() == 0
+
+
+def test_a_locked_database_is_waited_for(kafka: Kafka, worker: Worker, tmp_path: Path) -> None:
+    server = worker.start()
+    server.wait_for("it to be ready", lambda: get(f"{worker.base}/-/ready"))
+    with closing(sqlite3.connect(tmp_path / "custodes.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        send(kafka, worker.topic, reads(60, "P1", time.time() - 3600))
+        server.wait_for("all to be counted", lambda: worker.status()["events"] == 60)
+        server.wait_for("findings to wait", lambda: worker.metric("custodes_findings_waiting") >= 1)
+        assert "database is locked" in server.log.read_text()
+        assert get(f"{worker.base}/-/healthy")
+        other.execute("ROLLBACK")
+    server.wait_for("the findings", lambda: worker.peaks() == {60})
+    assert server.stop() == 0
+
+
+def test_a_damaged_database_is_told_of(kafka: Kafka, worker: Worker, tmp_path: Path) -> None:
+    (tmp_path / "custodes.db").write_bytes(b"no database at all" * 1000)
+    server = worker.start()
+    assert server.process.wait(30) == 1
+    assert "file is not a database" in server.log.read_text()
+
+
+def test_a_topic_that_is_deleted_and_made_anew_is_read_from_its_start(kafka: Kafka, worker: Worker) -> None:
+    now = time.time() - 3600
+    server = worker.start()
+    server.wait_for("it to be ready", lambda: get(f"{worker.base}/-/ready"))
+    send(kafka, worker.topic, reads(30, "P1", now))
+    server.wait_for("all to be counted", lambda: worker.status()["events"] == 30)
+    admin = KafkaAdminClient(bootstrap_servers=kafka.bootstrap)
+    admin.delete_topics([worker.topic])
+    admin.close()
+    server.wait_for("its partitions to go", lambda: worker.metric("custodes_source_streams") == 0)
+    assert worker.status()["ready"] is False
+    kafka.create_topic(worker.topic, 2)
+    send(kafka, worker.topic, reads(20, "P2", now + 100))
+    server.wait_for("the new ones to be counted", lambda: worker.status()["events"] == 50, 60)
+    assert server.stop() == 0

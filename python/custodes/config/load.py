@@ -77,6 +77,7 @@ def _anchored(config: Config, base: Path) -> Config:
             "mapping": mapping,
             "rules": [anchor(path) for path in config.rules],
             "findings": config.findings.model_copy(update={"database": database}),
+            "state": config.state.model_copy(update={"folder": anchor(config.state.folder)}),
             "dead_letter": config.dead_letter.model_copy(update={"file": anchor(config.dead_letter.file)}),
         }
     )

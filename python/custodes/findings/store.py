@@ -278,11 +278,12 @@ class FindingStore:
 
 def _tune_sqlite(connection: Any, _: Any) -> None:
     """WAL lets readers and the writer go on together. What is stored must be on the disk before a snapshot is that
-    has counted it, so every transaction is synced."""
+    has counted it, so every transaction is synced. A lock is not waited for long: the monitor tries again, and counts
+    meanwhile."""
     cursor = connection.cursor()
     cursor.execute("PRAGMA journal_mode=WAL")
     cursor.execute("PRAGMA synchronous=FULL")
-    cursor.execute("PRAGMA busy_timeout=5000")
+    cursor.execute("PRAGMA busy_timeout=250")
     cursor.close()
 
 

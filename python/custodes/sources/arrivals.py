@@ -143,6 +143,10 @@ class Source(Protocol):
         """Records that are there but not handed over yet, as far as is known."""
 
     @property
+    def connected(self) -> bool:
+        """Whether it hears whoever it has events from."""
+
+    @property
     def finished(self) -> bool:
         """Whether nothing will ever come again."""
 
@@ -161,3 +165,7 @@ class BeginsAnew:
 
     def resume(self, places: Sequence[Place]) -> None:
         """There is nothing to go on from."""
+
+    @property
+    def connected(self) -> bool:
+        return True

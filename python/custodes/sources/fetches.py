@@ -118,6 +118,11 @@ def ask_ahead(consumer: Any) -> None:
     consumer._fetcher.send_fetches()
 
 
+def hears_its_coordinator(consumer: Any) -> bool:
+    """Whether the broker that keeps the group answers: heartbeats tell within seconds. No public method says so."""
+    return not consumer._coordinator.coordinator_unknown()
+
+
 class Client(KafkaNetClient):  # type: ignore[misc]
     """kafka-python's client with larger receives."""
 

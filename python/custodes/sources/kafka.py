@@ -17,7 +17,7 @@ from custodes.config import Fault, FaultsError
 from custodes.config.faults import did_you_mean
 from custodes.config.model import KafkaSource as KafkaSettings
 from custodes.sources.arrivals import Arrival, Fetched, Gap, Idle, Joined, Left, Place, Records
-from custodes.sources.fetches import Client, Fetch, ask_ahead, take_whole
+from custodes.sources.fetches import Client, Fetch, ask_ahead, hears_its_coordinator, take_whole
 from custodes.sources.in_step import InStep, Waiting
 
 log = structlog.get_logger("custodes.kafka")
@@ -32,6 +32,8 @@ _WHILE_FLOWING = 0.01
 timeout, up to 100 ms, beside what has come (kafka-python 3.0.12, see docs/sources.md)."""
 _LOOK_EVERY = 1.0
 """Seconds between two looks at whether a silent partition still stands where it stood."""
+_REBALANCED_WITHIN = 10.0
+"""Seconds after which a partition that was taken away counts as gone, though nothing was assigned since."""
 _FETCH_BYTES = 4 << 20
 """Most bytes of a partition in one fetch: enough that a round trip is nothing beside counting them."""
 _MOST_WAITING = 2 * _FETCH_BYTES
@@ -64,7 +66,7 @@ class KafkaSource:
         self._left_at: dict[TopicPartition, int] = {}
         self._looked_at = 0.0
         self._resume: dict[TopicPartition, int] = {}
-        self._leaving: set[TopicPartition] = set()
+        self._leaving: dict[TopicPartition, float] = {}
         self._worker = worker
         self._heard_at: dict[TopicPartition, float] = {}
         self._idle: set[TopicPartition] = set()
@@ -123,6 +125,7 @@ class KafkaSource:
         if now - self._looked_at > _LOOK_EVERY:
             self._looked_at = now
             arrivals += self._look_for_gaps(fetched)
+            arrivals += self._give_up_leaving(now)
         arrivals += self._hand_over()
         for partition, heard_at in self._heard_at.items():
             if partition not in self._idle and now - heard_at > self._idle_after and self._behind(partition) == 0:
@@ -135,7 +138,7 @@ class KafkaSource:
         first, last = records[0], records[-1]
         begins = first.position if isinstance(first, Fetch) else self._reached.get(partition, first.offset)
         if (expected := self._reached.get(partition, begins)) != begins:
-            yield Gap(self._stream(partition), expected, begins)
+            yield self._gap(partition, expected, begins)
         if partition not in self._next_offset:
             self._next_offset[partition] = max(begins, self._counted_until(partition))
         position = None if isinstance(last, Fetch) else self._consumer.position(partition, timeout_ms=0)
@@ -159,7 +162,21 @@ class KafkaSource:
                 position = self._consumer.position(partition, timeout_ms=0)
                 if position is not None and position != expected:
                     self._reached[partition] = position
-                    yield Gap(self._stream(partition), expected, position)
+                    yield self._gap(partition, expected, position)
+
+    def _gap(self, partition: TopicPartition, expected: int, position: int) -> Gap:
+        if position < expected:
+            # What was counted up to here was another log's.
+            self._left_at.pop(partition, None)
+            self._next_offset[partition] = position
+        return Gap(self._stream(partition), expected, position)
+
+    def _give_up_leaving(self, now: float) -> Iterator[Arrival]:
+        """Partitions that were taken away and that no rebalance gave to anybody: their topic is gone."""
+        for partition, since in list(self._leaving.items()):
+            if now - since > _REBALANCED_WITHIN:
+                del self._leaving[partition]
+                yield Left(self._stream(partition))
 
     def _hand_over(self) -> Iterator[Arrival]:
         """What need not wait for other partitions; of one that is far ahead no more is asked for."""
@@ -202,7 +219,7 @@ class KafkaSource:
                 self._next_offset[partition] = self._reached[partition] = position
             self._moved.append(Joined(self._stream(partition)))
         # What was taken away only to be given back never left: others must not run ahead of it meanwhile.
-        self._moved += [Left(self._stream(partition)) for partition in self._leaving.difference(partitions)]
+        self._moved += [Left(self._stream(partition)) for partition in self._leaving if partition not in partitions]
         self._leaving.clear()
         log.info("partitions assigned", partitions=[f"{p.topic}/{p.partition}" for p in partitions])
 
@@ -216,7 +233,7 @@ class KafkaSource:
             for offsets in (self._next_offset, self._reached, self._dealt_with, self._committed):
                 offsets.pop(partition, None)
             self._idle.discard(partition)
-            self._leaving.add(partition)
+            self._leaving[partition] = time.monotonic()
         log.info("partitions revoked", partitions=[f"{p.topic}/{p.partition}" for p in partitions])
 
     def describe(self, stream: int) -> dict[str, str | int]:
@@ -278,6 +295,10 @@ class KafkaSource:
         if position is None:
             position = self._consumer.position(partition, timeout_ms=0)
         return None if position is None else max(0, end - position)
+
+    @property
+    def connected(self) -> bool:
+        return self._consumer is not None and hears_its_coordinator(self._consumer)
 
     @property
     def finished(self) -> bool:
