@@ -123,6 +123,15 @@ def hears_its_coordinator(consumer: Any) -> bool:
     return not consumer._coordinator.coordinator_unknown()
 
 
+def ask_for_a_fresh_assignment(consumer: Any) -> None:
+    """Joins the group again at the next poll.
+
+    A static member that comes back is given what it had, without a look at the topics; partitions that were added
+    while it was away, or topics made, would be nobody's until something changes again.
+    """
+    consumer._coordinator.request_rejoin()
+
+
 class Client(KafkaNetClient):  # type: ignore[misc]
     """kafka-python's client with larger receives."""
 

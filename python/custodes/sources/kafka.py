@@ -17,7 +17,14 @@ from custodes.config import Fault, FaultsError
 from custodes.config.faults import did_you_mean
 from custodes.config.model import KafkaSource as KafkaSettings
 from custodes.sources.arrivals import Arrival, Fetched, Gap, Idle, Joined, Left, Place, Records
-from custodes.sources.fetches import Client, Fetch, ask_ahead, hears_its_coordinator, take_whole
+from custodes.sources.fetches import (
+    Client,
+    Fetch,
+    ask_ahead,
+    ask_for_a_fresh_assignment,
+    hears_its_coordinator,
+    take_whole,
+)
 from custodes.sources.in_step import InStep, Waiting
 
 log = structlog.get_logger("custodes.kafka")
@@ -68,6 +75,8 @@ class KafkaSource:
         self._resume: dict[TopicPartition, int] = {}
         self._leaving: dict[TopicPartition, float] = {}
         self._worker = worker
+        self._assignment_is_old = worker is not None
+        self._has_joined = False
         self._heard_at: dict[TopicPartition, float] = {}
         self._idle: set[TopicPartition] = set()
         self._moved: list[Arrival] = []
@@ -107,6 +116,9 @@ class KafkaSource:
             return []
         if time.monotonic() - self._flowed_at < _FLOWS_FOR:
             timeout = min(timeout, _WHILE_FLOWING)
+        if self._assignment_is_old and self._has_joined:
+            self._assignment_is_old = False
+            ask_for_a_fresh_assignment(self._consumer)
         fetched: Mapping[TopicPartition, list[Any]] = self._consumer.poll(
             timeout_ms=int(timeout * 1000), max_records=self._settings.max_poll_records
         )
@@ -206,6 +218,7 @@ class KafkaSource:
         return self._streams[partition]
 
     def assigned(self, partitions: list[TopicPartition]) -> None:
+        self._has_joined = True
         for partition in partitions:
             self._heard_at.setdefault(partition, time.monotonic())
             self._in_step.join(partition)
