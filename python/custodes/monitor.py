@@ -18,7 +18,7 @@ from custodes.findings import Finding, Missed
 from custodes.findings.store import FindingStore, StoreError
 from custodes.metrics import Metrics
 from custodes.rules import Rule
-from custodes.sources import Arrival, Gap, Left, Source
+from custodes.sources import Arrival, Gap, Left, Source, positions
 from custodes.sources.dead_letters import DeadLetters
 from custodes.state import Checkpoints, tell_of_dropped
 
@@ -173,21 +173,19 @@ class Monitor:
     def _change_rules(self) -> None:
         while not self._wanted.empty():
             plan, rules, threads, done = self._wanted.get()
-            if self._unstored:
+            # What grew is told of by rules as they were.
+            if not self._store_growth():
                 done.set_exception(ValueError("findings wait for the database; try again when they are stored"))
                 continue
-            positions = {place.stream: place.position for place in self._source.places()}
             try:
-                # What grew is told of by rules as they were.
-                self.store.refresh(self._engine.updates(), self.rules)
-                changed = self._engine.replanned(plan, positions, threads)
-                self._engine, windows, decisions, left_open = changed
+                changed = self._engine.replanned(plan, positions(self._source.places()), threads)
+                engine, windows, decisions, left_open = changed
                 self.store.close_left_open(left_open)
             except (ValueError, StoreError) as error:
                 done.set_exception(error if isinstance(error, ValueError) else ValueError(str(error)))
                 continue
             tell_of_dropped(windows, decisions, [*self.rules, *rules])
-            self.rules = rules
+            self._engine, self.rules = engine, rules
             self.metrics.change_rules(rules)
             if self._checkpoints is not None:
                 self._checkpoints.drop()
@@ -199,16 +197,18 @@ class Monitor:
 
         Not of streams that no snapshot covers yet: after a restart their windows would begin empty behind it.
         """
-        if self._unstored:
-            return
-        if updates := self._engine.updates():
+        if self._store_growth():
+            self._source.commit(None if self._checkpoints is None else self._checkpoints.covered)
+
+    def _store_growth(self) -> bool:
+        """Stores findings that only grew. Returns whether nothing is left to be stored."""
+        if not self._unstored and (updates := self._engine.updates()):
             try:
                 self.store.refresh(updates, self.rules)
             except StoreError as error:
                 self._unstored.changes += updates
                 self._refused(error)
-                return
-        self._source.commit(None if self._checkpoints is None else self._checkpoints.covered)
+        return not self._unstored
 
     def _take(self, arrival: Arrival) -> None:
         begun = time.perf_counter()

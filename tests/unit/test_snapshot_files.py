@@ -127,11 +127,12 @@ def test_any_damage_is_found(folder: LocalFolder, tmp_path: Path) -> None:
 
 def test_another_version_is_told_from_damage(folder: LocalFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     snapshots = Snapshots(folder, keep=3)
-    monkeypatch.setattr("custodes.state.snapshots.VERSION", 99)
-    write(snapshots, 1)
-    monkeypatch.undo()
-    with pytest.raises(VersionError, match="format 99"):
-        snapshots.read(1)
+    for number, (name, message) in enumerate([("VERSION", "format 99"), ("SNAPSHOT_VERSION", "engine state 99")], 1):
+        monkeypatch.setattr(f"custodes.state.snapshots.{name}", 99)
+        write(snapshots, number)
+        monkeypatch.undo()
+        with pytest.raises(VersionError, match=message):
+            snapshots.read(number)
 
 
 def test_some_are_kept_and_the_oldest_go(folder: LocalFolder, tmp_path: Path) -> None:

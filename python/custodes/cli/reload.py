@@ -6,6 +6,7 @@ import signal
 import threading
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import structlog
 
@@ -18,8 +19,14 @@ from custodes.sources import load_mapping
 
 log = structlog.get_logger("custodes.reload")
 
-_TAKEN_OVER = ("rules", "mapping", "event_time", "max_record_bytes")
-"""The keys that a reload takes over; others need a restart."""
+_TAKEN_OVER: Any = {
+    "rules": True,
+    "mapping": True,
+    "max_record_bytes": True,
+    "engine": True,
+    "event_time": {"allowed_lateness", "max_future_skew", "earliest"},
+}
+"""The keys that a reload takes over, as pydantic's ``exclude``; others need a restart."""
 
 
 def compile_rules(settings: Config) -> tuple[Sequence[Rule], str]:
@@ -66,8 +73,8 @@ class Reload:
             return [Fault("the monitor is busy with something else", hint="try again")]
         except (OSError, ValueError) as error:
             return [Fault(str(error))]
-        before, now = self._settings.model_dump(), settings.model_dump()
-        if later := sorted(key for key in now if key not in _TAKEN_OVER and now[key] != before[key]):
+        before, now = (one.model_dump(exclude=_TAKEN_OVER) for one in (self._settings, settings))
+        if later := sorted(key for key in now if now[key] != before[key]):
             log.warning("some keys take effect with the next start only", keys=later)
         log.info("reloaded", rules=len(rules))
         return []

@@ -12,6 +12,7 @@ from custodes.sources.arrivals import (
     Place,
     Records,
     Source,
+    positions,
 )
 from custodes.sources.file import FileSource
 from custodes.sources.mapping import Mapping, load_mapping
@@ -31,4 +32,5 @@ __all__ = [
     "Records",
     "Source",
     "load_mapping",
+    "positions",
 ]

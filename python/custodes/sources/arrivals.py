@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -116,6 +116,11 @@ class Place:
     """The position of the next event to be handed over."""
     ours: bool = True
     """Whether the stream is this source's now, and not somebody else's since it stood there."""
+
+
+def positions(places: Iterable[Place]) -> dict[int, int]:
+    """By stream, the position of its next event, as the engine asks for it."""
+    return {place.stream: place.position for place in places}
 
 
 class Source(Protocol):

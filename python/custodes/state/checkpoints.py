@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from custodes._core import Engine
-from custodes.sources import Place
+from custodes.sources import Place, positions
 from custodes.state.snapshots import Snapshots, Writing
 
 log = structlog.get_logger("custodes.state")
@@ -93,8 +93,7 @@ class Checkpoints:
         elif underway.parts < engine.parts():
             if underway.waiting() >= _MOST_WAITING:
                 return
-            positions = {place.stream: place.position for place in places}
-            self._add(underway, engine.save_part(underway.parts, positions))
+            self._add(underway, engine.save_part(underway.parts, positions(places)))
             underway.parts += 1
             if underway.parts == engine.parts():
                 underway.steps.append(self._thread.submit(self._finish, underway))
@@ -135,8 +134,6 @@ class Checkpoints:
         tell("no snapshot could be written; the last one stays, the next is tried soon", error=cause)
         self._due_at = self._pace() + min(_AFTER_FAILURE, self._interval)
         self.drop()
-        if not isinstance(failure, Exception):
-            raise failure
 
     def forget(self, stream: int) -> None:
         """A stream is somebody else's now."""

@@ -32,7 +32,6 @@ def recover(snapshots: Snapshots, plan: str, rules: Sequence[Rule], threads: int
 
     Raises :class:`VersionError` for a snapshot of another version, and ``ValueError`` for a plan that cannot be run.
     """
-    fresh = Engine(plan, threads)
     damaged = 0
     for number in snapshots.numbers():
         try:
@@ -49,7 +48,7 @@ def recover(snapshots: Snapshots, plan: str, rules: Sequence[Rule], threads: int
         return Recovered(engine, snapshot, damaged, left_open)
     if damaged:
         log.critical("no snapshot can be read; windows begin empty after the committed offsets", damaged=damaged)
-    return Recovered(fresh, None, damaged, [])
+    return Recovered(Engine(plan, threads), None, damaged, [])
 
 
 def tell_of_dropped(windows: Iterable[str], decisions: Iterable[str], rules: Sequence[Rule]) -> None:

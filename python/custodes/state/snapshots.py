@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 
 import orjson
 
+from custodes._core import SNAPSHOT_VERSION
 from custodes.sources import Place
 from custodes.state.folder import Folder, Output
 
@@ -80,6 +81,7 @@ class Writing:
         """Returns once the snapshot would survive a power cut."""
         index = {
             "version": VERSION,
+            "engine": SNAPSHOT_VERSION,
             "taken_at": taken_at,
             "places": [asdict(place) for place in places],
             "sections": [asdict(section) for section in self._sections],
@@ -179,8 +181,10 @@ def _read_index(file: BinaryIO) -> Any:
     if hashlib.sha256(text).digest() != digest:
         raise UnreadableError("its index is damaged")
     index = orjson.loads(text)
-    if index["version"] != VERSION:
-        raise VersionError(f"it has format {index['version']}; this Custodes reads format {VERSION}")
+    found, known = (index["version"], index.get("engine")), (VERSION, SNAPSHOT_VERSION)
+    if found != known:
+        formats = [f"format {file} with engine state {state}" for file, state in (found, known)]
+        raise VersionError(f"it has {formats[0]}; this Custodes reads {formats[1]}")
     return index
 
 

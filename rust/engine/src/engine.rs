@@ -2,7 +2,8 @@
 //!
 //! A batch is worked off in steps. Of each step, *lanes* read a piece each, at once; then *shards* count their
 //! groups' part of all pieces, at once. There are as many lanes as threads, and any number of them comes to the same
-//! findings; there are always as many shards, so that a snapshot fits every engine. A step too small to be worth a hand-over is worked off on the caller's thread.
+//! findings; there are always as many shards, so that a snapshot fits every engine. A step too small to be worth a
+//! hand-over is worked off on the caller's thread.
 
 use crate::admit::Checks;
 use crate::codec::{Damaged, Reader, Writer};
