@@ -83,6 +83,10 @@ class Outcome:
     late: int
     """Of these, events the watermark had already passed."""
     watermark: int | None
+    clock: int | None
+    """The largest event time seen on the batch's stream."""
+    parcels: list[tuple[int, int, bytes]]
+    """Events that other engines count: each parcel's share, the position of its first event, and the events."""
 
 @final
 class RuleStats:
@@ -140,6 +144,15 @@ class Engine:
         ``None`` reads all. ``span`` is the part of the bytes that is meant (from, to); ``None`` is all. A batch that is
         damaged is one reject, with its base offset.
         """
+
+    def process_parcel(self, parcel: bytes, position: int = 0, stream: int = 0) -> Outcome:
+        """Counts events that another engine handed on, which are ``stream``'s; those before ``position`` came before.
+
+        Raises ``ValueError`` for bytes that are no parcel; then nothing is counted.
+        """
+
+    def observe(self, stream: int, time: int) -> Outcome:
+        """Takes notice of how far a stream has come whose other events are counted elsewhere."""
 
     def parts(self) -> int:
         """How many parts a snapshot has."""

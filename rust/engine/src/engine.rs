@@ -14,10 +14,11 @@ use crate::key::Keyring;
 use crate::keyed::{KeyedStream, StreamSpec};
 use crate::lane::Lane;
 use crate::matcher::Matcher;
-use crate::plan::{Condition, Plan, PlanError};
+use crate::plan::{Condition, Plan, PlanError, RulePlan};
 use crate::record::{Lines, Record};
 use crate::record_batch::{Decoder, Fetched, Sealed};
 use crate::reject::Reject;
+use crate::repartition::{self, Outbound, Parcel, ParcelError};
 use crate::shard::{Piece, Shard};
 use crate::snapshot::{self, Arrangement, Dropped, RestoreError, Resume, VERSION};
 use crate::time::Micros;
@@ -51,6 +52,10 @@ pub struct Outcome {
     pub late: u64,
     /// The watermark after the batch; `None` before the first event.
     pub watermark: Option<Micros>,
+    /// The largest event time seen on the batch's stream; `None` before the first event.
+    pub clock: Option<Micros>,
+    /// Events that are counted by other engines; those for one share in the order they came.
+    pub parcels: Vec<Parcel>,
 }
 
 /// Figures of one rule now.
@@ -117,13 +122,22 @@ impl Engine {
     /// # Errors
     /// What in the plan cannot be run.
     pub fn new(plan: &Plan, threads: NonZeroUsize) -> Result<Self, PlanError> {
-        Self::with_keyring(plan, threads, random_keyring())
+        let key = plan.key()?;
+        Self::with_keyring(plan, threads, key.map_or_else(random_keyring, Keyring::new))
     }
 
     fn with_keyring(plan: &Plan, threads: NonZeroUsize, keyring: Keyring) -> Result<Self, PlanError> {
         let mut fields = FieldTable::new(plan);
         let checks = Checks::new(plan, &mut fields)?;
-        let Layout { conditions, streams: specs, placed } = lay_out(plan, &mut fields)?;
+        if let Some(share) = plan.share {
+            share.check()?;
+        }
+        let mut conditions = Conditions::default();
+        let Layout { streams: specs, placed } = lay_out(&plan.rules, &mut conditions, &mut fields)?;
+        let elsewhere = plan.repartition.as_ref().map_or(&[][..], |repartition| &repartition.rules);
+        let elsewhere = lay_out(elsewhere, &mut conditions, &mut fields)?.streams;
+        let outbound = Outbound::new(plan, elsewhere, &mut fields)?;
+        let conditions: Arc<[Matcher]> = conditions.compiled.into();
         let reader = fields.reader();
         let shards = (0..SHARDS).map(|_| {
             let streams = specs.iter().enumerate().map(|(stream, spec)| {
@@ -135,7 +149,8 @@ impl Engine {
         });
         let lane = |_| {
             let (conditions, specs) = (Arc::clone(&conditions), Arc::clone(&specs));
-            Lane::new(checks.clone(), reader.clone(), conditions, specs, keyring, SHARDS)
+            let elsewhere = (plan.share, outbound.clone());
+            Lane::new(checks.clone(), reader.clone(), conditions, specs, keyring, elsewhere, SHARDS)
         };
         let shards: Vec<Shard> = shards.collect();
         Ok(Self {
@@ -225,6 +240,23 @@ impl Engine {
         self.end(pass)
     }
 
+    /// Counts a parcel of events that another engine handed on, which are this stream's. Those before `position` came before.
+    ///
+    /// # Errors
+    /// Bytes that are no parcel; then nothing is counted.
+    pub fn process_parcel(&mut self, bytes: &[u8], position: u64, input: Input) -> Result<Outcome, ParcelError> {
+        let records = repartition::unpack(bytes)?;
+        Ok(self.process(records.into_iter().filter(|record| record.position >= position), input))
+    }
+
+    /// Takes notice of how far a stream has come whose other events are counted elsewhere.
+    pub fn observe(&mut self, stream: StreamId, time: Micros) -> Outcome {
+        let mut clock = self.watermark.open(stream);
+        clock.observe(time.min(END_OF_TIME));
+        self.watermark.close(clock);
+        self.settled()
+    }
+
     fn begin(&mut self, input: Input) -> Pass {
         let clock = self.watermark.open(input.stream);
         let latest = input.now.map_or(END_OF_TIME, |now| now.saturating_add(self.max_skew).min(END_OF_TIME));
@@ -240,6 +272,9 @@ impl Engine {
             outcome.events += read;
             outcome.late += late;
             outcome.rejects.append(&mut lane.rejects);
+            if let Some(outbound) = &mut lane.outbound {
+                outbound.send(&mut outcome.parcels);
+            }
             for (pieces, intakes) in dealt.iter_mut().zip(&mut lane.intakes) {
                 pieces.push(Piece { intakes: std::mem::take(intakes), events, clock: *clock });
             }
@@ -260,6 +295,7 @@ impl Engine {
 
     fn end(&mut self, pass: Pass) -> Outcome {
         let Pass { mut outcome, clock, .. } = pass;
+        outcome.clock = clock.time();
         self.watermark.close(clock);
         self.settle(&mut outcome);
         outcome
@@ -348,7 +384,11 @@ impl Engine {
         if version != VERSION {
             return Err(RestoreError::Version(version));
         }
-        let mut engine = Self::with_keyring(plan, threads, Keyring::new(from.raw()?))?;
+        let key: [u8; 16] = from.raw()?;
+        if plan.key()?.is_some_and(|wanted| wanted != key) {
+            return Err(Damaged("its fingerprints have another key than this group of workers").into());
+        }
+        let mut engine = Self::with_keyring(plan, threads, Keyring::new(key))?;
         engine.watermark.load(from)?;
         let saved = snapshot::load_arrangement(from)?;
         let matched = saved.iter().map(|_| from.u64()).collect::<Result<Vec<_>, _>>()?;
@@ -467,27 +507,41 @@ fn random_keyring() -> Keyring {
     Keyring::new(key)
 }
 
-/// The conditions of a plan's rules and their streams, each once.
+/// Conditions of rules, each once.
+#[derive(Default)]
+struct Conditions<'p> {
+    known: Vec<&'p Condition>,
+    compiled: Vec<Matcher>,
+}
+
+impl<'p> Conditions<'p> {
+    /// The place of a rule's condition.
+    fn of(&mut self, rule: &'p RulePlan, fields: &mut FieldTable) -> Result<usize, PlanError> {
+        if let Some(condition) = self.known.iter().position(|&condition| *condition == rule.when) {
+            return Ok(condition);
+        }
+        self.compiled.push(Matcher::compile(&rule.when, &rule.id, fields)?);
+        self.known.push(&rule.when);
+        Ok(self.known.len() - 1)
+    }
+}
+
+/// The streams of rules, each once.
 struct Layout {
-    conditions: Arc<[Matcher]>,
     streams: Arc<[StreamSpec]>,
     /// Of each rule: its stream and, among the fields that stream counts, the one it counts.
     placed: Vec<(usize, Option<usize>)>,
 }
 
-fn lay_out(plan: &Plan, fields: &mut FieldTable) -> Result<Layout, PlanError> {
-    let mut known: Vec<&Condition> = Vec::new();
-    let (mut conditions, mut specs, mut placed) = (Vec::new(), Vec::<StreamSpec>::new(), Vec::new());
-    for rule in &plan.rules {
+fn lay_out<'p>(
+    rules: &'p [RulePlan],
+    conditions: &mut Conditions<'p>,
+    fields: &mut FieldTable,
+) -> Result<Layout, PlanError> {
+    let (mut specs, mut placed) = (Vec::<StreamSpec>::new(), Vec::new());
+    for rule in rules {
         rule.check()?;
-        let condition = known.iter().position(|&condition| *condition == rule.when);
-        let condition = if let Some(condition) = condition {
-            condition
-        } else {
-            conditions.push(Matcher::compile(&rule.when, &rule.id, fields)?);
-            known.push(&rule.when);
-            known.len() - 1
-        };
+        let condition = conditions.of(rule, fields)?;
         let group_by = rule.group_by.iter().map(|name| fields.id(name)).collect::<Result<Vec<_>, _>>()?;
         let same = |spec: &StreamSpec| spec.condition == condition && spec.group_by == group_by;
         let stream = specs.iter().position(same).unwrap_or_else(|| {
@@ -504,7 +558,7 @@ fn lay_out(plan: &Plan, fields: &mut FieldTable) -> Result<Layout, PlanError> {
         });
         placed.push((stream, counted));
     }
-    Ok(Layout { conditions: conditions.into(), streams: specs.into(), placed })
+    Ok(Layout { streams: specs.into(), placed })
 }
 
 /// The lines of `text` that end within its first `bytes` or are the first to end behind, and the rest.

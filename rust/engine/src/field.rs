@@ -6,7 +6,7 @@
 
 use crate::json::{Extractor, Fault, Token, elements, unescape};
 use crate::key::{Fingerprint, Keyring};
-use crate::path::Path;
+use crate::path::{Path, Step};
 use crate::plan::{Plan, PlanError, Source};
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -70,6 +70,8 @@ pub(crate) struct FieldTable {
     paths: Vec<Path>,
     constants: String,
     mapping: BTreeMap<String, Vec<Source>>,
+    /// Whether fields stand under their own names, mapped already.
+    is_repartitioned: bool,
 }
 
 impl FieldTable {
@@ -80,6 +82,7 @@ impl FieldTable {
             paths: Vec::new(),
             constants: String::new(),
             mapping: plan.mapping.clone(),
+            is_repartitioned: plan.share.is_some(),
         }
     }
 
@@ -88,6 +91,18 @@ impl FieldTable {
         if let Some(id) = self.names.iter().position(|known| known == name) {
             return Ok(id);
         }
+        let places = if self.is_repartitioned {
+            vec![self.place(Path { steps: vec![Step::Key(name.to_owned())] })]
+        } else {
+            self.mapped(name)?
+        };
+        self.names.push(name.to_owned());
+        self.places.push(places);
+        Ok(self.names.len() - 1)
+    }
+
+    /// Where the mapping says a field comes from; one it doesn't know is a path itself.
+    fn mapped(&mut self, name: &str) -> Result<Vec<Place>, PlanError> {
         let own = [Source::Path(name.to_owned())];
         let sources = self.mapping.get(name).cloned().unwrap_or_else(|| own.to_vec());
         let mut places = Vec::with_capacity(sources.len());
@@ -96,11 +111,7 @@ impl FieldTable {
                 Source::Path(text) => {
                     let path = Path::parse(&text)
                         .map_err(|problem| PlanError::Path { field: name.to_owned(), problem })?;
-                    let known = self.paths.iter().position(|known| *known == path);
-                    Place::Slot(known.unwrap_or_else(|| {
-                        self.paths.push(path);
-                        self.paths.len() - 1
-                    }))
+                    self.place(path)
                 }
                 Source::Constant(text) => {
                     let start = self.constants.len() as u32;
@@ -110,9 +121,15 @@ impl FieldTable {
                 }
             });
         }
-        self.names.push(name.to_owned());
-        self.places.push(places);
-        Ok(self.names.len() - 1)
+        Ok(places)
+    }
+
+    fn place(&mut self, path: Path) -> Place {
+        let known = self.paths.iter().position(|known| *known == path);
+        Place::Slot(known.unwrap_or_else(|| {
+            self.paths.push(path);
+            self.paths.len() - 1
+        }))
     }
 
     /// The id of a field that every event needs, which the mapping must name.
@@ -303,6 +320,46 @@ impl<'a> Event<'a> {
                 print
             }
             _ => keyring.print(self.bytes(scalar)),
+        }
+    }
+
+    /// Appends a field's value to `out` as JSON that reads as the same value again. Returns whether there is one.
+    pub(crate) fn write(&self, field: FieldId, out: &mut Vec<u8>) -> bool {
+        match self.value(field) {
+            Value::Absent => return false,
+            Value::Null => out.extend_from_slice(b"null"),
+            Value::Object => out.extend_from_slice(b"{}"),
+            Value::One(scalar) => self.write_scalar(scalar, out),
+            Value::Many(..) => {
+                out.push(b'[');
+                for (at, &scalar) in self.scalars(field).iter().enumerate() {
+                    if at > 0 {
+                        out.push(b',');
+                    }
+                    self.write_scalar(scalar, out);
+                }
+                if self.is_ragged(field) {
+                    out.extend_from_slice(if out.ends_with(b"[") { b"null" } else { b",null" });
+                }
+                out.push(b']');
+            }
+        }
+        true
+    }
+
+    fn write_scalar(&self, scalar: Scalar, out: &mut Vec<u8>) {
+        let bytes = self.bytes(scalar);
+        match (scalar.kind, scalar.origin) {
+            (ScalarKind::Text, Origin::Record) => {
+                // It stood between quotes and had no escapes.
+                out.push(b'"');
+                out.extend_from_slice(bytes);
+                out.push(b'"');
+            }
+            (ScalarKind::Text, _) => {
+                out.extend_from_slice(serde_json::Value::from(self.text(scalar)).to_string().as_bytes());
+            }
+            (ScalarKind::Number | ScalarKind::Bool(_), _) => out.extend_from_slice(bytes),
         }
     }
 

@@ -8,8 +8,10 @@ use crate::field::EventReader;
 use crate::key::Keyring;
 use crate::keyed::{Intake, StreamSpec, Taking};
 use crate::matcher::Matcher;
+use crate::plan::Share;
 use crate::record::Record;
 use crate::reject::Reject;
+use crate::repartition::Outbound;
 use crate::snapshot::Resume;
 use crate::time::Micros;
 use crate::watermark::StreamClock;
@@ -24,6 +26,9 @@ pub(crate) struct Lane {
     met: Vec<bool>,
     streams: Arc<[StreamSpec]>,
     keyring: Keyring,
+    share: Option<Share>,
+    /// What others count.
+    pub(crate) outbound: Option<Outbound>,
     /// By shard and stream: what is to be counted.
     pub(crate) intakes: Vec<Vec<Intake>>,
     /// By stream: events that met its condition.
@@ -42,6 +47,7 @@ impl Lane {
         conditions: Arc<[Matcher]>,
         streams: Arc<[StreamSpec]>,
         keyring: Keyring,
+        (share, outbound): (Option<Share>, Option<Outbound>),
         shards: usize,
     ) -> Self {
         Self {
@@ -53,6 +59,8 @@ impl Lane {
             matched: vec![0; streams.len()],
             streams,
             keyring,
+            share,
+            outbound,
             rejects: Vec::new(),
             times: Vec::new(),
             newest: Micros::MIN,
@@ -83,13 +91,21 @@ impl Lane {
                     for (met, condition) in self.met.iter_mut().zip(&*self.conditions) {
                         *met = condition.matches(&event);
                     }
-                    let taking = Taking { keyring: &self.keyring, position: record.position, resume };
+                    let taking = Taking {
+                        keyring: &self.keyring,
+                        position: record.position,
+                        resume,
+                        share: self.share,
+                    };
                     for (at, stream) in self.streams.iter().enumerate() {
                         if self.met[stream.condition] {
                             self.matched[at] += 1;
                             let times = (time, self.newest);
                             stream.take_in(&event, events.len(), times, &taking, at, &mut self.intakes);
                         }
+                    }
+                    if let Some(outbound) = &mut self.outbound {
+                        outbound.take(&event, record.position, &self.met, &self.keyring);
                     }
                     self.times.push((time, self.newest));
                     self.newest = self.newest.max(time);

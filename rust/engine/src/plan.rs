@@ -27,6 +27,35 @@ pub struct Plan {
     /// Longest record accepted, in bytes.
     #[serde(default = "default_record_bytes")]
     pub max_record_bytes: usize,
+    /// The fingerprints' key as 32 hexadecimal digits, where engines that share the groups among them must agree on it.
+    #[serde(default)]
+    pub fingerprint_key: Option<String>,
+    /// What is counted by other engines, which have their events from this one.
+    #[serde(default)]
+    pub repartition: Option<Repartition>,
+    /// The share of the groups that is counted here, of events that other engines repartitioned.
+    #[serde(default)]
+    pub share: Option<Share>,
+}
+
+/// Rules whose groups are counted elsewhere.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Repartition {
+    /// The rules, whose events are handed on.
+    pub rules: Vec<RulePlan>,
+    /// How many shares the groups fall into.
+    pub partitions: u32,
+}
+
+/// A share of all groups.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Share {
+    /// Which, counted from 0.
+    pub partition: u32,
+    /// Of how many.
+    pub of: u32,
 }
 
 fn default_lateness() -> u64 {
@@ -236,6 +265,17 @@ pub enum PlanError {
     /// The mapping names no source for a field every event needs.
     #[error("the mapping has no source for '{0}'")]
     Unmapped(&'static str),
+    /// A fingerprint key that is none.
+    #[error("the fingerprint key must be 32 hexadecimal digits")]
+    Key,
+    /// Groups in no share, or in a share there is not.
+    #[error("partition {partition} of {of}")]
+    Share {
+        /// The partition.
+        partition: u32,
+        /// Of so many.
+        of: u32,
+    },
     /// No threads to run it on.
     #[error("the threads the engine was to run on could not be started: {0}")]
     Threads(String),
@@ -256,6 +296,28 @@ impl Plan {
     /// [`PlanError::Schema`] where the text is no plan.
     pub fn from_json(text: &str) -> Result<Self, PlanError> {
         serde_json::from_str(text).map_err(|error| PlanError::Schema(error.to_string()))
+    }
+
+    /// The fingerprints' key, where the plan says which.
+    pub(crate) fn key(&self) -> Result<Option<[u8; 16]>, PlanError> {
+        let Some(digits) = &self.fingerprint_key else { return Ok(None) };
+        let number = u128::from_str_radix(digits, 16).map_err(|_| PlanError::Key)?;
+        if digits.len() == 32 { Ok(Some(number.to_be_bytes())) } else { Err(PlanError::Key) }
+    }
+}
+
+impl Repartition {
+    /// Checks what the schema cannot say.
+    pub(crate) fn check(&self) -> Result<(), PlanError> {
+        if self.partitions == 0 { Err(PlanError::Share { partition: 0, of: 0 }) } else { Ok(()) }
+    }
+}
+
+impl Share {
+    /// Checks what the schema cannot say.
+    pub(crate) fn check(self) -> Result<(), PlanError> {
+        let Self { partition, of } = self;
+        if partition < of { Ok(()) } else { Err(PlanError::Share { partition, of }) }
     }
 }
 

@@ -135,6 +135,11 @@ impl StreamClock {
         Self { current: self.current.max(floor), ..self }
     }
 
+    /// The largest event time seen on the stream.
+    pub(crate) fn time(&self) -> Option<Micros> {
+        Some(self.own).filter(|&time| time != Micros::MIN)
+    }
+
     /// Takes notice of event times, of which `time` is the largest.
     pub(crate) fn observe(&mut self, time: Micros) {
         self.current = self.watermark_after(time);

@@ -124,6 +124,25 @@ impl Engine {
         })
     }
 
+    /// `parcel` is one of an outcome's, or several joined.
+    #[pyo3(signature = (parcel, position = 0, stream = 0))]
+    fn process_parcel(
+        &self,
+        py: Python<'_>,
+        parcel: &Bound<'_, PyBytes>,
+        position: u64,
+        stream: u32,
+    ) -> PyResult<Outcome> {
+        let parcel = PyBackedBytes::from(parcel.clone());
+        let outcome =
+            self.run(py, |core| core.process_parcel(&parcel, position, Input { stream, now: None }))?;
+        outcome.map(Outcome::from).map_err(|error| PyValueError::new_err(error.to_string()))
+    }
+
+    fn observe(&self, py: Python<'_>, stream: u32, time: i64) -> PyResult<Outcome> {
+        self.run(py, |core| core.observe(stream, time).into())
+    }
+
     fn parts(&self, py: Python<'_>) -> PyResult<usize> {
         self.run(py, |core| core.parts())
     }

@@ -72,6 +72,8 @@ pub struct Outcome {
     events: u64,
     late: u64,
     watermark: Option<i64>,
+    clock: Option<i64>,
+    parcels: Vec<(u32, u64, Vec<u8>)>,
 }
 
 impl From<core::Outcome> for Outcome {
@@ -82,6 +84,10 @@ impl From<core::Outcome> for Outcome {
             events: outcome.events,
             late: outcome.late,
             watermark: outcome.watermark,
+            clock: outcome.clock,
+            parcels: (outcome.parcels.into_iter())
+                .map(|parcel| (parcel.partition, parcel.first, parcel.bytes))
+                .collect(),
         }
     }
 }

@@ -5,6 +5,7 @@
 
 use crate::field::{Event, EventReader, FieldId, Scalar};
 use crate::key::{Fingerprint, Keyring};
+use crate::plan::Share;
 use crate::snapshot::Resume;
 use crate::time::Micros;
 use smallvec::SmallVec;
@@ -93,6 +94,8 @@ pub(crate) struct Taking<'a> {
     pub(crate) position: u64,
     /// After a restart: what has been counted before.
     pub(crate) resume: Option<&'a Resume>,
+    /// Other groups than this share's are counted elsewhere.
+    pub(crate) share: Option<Share>,
 }
 
 /// What makes a keyed stream: which events, grouped by what; and what its windows count.
@@ -118,8 +121,11 @@ impl StreamSpec {
         stream: usize,
         shards: &mut [Vec<Intake>],
     ) {
-        let Taking { keyring, position, resume } = *taking;
-        let mut take = |print: Fingerprint| {
+        let Taking { keyring, position, resume, share } = *taking;
+        self.for_each_print(event, keyring, &mut |print| {
+            if share.is_some_and(|share| !share.has(print)) {
+                return;
+            }
             let shard = print as u32 as usize % shards.len();
             if resume.is_some_and(|resume| position < resume.from(shard, stream)) {
                 return;
@@ -127,16 +133,26 @@ impl StreamSpec {
             let intake = &mut shards[shard][stream];
             let ranges = intake.values.take(event, &self.counted, keyring);
             intake.work.push(Work { print, time, newest, event: at as u32, ranges, slot: NO_SLOT });
-        };
+        });
+    }
+
+    /// Names the groups of an event, each once.
+    #[inline]
+    pub(crate) fn for_each_print(
+        &self,
+        event: &Event<'_>,
+        keyring: &Keyring,
+        each: &mut impl FnMut(Fingerprint),
+    ) {
         if let Some(print) = only_group(event, &self.group_by, keyring) {
-            return take(print);
+            return each(print);
         }
         // A list can name a group twice.
         let mut known: SmallVec<[Fingerprint; 4]> = SmallVec::new();
         for_each_group(event, &self.group_by, keyring, &mut |print, _| {
             if !known.contains(&print) {
                 known.push(print);
-                take(print);
+                each(print);
             }
         });
     }
