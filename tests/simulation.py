@@ -21,13 +21,14 @@ import oracle
 from custodes._core import Engine, FindingChange, restore
 from custodes.feed import Feed
 from custodes.findings import Finding
-from custodes.findings.store import FindingStore
+from custodes.findings.store import Claim, FindingStore
 from custodes.metrics import Metrics
 from custodes.monitor import Monitor
 from custodes.rules import Rule
 from custodes.sources import Arrival, Joined, Place, Records
 from custodes.sources.dead_letters import NoDeadLetters
 from custodes.state import Checkpoints, Snapshots, recover
+from custodes.tasks import WholeWork
 from power import Disk, PowerCut
 from streams import START, described, oracle_rule, plan_for, stored
 
@@ -195,13 +196,15 @@ class FlakyStore(FindingStore):
         if self._rng.random() < self.share:
             raise OperationalError("a statement", {}, Exception("database or disk is full"))
 
-    def apply(self, changes: Iterable[FindingChange], rules: Sequence[Rule]) -> list[tuple[str, Finding]]:
+    def apply(
+        self, changes: Iterable[FindingChange], rules: Sequence[Rule], claim: Claim | None = None
+    ) -> list[tuple[str, Finding]]:
         self._may_refuse()
-        return super().apply(changes, rules)
+        return super().apply(changes, rules, claim)
 
-    def refresh(self, changes: Sequence[FindingChange], rules: Sequence[Rule]) -> None:
+    def refresh(self, changes: Sequence[FindingChange], rules: Sequence[Rule], claim: Claim | None = None) -> None:
         self._may_refuse()
-        super().refresh(changes, rules)
+        super().refresh(changes, rules, claim)
 
 
 class World:
@@ -254,8 +257,8 @@ class World:
             source.resume(recovered.snapshot.places)
             checkpoints.went_on_from(recovered.snapshot.places, recovered.snapshot.taken_at)
         monitor = Monitor(
-            engine, self.rules, source, self.store, NoDeadLetters(), Metrics(self.rules, "simulated"), Feed(),
-            checkpoints=checkpoints, clock=lambda: 4e9,
+            WholeWork(engine, self.rules, source, checkpoints), self.rules, source, self.store, NoDeadLetters(),
+            Metrics(self.rules, "simulated"), Feed(), clock=lambda: 4e9,
         )  # fmt: skip
         self._break(monitor)
         step = 0
@@ -264,19 +267,19 @@ class World:
             self.seconds += self.rng.random()
             self.disk.full = most_steps is not None and self.rng.random() < 0.2
             self.store.share = 0.3 if most_steps is not None and self.rng.random() < 0.5 else 0.0
-            monitor._unstored.retry_at = 0.0
+            monitor._database.retry_at = 0.0
             monitor._state_at = 0.0 if self.rng.random() < 0.3 else float("inf")
             monitor.step(0)
             thread.run()
             if most_steps is None and self.broker.all_sent and source.read_all():
-                monitor._deal_with(monitor._engine.finish(), {}, 0.0)
+                for task, outcome in monitor._work.finish():
+                    monitor._deal_with(task, outcome, {}, 0.0)
                 return
         if self.rng.random() < 0.3:
             thread.eager = True
             thread.run(1000)
-            monitor._tell(monitor._store([]))
-            if not monitor._unstored:
-                checkpoints.take_now(monitor._engine, source.places())
+            monitor._tell(monitor._store())
+            monitor.save(monitor._work.tasks())
             monitor._commit()
 
     def _with_own_key(self, fresh: Engine) -> Engine:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -14,6 +15,15 @@ from custodes.rules import Rule
 
 START = 1_700_000_000_000_000
 LATENESS_S = 10
+
+
+@dataclass(frozen=True)
+class Record:
+    """A record of a stream, as the engine wants it."""
+
+    offset: int
+    value: bytes
+
 
 times = st.integers(0, 90_000_000) | st.integers(0, 90).map(lambda s: s * 1_000_000)
 subjects = st.none() | st.sampled_from(["s1", "s2", "s3", "s4"]) | st.integers(1, 3)

@@ -8,7 +8,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disa
 from prometheus_client.exposition import generate_latest
 
 from custodes import __version__
-from custodes._core import REASONS, Outcome, Stats
+from custodes._core import REASONS, Outcome
+from custodes.figures import Figures
 from custodes.findings import Finding
 from custodes.rules import Rule
 
@@ -147,17 +148,17 @@ class Metrics:
         if kind == "opened":
             self.findings.labels(finding.rule, finding.level).inc()
 
-    def state(self, stats: Stats, open_findings: dict[str, int], streams: int, lag: int, now: float) -> None:
+    def state(self, figures: Figures, open_findings: dict[str, int], streams: int, lag: int, now: float) -> None:
         """Takes in how things stand; ``open_findings`` is by rule id, ``now`` in seconds."""
-        for rule, figures in zip(self._rules, stats.rules, strict=True):
+        for rule in self._rules:
             self.open_findings.labels(rule.title, rule.level).set(open_findings.get(rule.id, 0))
-            self.peak_ratio.labels(rule.title).set(figures.peak_ratio)
-            self.groups.labels(rule.title).set(figures.groups)
-        self.engine_bytes.set(stats.bytes)
+            self.peak_ratio.labels(rule.title).set(figures.peak_ratio.get(rule.id, 0))
+            self.groups.labels(rule.title).set(figures.groups.get(rule.id, 0))
+        self.engine_bytes.set(figures.bytes)
         self.streams.set(streams)
         self.lag.set(lag)
-        if stats.watermark is not None:
-            self.watermark_lag.set(now - stats.watermark / 1e6)
+        if figures.watermark is not None:
+            self.watermark_lag.set(now - figures.watermark / 1e6)
 
     def snapshots(self, taken_at: float | None, failures: int, now: float) -> None:
         """Takes in how snapshots stand; times in epoch seconds."""

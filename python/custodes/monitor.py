@@ -6,21 +6,23 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 import structlog
 
-from custodes._core import Engine, FindingChange, Outcome, Stats
+from custodes._core import Outcome
 from custodes.feed import Feed
+from custodes.figures import Figures
 from custodes.findings import Finding, Missed
-from custodes.findings.store import FindingStore, StoreError
+from custodes.findings.store import FencedError, FindingStore, StoreError
 from custodes.metrics import Metrics
-from custodes.rules import Rule
-from custodes.sources import Arrival, Gap, Left, Source, positions
+from custodes.rules import Rule, Ruleset
+from custodes.sources import Gap, Left, Parcels, Source
+from custodes.sources.arrivals import Arrival
 from custodes.sources.dead_letters import DeadLetters
-from custodes.state import Checkpoints, tell_of_dropped
+from custodes.tasks import Task, Work
 
 log = structlog.get_logger("custodes.monitor")
 
@@ -58,16 +60,12 @@ RETRY_SECONDS = 1.0
 
 
 @dataclass
-class _Unstored:
-    """What waits for a database that refuses."""
+class _Database:
+    """How things are with a database that may refuse, and gaps that wait for it."""
 
-    changes: list[FindingChange] = field(default_factory=list)
     gaps: list[Missed] = field(default_factory=list)
     retry_at: float = 0.0
     failing: bool = False
-
-    def __len__(self) -> int:
-        return len(self.changes) + len(self.gaps)
 
 
 @dataclass
@@ -89,7 +87,7 @@ class Monitor:
 
     def __init__(
         self,
-        engine: Engine,
+        work: Work,
         rules: Sequence[Rule],
         source: Source,
         store: FindingStore,
@@ -97,34 +95,34 @@ class Monitor:
         metrics: Metrics,
         feed: Feed,
         *,
-        checkpoints: Checkpoints | None = None,
         on_news: Callable[[str, Finding], None] = lambda kind, finding: None,
+        on_status: Callable[[Status], None] = lambda status: None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """``on_news`` hears of each finding that opens or closes; ``clock`` is in epoch seconds.
+        """``on_news`` hears of each finding that opens or closes, ``on_status`` once a second how things stand.
 
-        Without ``checkpoints`` a restart begins with empty windows after what was committed.
+        ``clock`` is in epoch seconds.
         """
         self.rules = rules
         self.store = store
         self.metrics = metrics
         self.feed = feed
-        self._engine = engine
+        self._work = work
         self._source = source
         self._dead_letters = dead_letters
-        self._checkpoints = checkpoints
         self._on_news = on_news
+        self._on_status = on_status
         self._clock = clock
         self._totals = _Totals()
-        self._unstored = _Unstored()
-        self._wanted: queue.SimpleQueue[tuple[str, Sequence[Rule], int, Future[None]]] = queue.SimpleQueue()
+        self._database = _Database()
+        self._wanted: queue.SimpleQueue[tuple[Ruleset, int, Future[None]]] = queue.SimpleQueue()
         self._open_by_rule: dict[str, int] = {}
         self._streams: set[int] = set()
         self._started_at = clock()
         self._state_at = 0.0
         self.last_poll = time.monotonic()
         self.failure: BaseException | None = None
-        self.status = self._status(engine.stats(), lag=0, open_findings=0)
+        self.status = self._status(Figures.of(work.tasks()), lag=0, open_findings=0)
 
     def run(self, stop: threading.Event) -> None:
         """Runs until the source ends or ``stop`` is set. What was read by then has been dealt with, and saved."""
@@ -132,10 +130,10 @@ class Monitor:
             while not stop.is_set() and not self._source.finished:
                 self.step(POLL_SECONDS)
             if self._source.finished:
-                self._deal_with(self._engine.finish(), {}, time.perf_counter())
-            self._tell(self._store([]))
-            if self._checkpoints is not None and not self._unstored:
-                self._checkpoints.take_now(self._engine, self._source.places())
+                for task, outcome in self._work.finish():
+                    self._deal_with(task, outcome, {}, time.perf_counter())
+            self._tell(self._store())
+            self.save(self._work.tasks())
             self._commit()
         except BaseException as error:
             self.failure = error
@@ -149,11 +147,13 @@ class Monitor:
         self._change_rules()
         for arrival in self._source.poll(timeout):
             self._take(arrival)
-        if self._unstored:
-            self._tell(self._store([]))
-        # A snapshot must not have counted what is not stored.
-        if self._checkpoints is not None and not self._unstored:
-            self._checkpoints.step(self._engine, self._source.places())
+        self._work.settle()
+        if self._waiting():
+            self._tell(self._store())
+        for task in self._work.tasks():
+            # A snapshot must not have counted what is not stored.
+            if task.checkpoints is not None and not task.unstored and not self._database.gaps:
+                task.checkpoints.step(task.engine, task.places())
         self.last_poll = time.monotonic()
         self.metrics.up_to_date.set(self._clock())
         if self.last_poll - self._state_at >= STATE_SECONDS:
@@ -161,34 +161,35 @@ class Monitor:
             self._refresh()
             self.feed.publish()
 
-    def change_rules(self, plan: str, rules: Sequence[Rule], threads: int = 1, timeout: float = 60.0) -> None:
+    def save(self, tasks: Iterable[Task]) -> None:
+        """Takes a snapshot of each task, whole: the process is about to end, or the task to be another's."""
+        for task in tasks:
+            if self._store_growth(task) and task.checkpoints is not None:
+                task.checkpoints.take_now(task.engine, task.places())
+
+    def change_rules(self, ruleset: Ruleset, threads: int = 1, timeout: float = 60.0) -> None:
         """Goes on with other rules, between two rounds; those that stay keep their windows. For other threads.
 
-        Raises ``ValueError`` for a plan that cannot be run, and ``TimeoutError``; the rules stay as they were.
+        Raises ``ValueError`` for rules that cannot be run, and ``TimeoutError``; the rules stay as they were.
         """
         done: Future[None] = Future()
-        self._wanted.put((plan, rules, threads, done))
+        self._wanted.put((ruleset, threads, done))
         done.result(timeout)
 
     def _change_rules(self) -> None:
         while not self._wanted.empty():
-            plan, rules, threads, done = self._wanted.get()
+            ruleset, threads, done = self._wanted.get()
             # What grew is told of by rules as they were.
-            if not self._store_growth():
+            if not self._store_all_growth():
                 done.set_exception(ValueError("findings wait for the database; try again when they are stored"))
                 continue
             try:
-                changed = self._engine.replanned(plan, positions(self._source.places()), threads)
-                engine, windows, decisions, left_open = changed
-                self.store.close_left_open(left_open)
+                self.store.close_left_open(self._work.replan(ruleset, threads))
             except (ValueError, StoreError) as error:
                 done.set_exception(error if isinstance(error, ValueError) else ValueError(str(error)))
                 continue
-            tell_of_dropped(windows, decisions, [*self.rules, *rules])
-            self._engine, self.rules = engine, rules
-            self.metrics.change_rules(rules)
-            if self._checkpoints is not None:
-                self._checkpoints.drop()
+            self.rules = ruleset.rules
+            self.metrics.change_rules(ruleset.rules)
             self._refresh()
             done.set_result(None)
 
@@ -197,83 +198,103 @@ class Monitor:
 
         Not of streams that no snapshot covers yet: after a restart their windows would begin empty behind it.
         """
-        if self._store_growth():
-            self._source.commit(None if self._checkpoints is None else self._checkpoints.covered)
+        if self._store_all_growth():
+            self._source.commit(self._work.covered())
 
-    def _store_growth(self) -> bool:
+    def _store_all_growth(self) -> bool:
+        for task in self._work.tasks():
+            self._store_growth(task)
+        return not self._waiting()
+
+    def _store_growth(self, task: Task) -> bool:
         """Stores findings that only grew. Returns whether nothing is left to be stored."""
-        if not self._unstored and (updates := self._engine.updates()):
+        if not self._waiting() and (updates := task.engine.updates()):
             try:
-                self.store.refresh(updates, self.rules)
+                self.store.refresh(updates, task.rules, task.claim)
+            except FencedError:
+                self._work.lost(task)
+                return False
             except StoreError as error:
-                self._unstored.changes += updates
+                task.unstored += updates
                 self._refused(error)
-        return not self._unstored
+        return not self._waiting()
 
-    def _take(self, arrival: Arrival) -> None:
+    def _take(self, arrival: Arrival | Parcels) -> None:
         begun = time.perf_counter()
         if isinstance(arrival, Left):
             self._streams.discard(arrival.stream)
-            if self._checkpoints is not None:
-                self._checkpoints.forget(arrival.stream)
         else:
             self._streams.add(arrival.stream)
         if isinstance(arrival, Gap):
-            self._tell_of(arrival)
-        outcome = arrival.feed(self._engine, int(self._clock() * 1e6))
-        if outcome is not None:
-            self._deal_with(outcome, self._source.describe(arrival.stream), begun)
+            self.tell_of(arrival, self._source.describe(arrival.stream))
+        for task, outcome in self._work.take(arrival, int(self._clock() * 1e6)):
+            self._deal_with(task, outcome, self._source.describe(arrival.stream), begun)
 
-    def _tell_of(self, gap: Gap) -> None:
+    def tell_of(self, gap: Gap, place: dict[str, str | int]) -> None:
         """Makes it known, and keeps it, that events were never seen."""
-        place = self._source.describe(gap.stream)
-        self._unstored.gaps.append(Missed.of(gap, place, int(self._clock() * 1e6)))
-        self._tell(self._store([]))
+        self._database.gaps.append(Missed.of(gap, place, int(self._clock() * 1e6)))
+        self._tell(self._store())
         self.metrics.missed.inc(gap.missed)
         if gap.missed:
             log.error("records were never seen: they were gone before they were read", records=gap.missed, **place)
         else:
             log.error("the source has fewer records than were read from it; reading it anew", **place)
 
-    def _deal_with(self, outcome: Outcome, place: dict[str, str | int], begun: float) -> None:
+    def _deal_with(self, task: Task, outcome: Outcome, place: dict[str, str | int], begun: float) -> None:
         if outcome.rejects:
             for reject in outcome.rejects:
                 self._dead_letters.put(reject, place)
             self._dead_letters.flush()
-        news = self._store(outcome.changes)
-        self._totals.events += outcome.events
-        self._totals.rejected += len(outcome.rejects)
-        self._totals.late += outcome.late
-        self.metrics.batch(outcome, time.perf_counter() - begun)
+        task.unstored += outcome.changes
+        news = self._store()
+        if task.reads_events:
+            self._totals.events += outcome.events
+            self._totals.rejected += len(outcome.rejects)
+            self._totals.late += outcome.late
+            self.metrics.batch(outcome, time.perf_counter() - begun)
         self._tell(news)
 
-    def _store(self, changes: Sequence[FindingChange]) -> list[tuple[str, Finding]]:
-        """Stores changes behind those that wait. Returns what is new to the store; nothing while it refuses."""
-        unstored = self._unstored
-        unstored.changes += changes
-        if not unstored or (unstored.failing and time.monotonic() < unstored.retry_at):
+    def _waiting(self) -> int:
+        """How much waits for the database."""
+        return len(self._database.gaps) + sum(len(task.unstored) for task in self._work.tasks())
+
+    def _store(self) -> list[tuple[str, Finding]]:
+        """Stores what waits. Returns what is new to the store; nothing while it refuses."""
+        database = self._database
+        if not self._waiting() or (database.failing and time.monotonic() < database.retry_at):
             return []
+        news: list[tuple[str, Finding]] = []
         try:
-            while unstored.gaps:
-                self.store.record_gap(unstored.gaps[0])
-                unstored.gaps.pop(0)
-            news = self.store.apply(unstored.changes, self.rules) if unstored.changes else []
-            unstored.changes.clear()
+            while database.gaps:
+                self.store.record_gap(database.gaps[0])
+                database.gaps.pop(0)
+            for task in self._work.tasks():
+                if task.unstored:
+                    news += self._store_changes(task)
         except StoreError as error:
             self._refused(error)
-            return []
-        if unstored.failing:
-            unstored.failing = False
+            return news
+        if database.failing:
+            database.failing = False
             log.info("findings can be stored again")
+        return news
+
+    def _store_changes(self, task: Task) -> list[tuple[str, Finding]]:
+        try:
+            news = self.store.apply(task.unstored, task.rules, task.claim)
+        except FencedError:
+            self._work.lost(task)
+            return []
+        task.unstored.clear()
         return news
 
     def _refused(self, error: StoreError) -> None:
         """The database refused: what it was given waits, and nothing is committed or saved meanwhile."""
-        if not self._unstored.failing:
+        if not self._database.failing:
             cause = str(error).partition("\n")[0]
             log.error("findings cannot be stored; they wait, and counting goes on", error=cause)
-        self._unstored.failing = True
-        self._unstored.retry_at = time.monotonic() + RETRY_SECONDS
+        self._database.failing = True
+        self._database.retry_at = time.monotonic() + RETRY_SECONDS
 
     def _tell(self, news: Sequence[tuple[str, Finding]]) -> None:
         told = [(kind, finding) for kind, finding in news if kind != "updated"]
@@ -288,20 +309,25 @@ class Monitor:
         now = self._clock()
         self._state_at = time.monotonic()
         self._totals.recent.append((self._state_at, self._totals.events))
+        tasks = self._work.tasks()
+        figures, lag = Figures.of(tasks), self._source.lag()
         try:
-            self._open_by_rule = self.store.open_counts()
+            # What others tell of in a shared database is in their metrics.
+            shared = any(task.claim is not None for task in tasks)
+            self._open_by_rule = figures.open_findings if shared else self.store.open_counts()
         except StoreError as error:
             self._refused(error)
-        open_by_rule = self._open_by_rule
-        self.metrics.findings_waiting.set(len(self._unstored))
+        self.metrics.findings_waiting.set(self._waiting())
         self.metrics.connected.set(self._source.connected)
-        stats, lag = self._engine.stats(), self._source.lag()
-        self.metrics.state(stats, open_by_rule, len(self._streams), lag, now)
-        if self._checkpoints is not None:
-            self.metrics.snapshots(self._checkpoints.taken_at, self._checkpoints.failures, now)
-        self.status = self._status(stats, lag, sum(open_by_rule.values()))
+        self.metrics.state(figures, self._open_by_rule, len(self._streams), lag, now)
+        self.metrics.snapshots(figures.snapshot_at, figures.snapshot_failures, now)
+        self.status = self._status(figures, lag, sum(self._open_by_rule.values()))
+        try:
+            self._on_status(self.status)
+        except StoreError as error:
+            self._refused(error)
 
-    def _status(self, stats: Stats, lag: int, open_findings: int) -> Status:
+    def _status(self, figures: Figures, lag: int, open_findings: int) -> Status:
         totals = self._totals
         return Status(
             source=self._source.name,
@@ -314,10 +340,10 @@ class Monitor:
             late=totals.late,
             events_per_second=totals.rate(),
             lag_records=lag,
-            watermark=stats.watermark,
-            newest=stats.newest,
+            watermark=figures.watermark,
+            newest=figures.newest,
             open_findings=open_findings,
             streams=len(self._streams),
-            engine_bytes=stats.bytes,
-            snapshot_at=None if self._checkpoints is None else self._checkpoints.taken_at,
+            engine_bytes=figures.bytes,
+            snapshot_at=figures.snapshot_at,
         )

@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 import oracle
 from custodes._core import Engine
 from custodes.findings.store import FindingStore
-from streams import described, events, oracle_rule, plan_for, rules, shuffled, stored
-from test_snapshots import LATENESS_S, Record
+from streams import LATENESS_S, Record, described, events, oracle_rule, plan_for, rules, shuffled, stored
 
 KEY = "000102030405060708090a0b0c0d0e0f"
 
@@ -38,12 +37,12 @@ def plans(chosen: list[dict[str, Any]], shares: int) -> tuple[str, list[str]]:
     return json.dumps(handing_on), [json.dumps(one) for one in counting]
 
 
-def sent(engine: Engine, source: int, records: list[Record], shares: int) -> list[list[Sent]]:
+def sent(engine: Engine, source: int, records: list[Record], shares: int) -> list[Sent]:
     """By share: what a batch came to."""
     outcome = engine.process_records(records, source)
     begin, end = records[0].offset, records[-1].offset + 1
     by_share = [b"".join(parcel for at, _, parcel in outcome.parcels if at == share) for share in range(shares)]
-    return [[Sent(source, begin, end, parcel, outcome.clock)] for parcel in by_share]
+    return [Sent(source, begin, end, parcel, outcome.clock) for parcel in by_share]
 
 
 @given(
@@ -61,8 +60,8 @@ def test_shares_come_to_what_the_oracle_comes_to(
     topic: list[list[list[Sent]]] = [[] for _ in range(shares)]
     for source, stream in enumerate(streams):
         delays = data.draw(st.lists(delay, min_size=len(stream), max_size=len(stream)))
-        stream = shuffled(sorted(stream, key=lambda event: event["time"]), delays)
-        records = [Record(at, json.dumps(event).encode()) for at, event in enumerate(stream)]
+        arriving = shuffled(sorted(stream, key=lambda event: event["time"]), delays)
+        records = [Record(at, json.dumps(event).encode()) for at, event in enumerate(arriving)]
         lives = data.draw(st.integers(1, 3))
         into: list[list[Sent]] = [[] for _ in range(shares)]
         for life in range(lives):
@@ -73,11 +72,11 @@ def test_shares_come_to_what_the_oracle_comes_to(
             engine = Engine(handing_on)
             while at < until:
                 size = data.draw(st.integers(1, 12))
-                for log, batch in zip(into, sent(engine, source, records[at : min(at + size, until)], shares), strict=True):
-                    log += batch
+                batch = sent(engine, source, records[at : min(at + size, until)], shares)
+                into = [[*had, one] for had, one in zip(into, batch, strict=True)]
                 at = min(at + size, until)
-        for log, sends in zip(topic, into, strict=True):
-            log.append(sends)
+        for logs, sends in zip(topic, into, strict=True):
+            logs.append(sends)
     told = [described(rule, f"r{at}") for at, rule in enumerate(chosen)]
     store = FindingStore("sqlite://")
     for plan, logs in zip(counting, topic, strict=True):

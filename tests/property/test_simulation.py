@@ -29,17 +29,17 @@ def commit_before_the_snapshot(monitor: Monitor) -> None:
 
 
 def begin_at_the_committed_offsets(monitor: Monitor) -> None:
-    monitor._source.resume([])
+    monitor._source.resume([])  # type: ignore[attr-defined]
 
 
 def forget_what_a_part_had_counted(monitor: Monitor) -> None:
     for stream in range(3):
-        monitor._engine.begin_anew(stream)
+        monitor._work.tasks()[0].engine.begin_anew(stream)
 
 
 def save_what_is_not_stored(monitor: Monitor) -> None:
     """Forgets that findings wait, so that a snapshot is taken and offsets are committed without them."""
-    monitor._refused = lambda error: monitor._unstored.changes.clear()  # type: ignore[method-assign]
+    monitor._refused = lambda error: monitor._work.tasks()[0].unstored.clear()  # type: ignore[method-assign]
 
 
 @pytest.mark.parametrize(

@@ -13,15 +13,7 @@ from hypothesis import strategies as st
 import oracle
 from custodes._core import Engine, Outcome, restore
 from custodes.findings.store import FindingStore
-from streams import LATENESS_S, described, events, oracle_rule, plan_for, rules, shuffled, stored
-
-
-@dataclass(frozen=True)
-class Record:
-    """A record of a stream, as the engine wants it."""
-
-    offset: int
-    value: bytes
+from streams import LATENESS_S, Record, described, events, oracle_rule, plan_for, rules, shuffled, stored
 
 
 @dataclass

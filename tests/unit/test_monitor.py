@@ -21,6 +21,7 @@ from custodes.monitor import Monitor
 from custodes.rules import build_plan, load_rules, shipped_pack
 from custodes.sources import Arrival, BeginsAnew, Idle, Joined, Left, Lines, load_mapping
 from custodes.sources.dead_letters import FileDeadLetters
+from custodes.tasks import WholeWork
 
 START = 1_767_600_000
 
@@ -67,7 +68,7 @@ class Bench:
         self.store = FindingStore(f"sqlite:///{folder / 'findings.db'}")
         self.letters = FileDeadLetters(folder / "dead.jsonl")
         self.monitor = Monitor(
-            Engine(build_plan(rules, load_mapping("custodes"))),
+            WholeWork(Engine(build_plan(rules, load_mapping("custodes"))), rules, self.source),
             rules,
             self.source,
             self.store,

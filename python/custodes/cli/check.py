@@ -13,7 +13,8 @@ from custodes.config.load import load_config
 from custodes.config.model import Config
 from custodes.rules import load_rules, shipped_pack
 from custodes.sources import load_mapping
-from custodes.sources.kafka import reachable, unknown_settings
+from custodes.sources.client import unknown_settings
+from custodes.sources.kafka import reachable
 
 
 def check(

@@ -27,6 +27,7 @@ from custodes.monitor import Monitor
 from custodes.rules import build_plan, load_rules, shipped_pack
 from custodes.sources import load_mapping
 from custodes.sources.dead_letters import NoDeadLetters
+from custodes.tasks import WholeWork
 
 
 def demo(
@@ -50,8 +51,8 @@ def demo(
         store = FindingStore(f"sqlite:///{Path(folder) / 'findings.db'}")
         screen = _Screen(quiet=json)
         monitor = Monitor(
-            Engine(plan), rules, source, store, NoDeadLetters(), Metrics(rules, source.name), feed,
-            on_news=screen.news, clock=source.clock,
+            WholeWork(Engine(plan), rules, source), rules, source, store, NoDeadLetters(),
+            Metrics(rules, source.name), feed, on_news=screen.news, clock=source.clock,
         )  # fmt: skip
         server = ConsoleServer(build_app(monitor), listen, feed)
         server.start()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from custodes.config import Fault, FaultsError
 from custodes.config.load import load_config
 from custodes.config.model import Config
 from custodes.monitor import Monitor
-from custodes.rules import Rule, build_plan, load_rules, shipped_pack
+from custodes.rules import Ruleset, build_plan, load_rules, shipped_pack
 from custodes.sources import load_mapping
 
 log = structlog.get_logger("custodes.reload")
@@ -29,18 +31,18 @@ _TAKEN_OVER: Any = {
 """The keys that a reload takes over, as pydantic's ``exclude``; others need a restart."""
 
 
-def compile_rules(settings: Config) -> tuple[Sequence[Rule], str]:
-    """The rules of a configuration and the engine's plan. Raises :class:`FaultsError`."""
-    rules = load_rules(settings.rules or shipped_pack())
-    plan = build_plan(
-        rules,
-        load_mapping(settings.mapping),
+def compile_rules(settings: Config) -> Ruleset:
+    """The rules of a configuration. Raises :class:`FaultsError`."""
+    write = partial(
+        build_plan,
+        mapping=load_mapping(settings.mapping),
         allowed_lateness=settings.event_time.allowed_lateness,
         max_future_skew=settings.event_time.max_future_skew,
         earliest=settings.event_time.earliest,
         max_record_bytes=settings.max_record_bytes,
     )
-    return rules, plan
+    keyed_by = settings.workers.keyed_by if settings.workers else []
+    return Ruleset(load_rules(settings.rules or shipped_pack()), write, frozenset(keyed_by))
 
 
 class Reload:
@@ -50,6 +52,7 @@ class Reload:
         """``settings`` are those in force."""
         self._path = path
         self._settings = settings
+        self._keyed_by = frozenset(settings.workers.keyed_by if settings.workers else [])
         self._monitor = monitor
         self._one_at_a_time = threading.Lock()
 
@@ -65,8 +68,9 @@ class Reload:
     def _try(self) -> Sequence[Fault]:
         try:
             settings = load_config(self._path)
-            rules, plan = compile_rules(settings)
-            self._monitor.change_rules(plan, rules, settings.engine.threads)
+            ruleset = compile_rules(settings)
+            ruleset = replace(ruleset, keyed_by=self._keyed_by)
+            self._monitor.change_rules(ruleset, settings.engine.threads)
         except FaultsError as error:
             return error.faults
         except TimeoutError:
@@ -76,7 +80,7 @@ class Reload:
         before, now = (one.model_dump(exclude=_TAKEN_OVER) for one in (self._settings, settings))
         if later := sorted(key for key in now if now[key] != before[key]):
             log.warning("some keys take effect with the next start only", keys=later)
-        log.info("reloaded", rules=len(rules))
+        log.info("reloaded", rules=len(ruleset.rules))
         return []
 
     def on_signal(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
@@ -13,10 +13,10 @@ import typer
 
 from custodes import __version__
 from custodes._core import DEBUG_BUILD
+from custodes.cli.assembly import assemble
 from custodes.cli.log import set_up_log
 from custodes.cli.memory import keep_freed_memory
 from custodes.cli.reload import Reload, compile_rules
-from custodes.config import Fault, FaultsError
 from custodes.config.load import load_config
 from custodes.config.model import Config
 from custodes.console import ConsoleServer, build_app
@@ -25,11 +25,9 @@ from custodes.findings import Finding
 from custodes.findings.store import FindingStore
 from custodes.metrics import Metrics
 from custodes.monitor import Monitor
-from custodes.rules import Rule
-from custodes.sources import FileSource, Source
+from custodes.rules import Ruleset
 from custodes.sources.dead_letters import DeadLetters, FileDeadLetters
-from custodes.sources.kafka import KafkaDeadLetters, KafkaSource
-from custodes.state import Checkpoints, FolderInUseError, LocalFolder, Recovered, Snapshots, VersionError, recover
+from custodes.sources.kafka import KafkaDeadLetters
 
 
 def run(
@@ -43,53 +41,52 @@ def run(
     settings = load_config(config)
     set_up_log(settings.log.level, settings.log.format)
     log = structlog.get_logger("custodes")
-    rules, plan = compile_rules(settings)
-    folder = _state_folder(settings)
-    snapshots = Snapshots(folder, settings.state.keep)
-    recovered = _recover(snapshots, plan, rules, settings)
-    store = FindingStore(settings.findings.database)
-    store.close_left_open(recovered.left_open)
-    dead_letters = _dead_letters(settings)
-    source = _source(settings, folder)
-    checkpoints = Checkpoints(snapshots, settings.state.interval.total_seconds())
-    if recovered.snapshot is not None:
-        source.resume(recovered.snapshot.places)
-        checkpoints.went_on_from(recovered.snapshot.places, recovered.snapshot.taken_at)
-    feed = Feed()
+    ruleset = compile_rules(settings)
+    with ExitStack() as closing:
+        monitor, server = _put_together(config, settings, ruleset, listen or settings.http.listen, closing)
+        stop = stop_on_signals()
+        server.start()
+        closing.callback(server.stop)
+        source = monitor.status.source
+        log.info("custodes started", version=__version__, rules=len(ruleset.rules), source=source, url=server.url)
+        if DEBUG_BUILD:
+            log.warning("the engine is a debug build and many times slower; install a release build")
+        try:
+            monitor.run(stop)
+            # A file has an end, but its findings can still be looked at.
+            stop.wait()
+        except Exception as error:
+            cause = f"{type(error).__name__}: {error}"
+            log.critical("the monitor failed; what was not committed will be read again", error=cause)
+            log.debug("where it failed", exc_info=True)
+            raise typer.Exit(1) from error
+    log.info("custodes stopped", events=monitor.status.events)
+
+
+def _put_together(
+    config: Path, settings: Config, ruleset: Ruleset, listen: str, closing: ExitStack
+) -> tuple[Monitor, ConsoleServer]:
+    log = structlog.get_logger("custodes")
 
     def on_news(kind: str, finding: Finding) -> None:
         log.info(f"finding {kind}", id=finding.id, rule=finding.rule, level=finding.level, peak=finding.peak)
 
-    metrics = Metrics(rules, source.name)
-    metrics.snapshots_damaged.set(recovered.damaged)
+    store = FindingStore(settings.findings.database)
+    closing.callback(store.close)
+    dead_letters = _dead_letters(settings)
+    closing.callback(dead_letters.close)
+    parts = assemble(settings, ruleset, store, listen, closing)
+    metrics = Metrics(ruleset.rules, parts.source.name)
+    metrics.snapshots_damaged.set(parts.damaged)
+    feed = Feed()
     monitor = Monitor(
-        recovered.engine, rules, source, store, dead_letters, metrics, feed, checkpoints=checkpoints, on_news=on_news
-    )
+        parts.work, ruleset.rules, parts.source, store, dead_letters, metrics, feed,
+        on_news=on_news, on_status=parts.on_status,
+    )  # fmt: skip
+    parts.attach(monitor)
     reload = Reload(config, settings, monitor)
     reload.on_signal()
-    server = ConsoleServer(build_app(monitor, reload), listen or settings.http.listen, feed)
-    stop = stop_on_signals()
-    server.start()
-    log.info("custodes started", version=__version__, rules=len(rules), source=source.name, url=server.url)
-    if DEBUG_BUILD:
-        log.warning("the engine is a debug build and many times slower; install a release build")
-    try:
-        monitor.run(stop)
-        # A file has an end, but its findings can still be looked at.
-        stop.wait()
-    except Exception as error:
-        cause = f"{type(error).__name__}: {error}"
-        log.critical("the monitor failed; what was not committed will be read again", error=cause)
-        log.debug("where it failed", exc_info=True)
-        raise typer.Exit(1) from error
-    finally:
-        server.stop()
-        source.close()
-        dead_letters.close()
-        store.close()
-        checkpoints.close()
-        folder.close()
-    log.info("custodes stopped", events=monitor.status.events)
+    return monitor, ConsoleServer(build_app(monitor, reload), listen, feed)
 
 
 def stop_on_signals() -> threading.Event:
@@ -98,32 +95,6 @@ def stop_on_signals() -> threading.Event:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     return stop
-
-
-def _state_folder(settings: Config) -> LocalFolder:
-    path = settings.state.folder
-    try:
-        return LocalFolder(path)
-    except FolderInUseError as error:
-        raise FaultsError([Fault(str(error), hint="set state.folder")]) from error
-    except OSError as error:
-        raise FaultsError([Fault(f"{path} cannot be used: {error.strerror}", hint="set state.folder")]) from error
-
-
-def _recover(snapshots: Snapshots, plan: str, rules: Sequence[Rule], settings: Config) -> Recovered:
-    try:
-        return recover(snapshots, plan, rules, settings.engine.threads)
-    except VersionError as error:
-        hint = "run the Custodes that wrote it, or move it away"
-        raise FaultsError([Fault(str(error), file=str(settings.state.folder), hint=hint)]) from error
-
-
-def _source(settings: Config, folder: LocalFolder) -> Source:
-    if settings.source.kafka is not None:
-        idle_after = settings.event_time.idle_after.total_seconds()
-        return KafkaSource(settings.source.kafka, idle_after, worker=f"custodes-{folder.owner()}")
-    paths = settings.source.file.paths if settings.source.file else []
-    return FileSource(paths)
 
 
 def _dead_letters(settings: Config) -> DeadLetters:

@@ -136,6 +136,30 @@ class State(_Section):
     keep: int = Field(3, ge=1, description="How many are kept, for when the newest cannot be read.")
 
 
+class Workers(_Section):
+    """Several processes, on as many machines, that share the partitions and the counting."""
+
+    keyed_by: list[str] = Field(
+        default_factory=list,
+        description="Fields whose values decide the partition of a record, as the producers key it: rules grouped by "
+        "them are counted where they are read. Default: none; all events are repartitioned.",
+    )
+    partitions: int | None = Field(
+        None,
+        ge=1,
+        le=10_000,
+        description="Into how many shares groups are dealt, when the repartition topic is made; more workers than "
+        "this help no more. Default: the partitions of the largest topic. It cannot be changed later.",
+    )
+    repartition_topic: str = Field(
+        "custodes-repartition", description="By which workers hand events on to each other; made if it is not there."
+    )
+    state_topic: str = Field(
+        "custodes-state",
+        description="Compacted; keeps the windows, so that they go with their partition. Made if it is not there.",
+    )
+
+
 class DeadLetter(_Section):
     """Where rejected records go when no dead-letter topic is set."""
 
@@ -178,9 +202,23 @@ class Config(BaseSettings):
     max_record_bytes: int = Field(1 << 20, ge=1, le=1 << 30, description="Longest record accepted.")
     findings: Findings = Field(Findings(), description="Where findings are kept.")
     state: State = Field(State(), description="Snapshots, from which a restart goes on.")
+    workers: Workers | None = Field(
+        None, description="Share the counting with other processes of the same Kafka group. Default: count alone."
+    )
     dead_letter: DeadLetter = Field(DeadLetter(), description="Where rejected records are kept.")
     http: Http = Field(Http(), description="Console, API and metrics.")
     log: Log = Field(Log(), description="Log lines.")
+
+    @model_validator(mode="after")
+    def _workers_share_what_there_is(self) -> Config:
+        if self.workers is not None and self.source.kafka is None:
+            raise ValueError("workers share the partitions of Kafka topics: set source.kafka, or leave workers out")
+        if self.workers is not None and self.findings.database.startswith("sqlite"):
+            raise ValueError(
+                "workers share one database of findings: set findings.database to a PostgreSQL URL like "
+                "postgresql+psycopg://custodes@db.example/custodes, or leave workers out"
+            )
+        return self
 
     @classmethod
     def settings_customise_sources(

@@ -1,7 +1,10 @@
-"""The findings store: one row a finding, in SQLite by default.
+"""The findings store: one row a finding, in SQLite by default, in PostgreSQL where several workers share it.
 
 Writing is idempotent. A change is looked up by its id, else by rule, group and an interval that overlaps or
 joins; so hearing events again, in any allowed order, updates a finding and never makes a second one.
+
+Workers that share a database claim the tasks whose findings they tell of. A claim fences: who had the task before, and
+does not know yet that it was given to another, is refused from then on.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ from sqlalchemy import (
     BigInteger,
     Column,
     Connection,
+    Float,
     Index,
     MetaData,
     String,
@@ -28,6 +32,7 @@ from sqlalchemy import (
     event,
     func,
     insert,
+    make_url,
     or_,
     select,
     update,
@@ -103,8 +108,39 @@ _CLOSE = (
     .values(closed_at=bindparam("end"), held_until=bindparam("end"))
 )
 
+_claims = Table(
+    "claims",
+    _metadata,
+    Column("task", String, primary_key=True),
+    Column("epoch", BigInteger, nullable=False),
+    Column("worker", String, nullable=False),
+)
+
+_workers = Table(
+    "workers",
+    _metadata,
+    Column("name", String, primary_key=True),
+    Column("seen_at", Float, nullable=False),
+    Column("status", String, nullable=False),
+)
+
+_FORGOTTEN_AFTER = 86_400.0
+"""Seconds after which a worker that was not heard of is no longer listed."""
+
 _MOST_AT_ONCE = 500
 """Ids in one statement; databases limit them."""
+
+
+class FencedError(Exception):
+    """Another worker has claimed the task since."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """The right to tell of a task's findings, until the next one claims it."""
+
+    task: str
+    epoch: int
 
 
 @dataclass(frozen=True)
@@ -117,22 +153,51 @@ class Page:
 
 
 class FindingStore:
-    """Findings in a SQL database. One writer; readers may be in other threads."""
+    """Findings in a SQL database. One writer a task; readers may be in other threads."""
 
     def __init__(self, url: str) -> None:
-        self._engine = create_engine(url)
+        """Raises :data:`StoreError` for a database that cannot be had."""
+        is_postgresql = make_url(url).get_backend_name() == "postgresql"
+        self._engine = create_engine(url, **(_POSTGRESQL if is_postgresql else {}))
         if self._engine.dialect.name == "sqlite":
             event.listen(self._engine, "connect", _tune_sqlite)
-        _metadata.create_all(self._engine)
+        with self._engine.begin() as connection:
+            if is_postgresql:
+                # Workers that start together must not make the tables together.
+                connection.execute(select(func.pg_advisory_xact_lock(_TABLES_LOCK)))
+            _metadata.create_all(connection)
         self._known_as: dict[str, str] = {}
 
-    def apply(self, changes: Iterable[FindingChange], rules: Sequence[Rule]) -> list[tuple[str, Finding]]:
+    def claim(self, task: str, worker: str) -> Claim:
+        """Takes a task over from whoever has it."""
+        its = _claims.c.task == task
+        with self._engine.begin() as connection:
+            taken = connection.execute(update(_claims).where(its).values(epoch=_claims.c.epoch + 1, worker=worker))
+            if not taken.rowcount:
+                # Of two that claim a new task at once, one is refused and tries again.
+                connection.execute(insert(_claims).values(task=task, epoch=1, worker=worker))
+            epoch = connection.execute(select(_claims.c.epoch).where(its)).scalar_one()
+        return Claim(task, epoch)
+
+    def _check(self, connection: Connection, claim: Claim | None) -> None:
+        """Holds the claim for the rest of the transaction, or raises :class:`FencedError`."""
+        if claim is None:
+            return
+        query = select(_claims.c.epoch).where(_claims.c.task == claim.task).with_for_update(read=True)
+        if connection.execute(query).scalar_one_or_none() != claim.epoch:
+            raise FencedError(f"{claim.task} is another worker's")
+
+    def apply(
+        self, changes: Iterable[FindingChange], rules: Sequence[Rule], claim: Claim | None = None
+    ) -> list[tuple[str, Finding]]:
         """Takes the engine's changes in, in one transaction.
 
-        Returns what is new to the store, with each change's kind; a replay's ``opened`` is an ``updated`` here.
+        Returns what is new to the store, with each change's kind; a replay's ``opened`` is an ``updated`` here. Raises
+        :class:`FencedError` where the claim is no longer in force.
         """
         news: list[tuple[str, Finding]] = []
         with self._engine.begin() as connection:
+            self._check(connection, claim)
             for change in changes:
                 told = Finding.of(change, rules)
                 if change.kind == "merged":
@@ -157,9 +222,10 @@ class FindingStore:
                     self._known_as.pop(told.id, None)
         return news
 
-    def refresh(self, changes: Sequence[FindingChange], rules: Sequence[Rule]) -> None:
+    def refresh(self, changes: Sequence[FindingChange], rules: Sequence[Rule], claim: Claim | None = None) -> None:
         """Takes in changes of findings that only grew: there can be thousands of them at once."""
         with self._engine.begin() as connection:
+            self._check(connection, claim)
             for start in range(0, len(changes), _MOST_AT_ONCE):
                 told: defaultdict[str, list[Finding]] = defaultdict(list)
                 for change in changes[start : start + _MOST_AT_ONCE]:
@@ -266,6 +332,20 @@ class FindingStore:
             with self._engine.begin() as connection:
                 connection.execute(_CLOSE, rows)
 
+    def tell_of_worker(self, name: str, now: float, status: str) -> None:
+        """Keeps how a worker stands, as JSON, for the others to show; ``now`` is in epoch seconds."""
+        row = {"seen_at": now, "status": status}
+        with self._engine.begin() as connection:
+            if not connection.execute(update(_workers).where(_workers.c.name == name).values(row)).rowcount:
+                connection.execute(insert(_workers).values(name=name, **row))
+            connection.execute(delete(_workers).where(_workers.c.seen_at < now - _FORGOTTEN_AFTER))
+
+    def workers(self) -> list[tuple[str, float, str]]:
+        """Name, when it was last heard of, and status of every worker that shares the database."""
+        with self._engine.connect() as connection:
+            found = connection.execute(select(_workers).order_by(_workers.c.name))
+            return [(row.name, row.seen_at, row.status) for row in found]
+
     def open_counts(self) -> dict[str, int]:
         """Open findings by rule id."""
         query = select(_table.c.rule_id, func.count()).where(_table.c.closed_at.is_(None)).group_by(_table.c.rule_id)
@@ -274,6 +354,19 @@ class FindingStore:
 
     def close(self) -> None:
         self._engine.dispose()
+
+
+_TABLES_LOCK = 0x437573746F646573
+"""Names the lock under which tables are made."""
+
+_POSTGRESQL: dict[str, Any] = {
+    "pool_pre_ping": True,
+    "connect_args": {
+        "connect_timeout": 5,
+        # A worker that stops in mid-transaction must not hold up the one that has its tasks next.
+        "options": "-c idle_in_transaction_session_timeout=5s -c lock_timeout=10s -c statement_timeout=30s",
+    },
+}
 
 
 def _tune_sqlite(connection: Any, _: Any) -> None:

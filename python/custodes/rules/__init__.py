@@ -3,5 +3,6 @@
 from custodes.rules.load import load_rules, shipped_pack
 from custodes.rules.model import Rule
 from custodes.rules.plan import build_plan
+from custodes.rules.ruleset import Ruleset
 
-__all__ = ["Rule", "build_plan", "load_rules", "shipped_pack"]
+__all__ = ["Rule", "Ruleset", "build_plan", "load_rules", "shipped_pack"]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
+from types import MappingProxyType
+from typing import Any
 
 from custodes.rules.model import Rule
 
@@ -19,8 +21,12 @@ def build_plan(
     max_future_skew: timedelta = timedelta(minutes=10),
     earliest: date = date(2000, 1, 1),
     max_record_bytes: int = 1 << 20,
+    among_workers: Mapping[str, Any] = MappingProxyType({}),
 ) -> str:
-    """Writes the plan; a rule's position in it is the ``rule`` of what the engine reports."""
+    """Writes the plan; a rule's position in it is the ``rule`` of what the engine reports.
+
+    ``among_workers`` are the plan's keys for a part of what several workers count (:class:`~custodes.rules.Ruleset`).
+    """
     midnight = datetime.combine(earliest, datetime.min.time(), UTC)
     return json.dumps(
         {
@@ -30,5 +36,6 @@ def build_plan(
             "max_future_skew_ms": max_future_skew // _MILLISECOND,
             "earliest_s": int(midnight.timestamp()),
             "max_record_bytes": max_record_bytes,
+            **among_workers,
         }
     )

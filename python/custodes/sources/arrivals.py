@@ -106,6 +106,15 @@ Arrival = Lines | Records | Fetched | Joined | Left | Idle | Gap
 
 
 @dataclass(frozen=True)
+class Parcels:
+    """Records of the repartition topic, of one share, in their order."""
+
+    stream: int
+    values: Sequence[tuple[int, bytes]]
+    """Of each its offset and its bytes."""
+
+
+@dataclass(frozen=True)
 class Place:
     """Where a source stands in one stream."""
 
@@ -129,7 +138,7 @@ class Source(Protocol):
     name: str
     """The label of ``custodes_events_total``."""
 
-    def poll(self, timeout: float) -> list[Arrival]:
+    def poll(self, timeout: float) -> Sequence[Arrival | Parcels]:
         """What has come; waits up to ``timeout`` seconds for something. Empty means nothing yet."""
 
     def describe(self, stream: int) -> dict[str, str | int]:
@@ -137,12 +146,6 @@ class Source(Protocol):
 
     def commit(self, streams: Container[int] | None = None) -> None:
         """Everything handed over so far of these streams, or of all, has been dealt with."""
-
-    def places(self) -> list[Place]:
-        """Where it stands in each stream it knows; empty if it can't begin there in another process."""
-
-    def resume(self, places: Sequence[Place]) -> None:
-        """Begins where another process was. Called before the first poll."""
 
     def lag(self) -> int:
         """Records that are there but not handed over yet, as far as is known."""
@@ -157,6 +160,18 @@ class Source(Protocol):
 
     def close(self) -> None:
         """Lets go of files and connections."""
+
+
+class ResumableSource(Source, Protocol):
+    """A source that goes on where another process was."""
+
+    def poll(self, timeout: float) -> Sequence[Arrival]: ...
+
+    def places(self) -> list[Place]:
+        """Where it stands in each stream it knows; empty if it can't begin there in another process."""
+
+    def resume(self, places: Sequence[Place]) -> None:
+        """Begins where another process was. Called before the first poll."""
 
 
 class BeginsAnew:

@@ -13,7 +13,7 @@ that are not its public interface, so its version is pinned and :func:`take_whol
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -64,7 +64,13 @@ class Fetch:
 class _WholeFetch(Fetcher.PartitionRecords):  # type: ignore[misc]
     """Hands a partition's fetch over in one piece, and moves the position past it."""
 
+    one_by_one: Container[str] = ()
+    """Topics whose records are not the engine's to take apart."""
+
     def _unpack_records(self, tp: Any, records: Any, *deserializers: Any) -> Iterator[Any]:
+        if tp.topic in self.one_by_one:
+            yield from super()._unpack_records(tp, records, *deserializers)
+            return
         data = bytes(records._buffer)
         aborted = self._aborted()
         try:
@@ -101,11 +107,14 @@ def _warn_once(topic: str, problem: str) -> None:
         log.warning("records are decoded one by one, which is slow", topic=topic, because=problem)
 
 
-def take_whole(consumer: Any) -> None:
-    """Makes ``consumer.poll`` give a :class:`Fetch` in place of each partition's list of records."""
+def take_whole(consumer: Any, one_by_one: Container[str] = ()) -> None:
+    """Makes ``consumer.poll`` give a :class:`Fetch` in place of each partition's list of records.
+
+    Not of the topics in ``one_by_one``: their records come as they do otherwise.
+    """
     fetcher: Any = getattr(consumer, "_fetcher", None)
     if getattr(fetcher, "PartitionRecords", None) is Fetcher.PartitionRecords:
-        fetcher.PartitionRecords = _WholeFetch
+        fetcher.PartitionRecords = type("WholeFetch", (_WholeFetch,), {"one_by_one": one_by_one})
     else:
         log.warning("this kafka-python decodes records one by one, which is slow; see docs/sources.md")
 

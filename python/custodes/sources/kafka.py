@@ -13,10 +13,10 @@ from kafka.errors import KafkaError
 from kafka.structs import OffsetAndMetadata
 
 from custodes._core import Reject
-from custodes.config import Fault, FaultsError
-from custodes.config.faults import did_you_mean
+from custodes.config import FaultsError
 from custodes.config.model import KafkaSource as KafkaSettings
 from custodes.sources.arrivals import Arrival, Fetched, Gap, Idle, Joined, Left, Place, Records
+from custodes.sources.client import CONNECT_MS, FETCH_BYTES, client, unknown_settings
 from custodes.sources.fetches import (
     Client,
     Fetch,
@@ -29,27 +29,23 @@ from custodes.sources.in_step import InStep, Waiting
 
 log = structlog.get_logger("custodes.kafka")
 
-_CONNECT_MS = 3000
-"""How long one attempt to find a broker takes; between two the monitor can be told to stop."""
 _SEND_MS = 15_000
 """How long a dead letter may take to find its topic before that is a failure."""
 _FLOWS_FOR = 1.0
 _WHILE_FLOWING = 0.01
 """While events come, a poll is short: one that finds its fetch answered a moment too early sleeps through its
 timeout, up to 100 ms, beside what has come (kafka-python 3.0.12, see docs/sources.md)."""
-_LOOK_EVERY = 1.0
+LOOK_EVERY = 1.0
 """Seconds between two looks at whether a silent partition still stands where it stood."""
 _REBALANCED_WITHIN = 10.0
 """Seconds after which a partition that was taken away counts as gone, though nothing was assigned since."""
-_FETCH_BYTES = 4 << 20
-"""Most bytes of a partition in one fetch: enough that a round trip is nothing beside counting them."""
-_MOST_WAITING = 2 * _FETCH_BYTES
+MOST_WAITING = 2 * FETCH_BYTES
 """Bytes of a partition that may wait for the others; with so many it is not asked for more."""
 _LARGEST_LETTER = 1_000_000
 """Bytes of a rejected record kept: with its headers it must pass under Kafka's default of 1 MiB."""
 
 
-_Part = tuple[Fetch, tuple[int, int]] | list[Any]
+Part = tuple[Fetch, tuple[int, int]] | list[Any]
 """Of what a partition brought: a span of a fetch, or records where kafka-python had to decode them."""
 
 
@@ -80,7 +76,7 @@ class KafkaSource:
         self._heard_at: dict[TopicPartition, float] = {}
         self._idle: set[TopicPartition] = set()
         self._moved: list[Arrival] = []
-        self._in_step: InStep[_Part] = InStep(time.monotonic)
+        self._in_step: InStep[Part] = InStep(time.monotonic)
         self._flowed_at = -_FLOWS_FOR
         if faults := unknown_settings(settings):
             raise FaultsError(faults)
@@ -92,7 +88,7 @@ class KafkaSource:
         settings = self._settings
         member = {"group_instance_id": self._worker} if self._worker else {}
         try:
-            consumer = _client(
+            consumer = client(
                 KafkaConsumer,
                 settings.model_copy(update={"client": member | settings.client}),
                 group_id=settings.group_id,
@@ -100,7 +96,7 @@ class KafkaSource:
                 enable_auto_commit=False,
                 auto_offset_reset="earliest",
                 max_poll_records=settings.max_poll_records,
-                bootstrap_timeout_ms=_CONNECT_MS,
+                bootstrap_timeout_ms=CONNECT_MS,
                 kafka_client=Client,
             )
         except KafkaError as error:
@@ -122,28 +118,28 @@ class KafkaSource:
         fetched: Mapping[TopicPartition, list[Any]] = self._consumer.poll(
             timeout_ms=int(timeout * 1000), max_records=self._settings.max_poll_records
         )
-        arrivals, self._moved = self._moved, []
+        came, self._moved = self._moved, []
         now = time.monotonic()
         if fetched:
             ask_ahead(self._consumer)
             self._flowed_at = now
         if fetched and len(self._idle) == len(self._heard_at):
-            arrivals += self._wake_all(now)
+            came += self._wake_all(now)
         for partition, records in fetched.items():
             self._heard_at[partition] = now
             self._idle.discard(partition)
-            arrivals += self._go_on(partition, records)
-            self._in_step.add(partition, _waiting(records))
-        if now - self._looked_at > _LOOK_EVERY:
+            came += self._go_on(partition, records)
+            self._in_step.add(partition, waiting(records))
+        if now - self._looked_at > LOOK_EVERY:
             self._looked_at = now
-            arrivals += self._look_for_gaps(fetched)
-            arrivals += self._give_up_leaving(now)
-        arrivals += self._hand_over()
+            came += self._look_for_gaps(fetched)
+            came += self._give_up_leaving(now)
+        came += self._hand_over()
         for partition, heard_at in self._heard_at.items():
             if partition not in self._idle and now - heard_at > self._idle_after and self._behind(partition) == 0:
                 self._idle.add(partition)
-                arrivals.append(Idle(self._stream(partition)))
-        return arrivals
+                came.append(Idle(self._stream(partition)))
+        return came
 
     def _go_on(self, partition: TopicPartition, records: list[Any]) -> Iterator[Arrival]:
         """Notes how far a partition has come; what it brought may begin elsewhere than where it was to go on."""
@@ -197,8 +193,8 @@ class KafkaSource:
             parts = [waiting for _, waiting in run]
             self._next_offset[partition] = max(parts[-1].next_offset, self._next_offset[partition])
             counted_until = self._left_at.get(partition, 0)
-            yield from _arrivals(self._stream(partition), [waiting.content for waiting in parts], counted_until)
-        crowded = {p for p in self._heard_at if self._in_step.waiting_bytes(p) > _MOST_WAITING}
+            yield from arrivals(self._stream(partition), [one.content for one in parts], counted_until)
+        crowded = {p for p in self._heard_at if self._in_step.waiting_bytes(p) > MOST_WAITING}
         paused = self._consumer.paused()
         self._consumer.pause(*(crowded - paused))
         self._consumer.resume(*(paused - crowded))
@@ -237,7 +233,6 @@ class KafkaSource:
         log.info("partitions assigned", partitions=[f"{p.topic}/{p.partition}" for p in partitions])
 
     def revoked(self, partitions: Iterable[TopicPartition]) -> None:
-        self._commit_now()
         for partition in partitions:
             self._heard_at.pop(partition, None)
             self._in_step.leave(partition)
@@ -323,7 +318,7 @@ class KafkaSource:
             self._consumer.close()
 
 
-def _waiting(fetched: list[Any]) -> Iterator[Waiting[_Part]]:
+def waiting(fetched: list[Any]) -> Iterator[Waiting[Part]]:
     """A partition's part of a poll: pieces of whole fetches, or records where kafka-python had to decode them."""
     for whole, run in groupby(fetched, lambda one: isinstance(one, Fetch)):
         if whole:
@@ -337,7 +332,7 @@ def _waiting(fetched: list[Any]) -> Iterator[Waiting[_Part]]:
             yield Waiting(records, records[-1].offset + 1, records[-1].timestamp or -1, size)
 
 
-def _arrivals(stream: int, parts: list[_Part], counted_until: int) -> Iterator[Arrival]:
+def arrivals(stream: int, parts: list[Part], counted_until: int) -> Iterator[Arrival]:
     """Parts of one partition in order, from ``counted_until`` on; pieces of one fetch become one again."""
     for fetch, run in groupby(parts, lambda part: part[0] if isinstance(part, tuple) else None):
         if fetch is None:
@@ -378,7 +373,7 @@ class KafkaDeadLetters:
     def put(self, reject: Reject, place: dict[str, str | int]) -> None:
         if self._producer is None:
             own = {"client_id": "custodes-dead-letters", "acks": "all", "max_block_ms": _SEND_MS}
-            self._producer = _client(KafkaProducer, self._settings, **own)
+            self._producer = client(KafkaProducer, self._settings, **own)
         headers = [
             ("custodes.topic", str(place["topic"]).encode()),
             ("custodes.partition", str(place["partition"]).encode()),
@@ -401,29 +396,12 @@ class KafkaDeadLetters:
             self._producer.close()
 
 
-def _client(kind: Any, settings: KafkaSettings, **own: Any) -> Any:
-    """A consumer or producer with those of the user's settings that it knows; what is ours to set stays ours."""
-    usual = {"max_partition_fetch_bytes": _FETCH_BYTES}
-    chosen = {name: value for name, value in (usual | settings.client).items() if name in kind.DEFAULT_CONFIG}
-    return kind(**{**chosen, "bootstrap_servers": settings.bootstrap_servers, **own})
-
-
-def unknown_settings(settings: KafkaSettings) -> list[Fault]:
-    """Faults of ``client:``, whose keys only kafka-python knows."""
-    known = {*KafkaConsumer.DEFAULT_CONFIG, *KafkaProducer.DEFAULT_CONFIG}
-    return [
-        Fault(f"unknown key 'source.kafka.client.{name}'", hint=did_you_mean(name, known))
-        for name in settings.client
-        if name not in known
-    ]
-
-
 def reachable(settings: KafkaSettings, timeout: float = 5.0) -> str | None:
     """Asks a broker for the topics. Returns what is wrong, or ``None``."""
     millis = int(timeout * 1000)
     consumer = None
     try:
-        consumer = _client(KafkaConsumer, settings, bootstrap_timeout_ms=millis, request_timeout_ms=millis)
+        consumer = client(KafkaConsumer, settings, bootstrap_timeout_ms=millis, request_timeout_ms=millis)
         known = consumer.topics()
     except (KafkaError, OSError) as error:
         return str(error) or type(error).__name__

@@ -1,6 +1,7 @@
 """State that outlives the process: snapshots, where they are kept and when they are taken."""
 
 from custodes.state.checkpoints import Checkpoints
+from custodes.state.claims import StateStore
 from custodes.state.folder import Folder, FolderInUseError, LocalFolder
 from custodes.state.recovery import Recovered, recover, tell_of_dropped
 from custodes.state.snapshots import Snapshot, Snapshots, UnreadableError, VersionError
@@ -13,6 +14,7 @@ __all__ = [
     "Recovered",
     "Snapshot",
     "Snapshots",
+    "StateStore",
     "UnreadableError",
     "VersionError",
     "recover",

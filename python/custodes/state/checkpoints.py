@@ -57,13 +57,20 @@ class Checkpoints:
         clock: Callable[[], float] = time.time,
         pace: Callable[[], float] = time.monotonic,
         thread: Executor | None = None,
+        begins: Callable[[], None] = lambda: None,
+        arrived: Callable[[], None] = lambda: None,
     ) -> None:
-        """``interval`` is in seconds. ``clock`` says what time it is, ``pace`` counts seconds."""
+        """``interval`` is in seconds. ``clock`` says what time it is, ``pace`` counts seconds.
+
+        ``begins`` is called before one is begun; ``arrived`` by the thread before one is finished: it returns once all
+        that was handed on before it began has arrived, and raises if it has not.
+        """
         self._snapshots = snapshots
         self._interval = interval
         self._clock = clock
         self._pace = pace
         self._thread = thread or ThreadPoolExecutor(1, "snapshots")
+        self._begins, self._arrived = begins, arrived
         self._underway: _Underway | None = None
         self._due_at = pace()
         self.covered: set[int] = set()
@@ -95,15 +102,16 @@ class Checkpoints:
                 return
             self._add(underway, engine.save_part(underway.parts, positions(places)))
             underway.parts += 1
-            if underway.parts == engine.parts():
-                underway.steps.append(self._thread.submit(self._finish, underway))
+            self._finish_if_last(engine, underway)
         elif underway.waiting() == 0:
             self._succeed(underway)
 
     def _begin(self, engine: Engine, places: list[Place]) -> None:
         self._due_at = self._pace() + self._interval
+        self._begins()
         underway = self._underway = _Underway(places, self._clock())
         self._add(underway, [engine.save_frame()])
+        self._finish_if_last(engine, underway)
 
     def _add(self, underway: _Underway, section: Sequence[bytes]) -> None:
         def add() -> None:
@@ -113,8 +121,13 @@ class Checkpoints:
 
         underway.steps.append(self._thread.submit(add))
 
+    def _finish_if_last(self, engine: Engine, underway: _Underway) -> None:
+        if underway.parts == engine.parts():
+            underway.steps.append(self._thread.submit(self._finish, underway))
+
     def _finish(self, underway: _Underway) -> None:
         if underway.writing is not None and underway.failure() is None:
+            self._arrived()
             underway.writing.finish(underway.taken_at, underway.places)
             self._snapshots.prune()
 

@@ -22,7 +22,7 @@ VERSION = 1
 _MAGIC = b"CUSTODES"
 _TRAILER = struct.Struct("<I32s8s")
 """Length of the index, its SHA-256, and the magic again: what a file that was not finished cannot end with."""
-_SUFFIX = ".snapshot"
+SUFFIX = ".snapshot"
 _UNFINISHED = ".unfinished"
 
 
@@ -90,7 +90,7 @@ class Writing:
         self._file.write(text + _TRAILER.pack(len(text), hashlib.sha256(text).digest(), _MAGIC))
         self._file.sync()
         self._close()
-        self._folder.rename(self._name + _UNFINISHED, self._name + _SUFFIX)
+        self._folder.rename(self._name + _UNFINISHED, self._name + SUFFIX)
         self._folder.sync()
 
     def abandon(self) -> None:
@@ -121,12 +121,12 @@ class Snapshots:
 
     def numbers(self) -> list[int]:
         """Numbers of the snapshots there are, newest first."""
-        stems = (name.removesuffix(_SUFFIX) for name in self._folder.names() if name.endswith(_SUFFIX))
+        stems = (name.removesuffix(SUFFIX) for name in self._folder.names() if name.endswith(SUFFIX))
         return sorted((int(stem) for stem in stems if stem.isdigit()), reverse=True)
 
     def read(self, number: int) -> Snapshot:
         """Raises :class:`UnreadableError`, and ``OSError`` as it comes."""
-        with self._folder.open(f"{number:012}{_SUFFIX}") as file:
+        with self._folder.open(f"{number:012}{SUFFIX}") as file:
             return _read(file, number)
 
     def begin(self) -> Writing:
@@ -136,7 +136,7 @@ class Snapshots:
     def prune(self) -> None:
         """Removes all but the newest few."""
         for number in self.numbers()[self._keep :]:
-            self._folder.remove(f"{number:012}{_SUFFIX}")
+            self._folder.remove(f"{number:012}{SUFFIX}")
 
 
 @dataclass(frozen=True)

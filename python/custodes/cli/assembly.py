@@ -1,0 +1,121 @@
+"""The parts of a monitor, put together as the configuration says: counting by itself, or as one of several workers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+
+from custodes.config import Fault, FaultsError
+from custodes.config.model import Config, Workers
+from custodes.config.model import KafkaSource as KafkaSettings
+from custodes.findings.store import FindingStore
+from custodes.monitor import Monitor, Status
+from custodes.rules import Ruleset
+from custodes.sharing import Keeping, SharedWork
+from custodes.sources import FileSource, ResumableSource, Source
+from custodes.sources.kafka import KafkaSource
+from custodes.sources.repartition import RepartitionTopic
+from custodes.sources.shared import SharedKafkaSource
+from custodes.state import Checkpoints, FolderInUseError, LocalFolder, Snapshots, VersionError, recover
+from custodes.state.topic import StateTopic
+from custodes.tasks import WholeWork, Work
+
+
+@dataclass
+class Assembly:
+    """What a monitor is made of, beside what all have."""
+
+    work: Work
+    source: Source
+    damaged: int = 0
+    """Snapshots that could not be read."""
+    on_status: Callable[[Status], None] = lambda status: None
+    attach: Callable[[Monitor], None] = lambda monitor: None
+    """Tells the parts of the monitor that they are in."""
+
+
+def assemble(settings: Config, ruleset: Ruleset, store: FindingStore, url: str, closing: ExitStack) -> Assembly:
+    """Opens what is needed; ``closing`` closes it. ``url`` is where this process is reached.
+
+    Raises :class:`FaultsError` for what the configuration names and that cannot be had.
+    """
+    folder = _state_folder(settings)
+    closing.callback(folder.close)
+    worker = f"custodes-{folder.owner()}"
+    if settings.workers is not None and settings.source.kafka is not None:
+        return _shared(settings, settings.source.kafka, settings.workers, ruleset, store, worker, url, closing)
+    snapshots = Snapshots(folder, settings.state.keep)
+    try:
+        recovered = recover(snapshots, ruleset.plan(), ruleset.rules, settings.engine.threads)
+    except VersionError as error:
+        hint = "run the Custodes that wrote it, or move it away"
+        raise FaultsError([Fault(str(error), file=str(settings.state.folder), hint=hint)]) from error
+    store.close_left_open(recovered.left_open)
+    source = _source(settings, worker)
+    checkpoints = Checkpoints(snapshots, settings.state.interval.total_seconds())
+    closing.callback(checkpoints.close)
+    closing.callback(source.close)
+    if recovered.snapshot is not None:
+        source.resume(recovered.snapshot.places)
+        checkpoints.went_on_from(recovered.snapshot.places, recovered.snapshot.taken_at)
+    work = WholeWork(recovered.engine, ruleset.rules, source, checkpoints)
+    return Assembly(work, source, recovered.damaged)
+
+
+def _shared(
+    settings: Config,
+    kafka: KafkaSettings,
+    workers: Workers,
+    ruleset: Ruleset,
+    store: FindingStore,
+    worker: str,
+    url: str,
+    closing: ExitStack,
+) -> Assembly:
+    idle_after = settings.event_time.idle_after.total_seconds()
+    source = SharedKafkaSource(kafka, workers, idle_after, worker)
+    states, handing = StateTopic(kafka, workers.state_topic), RepartitionTopic(kafka, workers.repartition_topic)
+    work = SharedWork(
+        worker,
+        source,
+        ruleset,
+        handing,
+        store,
+        Keeping(states, settings.state.interval.total_seconds(), settings.state.keep),
+        idle_after=idle_after,
+        threads=settings.engine.threads,
+    )
+    for part in (states, handing, work, source):
+        closing.callback(part.close)
+
+    def on_status(status: Status) -> None:
+        tasks = [task.name for task in work.tasks()]
+        store.tell_of_worker(worker, status.at, json.dumps({**asdict(status), "url": url, "tasks": tasks}))
+
+    def attach(monitor: Monitor) -> None:
+        def before_leaving(streams: Sequence[int]) -> None:
+            monitor.save(work.of(streams))
+            work.give_up(streams)
+
+        source.before_leaving = before_leaving
+        work.missed = monitor.tell_of
+
+    return Assembly(work, source, on_status=on_status, attach=attach)
+
+
+def _state_folder(settings: Config) -> LocalFolder:
+    path = settings.state.folder
+    try:
+        return LocalFolder(path)
+    except FolderInUseError as error:
+        raise FaultsError([Fault(str(error), hint="set state.folder")]) from error
+    except OSError as error:
+        raise FaultsError([Fault(f"{path} cannot be used: {error.strerror}", hint="set state.folder")]) from error
+
+
+def _source(settings: Config, worker: str) -> ResumableSource:
+    if settings.source.kafka is not None:
+        return KafkaSource(settings.source.kafka, settings.event_time.idle_after.total_seconds(), worker)
+    return FileSource(settings.source.file.paths if settings.source.file else [])

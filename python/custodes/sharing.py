@@ -1,0 +1,359 @@
+"""A worker's share of the counting: a task for each partition that the group has given it.
+
+A source partition's task counts the rules whose groups lie within it, and hands the events of all others on, by share
+of the groups. A share's task counts what all source partitions hand on to it. State goes with the partition: who is
+given one claims its task, goes on from what the last claimant saved, and begins to read where that had come to.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+import structlog
+from kafka.errors import KafkaError
+
+from custodes.findings.store import FindingStore, StoreError
+from custodes.rules import Rule, Ruleset
+from custodes.sources import Arrival, Gap, Joined, Left, Place
+from custodes.sources.arrivals import Parcels
+from custodes.sources.repartition import Outbox, Sent
+from custodes.state import Checkpoints, Snapshots, StateStore, recover
+from custodes.tasks import Counted, Task
+
+log = structlog.get_logger("custodes.sharing")
+
+_OWN = 0
+"""The stream a task's own partition is to its engine, in whatever process."""
+_RETRY_SECONDS = 1.0
+_TELL_SECONDS = 1.0
+"""How often shares without events are told how far a partition has come."""
+_REPEAT_SECONDS = 5.0
+"""How often they are told so again, for those that have begun meanwhile."""
+
+
+class SharedSource(Protocol):
+    """What is asked of the source beside what the monitor asks."""
+
+    def begin(self, stream: int, position: int | None) -> int:
+        """Has a partition read from a position on, or from what is committed. Returns from where."""
+
+    def place(self, stream: int) -> tuple[str, int]:
+        """A partition as ``topic/number``, and the position of its next record."""
+
+    def is_share(self, stream: int) -> bool:
+        """Whether it is a partition of the repartition topic."""
+
+    def is_idle(self, stream: int) -> bool:
+        """Whether it has been silent for long enough not to be waited for."""
+
+    def still_ours(self, stream: int) -> bool:
+        """Asks the group whether this worker is still the one that has the partition."""
+
+    def event_partitions(self) -> list[str]:
+        """All source partitions there are, whoever has them."""
+
+    def shares(self) -> int:
+        """How many partitions the repartition topic has."""
+
+
+class Handing(Protocol):
+    """The repartition topic's sending end."""
+
+    def send(self, share: int, sent: Sent) -> None: ...
+
+    def flush(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class Keeping:
+    """How state is kept."""
+
+    states: StateStore
+    interval: float
+    """Seconds between two snapshots of a task."""
+    keep: int
+
+
+@dataclass
+class _Held:
+    """A partition that is this worker's."""
+
+    stream: int
+    task: Task | None = None
+    open_at: float = 0.0
+    """When to try to open it, while it has no task."""
+    outbox: Outbox | None = None
+    inbox: _Inbox | None = None
+    told_at: float = 0.0
+    repeated_at: float = 0.0
+
+
+@dataclass
+class _Inbox:
+    """What a share has had from every source partition."""
+
+    idle_after: float
+    streams: dict[str, int] = field(default_factory=dict)
+    upto: dict[str, int] = field(default_factory=dict)
+    """The first offset not had yet."""
+    joined: set[str] = field(default_factory=set)
+    idle: set[str] = field(default_factory=set)
+    woken_at: float = float("-inf")
+
+    def stream(self, place: str) -> int:
+        """What a source partition is to the share's engine."""
+        return self.streams.setdefault(place, _OWN + 1 + len(self.streams))
+
+    def places(self) -> list[Place]:
+        return [Place(stream, name, self.upto.get(name, 0), ours=False) for name, stream in self.streams.items()]
+
+
+class SharedWork:
+    """The tasks of the partitions that are this worker's."""
+
+    def __init__(
+        self,
+        worker: str,
+        source: SharedSource,
+        ruleset: Ruleset,
+        handing: Handing,
+        store: FindingStore,
+        keeping: Keeping,
+        *,
+        idle_after: float,
+        threads: int,
+        pace: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """``idle_after`` is in seconds; ``pace`` counts them."""
+        self.missed: Callable[[Gap, dict[str, str | int]], None] = lambda gap, place: None
+        """Hears of offsets of a source partition that were never handed on."""
+        self._worker = worker
+        self._source = source
+        self._ruleset = ruleset
+        self._handing = handing
+        self._store = store
+        self._keeping = keeping
+        self._idle_after = idle_after
+        self._threads = threads
+        self._pace = pace
+        self._held: dict[int, _Held] = {}
+        self._key: str | None = None
+        self._thread = ThreadPoolExecutor(1, "snapshots")
+
+    def tasks(self) -> Sequence[Task]:
+        return [held.task for held in self._held.values() if held.task is not None]
+
+    def take(self, arrival: Arrival | Parcels, now: int) -> Counted:
+        stream = arrival.stream
+        if isinstance(arrival, Joined):
+            self._held.setdefault(stream, _Held(stream))
+        elif isinstance(arrival, Left):
+            self.give_up([stream])
+        elif (held := self._held.get(stream)) is not None and held.task is not None:
+            if isinstance(arrival, Parcels):
+                yield from self._count_parcels(held, held.task, arrival)
+            else:
+                yield from self._read(held, held.task, arrival, now)
+
+    def _read(self, held: _Held, task: Task, arrival: Arrival, now: int) -> Counted:
+        """Counts events of a source partition, and lines up those that are counted elsewhere."""
+        outcome = replace(arrival, stream=_OWN).feed(task.engine, now)
+        if outcome is not None:
+            yield task, outcome
+        if (outbox := held.outbox) is None:
+            return
+        if isinstance(arrival, Gap) and arrival.position < arrival.expected:
+            outbox.begin_anew(arrival.position)
+        if outcome is not None:
+            outbox.add(outcome.parcels)
+            outbox.clock = outcome.clock if outcome.clock is not None else outbox.clock
+
+    def _count_parcels(self, held: _Held, task: Task, arrival: Parcels) -> Counted:
+        """Counts what source partitions have handed on to a share."""
+        if (inbox := held.inbox) is None:
+            return
+        for offset, value in arrival.values:
+            try:
+                sent = Sent.decode(value)
+                yield from self._count_sent(inbox, task, sent)
+            except ValueError as error:
+                raise ValueError(f"{task.name} at offset {offset}: {error}") from error
+
+    def _count_sent(self, inbox: _Inbox, task: Task, sent: Sent) -> Counted:
+        stream, engine = inbox.stream(sent.place), task.engine
+        upto = inbox.upto.get(sent.place)
+        if sent.anew:
+            engine.begin_anew(stream)
+            upto = None
+        if upto is not None and sent.begin > upto:
+            topic, _, number = sent.place.rpartition("/")
+            self.missed(Gap(stream, upto, sent.begin), {"topic": topic, "partition": int(number)})
+        if upto is not None and sent.end < upto:
+            return
+        inbox.upto[sent.place] = sent.end
+        if sent.end > (upto or 0) and len(inbox.idle) == len(inbox.streams):
+            # After a lull none may run ahead of the others, whose events are on their way.
+            for other in inbox.streams.values():
+                engine.join(other)
+            inbox.idle.clear()
+            inbox.woken_at = self._pace()
+        if sent.parcel:
+            yield task, engine.process_parcel(sent.parcel, upto or 0, stream)
+        if sent.clock is not None:
+            yield task, engine.observe(stream, sent.clock)
+        if sent.idle and self._pace() - inbox.woken_at > self._idle_after:
+            inbox.idle.add(sent.place)
+            yield task, engine.set_idle(stream)
+        elif not sent.idle:
+            inbox.idle.discard(sent.place)
+
+    def settle(self) -> Counted:
+        now = self._pace()
+        for held in list(self._held.values()):
+            if held.task is None:
+                if now >= held.open_at:
+                    self._try_to_open(held)
+            elif held.outbox is not None:
+                self._hand_on(held, held.outbox, now)
+            elif held.inbox is not None and now - held.told_at >= _TELL_SECONDS:
+                held.told_at = now
+                self._join_all(held.inbox, held.task)
+        return []
+
+    def _hand_on(self, held: _Held, outbox: Outbox, now: float) -> None:
+        """Sends what is lined up, and now and then tells every share how far the partition has come."""
+        outbox.idle = self._source.is_idle(held.stream)
+        everybody = now - held.told_at >= _TELL_SECONDS
+        if everybody:
+            held.told_at = now
+        if now - held.repeated_at >= _REPEAT_SECONDS:
+            held.repeated_at = now
+            outbox.repeat()
+        _, position = self._source.place(held.stream)
+        outbox.send(position, self._handing.send, everybody=everybody)
+
+    def _tell_all(self, held: _Held) -> None:
+        if held.outbox is not None:
+            _, position = self._source.place(held.stream)
+            outbox = held.outbox
+            outbox.send(position, self._handing.send, everybody=True)
+
+    def _try_to_open(self, held: _Held) -> None:
+        try:
+            self._open(held)
+        except (KafkaError, StoreError, OSError) as error:
+            held.task, held.open_at = None, self._pace() + _RETRY_SECONDS
+            name, _ = self._source.place(held.stream)
+            cause = (str(error) or type(error).__name__).partition("\n")[0]
+            log.warning("a partition cannot be taken over yet; trying again", partition=name, error=cause)
+
+    def _open(self, held: _Held) -> None:
+        name, _ = self._source.place(held.stream)
+        if not self._source.still_ours(held.stream):
+            held.open_at = self._pace() + _RETRY_SECONDS
+            return
+        states = self._keeping.states
+        shares = self._source.shares()
+        agreed = states.agree("shares", str(shares))
+        if agreed != str(shares):
+            raise ValueError(
+                f"the repartition topic has {shares} partitions, but groups were dealt into {agreed} shares"
+            )
+        is_share = self._source.is_share(held.stream)
+        plan, rules = self._plan(name, is_share, shares)
+        snapshots = Snapshots(states.claim(name), self._keeping.keep)
+        claim = self._store.claim(name, self._worker)
+        recovered = recover(snapshots, plan, rules, self._threads)
+        self._store.close_left_open(recovered.left_open)
+        known = [] if recovered.snapshot is None else recovered.snapshot.places
+        position = next((place.position for place in known if place.stream == _OWN), None)
+        begins = self._source.begin(held.stream, position)
+        checkpoints = Checkpoints(
+            snapshots,
+            self._keeping.interval,
+            thread=self._thread,
+            begins=lambda: self._tell_all(held),
+            arrived=self._handing.flush,
+        )
+        if recovered.snapshot is not None:
+            checkpoints.went_on_from(known, recovered.snapshot.taken_at)
+        places = lambda: self._places(held)  # noqa: E731
+        held.task = Task(name, recovered.engine, rules, checkpoints, places, claim, reads_events=not is_share)
+        if is_share:
+            held.inbox = _Inbox(self._idle_after)
+            for place in known:
+                if place.stream != _OWN:
+                    held.inbox.streams[place.name] = place.stream
+                    held.inbox.upto[place.name] = place.position
+            self._join_all(held.inbox, held.task)
+        else:
+            held.task.engine.join(_OWN)
+            held.outbox = Outbox(name, shares, begins)
+        log.info("partition taken over", partition=name, position=begins, from_snapshot=recovered.snapshot is not None)
+
+    def _plan(self, name: str, is_share: bool, shares: int) -> tuple[str, list[Rule]]:
+        """A task's plan and its rules."""
+        if self._key is None:
+            self._key = self._keeping.states.agree("fingerprint_key", secrets.token_hex(16))
+        if is_share:
+            return self._ruleset.plan_by_share(self._key, int(name.rpartition("/")[2]), shares), self._ruleset.by_share
+        return self._ruleset.plan_where_read(self._key, shares), self._ruleset.where_read
+
+    def _join_all(self, inbox: _Inbox, task: Task) -> None:
+        """Every source partition may have something for a share: none is to be run ahead of before it is heard."""
+        for place in self._source.event_partitions():
+            if place not in inbox.joined:
+                inbox.joined.add(place)
+                task.engine.join(inbox.stream(place))
+
+    def _places(self, held: _Held) -> list[Place]:
+        name, position = self._source.place(held.stream)
+        own = Place(_OWN, name, position)
+        return [own] if held.inbox is None else [own, *held.inbox.places()]
+
+    def finish(self) -> Counted:
+        return []
+
+    def lost(self, task: Task) -> None:
+        for held in self._held.values():
+            if held.task is task:
+                log.warning("another worker has claimed a partition", partition=task.name)
+                self._held[held.stream] = _Held(held.stream, open_at=self._pace() + _RETRY_SECONDS)
+                return
+
+    def give_up(self, streams: Iterable[int]) -> None:
+        """Partitions that are another worker's now."""
+        for stream in streams:
+            held = self._held.pop(stream, None)
+            if held is not None and held.task is not None and held.task.checkpoints is not None:
+                held.task.checkpoints.drop()
+
+    def of(self, streams: Iterable[int]) -> Iterator[Task]:
+        """The tasks of partitions."""
+        for stream in streams:
+            if (held := self._held.get(stream)) is not None and held.task is not None:
+                yield held.task
+
+    def covered(self) -> set[int] | None:
+        return {
+            held.stream
+            for held in self._held.values()
+            if held.task is not None and held.task.checkpoints is not None and _OWN in held.task.checkpoints.covered
+        }
+
+    def replan(self, ruleset: Ruleset, threads: int) -> list[tuple[str, int]]:
+        self._ruleset, self._threads = ruleset, threads
+        left_open: list[tuple[str, int]] = []
+        for held in self._held.values():
+            if held.task is not None:
+                plan, rules = self._plan(held.task.name, held.inbox is not None, self._source.shares())
+                left_open += held.task.replan(plan, rules, threads)
+        return left_open
+
+    def close(self) -> None:
+        self._thread.shutdown()

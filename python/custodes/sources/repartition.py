@@ -1,0 +1,183 @@
+"""The repartition topic: events on their way from the workers that read them to those that count their groups.
+
+A record has events of one source partition for one share of the groups, and says which of the partition's offsets it
+speaks for and how far the partition's clock is. Records can come again, after a crash or from a worker that does not
+know yet that it has lost a partition. What a partition has for a share follows from its log alone, so whoever counts
+takes each offset once and in order, and no transaction is needed for it.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from kafka import KafkaProducer
+from kafka.errors import KafkaError
+
+from custodes.config.model import KafkaSource as KafkaSettings
+from custodes.sources.client import client
+
+log = structlog.get_logger("custodes.repartition")
+
+_VERSION = 1
+_HEADER = struct.Struct("<BBqqqH")
+"""Version, flags, first offset, offset after the last, clock, length of the partition's name."""
+_IDLE, _ANEW = 1, 2
+_NO_CLOCK = -(1 << 63)
+LARGEST_RECORD = 4 << 20
+"""Bytes of a record: a parcel, or one event that is as large as an event can be."""
+_PARCEL_BYTES = 512 << 10
+"""Parcels that come together are sent together, up to so many bytes."""
+
+
+@dataclass(frozen=True)
+class Sent:
+    """What one partition has for one share, of its offsets from ``begin`` to before ``end``."""
+
+    place: str
+    """The partition, as ``topic/number``."""
+    begin: int
+    end: int
+    clock: int | None
+    """The largest event time seen on the partition, in microseconds."""
+    idle: bool
+    """Whether the partition has been silent for long enough not to be waited for."""
+    anew: bool
+    """Whether the partition's log is another than the one before, and begins here."""
+    parcel: bytes
+    """The events, as the engine hands them on."""
+
+    def encode(self) -> bytes:
+        place = self.place.encode()
+        flags = (_IDLE if self.idle else 0) | (_ANEW if self.anew else 0)
+        clock = _NO_CLOCK if self.clock is None else self.clock
+        return _HEADER.pack(_VERSION, flags, self.begin, self.end, clock, len(place)) + place + self.parcel
+
+    @classmethod
+    def decode(cls, value: bytes) -> Sent:
+        """Raises ``ValueError`` for what is no such record, or of another version."""
+        if len(value) < _HEADER.size:
+            raise ValueError("it is too short for a record of the repartition topic")
+        version, flags, begin, end, clock, length = _HEADER.unpack_from(value)
+        if version != _VERSION:
+            raise ValueError(f"it has format {version}, this Custodes reads format {_VERSION}")
+        names_end = _HEADER.size + length
+        return cls(
+            place=value[_HEADER.size : names_end].decode(),
+            begin=begin,
+            end=end,
+            clock=None if clock == _NO_CLOCK else clock,
+            idle=bool(flags & _IDLE),
+            anew=bool(flags & _ANEW),
+            parcel=value[names_end:],
+        )
+
+
+class RepartitionTopic:
+    """The sending end. What is sent is on its way; after :meth:`flush` it has arrived."""
+
+    def __init__(self, settings: KafkaSettings, topic: str) -> None:
+        self._settings = settings
+        self._topic = topic
+        self._producer: Any = None
+        self._failure: BaseException | None = None
+
+    def send(self, share: int, sent: Sent) -> None:
+        """Records for a share arrive in the order they are sent. Raises what an earlier one failed of."""
+        self._check()
+        if self._producer is None:
+            self._producer = client(
+                KafkaProducer,
+                self._settings,
+                client_id="custodes-repartition",
+                acks="all",
+                # Never out of order and never given up: what is left out would be taken for what came before.
+                enable_idempotence=True,
+                delivery_timeout_ms=(1 << 31) - 1,
+                max_request_size=LARGEST_RECORD,
+                compression_type="zstd",
+            )
+        future = self._producer.send(self._topic, value=sent.encode(), partition=share)
+        future.add_errback(self._fail)
+
+    def _fail(self, failure: BaseException) -> None:
+        self._failure = failure
+
+    def _check(self) -> None:
+        if self._failure is not None:
+            raise KafkaError(f"what was handed on was refused: {self._failure}")
+
+    def flush(self) -> None:
+        """Raises ``KafkaError`` if not all that was sent arrived."""
+        if self._producer is not None:
+            self._producer.flush()
+        self._check()
+
+    def close(self) -> None:
+        if self._producer is not None:
+            self._producer.close(timeout=5)
+
+
+class Outbox:
+    """What one source partition has to send: joined to records, none too large, which speak for every offset."""
+
+    def __init__(self, place: str, shares: int, position: int) -> None:
+        """``position`` is the first offset that is spoken for."""
+        self.clock: int | None = None
+        self.idle = False
+        self._place = place
+        self._parcels: list[list[tuple[int, bytes]]] = [[] for _ in range(shares)]
+        self._told: list[tuple[int, int | None, bool] | None]
+        self._from = [position] * shares
+        self._anew = False
+        self.repeat()
+
+    def repeat(self) -> None:
+        """Has all shares told how things stand, also where that is nothing new."""
+        self._told = [None] * len(self._parcels)
+
+    def begin_anew(self, position: int) -> None:
+        """The partition's log is another now."""
+        self._from = [position] * len(self._parcels)
+        self._anew = True
+        self.clock = None
+        self.repeat()
+
+    def add(self, parcels: Iterable[tuple[int, int, bytes]]) -> None:
+        """Takes what the engine hands on: of each parcel its share, the position of its first event and its events."""
+        for share, first, parcel in parcels:
+            self._parcels[share].append((first, parcel))
+
+    def send(self, position: int, to: Callable[[int, Sent], None], *, everybody: bool) -> None:
+        """Sends what there is of the offsets before ``position``.
+
+        With ``everybody`` shares it has no events for are told as well, if things stand otherwise than they know.
+        """
+        state = (position, self.clock, self.idle)
+        for share, parcels in enumerate(self._parcels):
+            if parcels or self._anew or (everybody and self._told[share] != state):
+                for sent in self._records(share, position):
+                    to(share, sent)
+                self._parcels[share] = []
+                self._from[share] = position
+                self._told[share] = state
+        self._anew = False
+
+    def _records(self, share: int, position: int) -> Iterator[Sent]:
+        """Parcels joined; only the last speaks of the partition as it stands."""
+        joined: list[tuple[int, list[bytes]]] = [(self._from[share], [])]
+        size = 0
+        for first, parcel in self._parcels[share]:
+            if size and size + len(parcel) > _PARCEL_BYTES:
+                joined.append((first, []))
+                size = 0
+            joined[-1][1].append(parcel)
+            size += len(parcel)
+        ends = [first for first, _ in joined[1:]] + [position]
+        for at, ((begin, parcels), end) in enumerate(zip(joined, ends, strict=True)):
+            is_last = at == len(joined) - 1
+            clock, idle = (self.clock, self.idle) if is_last else (None, False)
+            yield Sent(self._place, begin, end, clock, idle, self._anew and at == 0, b"".join(parcels))

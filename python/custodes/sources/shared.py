@@ -1,0 +1,351 @@
+"""Events from Kafka as one of several workers that share the partitions.
+
+The group gives partitions and takes them away one by one (cooperative rebalancing). A partition waits until it is told
+where to begin, since its state has to be fetched first; and before one goes, whoever has its state is told to save it.
+Beside the topics of events the workers share the partitions of the repartition topic, by which they hand events on.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from kafka import ConsumerRebalanceListener, KafkaConsumer, TopicPartition
+from kafka.admin import KafkaAdminClient, NewTopic
+from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
+from kafka.errors import KafkaError, TopicAlreadyExistsError
+from kafka.structs import OffsetAndMetadata
+
+from custodes.config import FaultsError
+from custodes.config.model import KafkaSource as KafkaSettings
+from custodes.config.model import Workers
+from custodes.sources.arrivals import Arrival, Gap, Joined, Left, Parcels
+from custodes.sources.client import CONNECT_MS, client, unknown_settings
+from custodes.sources.fetches import Client, Fetch, ask_ahead, hears_its_coordinator, take_whole
+from custodes.sources.in_step import InStep
+from custodes.sources.kafka import LOOK_EVERY, MOST_WAITING, Part, arrivals, waiting
+from custodes.sources.repartition import LARGEST_RECORD
+
+log = structlog.get_logger("custodes.kafka")
+
+_WHILE_FLOWING = 0.01
+_FLOWS_FOR = 1.0
+_WEEK_MS = 7 * 86_400 * 1000
+
+
+@dataclass
+class _Held:
+    """A partition that the group has given this worker."""
+
+    stream: int
+    heard_at: float
+    next_offset: int | None = None
+    """The first not handed over; ``None`` until it is told where to begin."""
+    reached: int = 0
+    """The first not fetched."""
+    committed: int | None = None
+    is_idle: bool = False
+
+
+class SharedKafkaSource:
+    """One worker's consumer."""
+
+    def __init__(self, settings: KafkaSettings, workers: Workers, idle_after: float, worker: str) -> None:
+        """``worker`` names this member of the group, so that it has its partitions back at once after a restart."""
+        if faults := unknown_settings(settings):
+            raise FaultsError(faults)
+        self.name = f"kafka:{','.join(settings.topics)}"
+        self.before_leaving: Callable[[Sequence[int]], None] = lambda streams: None
+        """Hears which streams are about to be another worker's, while they are still this one's; in whatever thread."""
+        self._settings, self._workers = settings, workers
+        self._idle_after = idle_after
+        self._worker = worker
+        self._consumer: Any = None
+        self._streams: dict[TopicPartition, int] = {}
+        self._partitions: dict[int, TopicPartition] = {}
+        self._held: dict[TopicPartition, _Held] = {}
+        self._moved: list[Arrival] = []
+        self._in_step: InStep[Part] = InStep(time.monotonic)
+        self._looked_at = 0.0
+        self._flowed_at = -_FLOWS_FOR
+
+    def _connect(self) -> None:
+        """Joins the group, or says that it can't and leaves it to the next poll: brokers come back."""
+        settings, internal = self._settings, self._workers.repartition_topic
+        try:
+            if not self._make_topics():
+                return
+            consumer = client(
+                KafkaConsumer,
+                settings.model_copy(update={"client": {"group_instance_id": self._worker} | settings.client}),
+                group_id=settings.group_id,
+                client_id="custodes",
+                enable_auto_commit=False,
+                auto_offset_reset="earliest",
+                max_poll_records=settings.max_poll_records,
+                bootstrap_timeout_ms=CONNECT_MS,
+                partition_assignment_strategy=[CooperativeStickyAssignor],
+                kafka_client=Client,
+            )
+        except KafkaError as error:
+            log.warning("no broker answers; trying again", brokers=settings.bootstrap_servers, error=str(error))
+            return
+        take_whole(consumer, one_by_one={internal})
+        consumer.subscribe(topics=[*settings.topics, internal], listener=_Listener(self))
+        self._consumer = consumer
+
+    def _make_topics(self) -> bool:
+        """Makes the topics that workers need among them, if they are not there. Returns whether they are."""
+        settings, workers = self._settings, self._workers
+        admin = client(KafkaAdminClient, settings, client_id="custodes", bootstrap_timeout_ms=CONNECT_MS)
+        try:
+            known = {topic["name"]: len(topic["partitions"]) for topic in admin.describe_topics()}
+            if missing := [topic for topic in settings.topics if not known.get(topic)]:
+                log.warning("waiting for topics to be made", topics=missing)
+                return False
+            most = max(known[topic] for topic in settings.topics)
+            partitions = workers.partitions or most
+            wanted = [
+                NewTopic(
+                    workers.repartition_topic,
+                    partitions,
+                    topic_configs={"max.message.bytes": str(LARGEST_RECORD), "retention.ms": str(_WEEK_MS)},
+                ),
+                NewTopic(
+                    workers.state_topic,
+                    max(most, partitions),
+                    topic_configs={
+                        "cleanup.policy": "compact",
+                        "segment.bytes": str(64 << 20),
+                        "min.cleanable.dirty.ratio": "0.1",
+                    },
+                ),
+            ]
+            if wanted := [topic for topic in wanted if not known.get(topic.name)]:
+                admin.create_topics(wanted)
+        except TopicAlreadyExistsError:
+            """Another worker was quicker."""
+        finally:
+            admin.close()
+        return True
+
+    def poll(self, timeout: float) -> list[Arrival | Parcels]:
+        if self._consumer is None:
+            self._connect()
+            return []
+        if time.monotonic() - self._flowed_at < _FLOWS_FOR:
+            timeout = min(timeout, _WHILE_FLOWING)
+        fetched = self._consumer.poll(timeout_ms=int(timeout * 1000), max_records=self._settings.max_poll_records)
+        came: list[Arrival | Parcels] = []
+        moved, self._moved = self._moved, []
+        came += moved
+        now = time.monotonic()
+        if fetched:
+            ask_ahead(self._consumer)
+            self._flowed_at = now
+        for partition, records in fetched.items():
+            held = self._held.get(partition)
+            if held is None or held.next_offset is None:
+                continue
+            held.heard_at, held.is_idle = now, False
+            came += self._go_on(held, records)
+            if partition.topic == self._workers.repartition_topic:
+                came.append(Parcels(held.stream, [(record.offset, record.value) for record in records]))
+                held.next_offset = held.reached
+            else:
+                self._in_step.add(partition, waiting(records))
+        if now - self._looked_at > LOOK_EVERY:
+            self._looked_at = now
+            came += self._look_for_gaps(fetched)
+        came += self._hand_over()
+        self._find_idle(now)
+        return came
+
+    def _go_on(self, held: _Held, records: list[Any]) -> Iterator[Arrival]:
+        """Notes how far a partition has come; what it brought may begin elsewhere than where it was to go on."""
+        first, last = records[0], records[-1]
+        partition = self._partitions[held.stream]
+        if isinstance(first, Fetch) and first.position != held.reached:
+            yield self._gap(held, first.position)
+        position = None if isinstance(last, Fetch) else self._consumer.position(partition, timeout_ms=0)
+        held.reached = last.offset + 1 if position is None else position
+
+    def _look_for_gaps(self, fetched: Container[TopicPartition]) -> Iterator[Arrival]:
+        """Partitions whose position was reset although they have nothing to read."""
+        for partition, held in self._held.items():
+            if held.next_offset is None or partition in fetched or self._consumer.highwater(partition) is None:
+                continue
+            position = self._consumer.position(partition, timeout_ms=0)
+            if position is not None and position != held.reached:
+                yield self._gap(held, position)
+
+    def _gap(self, held: _Held, position: int) -> Gap:
+        gap = Gap(held.stream, held.reached, position)
+        held.reached = position
+        held.next_offset = position
+        return gap
+
+    def _hand_over(self) -> Iterator[Arrival]:
+        """What need not wait for other partitions; of one that is far ahead no more is asked for."""
+        for partition, one in self._in_step.take(lambda partition: self._behind(partition) != 0):
+            held = self._held[partition]
+            held.next_offset = one.next_offset
+            yield from arrivals(held.stream, [one.content], 0)
+        crowded = {p for p in self._held if self._in_step.waiting_bytes(p) > MOST_WAITING}
+        crowded |= {partition for partition, held in self._held.items() if held.next_offset is None}
+        paused = self._consumer.paused()
+        self._consumer.pause(*(crowded - paused))
+        self._consumer.resume(*(paused - crowded))
+
+    def _find_idle(self, now: float) -> None:
+        for partition, held in self._held.items():
+            silent = now - held.heard_at > self._idle_after
+            if held.next_offset is not None and not held.is_idle and silent and self._behind(partition) == 0:
+                held.is_idle = True
+
+    def begin(self, stream: int, position: int | None) -> int:
+        """Has a partition read from a position on, or from what is committed. Returns from where."""
+        partition = self._partitions[stream]
+        held = self._held[partition]
+        if position is not None:
+            self._consumer.seek(partition, position)
+        else:
+            position = self._consumer.position(partition, timeout_ms=CONNECT_MS)
+            if position is None:
+                raise KafkaError(f"no broker says where {partition.topic}/{partition.partition} is to begin")
+        held.next_offset = held.reached = position
+        held.heard_at = time.monotonic()
+        if partition.topic != self._workers.repartition_topic:
+            self._in_step.join(partition)
+        self._consumer.resume(partition)
+        return position
+
+    def place(self, stream: int) -> tuple[str, int]:
+        """A partition as ``topic/number``, and the position of its next record."""
+        partition = self._partitions[stream]
+        held = self._held.get(partition)
+        return f"{partition.topic}/{partition.partition}", 0 if held is None else held.next_offset or 0
+
+    def is_share(self, stream: int) -> bool:
+        """Whether it is a partition of the repartition topic."""
+        return self._partitions[stream].topic == self._workers.repartition_topic
+
+    def is_idle(self, stream: int) -> bool:
+        """Whether it has been silent for long enough not to be waited for."""
+        held = self._held.get(self._partitions[stream])
+        return held is not None and held.is_idle
+
+    def still_ours(self, stream: int) -> bool:
+        """Asks the group whether this worker is still the one that has the partition.
+
+        The broker refuses what a member of an earlier generation commits.
+        """
+        partition = self._partitions[stream]
+        if partition not in self._held:
+            return False
+        known = self._consumer.committed(partition, timeout_ms=CONNECT_MS)
+        if known is None:
+            return True
+        try:
+            self._consumer.commit({partition: OffsetAndMetadata(known, "", -1)}, timeout_ms=CONNECT_MS)
+        except KafkaError:
+            return False
+        return bool(partition in self._held)
+
+    def event_partitions(self) -> list[str]:
+        """All source partitions there are, whoever has them."""
+        partitions = [(topic, self._consumer.partitions_for_topic(topic) or ()) for topic in self._settings.topics]
+        return [f"{topic}/{number}" for topic, numbers in partitions for number in sorted(numbers)]
+
+    def shares(self) -> int:
+        """How many partitions the repartition topic has."""
+        topic = self._workers.repartition_topic
+        partitions = self._consumer.partitions_for_topic(topic)
+        if not partitions:
+            raise KafkaError(f"no broker says how many partitions {topic} has")
+        return len(partitions)
+
+    def assigned(self, partitions: Iterable[TopicPartition]) -> None:
+        for partition in partitions:
+            if partition not in self._streams:
+                stream = self._streams[partition] = len(self._streams)
+                self._partitions[stream] = partition
+            self._held[partition] = _Held(self._streams[partition], time.monotonic())
+            self._consumer.pause(partition)
+            self._moved.append(Joined(self._streams[partition]))
+        log.info("partitions assigned", partitions=[f"{p.topic}/{p.partition}" for p in partitions])
+
+    def revoked(self, partitions: Iterable[TopicPartition], *, lost: bool) -> None:
+        partitions = [partition for partition in partitions if partition in self._held]
+        if not lost:
+            self.before_leaving([self._held[partition].stream for partition in partitions])
+        for partition in partitions:
+            held = self._held.pop(partition)
+            self._in_step.leave(partition)
+            self._moved.append(Left(held.stream))
+        names = [f"{p.topic}/{p.partition}" for p in partitions]
+        log.info("partitions lost" if lost else "partitions given up", partitions=names)
+
+    def describe(self, stream: int) -> dict[str, str | int]:
+        partition = self._partitions[stream]
+        return {"topic": partition.topic, "partition": partition.partition}
+
+    def commit(self, streams: Container[int] | None = None) -> None:
+        """What was handed over of these streams is dealt with."""
+        offsets = {
+            partition: held.next_offset
+            for partition, held in self._held.items()
+            if held.next_offset not in (None, held.committed) and (streams is None or held.stream in streams)
+        }
+        if not offsets:
+            return
+        try:
+            told = {partition: OffsetAndMetadata(offset, "", -1) for partition, offset in offsets.items()}
+            self._consumer.commit(told, timeout_ms=CONNECT_MS)
+        except KafkaError as error:
+            log.warning("offsets not committed; they will be later", error=str(error) or type(error).__name__)
+            return
+        for partition, offset in offsets.items():
+            if (held := self._held.get(partition)) is not None:
+                held.committed = offset
+
+    def lag(self) -> int:
+        return sum(self._behind(partition) or 0 for partition in self._held)
+
+    def _behind(self, partition: TopicPartition) -> int | None:
+        """Records of a partition not read yet; ``None`` until a fetch has told where it ends."""
+        held, end = self._held.get(partition), self._consumer.highwater(partition)
+        if held is None or held.next_offset is None or end is None:
+            return None
+        return max(0, int(end) - held.next_offset)
+
+    @property
+    def connected(self) -> bool:
+        return self._consumer is not None and bool(hears_its_coordinator(self._consumer))
+
+    @property
+    def finished(self) -> bool:
+        return False
+
+    def close(self) -> None:
+        if self._consumer is not None:
+            self._consumer.close()
+
+
+class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
+    """Tells the source which partitions are its own."""
+
+    def __init__(self, source: SharedKafkaSource) -> None:
+        self._source = source
+
+    def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+        self._source.assigned(list(assigned))
+
+    def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
+        self._source.revoked(list(revoked), lost=False)
+
+    def on_partitions_lost(self, lost: Iterable[TopicPartition]) -> None:
+        self._source.revoked(list(lost), lost=True)

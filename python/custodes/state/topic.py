@@ -1,0 +1,221 @@
+"""State in a compacted Kafka topic, so that workers need no other system to hand it over.
+
+The log decides. A claim is a record, and its offset is the claimant's *epoch*; a file is its chunks and a record that
+says that it is whole. One whose last record comes after a later claim was written by a worker that had lost the task,
+and is passed over. Keys have the epoch in them, so that such a worker overwrites nothing; compaction removes what was
+removed.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO
+
+import structlog
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.errors import KafkaError
+
+from custodes.config.model import KafkaSource as KafkaSettings
+from custodes.sources.client import client
+from custodes.state.folder import Output
+from custodes.state.snapshots import SUFFIX
+
+log = structlog.get_logger("custodes.state")
+
+_CHUNK_BYTES = 900 << 10
+"""Bytes of a file in one record: with its key it must pass under Kafka's default of 1 MiB."""
+_SEND_MS = 30_000
+_SILENT_FOR = 30.0
+"""Seconds without a record after which reading the topic has failed."""
+_CLAIMS_KEPT = 8
+
+
+@dataclass
+class _File:
+    """A file of a task as its records say."""
+
+    epoch: int
+    chunks: dict[int, bytes] = field(default_factory=dict)
+    is_whole: bool = False
+
+
+class StateTopic:
+    """A state store. Used from one thread, its folders from another."""
+
+    def __init__(self, settings: KafkaSettings, topic: str) -> None:
+        self._settings = settings
+        self._topic = topic
+        self._producer: Any = None
+
+    def agree(self, name: str, proposal: str) -> str:
+        for attempt in range(2):
+            for _, key, value in self._read(0, until=None):
+                if key[:2] == ["agreed", name]:
+                    return str(value.decode())
+            if attempt == 0:
+                self.send(0, ["agreed", name, str(uuid.uuid4())], proposal.encode()).get(timeout=_SEND_MS / 1000)
+        raise KafkaError(f"{self._topic} does not keep what is written to it; it must be a compacted topic")
+
+    def claim(self, task: str) -> TopicFolder:
+        partition = self._partition(task)
+        sent = self.send(partition, ["claim", task, str(uuid.uuid4())], b"{}").get(timeout=_SEND_MS / 1000)
+        return TopicFolder(self, task, partition, sent.offset, self._read(partition, until=sent.offset))
+
+    def send(self, partition: int, key: list[str | int], value: bytes | None) -> Any:
+        """The record's future. ``None`` for a value removes the key."""
+        return self._sender().send(self._topic, key=json.dumps(key).encode(), value=value, partition=partition)
+
+    def _sender(self) -> Any:
+        if self._producer is None:
+            own = {"client_id": "custodes-state", "acks": "all", "enable_idempotence": True}
+            large = {"max_request_size": 4 << 20, "max_block_ms": _SEND_MS, "delivery_timeout_ms": 2 * _SEND_MS}
+            self._producer = client(KafkaProducer, self._settings, compression_type="zstd", **own, **large)
+        return self._producer
+
+    def _partition(self, task: str) -> int:
+        partitions = self._sender().partitions_for(self._topic)
+        return int(task.rpartition("/")[2]) % len(partitions)
+
+    def _read(self, partition: int, until: int | None) -> Iterator[tuple[int, list[Any], Any]]:
+        """The records of a partition in order up to the one at ``until``, or to its end: offset, key, value."""
+        consumer = client(
+            KafkaConsumer,
+            self._settings,
+            client_id="custodes-state",
+            group_id=None,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+        )
+        try:
+            there = TopicPartition(self._topic, partition)
+            consumer.assign([there])
+            consumer.seek_to_beginning(there)
+            end = consumer.end_offsets([there])[there] if until is None else until + 1
+            heard_at = time.monotonic()
+            while consumer.position(there) < end:
+                records = consumer.poll(timeout_ms=500).get(there, [])
+                for record in records:
+                    if record.offset < end and record.value is not None:
+                        yield record.offset, json.loads(record.key), record.value
+                if records:
+                    heard_at = time.monotonic()
+                elif time.monotonic() - heard_at > _SILENT_FOR:
+                    raise KafkaError(f"{self._topic}/{partition} cannot be read to its end")
+        finally:
+            consumer.close()
+
+    def close(self) -> None:
+        if self._producer is not None:
+            self._producer.close(timeout=5)
+
+
+class TopicFolder:
+    """A task's files under one claim."""
+
+    def __init__(
+        self, store: StateTopic, task: str, partition: int, epoch: int, records: Iterator[tuple[int, list[Any], Any]]
+    ) -> None:
+        self._store, self._task, self._partition, self.epoch = store, task, partition, epoch
+        self._files: dict[str, _File] = {}
+        self._sent: list[Any] = []
+        found: dict[tuple[int, str], _File] = {}
+        claims: list[list[Any]] = []
+        claimed = -1
+        for offset, key, value in records:
+            match key:
+                case ["claim", of, _] if of == task:
+                    claimed = offset
+                    claims.append(key)
+                case ["chunk", of, written_in, name, number] if of == task:
+                    found.setdefault((written_in, name), _File(written_in)).chunks[number] = value
+                case ["whole", of, written_in, name] if of == task:
+                    file = found.setdefault((written_in, name), _File(written_in))
+                    file.is_whole = written_in == claimed and set(file.chunks) == set(range(int(value)))
+        for (_, name), file in found.items():
+            if file.is_whole:
+                self._files[name + SUFFIX] = file
+        for (written_in, name), file in found.items():
+            if not file.is_whole:
+                self._remove(written_in, name, file)
+        for key in claims[:-_CLAIMS_KEPT]:
+            self._send(key, None)
+
+    def names(self) -> list[str]:
+        return sorted(self._files)
+
+    def open(self, name: str) -> BinaryIO:
+        """A file that an earlier claimant left; once, since nobody reads it twice."""
+        chunks = self._files[name].chunks
+        content = io.BytesIO(b"".join(chunks[number] for number in range(len(chunks))))
+        self._files[name].chunks = dict.fromkeys(chunks, b"")
+        return content
+
+    def create(self, name: str) -> Output:
+        for file in self._files.values():
+            file.chunks = dict.fromkeys(file.chunks, b"")
+        file = self._files[name] = _File(self.epoch)
+        return _TopicFile(self, name, file)
+
+    def rename(self, name: str, to: str) -> None:
+        """Makes a file one that those who come after find. It keeps its chunks' keys."""
+        file = self._files.pop(name)
+        self._files[to] = file
+        self._send(["whole", self._task, self.epoch, _stem(to)], str(len(file.chunks)).encode())
+
+    def remove(self, name: str) -> None:
+        if (file := self._files.pop(name, None)) is not None:
+            self._remove(file.epoch, _stem(name), file)
+
+    def _remove(self, epoch: int, stem: str, file: _File) -> None:
+        self._send(["whole", self._task, epoch, stem], None)
+        for number in file.chunks:
+            self._send(["chunk", self._task, epoch, stem, number], None)
+
+    def _send(self, key: list[Any], value: bytes | None) -> None:
+        self._sent.append(self._store.send(self._partition, key, value))
+
+    def write(self, name: str, number: int, chunk: bytes) -> None:
+        """Sends a chunk of a file."""
+        self._send(["chunk", self._task, self.epoch, _stem(name), number], chunk)
+
+    def sync(self) -> None:
+        """Returns once all that was sent is in the topic."""
+        sent, self._sent = self._sent, []
+        for future in sent:
+            future.get(timeout=2 * _SEND_MS / 1000)
+
+
+def _stem(name: str) -> str:
+    return name.partition(".")[0]
+
+
+class _TopicFile:
+    """A file on its way."""
+
+    def __init__(self, folder: TopicFolder, name: str, file: _File) -> None:
+        self._folder, self._name, self._file = folder, name, file
+        self._buffer = bytearray()
+
+    def write(self, data: bytes) -> None:
+        self._buffer += data
+        while len(self._buffer) >= _CHUNK_BYTES:
+            self._send(_CHUNK_BYTES)
+
+    def _send(self, size: int) -> None:
+        number = len(self._file.chunks)
+        self._folder.write(self._name, number, bytes(self._buffer[:size]))
+        self._file.chunks[number] = b""
+        del self._buffer[:size]
+
+    def sync(self) -> None:
+        if self._buffer:
+            self._send(len(self._buffer))
+        self._folder.sync()
+
+    def close(self) -> None:
+        """There is nothing to let go of."""
