@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 
-from servers import Kafka, Webhook
+from servers import Kafka, PostgreSQL, Webhook
 
 settings.register_profile("custodes", deadline=None, print_blob=True)
 settings.load_profile("custodes")
@@ -19,6 +19,14 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
     broker = Kafka(tmp_path_factory.mktemp("kafka"))
     yield broker
     broker.stop()
+
+
+@pytest.fixture(scope="session")
+def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgreSQL]:
+    """One database server for the whole run; each test has a database of its own."""
+    server = PostgreSQL(tmp_path_factory.mktemp("postgresql"))
+    yield server
+    server.stop()
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+import psycopg
 import pytest
 
 ROOT = Path(__file__).parent.parent
@@ -77,9 +78,16 @@ def get_json(url: str) -> Any:
 class Server:
     """A process with a log, ended when the test is done."""
 
-    def __init__(self, folder: Path, command: Sequence[str | Path], env: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        command: Sequence[str | Path],
+        env: dict[str, str] | None = None,
+        user: str | None = None,
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.log = folder / "log.txt"
+        self._user = user
         self._file = self.log.open("ab")
         self._folder, self._command, self._env = folder, [str(part) for part in command], env or {}
         self.start_again()
@@ -88,7 +96,8 @@ class Server:
         """The same command in the same place."""
         self.process = subprocess.Popen(
             self._command,
-            cwd=self._folder,
+            cwd=self._folder if self._user is None else "/",
+            user=self._user,
             stdout=self._file,
             stderr=subprocess.STDOUT,
             env={**os.environ, **self._env},
@@ -166,6 +175,56 @@ class Kafka(Server):
             )
         finally:
             admin.close()
+
+
+def postgresql_program(name: str) -> Path:
+    """One of PostgreSQL's own programs, which Debian keeps out of the way."""
+    found = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))
+    if not found:
+        missing("PostgreSQL")
+    return found[-1]
+
+
+class PostgreSQL(Server):
+    """A database server of its own, with a database for whoever asks."""
+
+    def __init__(self, folder: Path) -> None:
+        initdb, postgres = postgresql_program("initdb"), postgresql_program("postgres")
+        self._port = free_port()
+        data = folder / "data"
+        folder.mkdir(parents=True, exist_ok=True)
+        # PostgreSQL refuses to run as root, and must be able to go where its data is.
+        self._user = "postgres" if os.geteuid() == 0 else None
+        if self._user is not None:
+            data.mkdir()
+            shutil.chown(data, self._user)
+            for above in [folder, *folder.parents]:
+                if above.stat().st_uid == 0 and above != Path("/"):
+                    above.chmod(above.stat().st_mode | 0o011)
+        initialise = [initdb, "-D", data, "-U", "custodes", "-A", "trust", "-E", "UTF8", "--no-sync"]
+        subprocess.run(initialise, check=True, capture_output=True, user=self._user, cwd="/")
+        settings = {"listen_addresses": "127.0.0.1", "port": self._port, "unix_socket_directories": "", "fsync": "off"}
+        options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+        super().__init__(folder, [postgres, "-D", data, *options], user=self._user)
+        self.wait_for("PostgreSQL to answer", self._answers)
+
+    def _answers(self) -> bool:
+        with self._connect():
+            return True
+
+    def _connect(self) -> psycopg.Connection[Any]:
+        try:
+            return psycopg.connect(
+                host="127.0.0.1", port=self._port, user="custodes", dbname="postgres", autocommit=True
+            )  # fmt: skip
+        except psycopg.OperationalError as error:
+            raise OSError(str(error)) from error
+
+    def database(self, name: str) -> str:
+        """A new database's SQLAlchemy URL."""
+        with self._connect() as connection:
+            connection.execute(f'CREATE DATABASE "{name}"')  # type: ignore[call-overload]
+        return f"postgresql+psycopg://custodes@127.0.0.1:{self._port}/{name}"
 
 
 class Webhook:
