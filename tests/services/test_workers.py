@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import os
 import random
+import signal
+import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,11 +20,14 @@ from kafka import KafkaProducer
 
 import oracle
 from look_ups import HOUR, ORACLE_RULES, RULES, all_findings, in_oracles_terms, iso, look_ups
-from servers import CUSTODES, Kafka, PostgreSQL, Server, eventually, free_port, get_json
+from servers import CUSTODES, Kafka, PostgreSQL, Server, eventually, free_port, get, get_json
 
-pytestmark = [pytest.mark.services, pytest.mark.timeout(300)]
+MINUTES = float(os.environ.get("CHAOS_MINUTES", "0.75"))
+SEED = int(os.environ.get("CHAOS_SEED", random.randrange(1 << 32)))
+PER_SECOND = 800
+"""Events that are sent during the chaos."""
 
-PARTITIONS = 6
+pytestmark = [pytest.mark.services, pytest.mark.timeout(360 + 90 * MINUTES)]
 
 
 class Worker:
@@ -91,14 +99,14 @@ class Team:
         return [worker.server.stop() for worker in self.workers if worker.server is not None]
 
 
-TeamMaker = Callable[[str, int, int], Team]
+TeamMaker = Callable[[Kafka, str, int, int], Team]
 
 
 @pytest.fixture
-def team(kafka: Kafka, postgresql: PostgreSQL, tmp_path: Path) -> Iterator[TeamMaker]:
+def team(postgresql: PostgreSQL, tmp_path: Path) -> Iterator[TeamMaker]:
     made: list[Team] = []
 
-    def make(topic: str, partitions: int, size: int) -> Team:
+    def make(kafka: Kafka, topic: str, partitions: int, size: int) -> Team:
         kafka.create_topic(topic, partitions)
         made.append(Team(kafka, postgresql.database(topic), topic, tmp_path, size))
         return made[-1]
@@ -115,13 +123,40 @@ def keyed(event: dict[str, Any], partitions: int) -> int:
     return random.Random(str(event["actor"])).randrange(partitions)
 
 
-def send(kafka: Kafka, topic: str, events: list[dict[str, Any]], partitions: int) -> None:
-    producer = KafkaProducer(bootstrap_servers=kafka.bootstrap, linger_ms=5)
-    for event in events:
+class Sender:
+    """Sends events in their order over a time, keyed, and in the end to each partition one that closes all findings."""
+
+    def __init__(self, kafka: Kafka, topic: str, events: list[dict[str, Any]], partitions: int, seconds: float) -> None:
+        # The broker may be away for a while, and what is sent must stay in order.
+        self._producer = KafkaProducer(bootstrap_servers=kafka.bootstrap, linger_ms=5, delivery_timeout_ms=600_000)
+        self._topic, self._events, self._partitions, self._seconds = topic, events, partitions, seconds
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def _run(self) -> None:
+        begun = time.monotonic()
+        for at, event in enumerate(self._events):
+            self._send(event, keyed(event, self._partitions))
+            while at / len(self._events) * self._seconds > time.monotonic() - begun:
+                time.sleep(0.005)
+
+    def _send(self, event: dict[str, Any], partition: int) -> None:
         line = json.dumps({**event, "time": iso(event["time"])}).encode()
-        producer.send(topic, value=line, partition=event.get("partition", keyed(event, partitions)))
-    producer.flush()
-    producer.close()
+        self._producer.send(self._topic, value=line, partition=partition)
+
+    def finish(self) -> None:
+        """Waits until all is sent."""
+        self._thread.join()
+        end = {"time": self._events[-1]["time"] + 3 * HOUR, "actor": "nobody", "action": "none"}
+        for partition in range(self._partitions):
+            self._send(end, partition)
+        self._producer.flush()
+        self._producer.close()
+        with warnings.catch_warnings():
+            # kafka-python's sockets to a broker that went away.
+            warnings.simplefilter("ignore", ResourceWarning)
+            del self._producer
+            gc.collect()
 
 
 def check(found: list[dict[str, Any]], events: list[dict[str, Any]]) -> None:
@@ -135,17 +170,96 @@ def check(found: list[dict[str, Any]], events: list[dict[str, Any]]) -> None:
 
 
 def test_three_workers_find_what_one_would(kafka: Kafka, team: TeamMaker) -> None:
-    three = team("three", PARTITIONS, 3)
-    rng = random.Random(5)
-    events = look_ups(rng, 30_000, int(time.time()) * 1_000_000 - 20 * HOUR, 2 * HOUR)
-    ends = [
-        {"time": events[-1]["time"] + 3 * HOUR, "actor": "nobody", "action": "none", "partition": at}
-        for at in range(PARTITIONS)
-    ]
-    servers = [worker.start() for worker in three.workers]
-    for worker, server in zip(three.workers, servers, strict=True):
-        server.wait_for("it to have partitions", lambda worker=worker: worker.status()["streams"] >= 3)
-    send(kafka, "three", events + ends, PARTITIONS)
+    partitions = 6
+    three = team(kafka, "three", partitions, 3)
+    events = look_ups(random.Random(5), 30_000, int(time.time()) * 1_000_000 - 20 * HOUR, 2 * HOUR)
+    for worker in three.workers:
+        server = worker.start()
+        server.wait_for("it to be ready", lambda base=worker.base: get(f"{base}/-/ready"))
+    sender = Sender(kafka, "three", events, partitions, seconds=0)
+    sender.finish()
     found = eventually("all findings to close", three.settled, 60)
     check(found, events)
+    assert sum(worker.status()["events"] for worker in three.workers) == len(events) + partitions
     assert three.stop() == [0, 0, 0]
+
+
+class Chaos:
+    """Faults of workers and broker, one after another as the seed has it."""
+
+    def __init__(self, team: Team, kafka: Kafka, rng: random.Random) -> None:
+        self._team, self._kafka, self._rng = team, kafka, rng
+        self.did: list[str] = []
+
+    def run(self, until: float) -> None:
+        while time.monotonic() < until:
+            at = self._rng.randrange(len(self._team.workers))
+            act = self._rng.choice(
+                [self._kill, self._leave, self._stand_still, self._stand_still, self._lose_the_broker]
+            )
+            begun = time.monotonic()
+            act(self._team.workers[at])
+            self.did.append(f"{act.__name__[1:]} {at} ({time.monotonic() - begun:.1f} s)")
+            self._wait(0, 4)
+            for worker in self._team.workers:
+                if not worker.runs and self._rng.random() < 0.7:
+                    worker.start()
+
+    def _wait(self, least: float, most: float) -> None:
+        """A schedule's pause: nothing is being waited for."""
+        time.sleep(self._rng.uniform(least, most))
+
+    def _kill(self, worker: Worker) -> None:
+        if worker.runs and worker.server is not None:
+            worker.server.kill()
+
+    def _leave(self, worker: Worker) -> None:
+        if worker.runs and worker.server is not None:
+            assert worker.server.stop(30) == 0, worker.server.log.read_text()[-4000:]
+
+    def _stand_still(self, worker: Worker) -> None:
+        """For longer than its session lasts, mostly: then it is a zombie that does not know it."""
+        if worker.runs and worker.server is not None:
+            worker.server.process.send_signal(signal.SIGSTOP)
+            self._wait(1, 14)
+            worker.server.process.send_signal(signal.SIGCONT)
+
+    def _lose_the_broker(self, worker: Worker) -> None:
+        self._kafka.kill()
+        self._wait(0, 3)
+        self._kafka.start_again()
+        self._kafka.wait_for("Kafka to listen", self._kafka.listens, 60)
+
+
+def test_whatever_happens_to_workers_and_broker_they_find_what_the_oracle_finds(
+    team: TeamMaker, tmp_path: Path
+) -> None:
+    print(f"CHAOS_SEED={SEED} CHAOS_MINUTES={MINUTES}")  # noqa: T201 - to run it again
+    rng = random.Random(SEED)
+    kafka = Kafka(tmp_path / "kafka")
+    partitions = 12
+    three = team(kafka, "chaos-workers", partitions, 3)
+    seconds = 60 * MINUTES
+    count = int(PER_SECOND * seconds)
+    # As dense in event time however long it lasts.
+    span = count * HOUR // 15_000
+    events = look_ups(rng, count, int(time.time()) * 1_000_000 - span - 20 * HOUR, span)
+    chaos = Chaos(three, kafka, rng)
+    try:
+        three.workers[0].start()
+        sender = Sender(kafka, "chaos-workers", events, partitions, seconds)
+        chaos.run(time.monotonic() + seconds)
+        for worker in three.workers:
+            if not worker.runs:
+                worker.start()
+        sender.finish()
+        print("\n".join(chaos.did))  # noqa: T201 - what happened
+        found = eventually("all findings to close", three.settled, 180)
+        assert get_json(f"{three.a_base()}/api/v1/gaps")["gaps"] == []
+        check(found, events)
+        assert three.stop() == [0, 0, 0]
+    except BaseException:
+        print(three.logs())  # noqa: T201 - what happened
+        raise
+    finally:
+        kafka.stop()

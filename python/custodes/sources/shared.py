@@ -33,6 +33,8 @@ log = structlog.get_logger("custodes.kafka")
 
 _WHILE_FLOWING = 0.01
 _FLOWS_FOR = 1.0
+_LONGEST_ROUND = 1.0
+"""Seconds of a round that count as silence."""
 _WEEK_MS = 7 * 86_400 * 1000
 
 
@@ -41,7 +43,8 @@ class _Held:
     """A partition that the group has given this worker."""
 
     stream: int
-    heard_at: float
+    silent: float = 0.0
+    """Seconds for which it was asked for more and had nothing."""
     next_offset: int | None = None
     """The first not handed over; ``None`` until it is told where to begin."""
     reached: int = 0
@@ -69,7 +72,7 @@ class SharedKafkaSource:
         self._held: dict[TopicPartition, _Held] = {}
         self._moved: list[Arrival] = []
         self._in_step: InStep[Part] = InStep(time.monotonic)
-        self._looked_at = 0.0
+        self._looked_at = self._polled_at = 0.0
         self._flowed_at = -_FLOWS_FOR
 
     def _connect(self) -> None:
@@ -150,7 +153,7 @@ class SharedKafkaSource:
             held = self._held.get(partition)
             if held is None or held.next_offset is None:
                 continue
-            held.heard_at, held.is_idle = now, False
+            held.silent, held.is_idle = 0.0, False
             came += self._go_on(held, records)
             if partition.topic == self._workers.repartition_topic:
                 came.append(Parcels(held.stream, [(record.offset, record.value) for record in records]))
@@ -161,7 +164,8 @@ class SharedKafkaSource:
             self._looked_at = now
             came += self._look_for_gaps(fetched)
         came += self._hand_over()
-        self._find_idle(now)
+        self._find_idle(min(now - self._polled_at, _LONGEST_ROUND))
+        self._polled_at = now
         return came
 
     def _go_on(self, held: _Held, records: list[Any]) -> Iterator[Arrival]:
@@ -200,11 +204,14 @@ class SharedKafkaSource:
         self._consumer.pause(*(crowded - paused))
         self._consumer.resume(*(paused - crowded))
 
-    def _find_idle(self, now: float) -> None:
+    def _find_idle(self, passed: float) -> None:
+        """Time in which nobody could have brought anything is no silence: no broker answers, or the process stood."""
         for partition, held in self._held.items():
-            silent = now - held.heard_at > self._idle_after
-            if held.next_offset is not None and not held.is_idle and silent and self._behind(partition) == 0:
-                held.is_idle = True
+            if held.next_offset is None or not self.connected or self._behind(partition) != 0:
+                held.silent = 0.0
+            else:
+                held.silent += passed
+                held.is_idle = held.is_idle or held.silent > self._idle_after
 
     def begin(self, stream: int, position: int | None) -> int:
         """Has a partition read from a position on, or from what is committed. Returns from where."""
@@ -217,7 +224,6 @@ class SharedKafkaSource:
             if position is None:
                 raise KafkaError(f"no broker says where {partition.topic}/{partition.partition} is to begin")
         held.next_offset = held.reached = position
-        held.heard_at = time.monotonic()
         if partition.topic != self._workers.repartition_topic:
             self._in_step.join(partition)
         self._consumer.resume(partition)
@@ -273,7 +279,7 @@ class SharedKafkaSource:
             if partition not in self._streams:
                 stream = self._streams[partition] = len(self._streams)
                 self._partitions[stream] = partition
-            self._held[partition] = _Held(self._streams[partition], time.monotonic())
+            self._held[partition] = _Held(self._streams[partition])
             self._consumer.pause(partition)
             self._moved.append(Joined(self._streams[partition]))
         log.info("partitions assigned", partitions=[f"{p.topic}/{p.partition}" for p in partitions])
