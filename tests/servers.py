@@ -148,6 +148,8 @@ class Kafka(Server):
             "transaction.state.log.replication.factor=1\ntransaction.state.log.min.isr=1\n"
             "group.initial.rebalance.delay.ms=0\noffsets.topic.num.partitions=1\n"
             "auto.create.topics.enable=false\n"
+            # One that was killed comes back only when it counts as gone.
+            "broker.heartbeat.interval.ms=500\nbroker.session.timeout.ms=2000\n"
         )
         java = ["java", "-Xmx512m", "-cp", f"{jars}/*"]
         subprocess.run(
@@ -201,7 +203,7 @@ class PostgreSQL(Server):
             for above in [folder, *folder.parents]:
                 if above.stat().st_uid == 0 and above != Path("/"):
                     above.chmod(above.stat().st_mode | 0o011)
-        initialise = [initdb, "-D", data, "-U", "custodes", "-A", "trust", "-E", "UTF8", "--no-sync"]
+        initialise: list[str | Path] = [initdb, "-D", data, "-U", "custodes", "-A", "trust", "-E", "UTF8", "--no-sync"]
         subprocess.run(initialise, check=True, capture_output=True, user=self._user, cwd="/")
         settings = {"listen_addresses": "127.0.0.1", "port": self._port, "unix_socket_directories": "", "fsync": "off"}
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
@@ -223,7 +225,7 @@ class PostgreSQL(Server):
     def database(self, name: str) -> str:
         """A new database's SQLAlchemy URL."""
         with self._connect() as connection:
-            connection.execute(f'CREATE DATABASE "{name}"')  # type: ignore[call-overload]
+            connection.execute(f'CREATE DATABASE "{name}"')
         return f"postgresql+psycopg://custodes@127.0.0.1:{self._port}/{name}"
 
 

@@ -96,7 +96,7 @@ def _shared(
 
     def attach(monitor: Monitor) -> None:
         def before_leaving(streams: Sequence[int]) -> None:
-            monitor.save(work.of(streams))
+            monitor.save(list(work.of(streams)))
             work.give_up(streams)
 
         source.before_leaving = before_leaving

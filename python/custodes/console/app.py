@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
@@ -17,7 +18,7 @@ from sse_starlette import EventSourceResponse, ServerSentEvent
 
 from custodes import __version__
 from custodes.config import Fault
-from custodes.console.schema import FindingOut, FindingsOut, GapOut, GapsOut, ProblemOut, StatusOut
+from custodes.console.schema import FindingOut, FindingsOut, GapOut, GapsOut, ProblemOut, StatusOut, WorkerOut
 from custodes.console.view import Overview, overview
 from custodes.findings import rfc3339
 from custodes.monitor import Monitor
@@ -120,6 +121,7 @@ def _add_api(app: FastAPI, monitor: Monitor) -> None:
         """How the monitor stands."""
         now = monitor.status
         return StatusOut(
+            workers=[_worker(*worker) for worker in monitor.store.workers()],
             version=__version__,
             source=now.source,
             ready=now.ready,
@@ -137,6 +139,13 @@ def _add_api(app: FastAPI, monitor: Monitor) -> None:
             engine_bytes=now.engine_bytes,
             snapshot_at=None if now.snapshot_at is None else rfc3339(int(now.snapshot_at * 1e6)),
         )
+
+
+def _worker(name: str, seen_at: float, told: str) -> WorkerOut:
+    status = json.loads(told)
+    seen = rfc3339(int(seen_at * 1e6)) or ""
+    known = {field: status[field] for field in WorkerOut.model_fields if field not in ("name", "seen_at")}
+    return WorkerOut(name=name, seen_at=seen, **known)
 
 
 def _add_reload(app: FastAPI, reload: Callable[[], Sequence[Fault]]) -> None:

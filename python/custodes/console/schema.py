@@ -46,6 +46,20 @@ class GapsOut(BaseModel):
     gaps: list[GapOut]
 
 
+class WorkerOut(BaseModel):
+    """One of the workers that share the counting, as it last told."""
+
+    name: str
+    url: str = Field(description="Where it serves, as its configuration says.")
+    seen_at: str = Field(description="When it last told: every second while it lives.")
+    tasks: list[str] = Field(description="The partitions that are its own.")
+    events: int = Field(description="Events read since its start.")
+    events_per_second: float
+    lag_records: int = Field(description="Records in its partitions not read yet.")
+    open_findings: int
+    engine_bytes: int
+
+
 class StatusOut(BaseModel):
     """How the monitor stands."""
 
@@ -65,6 +79,7 @@ class StatusOut(BaseModel):
     streams: int = Field(description="Partitions or files being read.")
     engine_bytes: int = Field(description="Memory held by windows.")
     snapshot_at: str | None = Field(description="When the last snapshot was begun; null while there is none.")
+    workers: list[WorkerOut] = Field(description="All workers that share the database; none where one counts alone.")
 
 
 class ProblemOut(BaseModel):

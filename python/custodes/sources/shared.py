@@ -224,6 +224,8 @@ class SharedKafkaSource:
             if position is None:
                 raise KafkaError(f"no broker says where {partition.topic}/{partition.partition} is to begin")
         held.next_offset = held.reached = position
+        # What waits is from before, where it was this worker's and another had claimed it.
+        self._in_step.leave(partition)
         if partition.topic != self._workers.repartition_topic:
             self._in_step.join(partition)
         self._consumer.resume(partition)
@@ -237,7 +239,7 @@ class SharedKafkaSource:
 
     def is_share(self, stream: int) -> bool:
         """Whether it is a partition of the repartition topic."""
-        return self._partitions[stream].topic == self._workers.repartition_topic
+        return bool(self._partitions[stream].topic == self._workers.repartition_topic)
 
     def is_idle(self, stream: int) -> bool:
         """Whether it has been silent for long enough not to be waited for."""

@@ -29,7 +29,7 @@ log = structlog.get_logger("custodes.state")
 
 _CHUNK_BYTES = 900 << 10
 """Bytes of a file in one record: with its key it must pass under Kafka's default of 1 MiB."""
-_SEND_MS = 30_000
+_SEND_MS, _ARRIVE_MS = 10_000, 30_000
 _SILENT_FOR = 30.0
 """Seconds without a record after which reading the topic has failed."""
 _CLAIMS_KEPT = 8
@@ -51,6 +51,7 @@ class StateTopic:
         self._settings = settings
         self._topic = topic
         self._producer: Any = None
+        self._reader: Any = None
 
     def agree(self, name: str, proposal: str) -> str:
         for attempt in range(2):
@@ -58,12 +59,12 @@ class StateTopic:
                 if key[:2] == ["agreed", name]:
                     return str(value.decode())
             if attempt == 0:
-                self.send(0, ["agreed", name, str(uuid.uuid4())], proposal.encode()).get(timeout=_SEND_MS / 1000)
+                self.send(0, ["agreed", name, str(uuid.uuid4())], proposal.encode()).get(timeout=_ARRIVE_MS / 1000)
         raise KafkaError(f"{self._topic} does not keep what is written to it; it must be a compacted topic")
 
     def claim(self, task: str) -> TopicFolder:
         partition = self._partition(task)
-        sent = self.send(partition, ["claim", task, str(uuid.uuid4())], b"{}").get(timeout=_SEND_MS / 1000)
+        sent = self.send(partition, ["claim", task, str(uuid.uuid4())], b"{}").get(timeout=_ARRIVE_MS / 1000)
         return TopicFolder(self, task, partition, sent.offset, self._read(partition, until=sent.offset))
 
     def send(self, partition: int, key: list[str | int], value: bytes | None) -> Any:
@@ -72,9 +73,9 @@ class StateTopic:
 
     def _sender(self) -> Any:
         if self._producer is None:
-            own = {"client_id": "custodes-state", "acks": "all", "enable_idempotence": True}
-            large = {"max_request_size": 4 << 20, "max_block_ms": _SEND_MS, "delivery_timeout_ms": 2 * _SEND_MS}
-            self._producer = client(KafkaProducer, self._settings, compression_type="zstd", **own, **large)
+            own: dict[str, Any] = {"client_id": "custodes-state", "acks": "all", "enable_idempotence": True}
+            own |= {"max_block_ms": _SEND_MS, "request_timeout_ms": _SEND_MS, "delivery_timeout_ms": _ARRIVE_MS}
+            self._producer = client(KafkaProducer, self._settings, compression_type="zstd", **own)
         return self._producer
 
     def _partition(self, task: str) -> int:
@@ -83,35 +84,29 @@ class StateTopic:
 
     def _read(self, partition: int, until: int | None) -> Iterator[tuple[int, list[Any], Any]]:
         """The records of a partition in order up to the one at ``until``, or to its end: offset, key, value."""
-        consumer = client(
-            KafkaConsumer,
-            self._settings,
-            client_id="custodes-state",
-            group_id=None,
-            enable_auto_commit=False,
-            auto_offset_reset="earliest",
-        )
-        try:
-            there = TopicPartition(self._topic, partition)
-            consumer.assign([there])
-            consumer.seek_to_beginning(there)
-            end = consumer.end_offsets([there])[there] if until is None else until + 1
-            heard_at = time.monotonic()
-            while consumer.position(there) < end:
-                records = consumer.poll(timeout_ms=500).get(there, [])
-                for record in records:
-                    if record.offset < end and record.value is not None:
-                        yield record.offset, json.loads(record.key), record.value
-                if records:
-                    heard_at = time.monotonic()
-                elif time.monotonic() - heard_at > _SILENT_FOR:
-                    raise KafkaError(f"{self._topic}/{partition} cannot be read to its end")
-        finally:
-            consumer.close()
+        if self._reader is None:
+            own = {"client_id": "custodes-state", "group_id": None, "enable_auto_commit": False}
+            self._reader = client(KafkaConsumer, self._settings, auto_offset_reset="earliest", **own)
+        reader, there = self._reader, TopicPartition(self._topic, partition)
+        reader.assign([there])
+        reader.seek_to_beginning(there)
+        end = reader.end_offsets([there])[there] if until is None else until + 1
+        heard_at = time.monotonic()
+        while reader.position(there) < end:
+            records = reader.poll(timeout_ms=500).get(there, [])
+            for record in records:
+                if record.offset < end and record.value is not None:
+                    yield record.offset, json.loads(record.key), record.value
+            if records:
+                heard_at = time.monotonic()
+            elif time.monotonic() - heard_at > _SILENT_FOR:
+                raise KafkaError(f"{self._topic}/{partition} cannot be read to its end")
 
     def close(self) -> None:
         if self._producer is not None:
             self._producer.close(timeout=5)
+        if self._reader is not None:
+            self._reader.close()
 
 
 class TopicFolder:
@@ -187,7 +182,7 @@ class TopicFolder:
         """Returns once all that was sent is in the topic."""
         sent, self._sent = self._sent, []
         for future in sent:
-            future.get(timeout=2 * _SEND_MS / 1000)
+            future.get(timeout=_ARRIVE_MS / 1000)
 
 
 def _stem(name: str) -> str:
