@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Protocol
 
 import structlog
@@ -266,8 +267,9 @@ class SharedWork:
             )
         is_share = self._source.is_share(held.stream)
         plan, rules = self._plan(name, is_share, shares)
-        snapshots = Snapshots(states.claim(name), self._keeping.keep)
+        # In this order: whose claim the database still holds knows that nobody has claimed the state since.
         claim = self._store.claim(name, self._worker)
+        snapshots = Snapshots(states.claim(name), self._keeping.keep)
         recovered = recover(snapshots, plan, rules, self._threads)
         self._store.close_left_open(recovered.left_open)
         known = [] if recovered.snapshot is None else recovered.snapshot.places
@@ -279,6 +281,7 @@ class SharedWork:
             thread=self._thread,
             begins=lambda: self._tell_all(held),
             arrived=self._handing.flush,
+            still_ours=partial(self._store.holds, claim),
         )
         if recovered.snapshot is not None:
             checkpoints.went_on_from(known, recovered.snapshot.taken_at)

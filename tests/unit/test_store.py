@@ -11,7 +11,7 @@ import pytest
 
 from custodes._core import Engine, FindingChange, Outcome
 from custodes.findings import Finding, Ledger
-from custodes.findings.store import FindingStore
+from custodes.findings.store import FencedError, FindingStore
 from custodes.rules import Rule, build_plan, load_rules
 from custodes.sources import load_mapping
 
@@ -163,3 +163,30 @@ def test_filters(rules: list[Rule], store: FindingStore) -> None:
     assert store.page(level="high", rule_id=rules[0].id).findings == store.page().findings
     assert store.get(open_now[0].id) == open_now[0]
     assert store.get("no such") is None
+
+
+def test_a_task_is_the_last_claimant_s(rules: list[Rule], store: FindingStore) -> None:
+    """Who had a task before is refused, whatever it wants to store; other tasks are not touched by that."""
+    first, other = store.claim("access/1", "w1"), store.claim("access/2", "w1")
+    opened = [outcome.changes for outcome in run(engine(rules), events(random.Random(1)), 50)]
+    store.apply(opened[0], rules, first)
+    assert store.holds(first)
+    second = store.claim("access/1", "w2")
+    assert (store.holds(first), store.holds(second)) == (False, True)
+    before = stored(store)
+    for write in (store.apply, store.refresh):
+        with pytest.raises(FencedError):
+            write(opened[1], rules, first)
+    assert stored(store) == before
+    store.apply(opened[1], rules, second)
+    store.apply(opened[1], rules, other)
+    assert stored(store) != before
+
+
+def test_workers_are_listed_until_they_are_long_gone(store: FindingStore) -> None:
+    store.tell_of_worker("w2", 100.0, "{}")
+    store.tell_of_worker("w1", 101.0, "{}")
+    store.tell_of_worker("w2", 102.0, '{"a":1}')
+    assert store.workers() == [("w1", 101.0, "{}"), ("w2", 102.0, '{"a":1}')]
+    store.tell_of_worker("w2", 101.0 + 86_401, "{}")
+    assert [name for name, _, _ in store.workers()] == ["w2"]

@@ -179,6 +179,15 @@ class FindingStore:
             epoch = connection.execute(select(_claims.c.epoch).where(its)).scalar_one()
         return Claim(task, epoch)
 
+    def holds(self, claim: Claim) -> bool:
+        """Whether the claim is in force, as far as the database can be asked."""
+        try:
+            with self._engine.begin() as connection:
+                self._check(connection, claim)
+        except (FencedError, StoreError):
+            return False
+        return True
+
     def _check(self, connection: Connection, claim: Claim | None) -> None:
         """Holds the claim for the rest of the transaction, or raises :class:`FencedError`."""
         if claim is None:

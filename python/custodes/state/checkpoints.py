@@ -59,18 +59,20 @@ class Checkpoints:
         thread: Executor | None = None,
         begins: Callable[[], None] = lambda: None,
         arrived: Callable[[], None] = lambda: None,
+        still_ours: Callable[[], bool] = lambda: True,
     ) -> None:
         """``interval`` is in seconds. ``clock`` says what time it is, ``pace`` counts seconds.
 
         ``begins`` is called before one is begun; ``arrived`` by the thread before one is finished: it returns once all
-        that was handed on before it began has arrived, and raises if it has not.
+        that was handed on before it began has arrived, and raises if it has not. ``still_ours`` is asked when one is
+        finished: those before it are only removed while nobody else has claimed them to go on from.
         """
         self._snapshots = snapshots
         self._interval = interval
         self._clock = clock
         self._pace = pace
         self._thread = thread or ThreadPoolExecutor(1, "snapshots")
-        self._begins, self._arrived = begins, arrived
+        self._begins, self._arrived, self._still_ours = begins, arrived, still_ours
         self._underway: _Underway | None = None
         self._due_at = pace()
         self.covered: set[int] = set()
@@ -129,7 +131,8 @@ class Checkpoints:
         if underway.writing is not None and underway.failure() is None:
             self._arrived()
             underway.writing.finish(underway.taken_at, underway.places)
-            self._snapshots.prune()
+            if self._still_ours():
+                self._snapshots.prune()
 
     def _succeed(self, underway: _Underway) -> None:
         self._underway = None

@@ -56,7 +56,7 @@ class StateTopic:
     def agree(self, name: str, proposal: str) -> str:
         for attempt in range(2):
             for _, key, value in self._read(0, until=None):
-                if key[:2] == ["agreed", name]:
+                if key[:2] == ["agreed", name] and value is not None:
                     return str(value.decode())
             if attempt == 0:
                 self.send(0, ["agreed", name, str(uuid.uuid4())], proposal.encode()).get(timeout=_ARRIVE_MS / 1000)
@@ -95,7 +95,7 @@ class StateTopic:
         while reader.position(there) < end:
             records = reader.poll(timeout_ms=500).get(there, [])
             for record in records:
-                if record.offset < end and record.value is not None:
+                if record.offset < end:
                     yield record.offset, json.loads(record.key), record.value
             if records:
                 heard_at = time.monotonic()
@@ -123,9 +123,12 @@ class TopicFolder:
         claimed = -1
         for offset, key, value in records:
             match key:
-                case ["claim", of, _] if of == task:
+                case ["claim", of, _] if of == task and value is not None:
                     claimed = offset
                     claims.append(key)
+                case ["chunk" | "whole", of, written_in, name, *_] if of == task and value is None:
+                    # What is removed is removed whole.
+                    found.pop((written_in, name), None)
                 case ["chunk", of, written_in, name, number] if of == task:
                     found.setdefault((written_in, name), _File(written_in)).chunks[number] = value
                 case ["whole", of, written_in, name] if of == task:

@@ -1,0 +1,106 @@
+"""What workers hand on to each other: records that speak for every offset, in order, and read back as they were."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from custodes.sources.repartition import Outbox, Sent
+
+sents = st.builds(
+    Sent,
+    place=st.text(max_size=20),
+    begin=st.integers(0, 1 << 60),
+    end=st.integers(0, 1 << 60),
+    clock=st.none() | st.integers(-(1 << 60), 1 << 60),
+    idle=st.booleans(),
+    anew=st.booleans(),
+    parcel=st.binary(max_size=50),
+)
+
+
+@given(sents)
+def test_a_record_reads_back_as_it_was(sent: Sent) -> None:
+    assert Sent.decode(sent.encode()) == sent
+
+
+@given(st.binary(max_size=60))
+def test_other_bytes_are_refused_or_read(value: bytes) -> None:
+    try:
+        Sent.decode(value)
+    except ValueError:
+        return
+
+
+def test_another_format_is_named() -> None:
+    with pytest.raises(ValueError, match="format 9"):
+        Sent.decode(b"\x09" + Sent("access/1", 0, 1, None, False, False, b"").encode()[1:])
+
+
+rounds = st.lists(
+    st.tuples(
+        st.integers(0, 5),  # offsets the round brings
+        st.lists(st.tuples(st.integers(0, 2), st.sampled_from([1, 300_000])), max_size=6),  # parcels: share, size
+        st.booleans(),
+    ),
+    max_size=20,
+)
+
+
+@given(rounds)
+def test_every_offset_is_spoken_for_once_and_in_order(brought: list[tuple[int, list[tuple[int, int]], bool]]) -> None:
+    shares, start = 3, 7
+    outbox = Outbox("access/0", shares, start)
+    sent: defaultdict[int, list[Sent]] = defaultdict(list)
+    given_: defaultdict[int, bytes] = defaultdict(bytes)
+    position = start
+    for offsets, parcels, everybody in brought:
+        before, position = position, position + offsets
+        if offsets:
+            firsts = sorted(before + at % offsets for at in range(len(parcels)))
+            lined_up = [
+                (share, first, bytes([first % 256]) * size)
+                for (share, size), first in zip(parcels, firsts, strict=True)
+            ]
+            outbox.add(lined_up)
+            for share, _, parcel in lined_up:
+                given_[share] += parcel
+        outbox.clock = position
+        outbox.send(position, lambda share, one: sent[share].append(one), everybody=everybody)
+    outbox.clock = position
+    outbox.send(position, lambda share, one: sent[share].append(one), everybody=True)
+    for share in range(shares):
+        begins = [one.begin for one in sent[share]]
+        ends = [one.end for one in sent[share]]
+        assert begins == [start, *ends[:-1]], "one joins the other"
+        assert ends[-1] == position
+        assert b"".join(one.parcel for one in sent[share]) == given_[share]
+        assert sent[share][-1].clock == position
+        assert all(one.clock in (None, one.end) for one in sent[share])
+        assert all(len(one.parcel) <= (512 << 10) or len(set(one.parcel)) == 1 for one in sent[share])
+
+
+def test_shares_are_told_again_only_of_what_is_new() -> None:
+    outbox = Outbox("access/0", 2, 0)
+    sent: list[tuple[int, Sent]] = []
+
+    def send(position: int) -> int:
+        before = len(sent)
+        outbox.send(position, lambda share, one: sent.append((share, one)), everybody=True)
+        return len(sent) - before
+
+    assert send(0) == 2, "that there is nothing yet is news"
+    assert send(0) == 0
+    outbox.idle = True
+    assert send(0) == 2
+    outbox.repeat()
+    assert send(0) == 2
+    assert sent[-1][1].idle
+    outbox.begin_anew(40)
+    assert send(41) == 2
+    assert (sent[-1][1].begin, sent[-1][1].end, sent[-1][1].anew) == (40, 41, True)
+    assert send(42) == 2
+    assert not sent[-1][1].anew
