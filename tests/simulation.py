@@ -186,8 +186,8 @@ class Thread(Executor):
 class FlakyStore(FindingStore):
     """A database that refuses now and then."""
 
-    def __init__(self, rng: random.Random) -> None:
-        super().__init__("sqlite://")
+    def __init__(self, rng: random.Random, url: str = "sqlite://") -> None:
+        super().__init__(url)
         self._rng = rng
         self.share = 0.0
         """Of calls that are refused."""
@@ -214,8 +214,8 @@ class World:
         """``break_it`` makes a deliberately broken build of the monitor."""
         self.rng = rng = random.Random(seed)
         self._break = break_it
-        self.events = _events(rng)
-        self.chosen = [_rule(rng) for _ in range(rng.randint(1, 3))]
+        self.events = made_up_events(rng)
+        self.chosen = [made_up_rule(rng) for _ in range(rng.randint(1, 3))]
         self.plan = plan_for(*self.chosen)
         self.rules = [described(rule, f"r{at}") for at, rule in enumerate(self.chosen)]
         self.broker = Broker(rng, self.events)
@@ -297,7 +297,7 @@ class World:
         return wrong
 
 
-def _events(rng: random.Random) -> list[dict[str, Any]]:
+def made_up_events(rng: random.Random) -> list[dict[str, Any]]:
     times = sorted(START + rng.randrange(90) * 1_000_000 for _ in range(rng.randrange(20, 120)))
     return [
         {
@@ -310,7 +310,7 @@ def _events(rng: random.Random) -> list[dict[str, Any]]:
     ]
 
 
-def _rule(rng: random.Random) -> dict[str, Any]:
+def made_up_rule(rng: random.Random) -> dict[str, Any]:
     judged = rng.random() < 0.2
     return {
         "group_by": rng.choice([["actor"], ["subject"], ["actor", "resource"], []]),

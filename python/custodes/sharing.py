@@ -10,15 +10,14 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Protocol
 
 import structlog
 from kafka.errors import KafkaError
 
-from custodes.findings.store import FindingStore, StoreError
+from custodes.findings.store import Claim, FindingStore, StoreError
 from custodes.rules import Rule, Ruleset
 from custodes.sources import Arrival, Gap, Joined, Left, Place
 from custodes.sources.arrivals import Parcels
@@ -90,6 +89,8 @@ class _Held:
     """When to try to open it, while it has no task."""
     outbox: Outbox | None = None
     inbox: _Inbox | None = None
+    is_fenced: bool = False
+    """Whether a snapshot found that another worker has claimed the task since: then it is nobody's."""
     told_at: float = 0.0
     repeated_at: float = 0.0
 
@@ -129,8 +130,9 @@ class SharedWork:
         idle_after: float,
         threads: int,
         pace: Callable[[], float] = time.monotonic,
+        thread: Executor | None = None,
     ) -> None:
-        """``idle_after`` is in seconds; ``pace`` counts them."""
+        """``idle_after`` is in seconds; ``pace`` counts them. ``thread`` writes snapshots."""
         self.missed: Callable[[Gap, dict[str, str | int]], None] = lambda gap, place: None
         """Hears of offsets of a source partition that were never handed on."""
         self._worker = worker
@@ -144,7 +146,7 @@ class SharedWork:
         self._pace = pace
         self._held: dict[int, _Held] = {}
         self._key: str | None = None
-        self._thread = ThreadPoolExecutor(1, "snapshots")
+        self._thread = thread or ThreadPoolExecutor(1, "snapshots")
 
     def tasks(self) -> Sequence[Task]:
         return [held.task for held in self._held.values() if held.task is not None]
@@ -219,6 +221,8 @@ class SharedWork:
             if held.task is None:
                 if now >= held.open_at:
                     self._try_to_open(held)
+            elif held.is_fenced:
+                self.lost(held.task)
             elif held.outbox is not None:
                 self._hand_on(held, held.outbox, now)
             elif held.inbox is not None and now - held.told_at >= _TELL_SECONDS:
@@ -278,10 +282,11 @@ class SharedWork:
         checkpoints = Checkpoints(
             snapshots,
             self._keeping.interval,
+            pace=self._pace,
             thread=self._thread,
             begins=lambda: self._tell_all(held),
             arrived=self._handing.flush,
-            still_ours=partial(self._store.holds, claim),
+            still_ours=lambda: self._still_ours(held, claim),
         )
         if recovered.snapshot is not None:
             checkpoints.went_on_from(known, recovered.snapshot.taken_at)
@@ -298,6 +303,13 @@ class SharedWork:
             held.task.engine.join(_OWN)
             held.outbox = Outbox(name, shares, begins)
         log.info("partition taken over", partition=name, position=begins, from_snapshot=recovered.snapshot is not None)
+
+    def _still_ours(self, held: _Held, claim: Claim) -> bool:
+        try:
+            held.is_fenced = not self._store.holds(claim)
+        except StoreError:
+            return False
+        return not held.is_fenced
 
     def _plan(self, name: str, is_share: bool, shares: int) -> tuple[str, list[Rule]]:
         """A task's plan and its rules."""

@@ -180,11 +180,11 @@ class FindingStore:
         return Claim(task, epoch)
 
     def holds(self, claim: Claim) -> bool:
-        """Whether the claim is in force, as far as the database can be asked."""
+        """Whether the claim is in force."""
         try:
             with self._engine.begin() as connection:
                 self._check(connection, claim)
-        except (FencedError, StoreError):
+        except FencedError:
             return False
         return True
 

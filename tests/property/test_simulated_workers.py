@@ -1,0 +1,55 @@
+"""Schedules of several workers, each from a seed; builds broken on purpose must be found out."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from simulated_workers import Worker, play
+
+SCHEDULES = int(os.environ.get("SIMULATION_SCHEDULES", "2000")) // 8
+"""One of workers takes as long as several of one process."""
+FIRST = int(os.environ.get("SIMULATION_SEED", random.randrange(1 << 32)))
+
+
+def test_nothing_is_lost_or_doubled_among_workers() -> None:
+    print(f"SIMULATION_SEED={FIRST} SIMULATION_SCHEDULES={SCHEDULES * 8}")  # noqa: T201 - to run it again
+    for seed in range(FIRST, FIRST + SCHEDULES):
+        wrong = play(seed)
+        assert not wrong, f"SIMULATION_SEED={seed} SIMULATION_SCHEDULES=8\n" + "\n".join(wrong)
+
+
+def count_what_came_before(worker: Worker) -> None:
+    """A share that does not know what it has had of a partition."""
+    count = worker.work._count_sent
+
+    def forgetful(inbox: Any, task: Any, sent: Any) -> Iterator[Any]:
+        inbox.upto.pop(sent.place, None)
+        return iter(count(inbox, task, sent))
+
+    worker.work._count_sent = forgetful  # type: ignore[method-assign]
+
+
+def save_before_it_has_arrived(worker: Worker) -> None:
+    worker.handing.flush = lambda: None  # type: ignore[method-assign]
+
+
+def begin_at_the_committed_offsets(worker: Worker) -> None:
+    begin = worker.source.begin
+    worker.source.begin = lambda stream, position: begin(stream, None)  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize("broken", [count_what_came_before, save_before_it_has_arrived, begin_at_the_committed_offsets])
+def test_a_broken_build_is_found_out(broken: Callable[[Worker], None]) -> None:
+    assert any(found_out(seed, broken) for seed in range(200)), "the simulation has become too kind"
+
+
+def found_out(seed: int, broken: Callable[[Worker], None]) -> bool:
+    try:
+        return bool(play(seed, broken))
+    except AssertionError:
+        return True
