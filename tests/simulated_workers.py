@@ -289,7 +289,7 @@ class World:
         worker.store.close()
 
     def _deal_out(self, *, gently: bool) -> None:
-        """The group: partitions of the dead and, after a while, of those that stand still go to others; some just move."""
+        """The group: partitions of the dead, and in time of those that stand still, go to others; some just move."""
         awake = [worker for worker in self._workers if not worker.stands_still]
         if not awake:
             return

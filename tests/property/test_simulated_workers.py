@@ -15,6 +15,9 @@ SCHEDULES = int(os.environ.get("SIMULATION_SCHEDULES", "2000")) // 8
 """One of workers takes as long as several of one process."""
 FIRST = int(os.environ.get("SIMULATION_SEED", random.randrange(1 << 32)))
 
+# Either pool will do for a database in memory.
+pytestmark = pytest.mark.filterwarnings("ignore:Selection of the SingletonThreadPool")
+
 
 def test_nothing_is_lost_or_doubled_among_workers() -> None:
     print(f"SIMULATION_SEED={FIRST} SIMULATION_SCHEDULES={SCHEDULES * 8}")  # noqa: T201 - to run it again
