@@ -96,6 +96,11 @@ class Metrics:
             "Changes of findings that wait because the database refuses them.",
             registry=registry,
         )
+        self.letters_waiting = Gauge(
+            "custodes_dead_letters_waiting",
+            "Rejected records that wait because they cannot be written where dead letters go.",
+            registry=registry,
+        )
         self.up_to_date = Gauge(
             "custodes_last_poll_timestamp_seconds",
             "When the monitor's loop last went round; standing still means it hangs.",

@@ -21,7 +21,7 @@ from custodes.metrics import Metrics
 from custodes.rules import Rule, Ruleset
 from custodes.sources import Gap, Left, Parcels, Source
 from custodes.sources.arrivals import Arrival
-from custodes.sources.dead_letters import DeadLetters
+from custodes.sources.dead_letters import DeadLetters, Letter
 from custodes.tasks import Task, Work
 
 log = structlog.get_logger("custodes.monitor")
@@ -57,6 +57,8 @@ class Status:
 
 RETRY_SECONDS = 1.0
 """How soon a database that refused is asked again."""
+_MOST_RETRY_SECONDS = 30.0
+"""How long at most until dead letters are tried again."""
 
 
 @dataclass
@@ -66,6 +68,19 @@ class _Database:
     gaps: list[Missed] = field(default_factory=list)
     retry_at: float = 0.0
     failing: bool = False
+
+
+@dataclass
+class _Letters:
+    """Dead letters that are not safe yet."""
+
+    waiting: list[Letter] = field(default_factory=list)
+    retry_at: float = 0.0
+    retries: int = 0
+
+
+_MOST_LETTERS = 10_000
+"""With so many waiting nothing more is read: they are kept in memory."""
 
 
 @dataclass
@@ -115,6 +130,7 @@ class Monitor:
         self._clock = clock
         self._totals = _Totals()
         self._database = _Database()
+        self._letters = _Letters()
         self._wanted: queue.SimpleQueue[tuple[Ruleset, int, Future[None]]] = queue.SimpleQueue()
         self._open_by_rule: dict[str, int] = {}
         self._streams: set[int] = set()
@@ -133,6 +149,8 @@ class Monitor:
                 for task, outcome in self._work.finish():
                     self._deal_with(task, outcome, {}, time.perf_counter())
             self._tell(self._store())
+            self._letters.retry_at = 0.0
+            self._write_letters()
             self.save(self._work.tasks())
             self._commit()
         except BaseException as error:
@@ -145,14 +163,19 @@ class Monitor:
     def step(self, timeout: float) -> None:
         """One round: poll, count, store; and once a second commit."""
         self._change_rules()
-        for arrival in self._source.poll(timeout):
-            self._take(arrival)
+        if len(self._letters.waiting) < _MOST_LETTERS:
+            for arrival in self._source.poll(timeout):
+                self._take(arrival)
+        else:
+            time.sleep(timeout)
+        self._write_letters()
         self._work.settle()
         if self._waiting():
             self._tell(self._store())
         for task in self._work.tasks():
-            # A snapshot must not have counted what is not stored.
-            if task.checkpoints is not None and not task.unstored and not self._database.gaps:
+            # A snapshot must not have counted what is not stored, nor be past a record that was refused and not kept.
+            may_be_saved = not task.unstored and not self._database.gaps and not self._letters.waiting
+            if task.checkpoints is not None and may_be_saved:
                 task.checkpoints.step(task.engine, task.places())
         self.last_poll = time.monotonic()
         self.metrics.up_to_date.set(self._clock())
@@ -164,7 +187,7 @@ class Monitor:
     def save(self, tasks: Iterable[Task]) -> None:
         """Takes a snapshot of each task, whole: the process is about to end, or the task to be another's."""
         for task in tasks:
-            if self._store_growth(task) and task.checkpoints is not None:
+            if self._store_growth(task) and not self._letters.waiting and task.checkpoints is not None:
                 task.checkpoints.take_now(task.engine, task.places())
 
     def change_rules(self, ruleset: Ruleset, threads: int = 1, timeout: float = 60.0) -> None:
@@ -198,7 +221,7 @@ class Monitor:
 
         Not of streams that no snapshot covers yet: after a restart their windows would begin empty behind it.
         """
-        if self._store_all_growth():
+        if self._store_all_growth() and not self._letters.waiting:
             self._source.commit(self._work.covered())
 
     def _store_all_growth(self) -> bool:
@@ -241,10 +264,8 @@ class Monitor:
             log.error("the source has fewer records than were read from it; reading it anew", **place)
 
     def _deal_with(self, task: Task, outcome: Outcome, place: dict[str, str | int], begun: float) -> None:
-        if outcome.rejects:
-            for reject in outcome.rejects:
-                self._dead_letters.put(reject, place)
-            self._dead_letters.flush()
+        self._letters.waiting += [Letter(reject, place) for reject in outcome.rejects]
+        self._write_letters()
         task.unstored += outcome.changes
         news = self._store()
         if task.reads_events:
@@ -253,6 +274,28 @@ class Monitor:
             self._totals.late += outcome.late
             self.metrics.batch(outcome, time.perf_counter() - begun)
         self._tell(news)
+
+    def _write_letters(self) -> None:
+        """Writes dead letters. Where they cannot be, they wait, and nothing is committed or saved behind them."""
+        letters = self._letters
+        if not letters.waiting or time.monotonic() < letters.retry_at:
+            return
+        try:
+            self._dead_letters.write(letters.waiting)
+        except OSError as error:
+            self._letters_refused(error)
+            return
+        if letters.retries:
+            log.info("dead letters can be written again", letters=len(letters.waiting))
+        letters.waiting, letters.retries, letters.retry_at = [], 0, 0.0
+
+    def _letters_refused(self, error: OSError) -> None:
+        letters = self._letters
+        if not letters.retries:
+            cause = str(error) or type(error).__name__
+            log.error("dead letters cannot be written; they wait, and counting goes on", error=cause)
+        letters.retries += 1
+        letters.retry_at = time.monotonic() + min(RETRY_SECONDS * 2**letters.retries, _MOST_RETRY_SECONDS)
 
     def _waiting(self) -> int:
         """How much waits for the database."""
@@ -318,6 +361,7 @@ class Monitor:
         except StoreError as error:
             self._refused(error)
         self.metrics.findings_waiting.set(self._waiting())
+        self.metrics.letters_waiting.set(len(self._letters.waiting))
         self.metrics.connected.set(self._source.connected)
         self.metrics.state(figures, self._open_by_rule, len(self._streams), lag, now)
         self.metrics.snapshots(figures.snapshot_at, figures.snapshot_failures, now)

@@ -360,6 +360,30 @@ def test_a_damaged_database_is_told_of(kafka: Kafka, worker: Worker, tmp_path: P
     assert "file is not a database" in server.log.read_text()
 
 
+def test_dead_letters_wait_for_a_place_to_go(kafka: Kafka, worker: Worker, tmp_path: Path) -> None:
+    """Their disk has no room: nothing ends, nothing is lost, and nothing is behind them after a kill."""
+    now = time.time() - 3600
+    server = worker.start()
+    server.wait_for("it to be ready", lambda: get(f"{worker.base}/-/ready"))
+    letters = tmp_path / "custodes-dead-letters.jsonl"
+    none = resource.RLIM_INFINITY
+    resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (letters.stat().st_size, none))
+    bad: list[dict[str, Any]] = [{"time": now, "note": "nobody"}] * 3
+    send(kafka, worker.topic, [*bad, *reads(30, "P1", now)])
+    server.wait_for("all to be counted", lambda: worker.status()["events"] == 30)
+    server.wait_for("letters to wait", lambda: worker.metric("custodes_dead_letters_waiting") == 3)
+    assert worker.status()["rejected"] == 3
+    assert get(f"{worker.base}/-/healthy")
+    server.kill()
+    server.stop()
+    assert letters.read_text() == ""
+    server = worker.start()
+    server.wait_for("it to hear them again", lambda: worker.status()["events"] == 30)
+    server.wait_for("nothing to wait", lambda: worker.metric("custodes_dead_letters_waiting") == 0)
+    assert [json.loads(line)["reason"] for line in letters.read_text().splitlines()] == ["missing_actor"] * 3
+    assert server.stop() == 0
+
+
 def test_a_topic_that_is_deleted_and_made_anew_is_read_from_its_start(kafka: Kafka, worker: Worker) -> None:
     now = time.time() - 3600
     server = worker.start()

@@ -26,7 +26,7 @@ from custodes.config.threads import MOST_THREADS, usable_cores
 from custodes.findings import Finding, Ledger, rfc3339
 from custodes.rules import Rule, build_plan, load_rules, shipped_pack
 from custodes.sources import FileSource, load_mapping
-from custodes.sources.dead_letters import DeadLetters, FileDeadLetters, NoDeadLetters
+from custodes.sources.dead_letters import DeadLetters, FileDeadLetters, Letter, NoDeadLetters
 
 _FAR_FUTURE_YEARS = 5
 _SHOWN_REJECTS = 5
@@ -131,7 +131,7 @@ class _Run:
         self.ledger.apply(outcome.changes)
         for reject in outcome.rejects:
             self.rejected[reject.reason] += 1
-            self.letters.put(reject, place)
+            self.letters.write([Letter(reject, place)])
             if len(self.shown) < _SHOWN_REJECTS:
                 file = display_path(Path(str(place["file"])))
                 self.shown.append(f"{file}:{reject.position}: {reject.reason}: {reject.detail}")

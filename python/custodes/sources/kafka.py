@@ -17,6 +17,7 @@ from custodes.config import FaultsError
 from custodes.config.model import KafkaSource as KafkaSettings
 from custodes.sources.arrivals import Arrival, Fetched, Gap, Idle, Joined, Left, Place, Records
 from custodes.sources.client import CONNECT_MS, FETCH_BYTES, client, unknown_settings
+from custodes.sources.dead_letters import Letter
 from custodes.sources.fetches import (
     Client,
     Fetch,
@@ -29,7 +30,7 @@ from custodes.sources.in_step import InStep, Waiting
 
 log = structlog.get_logger("custodes.kafka")
 
-_SEND_MS = 15_000
+_SEND_MS = 5_000
 """How long a dead letter may take to find its topic before that is a failure."""
 _FLOWS_FOR = 1.0
 _WHILE_FLOWING = 0.01
@@ -368,9 +369,15 @@ class KafkaDeadLetters:
         self._topic = topic
         self._settings = settings
         self._producer: Any = None
-        self._sent: list[Any] = []
 
-    def put(self, reject: Reject, place: dict[str, str | int]) -> None:
+    def write(self, letters: Sequence[Letter]) -> None:
+        try:
+            for sent in [self._send(letter.reject, letter.place) for letter in letters]:
+                sent.get(timeout=30)
+        except KafkaError as error:
+            raise OSError(f"{self._topic}: {str(error) or type(error).__name__}") from error
+
+    def _send(self, reject: Reject, place: dict[str, str | int]) -> Any:
         if self._producer is None:
             own = {"client_id": "custodes-dead-letters", "acks": "all", "max_block_ms": _SEND_MS}
             self._producer = client(KafkaProducer, self._settings, **own)
@@ -383,13 +390,7 @@ class KafkaDeadLetters:
         ]
         if len(reject.value) > _LARGEST_LETTER:
             headers.append(("custodes.cut_from_bytes", str(len(reject.value)).encode()))
-        self._sent.append(self._producer.send(self._topic, value=reject.value[:_LARGEST_LETTER], headers=headers))
-
-    def flush(self) -> None:
-        """Waits until all are acknowledged; raises ``KafkaError`` if one was not."""
-        sent, self._sent = self._sent, []
-        for future in sent:
-            future.get(timeout=30)
+        return self._producer.send(self._topic, value=reject.value[:_LARGEST_LETTER], headers=headers)
 
     def close(self) -> None:
         if self._producer is not None:
