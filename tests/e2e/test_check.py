@@ -98,6 +98,17 @@ def test_nothing_wrong(place: Path) -> None:
             "custodes.yaml:4: http.listen: 'localhost' is no address to listen on; "
             "write HOST:PORT, like 127.0.0.1:8610",
         ),
+        (
+            "rules: [rules]",
+            "workers: {keyed_by: [actor]}",
+            "custodes.yaml:1: workers share the partitions of Kafka topics: set source.kafka, or leave workers out",
+        ),
+        (
+            "source:\n  file:\n    paths: [events.jsonl]\n",
+            "source: {kafka: {bootstrap_servers: [b:9092], topics: [t]}}\nworkers: {keyed_by: [actor]}\n",
+            "custodes.yaml:1: workers share one database of findings: set findings.database to a PostgreSQL URL like "
+            "postgresql+psycopg://custodes@db.example/custodes, or leave workers out",
+        ),
     ],
 )
 def test_faults_of_the_configuration(place: Path, before: str, after: str, message: str) -> None:

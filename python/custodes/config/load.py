@@ -33,7 +33,7 @@ def _fault(document: Document, detail: ErrorDetails) -> Fault:
     place = detail["loc"]
     dotted = ".".join(map(str, place))
     hint = None
-    if not any(place[:n] in document.lines for n in range(1, len(place) + 1)):
+    if place and not any(place[:n] in document.lines for n in range(1, len(place) + 1)):
         variable = "CUSTODES_" + "__".join(map(str, place)).upper()
         hint = f"the key is missing from the file; or see {variable}"
     if detail["type"] == "extra_forbidden":

@@ -120,6 +120,8 @@ class KafkaSource:
             timeout_ms=int(timeout * 1000), max_records=self._settings.max_poll_records
         )
         came, self._moved = self._moved, []
+        if any(isinstance(arrival, Joined) for arrival in came):
+            self._warn_if_not_alone()
         now = time.monotonic()
         if fetched:
             ask_ahead(self._consumer)
@@ -141,6 +143,16 @@ class KafkaSource:
                 self._idle.add(partition)
                 came.append(Idle(self._stream(partition)))
         return came
+
+    def _warn_if_not_alone(self) -> None:
+        there = sum(len(self._consumer.partitions_for_topic(topic) or ()) for topic in self._settings.topics)
+        if len(self._heard_at) < there:
+            log.warning(
+                "others of the consumer group have partitions: what is spread over partitions is counted in parts, "
+                "unless the configuration has workers (docs/scale.md)",
+                partitions=len(self._heard_at),
+                of=there,
+            )
 
     def _go_on(self, partition: TopicPartition, records: list[Any]) -> Iterator[Arrival]:
         """Notes how far a partition has come; what it brought may begin elsewhere than where it was to go on."""
