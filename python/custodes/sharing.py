@@ -146,6 +146,7 @@ class SharedWork:
         self._pace = pace
         self._held: dict[int, _Held] = {}
         self._key: str | None = None
+        self._retry_at = float("-inf")
         self._thread = thread or ThreadPoolExecutor(1, "snapshots")
 
     def tasks(self) -> Sequence[Task]:
@@ -215,20 +216,33 @@ class SharedWork:
         elif not sent.idle:
             inbox.idle.discard(sent.place)
 
-    def settle(self) -> Counted:
+    def settle(self) -> None:
         now = self._pace()
+        if now < self._retry_at:
+            return
         for held in list(self._held.values()):
-            if held.task is None:
-                if now >= held.open_at:
-                    self._try_to_open(held)
-            elif held.is_fenced:
-                self.lost(held.task)
-            elif held.outbox is not None:
-                self._hand_on(held, held.outbox, now)
-            elif held.inbox is not None and now - held.told_at >= _TELL_SECONDS:
-                held.told_at = now
-                self._join_all(held.inbox, held.task)
-        return []
+            try:
+                self._settle(held, now)
+            except (KafkaError, StoreError, OSError) as error:
+                # What one cannot do the others cannot either; and each try can take seconds.
+                self._retry_at = self._pace() + _RETRY_SECONDS
+                name, _ = self._source.place(held.stream)
+                cause = (str(error) or type(error).__name__).partition("\n")[0]
+                what = "be taken over" if held.task is None else "hand its events on"
+                log.warning(f"a partition cannot {what} yet; trying again", partition=name, error=cause)
+                return
+
+    def _settle(self, held: _Held, now: float) -> None:
+        if held.task is None:
+            if now >= held.open_at:
+                self._open(held)
+        elif held.is_fenced:
+            self.lost(held.task)
+        elif held.outbox is not None:
+            self._hand_on(held, held.outbox, now)
+        elif held.inbox is not None and now - held.told_at >= _TELL_SECONDS:
+            held.told_at = now
+            self._join_all(held.inbox, held.task)
 
     def _hand_on(self, held: _Held, outbox: Outbox, now: float) -> None:
         """Sends what is lined up, and now and then tells every share how far the partition has come."""
@@ -243,19 +257,14 @@ class SharedWork:
         outbox.send(position, self._handing.send, everybody=everybody)
 
     def _tell_all(self, held: _Held) -> None:
-        if held.outbox is not None:
-            _, position = self._source.place(held.stream)
-            outbox = held.outbox
-            outbox.send(position, self._handing.send, everybody=True)
-
-    def _try_to_open(self, held: _Held) -> None:
+        """A snapshot is to begin: no share may then have been left without word of what lies before it."""
+        if held.outbox is None:
+            return
+        _, position = self._source.place(held.stream)
         try:
-            self._open(held)
-        except (KafkaError, StoreError, OSError) as error:
-            held.task, held.open_at = None, self._pace() + _RETRY_SECONDS
-            name, _ = self._source.place(held.stream)
-            cause = (str(error) or type(error).__name__).partition("\n")[0]
-            log.warning("a partition cannot be taken over yet; trying again", partition=name, error=cause)
+            held.outbox.send(position, self._handing.send, everybody=True)
+        except KafkaError as error:
+            raise OSError(f"what lies before the snapshot cannot be handed on: {error}") from error
 
     def _open(self, held: _Held) -> None:
         name, _ = self._source.place(held.stream)

@@ -58,7 +58,7 @@ class Work(Protocol):
     def take(self, arrival: Arrival | Parcels, now: int) -> Counted:
         """Has something counted that came from the source; ``now`` is in microseconds."""
 
-    def settle(self) -> Counted:
+    def settle(self) -> None:
         """Once a round, when all that came has been taken."""
 
     def finish(self) -> Counted:
@@ -97,8 +97,8 @@ class WholeWork:
         outcome = arrival.feed(self._task.engine, now)
         return [] if outcome is None else [(self._task, outcome)]
 
-    def settle(self) -> Counted:
-        return []
+    def settle(self) -> None:
+        """Nothing is left to do."""
 
     def finish(self) -> Counted:
         return [(self._task, self._task.engine.finish())]

@@ -7,6 +7,9 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 
+import structlog
+from kafka.errors import KafkaError
+
 from custodes.config import Fault, FaultsError
 from custodes.config.model import Config, Workers
 from custodes.config.model import KafkaSource as KafkaSettings
@@ -16,11 +19,13 @@ from custodes.rules import Ruleset
 from custodes.sharing import Keeping, SharedWork
 from custodes.sources import FileSource, ResumableSource, Source
 from custodes.sources.kafka import KafkaSource
-from custodes.sources.repartition import RepartitionTopic
+from custodes.sources.repartition import LostOnTheWayError, RepartitionTopic
 from custodes.sources.shared import SharedKafkaSource
 from custodes.state import Checkpoints, FolderInUseError, LocalFolder, Snapshots, VersionError, recover
 from custodes.state.topic import StateTopic
 from custodes.tasks import WholeWork, Work
+
+log = structlog.get_logger("custodes")
 
 
 @dataclass
@@ -96,7 +101,11 @@ def _shared(
 
     def attach(monitor: Monitor) -> None:
         def before_leaving(streams: Sequence[int]) -> None:
-            monitor.save(list(work.of(streams)))
+            try:
+                monitor.save(list(work.of(streams)))
+            except (KafkaError, OSError, LostOnTheWayError) as error:
+                # The next owner goes on from an earlier snapshot and hears more again.
+                log.warning("partitions were not saved before they went", error=str(error) or type(error).__name__)
             work.give_up(streams)
 
         source.before_leaving = before_leaving

@@ -15,7 +15,6 @@ from typing import Any
 
 import structlog
 from kafka import KafkaProducer
-from kafka.errors import KafkaError
 
 from custodes.config.model import KafkaSource as KafkaSettings
 from custodes.sources.client import client
@@ -29,6 +28,7 @@ _IDLE, _ANEW = 1, 2
 _NO_CLOCK = -(1 << 63)
 LARGEST_RECORD = 4 << 20
 """Bytes of a record: a parcel, or one event that is as large as an event can be."""
+_SEND_MS = 10_000
 _PARCEL_BYTES = 512 << 10
 """Parcels that come together are sent together, up to so many bytes."""
 
@@ -76,6 +76,10 @@ class Sent:
         )
 
 
+class LostOnTheWayError(Exception):
+    """The broker refused for good what was sent: all that came after it must be sent again, from a snapshot."""
+
+
 class RepartitionTopic:
     """The sending end. What is sent is on its way; after :meth:`flush` it has arrived."""
 
@@ -86,7 +90,10 @@ class RepartitionTopic:
         self._failure: BaseException | None = None
 
     def send(self, share: int, sent: Sent) -> None:
-        """Records for a share arrive in the order they are sent. Raises what an earlier one failed of."""
+        """Records for a share arrive in the order they are sent.
+
+        Raises ``KafkaError`` for one that cannot be sent now and may be later, and :class:`LostOnTheWayError`.
+        """
         self._check()
         if self._producer is None:
             self._producer = client(
@@ -97,6 +104,7 @@ class RepartitionTopic:
                 # Never out of order and never given up: what is left out would be taken for what came before.
                 enable_idempotence=True,
                 delivery_timeout_ms=(1 << 31) - 1,
+                max_block_ms=_SEND_MS,
                 max_request_size=LARGEST_RECORD,
                 compression_type="zstd",
             )
@@ -108,10 +116,10 @@ class RepartitionTopic:
 
     def _check(self) -> None:
         if self._failure is not None:
-            raise KafkaError(f"what was handed on was refused: {self._failure}")
+            raise LostOnTheWayError(f"what was handed on was refused: {self._failure}")
 
     def flush(self) -> None:
-        """Raises ``KafkaError`` if not all that was sent arrived."""
+        """Raises :class:`LostOnTheWayError` if not all that was sent arrived."""
         if self._producer is not None:
             self._producer.flush()
         self._check()

@@ -63,7 +63,7 @@ class Checkpoints:
     ) -> None:
         """``interval`` is in seconds. ``clock`` says what time it is, ``pace`` counts seconds.
 
-        ``begins`` is called before one is begun; ``arrived`` by the thread before one is finished: it returns once all
+        ``begins`` is called before one is begun, and may raise ``OSError``; ``arrived`` by the thread before one is finished: it returns once all
         that was handed on before it began has arrived, and raises if it has not. ``still_ours`` is asked when one is
         finished: those before it are only removed while nobody else has claimed them to go on from.
         """
@@ -110,7 +110,11 @@ class Checkpoints:
 
     def _begin(self, engine: Engine, places: list[Place]) -> None:
         self._due_at = self._pace() + self._interval
-        self._begins()
+        try:
+            self._begins()
+        except OSError as error:
+            self._fail(error)
+            return
         underway = self._underway = _Underway(places, self._clock())
         self._add(underway, [engine.save_frame()])
         self._finish_if_last(engine, underway)

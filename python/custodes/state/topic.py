@@ -30,7 +30,7 @@ log = structlog.get_logger("custodes.state")
 _CHUNK_BYTES = 900 << 10
 """Bytes of a file in one record: with its key it must pass under Kafka's default of 1 MiB."""
 _SEND_MS, _ARRIVE_MS = 10_000, 30_000
-_SILENT_FOR = 30.0
+_SILENT_FOR = 10.0
 """Seconds without a record after which reading the topic has failed."""
 _CLAIMS_KEPT = 8
 
