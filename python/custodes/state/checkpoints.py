@@ -63,9 +63,10 @@ class Checkpoints:
     ) -> None:
         """``interval`` is in seconds. ``clock`` says what time it is, ``pace`` counts seconds.
 
-        ``begins`` is called before one is begun, and may raise ``OSError``; ``arrived`` by the thread before one is finished: it returns once all
-        that was handed on before it began has arrived, and raises if it has not. ``still_ours`` is asked when one is
-        finished: those before it are only removed while nobody else has claimed them to go on from.
+        ``begins`` is called before one is begun, and may raise ``OSError``. ``arrived`` is called by the thread before
+        one is finished: it returns once all that was handed on before it began has arrived, and raises if it has not.
+        ``still_ours`` is asked when one is finished: those before it are only removed while nobody else has claimed
+        them to go on from.
         """
         self._snapshots = snapshots
         self._interval = interval
