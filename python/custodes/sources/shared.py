@@ -24,7 +24,14 @@ from custodes.config.model import KafkaSource as KafkaSettings
 from custodes.config.model import Workers
 from custodes.sources.arrivals import Arrival, Gap, Joined, Left, Parcels
 from custodes.sources.client import CONNECT_MS, client, unknown_settings
-from custodes.sources.fetches import Client, Fetch, ask_ahead, hears_its_coordinator, take_whole
+from custodes.sources.fetches import (
+    Client,
+    Fetch,
+    ask_ahead,
+    ask_for_a_fresh_assignment,
+    hears_its_coordinator,
+    take_whole,
+)
 from custodes.sources.in_step import InStep
 from custodes.sources.kafka import LOOK_EVERY, MOST_WAITING, Part, arrivals, waiting
 from custodes.sources.repartition import LARGEST_RECORD
@@ -73,6 +80,8 @@ class SharedKafkaSource:
         self._moved: list[Arrival] = []
         self._in_step: InStep[Part] = InStep(time.monotonic)
         self._looked_at = self._polled_at = 0.0
+        self._assignment_is_old = True
+        self._has_joined = False
         self._flowed_at = -_FLOWS_FOR
 
     def _connect(self) -> None:
@@ -141,6 +150,9 @@ class SharedKafkaSource:
             return []
         if time.monotonic() - self._flowed_at < _FLOWS_FOR:
             timeout = min(timeout, _WHILE_FLOWING)
+        if self._assignment_is_old and self._has_joined:
+            self._assignment_is_old = False
+            ask_for_a_fresh_assignment(self._consumer)
         fetched = self._consumer.poll(timeout_ms=int(timeout * 1000), max_records=self._settings.max_poll_records)
         came: list[Arrival | Parcels] = []
         moved, self._moved = self._moved, []
@@ -277,6 +289,7 @@ class SharedKafkaSource:
         return len(partitions)
 
     def assigned(self, partitions: Iterable[TopicPartition]) -> None:
+        self._has_joined = True
         for partition in partitions:
             if partition not in self._streams:
                 stream = self._streams[partition] = len(self._streams)
