@@ -11,7 +11,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import structlog
@@ -21,14 +21,14 @@ from custodes.findings.store import Claim, FindingStore, StoreError
 from custodes.rules import Rule, Ruleset
 from custodes.sources import Arrival, Gap, Joined, Left, Place
 from custodes.sources.arrivals import Parcels
-from custodes.sources.repartition import Outbox, Sent
+from custodes.sources.repartition import Inbox, Outbox, Sent
 from custodes.state import Checkpoints, Snapshots, StateStore, recover
 from custodes.tasks import Counted, Task
 
 log = structlog.get_logger("custodes.sharing")
 
 _OWN = 0
-"""The stream a task's own partition is to its engine, in whatever process."""
+"""The stream a task's own partition is to its engine, in whatever process; those of an inbox are others."""
 _RETRY_SECONDS = 1.0
 _TELL_SECONDS = 1.0
 """How often shares without events are told how far a partition has come."""
@@ -88,31 +88,14 @@ class _Held:
     open_at: float = 0.0
     """When to try to open it, while it has no task."""
     outbox: Outbox | None = None
-    inbox: _Inbox | None = None
+    """A source partition's: what it hands on."""
+    inbox: Inbox | None = None
+    """A share's: what it has had."""
     is_fenced: bool = False
     """Whether a snapshot found that another worker has claimed the task since: then it is nobody's."""
     told_at: float = 0.0
+    """When all shares, or the inbox, were last told of what is there."""
     repeated_at: float = 0.0
-
-
-@dataclass
-class _Inbox:
-    """What a share has had from every source partition."""
-
-    idle_after: float
-    streams: dict[str, int] = field(default_factory=dict)
-    upto: dict[str, int] = field(default_factory=dict)
-    """The first offset not had yet."""
-    joined: set[str] = field(default_factory=set)
-    idle: set[str] = field(default_factory=set)
-    woken_at: float = float("-inf")
-
-    def stream(self, place: str) -> int:
-        """What a source partition is to the share's engine."""
-        return self.streams.setdefault(place, _OWN + 1 + len(self.streams))
-
-    def places(self) -> list[Place]:
-        return [Place(stream, name, self.upto.get(name, 0), ours=False) for name, stream in self.streams.items()]
 
 
 class SharedWork:
@@ -183,38 +166,10 @@ class SharedWork:
             return
         for offset, value in arrival.values:
             try:
-                sent = Sent.decode(value)
-                yield from self._count_sent(inbox, task, sent)
+                for outcome in inbox.take(Sent.decode(value), task.engine):
+                    yield task, outcome
             except ValueError as error:
                 raise ValueError(f"{task.name} at offset {offset}: {error}") from error
-
-    def _count_sent(self, inbox: _Inbox, task: Task, sent: Sent) -> Counted:
-        stream, engine = inbox.stream(sent.place), task.engine
-        upto = inbox.upto.get(sent.place)
-        if sent.anew:
-            engine.begin_anew(stream)
-            upto = None
-        if upto is not None and sent.begin > upto:
-            topic, _, number = sent.place.rpartition("/")
-            self.missed(Gap(stream, upto, sent.begin), {"topic": topic, "partition": int(number)})
-        if upto is not None and sent.end < upto:
-            return
-        inbox.upto[sent.place] = sent.end
-        if sent.end > (upto or 0) and len(inbox.idle) == len(inbox.streams):
-            # After a lull none may run ahead of the others, whose events are on their way.
-            for other in inbox.streams.values():
-                engine.join(other)
-            inbox.idle.clear()
-            inbox.woken_at = self._pace()
-        if sent.parcel:
-            yield task, engine.process_parcel(sent.parcel, upto or 0, stream)
-        if sent.clock is not None:
-            yield task, engine.observe(stream, sent.clock)
-        if sent.idle and self._pace() - inbox.woken_at > self._idle_after:
-            inbox.idle.add(sent.place)
-            yield task, engine.set_idle(stream)
-        elif not sent.idle:
-            inbox.idle.discard(sent.place)
 
     def settle(self) -> None:
         now = self._pace()
@@ -242,7 +197,7 @@ class SharedWork:
             self._hand_on(held, held.outbox, now)
         elif held.inbox is not None and now - held.told_at >= _TELL_SECONDS:
             held.told_at = now
-            self._join_all(held.inbox, held.task)
+            held.inbox.expect(self._source.event_partitions(), held.task.engine)
 
     def _hand_on(self, held: _Held, outbox: Outbox, now: float) -> None:
         """Sends what is lined up, and now and then tells every share how far the partition has come."""
@@ -302,12 +257,9 @@ class SharedWork:
         places = lambda: self._places(held)  # noqa: E731
         held.task = Task(name, recovered.engine, rules, checkpoints, places, claim, reads_events=not is_share)
         if is_share:
-            held.inbox = _Inbox(self._idle_after)
-            for place in known:
-                if place.stream != _OWN:
-                    held.inbox.streams[place.name] = place.stream
-                    held.inbox.upto[place.name] = place.position
-            self._join_all(held.inbox, held.task)
+            had = [place for place in known if place.stream != _OWN]
+            held.inbox = Inbox(had, self._idle_after, self.missed, self._pace)
+            held.inbox.expect(self._source.event_partitions(), held.task.engine)
         else:
             held.task.engine.join(_OWN)
             held.outbox = Outbox(name, shares, begins)
@@ -327,13 +279,6 @@ class SharedWork:
         if is_share:
             return self._ruleset.plan_by_share(self._key, int(name.rpartition("/")[2]), shares), self._ruleset.by_share
         return self._ruleset.plan_where_read(self._key, shares), self._ruleset.where_read
-
-    def _join_all(self, inbox: _Inbox, task: Task) -> None:
-        """Every source partition may have something for a share: none is to be run ahead of before it is heard."""
-        for place in self._source.event_partitions():
-            if place not in inbox.joined:
-                inbox.joined.add(place)
-                task.engine.join(inbox.stream(place))
 
     def _places(self, held: _Held) -> list[Place]:
         name, position = self._source.place(held.stream)

@@ -16,7 +16,9 @@ from typing import Any
 import structlog
 from kafka import KafkaProducer
 
+from custodes._core import Engine, Outcome
 from custodes.config.model import KafkaSource as KafkaSettings
+from custodes.sources.arrivals import Gap, Place
 from custodes.sources.client import client
 
 log = structlog.get_logger("custodes.repartition")
@@ -189,3 +191,74 @@ class Outbox:
             is_last = at == len(joined) - 1
             clock, idle = (self.clock, self.idle) if is_last else (None, False)
             yield Sent(self._place, begin, end, clock, idle, self._anew and at == 0, b"".join(parcels))
+
+
+class Inbox:
+    """What a share has had of every source partition, and what of a record is new to it."""
+
+    def __init__(
+        self,
+        had: Iterable[Place],
+        idle_after: float,
+        missed: Callable[[Gap, dict[str, str | int]], None],
+        pace: Callable[[], float],
+    ) -> None:
+        """``had`` is where an earlier process had come to; ``missed`` hears of offsets that were never handed on.
+
+        ``idle_after`` is in seconds, which ``pace`` counts.
+        """
+        had = list(had)
+        self.upto = {place.name: place.position for place in had}
+        """Of each partition the first offset not had yet."""
+        self._streams = {place.name: place.stream for place in had}
+        self._idle_after, self._missed, self._pace = idle_after, missed, pace
+        self._expected: set[str] = set()
+        self._idle: set[str] = set()
+        self._woken_at = float("-inf")
+
+    def places(self) -> list[Place]:
+        """How far it has come with each partition."""
+        return [Place(stream, name, self.upto.get(name, 0), ours=False) for name, stream in self._streams.items()]
+
+    def expect(self, partitions: Iterable[str], engine: Engine) -> None:
+        """Every source partition may have something for a share: none is to be run ahead of before it is heard."""
+        for name in partitions:
+            if name not in self._expected:
+                self._expected.add(name)
+                engine.join(self._stream(name))
+
+    def _stream(self, name: str) -> int:
+        """What a source partition is to the share's engine; 0 is the share's own."""
+        return self._streams.setdefault(name, 1 + len(self._streams))
+
+    def take(self, sent: Sent, engine: Engine) -> Iterator[Outcome]:
+        """Has counted what is new of a record. Raises ``ValueError`` for one that cannot be read."""
+        stream, upto = self._stream(sent.place), self.upto.get(sent.place)
+        if sent.anew:
+            engine.begin_anew(stream)
+            upto = None
+        if upto is not None and sent.end < upto:
+            return
+        if upto is not None and sent.begin > upto:
+            topic, _, number = sent.place.rpartition("/")
+            self._missed(Gap(stream, upto, sent.begin), {"topic": topic, "partition": int(number)})
+        self.upto[sent.place] = sent.end
+        if sent.end > (upto or 0):
+            self._wake_all(engine)
+        if sent.parcel:
+            yield engine.process_parcel(sent.parcel, upto or 0, stream)
+        if sent.clock is not None:
+            yield engine.observe(stream, sent.clock)
+        if not sent.idle:
+            self._idle.discard(sent.place)
+        elif self._pace() - self._woken_at > self._idle_after:
+            self._idle.add(sent.place)
+            yield engine.set_idle(stream)
+
+    def _wake_all(self, engine: Engine) -> None:
+        """After a lull of all partitions none may run ahead of the others, whose events are on their way."""
+        if len(self._idle) == len(self._streams):
+            for stream in self._streams.values():
+                engine.join(stream)
+            self._idle.clear()
+            self._woken_at = self._pace()
