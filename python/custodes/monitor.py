@@ -55,6 +55,8 @@ class Status:
     """When the last snapshot was begun, in epoch seconds."""
 
 
+SAVE_SECONDS = 8.0
+"""How long saving may take at the end, or before partitions go. What is not saved is heard again."""
 RETRY_SECONDS = 1.0
 """How soon a database that refused is asked again."""
 _MOST_RETRY_SECONDS = 30.0
@@ -138,6 +140,7 @@ class Monitor:
         self._state_at = 0.0
         self.last_poll = time.monotonic()
         self.failure: BaseException | None = None
+        self.has_ended = False
         self.status = self._status(Figures.of(work.tasks()), lag=0, open_findings=0)
 
     def run(self, stop: threading.Event) -> None:
@@ -157,6 +160,7 @@ class Monitor:
             self.failure = error
             raise
         finally:
+            self.has_ended = True
             self._refresh()
             self.feed.publish()
 
@@ -186,9 +190,11 @@ class Monitor:
 
     def save(self, tasks: Iterable[Task]) -> None:
         """Takes a snapshot of each task, whole: the process is about to end, or the task to be another's."""
+        until = time.monotonic() + SAVE_SECONDS
         for task in tasks:
-            if self._store_growth(task) and not self._letters.waiting and task.checkpoints is not None:
-                task.checkpoints.take_now(task.engine, task.places())
+            within = until - time.monotonic()
+            if within > 0 and self._store_growth(task) and not self._letters.waiting and task.checkpoints is not None:
+                task.checkpoints.take_now(task.engine, task.places(), within)
 
     def change_rules(self, ruleset: Ruleset, threads: int = 1, timeout: float = 60.0) -> None:
         """Goes on with other rules, between two rounds; those that stay keep their windows. For other threads.

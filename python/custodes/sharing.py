@@ -325,4 +325,5 @@ class SharedWork:
         return left_open
 
     def close(self) -> None:
-        self._thread.shutdown()
+        # What it still waits for ends when the topics are closed.
+        self._thread.shutdown(wait=False, cancel_futures=True)

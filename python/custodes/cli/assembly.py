@@ -101,6 +101,9 @@ def _shared(
 
     def attach(monitor: Monitor) -> None:
         def before_leaving(streams: Sequence[int]) -> None:
+            if monitor.has_ended:
+                # All has been saved.
+                return
             try:
                 monitor.save(list(work.of(streams)))
             except (KafkaError, OSError, LostOnTheWayError) as error:

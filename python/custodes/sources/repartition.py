@@ -128,7 +128,7 @@ class RepartitionTopic:
 
     def close(self) -> None:
         if self._producer is not None:
-            self._producer.close(timeout=5)
+            self._producer.close(timeout=1)
 
 
 class Outbox:

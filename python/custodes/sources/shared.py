@@ -353,7 +353,7 @@ class SharedKafkaSource:
 
     def close(self) -> None:
         if self._consumer is not None:
-            self._consumer.close()
+            self._consumer.close(timeout_ms=CONNECT_MS)
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]

@@ -175,16 +175,19 @@ class Checkpoints:
 
         self._thread.submit(abandon)
 
-    def take_now(self, engine: Engine, places: list[Place]) -> None:
-        """Takes one from start to end, as when the process is about to end."""
+    def take_now(self, engine: Engine, places: list[Place], within: float) -> None:
+        """Takes one from start to end, as when the process is about to end; gives up after ``within`` seconds."""
         self.drop()
         if not places:
             return
         self._due_at = self._pace()
         self.failures = 0
         self.step(engine, places)
+        until = time.monotonic() + within
         while (underway := self._underway) is not None:
-            wait(underway.steps)
+            if wait(underway.steps, timeout=max(0.0, until - time.monotonic())).not_done:
+                self._fail(TimeoutError(f"it was not written within {within:.0f} s"))
+                return
             self.step(engine, places)
 
     def close(self) -> None:

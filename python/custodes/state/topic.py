@@ -104,7 +104,7 @@ class StateTopic:
 
     def close(self) -> None:
         if self._producer is not None:
-            self._producer.close(timeout=5)
+            self._producer.close(timeout=1)
         if self._reader is not None:
             self._reader.close()
 
