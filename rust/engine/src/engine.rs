@@ -244,7 +244,12 @@ impl Engine {
     ///
     /// # Errors
     /// Bytes that are no parcel; then nothing is counted.
-    pub fn process_parcel(&mut self, bytes: &[u8], position: u64, input: Input) -> Result<Outcome, ParcelError> {
+    pub fn process_parcel(
+        &mut self,
+        bytes: &[u8],
+        position: u64,
+        input: Input,
+    ) -> Result<Outcome, ParcelError> {
         let records = repartition::unpack(bytes)?;
         Ok(self.process(records.into_iter().filter(|record| record.position >= position), input))
     }

@@ -133,8 +133,7 @@ impl Outbound {
         self.json.push(b'}');
         for &partition in &self.wanted_by {
             let open = &mut self.open[partition as usize];
-            let parcel =
-                open.get_or_insert_with(|| Parcel { partition, first: position, bytes: Vec::new() });
+            let parcel = open.get_or_insert_with(|| Parcel { partition, first: position, bytes: Vec::new() });
             parcel.bytes.extend_from_slice(&position.to_le_bytes());
             parcel.bytes.extend_from_slice(&(self.json.len() as u32).to_le_bytes());
             parcel.bytes.extend_from_slice(&self.json);
