@@ -4,7 +4,7 @@
 //! checks it again and trusts nobody.
 
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use thiserror::Error;
 
 /// Everything the engine needs to start.
@@ -181,7 +181,7 @@ pub enum Condition {
 
 impl Condition {
     /// Names the fields it asks for.
-    pub(crate) fn for_each_field<'c>(&'c self, each: &mut impl FnMut(&'c str)) {
+    fn for_each_field<'c>(&'c self, each: &mut impl FnMut(&'c str)) {
         match self {
             Self::All(parts) | Self::Any(parts) => parts.iter().for_each(|part| part.for_each_field(each)),
             Self::Not(part) => part.for_each_field(each),
@@ -322,6 +322,15 @@ impl Share {
 }
 
 impl RulePlan {
+    /// The fields by which it is decided which events it counts, and in which groups.
+    pub(crate) fn deciding_fields(&self) -> BTreeSet<&str> {
+        let mut fields: BTreeSet<&str> = self.group_by.iter().map(String::as_str).collect();
+        self.when.for_each_field(&mut |name| {
+            fields.insert(name);
+        });
+        fields
+    }
+
     /// Checks what the schema cannot say.
     pub(crate) fn check(&self) -> Result<(), PlanError> {
         let fault = |problem: &str| PlanError::Rule { rule: self.id.clone(), problem: problem.to_owned() };

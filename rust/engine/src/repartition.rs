@@ -5,7 +5,7 @@
 //! engine of a share counts its groups and no others. An event is handed on as a JSON object of the fields such rules name,
 //! under these names and with the values they had, so it reads the same at both ends.
 //!
-//! Events travel in *parcels*: of each its position in its source, its length and its bytes. Whoever is sent a parcel twice
+//! Events travel in *parcels*: of each its position in its source, its length (little-endian) and its bytes. Whoever is sent a parcel twice
 //! knows by the positions, and counts each event once.
 
 use crate::field::{Event, FieldId, FieldTable};
@@ -20,9 +20,6 @@ use thiserror::Error;
 
 /// A parcel is closed when it has so many bytes.
 const PARCEL_BYTES: usize = 256 << 10;
-
-/// Before each event: its position and its length.
-const HEADER_BYTES: usize = 8 + 4;
 
 /// Events of one source for one share.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,10 +80,7 @@ impl Outbound {
         repartition.check()?;
         let mut names = BTreeSet::from(["time", "actor", "subject"]);
         for rule in &repartition.rules {
-            names.extend(rule.group_by.iter().chain(&rule.distinct).map(String::as_str));
-            rule.when.for_each_field(&mut |name| {
-                names.insert(name);
-            });
+            names.extend(rule.deciding_fields().into_iter().chain(rule.distinct.as_deref()));
         }
         let field = |name: &str| {
             let key = format!("{}:", serde_json::Value::from(name)).into_bytes();
@@ -156,15 +150,18 @@ pub(crate) fn unpack(bytes: &[u8]) -> Result<Vec<Record<'_>>, ParcelError> {
     let mut rest = bytes;
     while !rest.is_empty() {
         let cut_short = ParcelError(bytes.len() - rest.len());
-        let Some((header, after)) = rest.split_first_chunk::<HEADER_BYTES>() else { return Err(cut_short) };
-        let (position, length) = header.split_at(8);
-        let position = position.iter().rev().fold(0, |sum, &byte| sum << 8 | u64::from(byte));
-        let length = length.iter().rev().fold(0, |sum, &byte| sum << 8 | usize::from(byte));
-        let Some((value, after)) = after.split_at_checked(length) else { return Err(cut_short) };
-        records.push(Record { position, value });
+        let (record, after) = unpack_one(rest).ok_or(cut_short)?;
+        records.push(record);
         rest = after;
     }
     Ok(records)
+}
+
+fn unpack_one(bytes: &[u8]) -> Option<(Record<'_>, &[u8])> {
+    let (position, rest) = bytes.split_first_chunk()?;
+    let (length, rest) = rest.split_first_chunk()?;
+    let (value, rest) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
+    Some((Record { position: u64::from_le_bytes(*position), value }, rest))
 }
 
 #[cfg(test)]

@@ -59,11 +59,8 @@ impl Identity {
         let sources = |names: BTreeSet<&str>| -> Vec<_> {
             names.into_iter().map(|name| (name.to_owned(), plan.mapping.get(name))).collect()
         };
-        let mut fields: BTreeSet<&str> =
-            rule.group_by.iter().map(String::as_str).chain(["time", "actor"]).collect();
-        rule.when.for_each_field(&mut |name| {
-            fields.insert(name);
-        });
+        let mut fields = rule.deciding_fields();
+        fields.extend(["time", "actor"]);
         Self {
             id: rule.id.clone(),
             stream: json!([rule.when, rule.group_by, sources(fields)]).to_string(),
