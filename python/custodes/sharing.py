@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Protocol
 
 import structlog
@@ -79,6 +80,15 @@ class Keeping:
     keep: int
 
 
+@dataclass(frozen=True)
+class _Agreed:
+    """What is the same for all workers."""
+
+    fingerprint_key: str
+    """In hexadecimal digits."""
+    shares: int
+
+
 @dataclass
 class _Held:
     """A partition that is this worker's."""
@@ -128,7 +138,7 @@ class SharedWork:
         self._threads = threads
         self._pace = pace
         self._held: dict[int, _Held] = {}
-        self._key: str | None = None
+        self._agreed: _Agreed | None = None
         self._retry_at = float("-inf")
         self._thread = thread or ThreadPoolExecutor(1, "snapshots")
 
@@ -208,6 +218,9 @@ class SharedWork:
         if now - held.repeated_at >= _REPEAT_SECONDS:
             held.repeated_at = now
             outbox.repeat()
+        self._send(held, outbox, everybody=everybody)
+
+    def _send(self, held: _Held, outbox: Outbox, *, everybody: bool) -> None:
         _, position = self._source.place(held.stream)
         outbox.send(position, self._handing.send, everybody=everybody)
 
@@ -215,46 +228,31 @@ class SharedWork:
         """A snapshot is to begin: no share may then have been left without word of what lies before it."""
         if held.outbox is None:
             return
-        _, position = self._source.place(held.stream)
         try:
-            held.outbox.send(position, self._handing.send, everybody=True)
+            self._send(held, held.outbox, everybody=True)
         except KafkaError as error:
             raise OSError(f"what lies before the snapshot cannot be handed on: {error}") from error
 
     def _open(self, held: _Held) -> None:
-        name, _ = self._source.place(held.stream)
         if not self._source.still_ours(held.stream):
             held.open_at = self._pace() + _RETRY_SECONDS
             return
-        states = self._keeping.states
-        shares = self._source.shares()
-        agreed = states.agree("shares", str(shares))
-        if agreed != str(shares):
-            raise ValueError(
-                f"the repartition topic has {shares} partitions, but groups were dealt into {agreed} shares"
-            )
+        agreed = self._agree()
+        name, _ = self._source.place(held.stream)
         is_share = self._source.is_share(held.stream)
-        plan, rules = self._plan(name, is_share, shares)
+        plan, rules = self._plan(name, is_share, agreed)
         # In this order: whose claim the database still holds knows that nobody has claimed the state since.
         claim = self._store.claim(name, self._worker)
-        snapshots = Snapshots(states.claim(name), self._keeping.keep)
+        snapshots = Snapshots(self._keeping.states.claim(name), self._keeping.keep)
         recovered = recover(snapshots, plan, rules, self._threads)
         self._store.close_left_open(recovered.left_open)
         known = [] if recovered.snapshot is None else recovered.snapshot.places
         position = next((place.position for place in known if place.stream == _OWN), None)
         begins = self._source.begin(held.stream, position)
-        checkpoints = Checkpoints(
-            snapshots,
-            self._keeping.interval,
-            pace=self._pace,
-            thread=self._thread,
-            begins=lambda: self._tell_all(held),
-            arrived=self._handing.flush,
-            still_ours=lambda: self._still_ours(held, claim),
-        )
+        checkpoints = self._checkpoints(held, snapshots, claim)
         if recovered.snapshot is not None:
             checkpoints.went_on_from(known, recovered.snapshot.taken_at)
-        places = lambda: self._places(held)  # noqa: E731
+        places = partial(self._places, held)
         held.task = Task(name, recovered.engine, rules, checkpoints, places, claim, reads_events=not is_share)
         if is_share:
             had = [place for place in known if place.stream != _OWN]
@@ -262,8 +260,32 @@ class SharedWork:
             held.inbox.expect(self._source.event_partitions(), held.task.engine)
         else:
             held.task.engine.join(_OWN)
-            held.outbox = Outbox(name, shares, begins)
+            held.outbox = Outbox(name, agreed.shares, begins)
         log.info("partition taken over", partition=name, position=begins, from_snapshot=recovered.snapshot is not None)
+
+    def _checkpoints(self, held: _Held, snapshots: Snapshots, claim: Claim) -> Checkpoints:
+        return Checkpoints(
+            snapshots,
+            self._keeping.interval,
+            pace=self._pace,
+            thread=self._thread,
+            begins=partial(self._tell_all, held),
+            arrived=self._handing.flush,
+            still_ours=partial(self._still_ours, held, claim),
+        )
+
+    def _agree(self) -> _Agreed:
+        """What all workers must have in common. Asked once: it takes reading the state."""
+        states, shares = self._keeping.states, self._source.shares()
+        if self._agreed is None:
+            agreed = int(states.agree("shares", str(shares)))
+            self._agreed = _Agreed(states.agree("fingerprint_key", secrets.token_hex(16)), agreed)
+        if shares != self._agreed.shares:
+            dealt = self._agreed.shares
+            raise ValueError(
+                f"the repartition topic has {shares} partitions, but groups were dealt into {dealt} shares"
+            )
+        return self._agreed
 
     def _still_ours(self, held: _Held, claim: Claim) -> bool:
         try:
@@ -272,13 +294,12 @@ class SharedWork:
             return False
         return not held.is_fenced
 
-    def _plan(self, name: str, is_share: bool, shares: int) -> tuple[str, list[Rule]]:
+    def _plan(self, name: str, is_share: bool, agreed: _Agreed) -> tuple[str, list[Rule]]:
         """A task's plan and its rules."""
-        if self._key is None:
-            self._key = self._keeping.states.agree("fingerprint_key", secrets.token_hex(16))
+        ruleset, key, shares = self._ruleset, agreed.fingerprint_key, agreed.shares
         if is_share:
-            return self._ruleset.plan_by_share(self._key, int(name.rpartition("/")[2]), shares), self._ruleset.by_share
-        return self._ruleset.plan_where_read(self._key, shares), self._ruleset.where_read
+            return ruleset.plan_by_share(key, int(name.rpartition("/")[2]), shares), ruleset.by_share
+        return ruleset.plan_where_read(key, shares), ruleset.where_read
 
     def _places(self, held: _Held) -> list[Place]:
         name, position = self._source.place(held.stream)
@@ -320,7 +341,7 @@ class SharedWork:
         left_open: list[tuple[str, int]] = []
         for held in self._held.values():
             if held.task is not None:
-                plan, rules = self._plan(held.task.name, held.inbox is not None, self._source.shares())
+                plan, rules = self._plan(held.task.name, held.inbox is not None, self._agree())
                 left_open += held.task.replan(plan, rules, threads)
         return left_open
 
