@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -52,7 +51,6 @@ class Reload:
         """``settings`` are those in force."""
         self._path = path
         self._settings = settings
-        self._keyed_by = frozenset(settings.workers.keyed_by if settings.workers else [])
         self._monitor = monitor
         self._one_at_a_time = threading.Lock()
 
@@ -68,8 +66,8 @@ class Reload:
     def _try(self) -> Sequence[Fault]:
         try:
             settings = load_config(self._path)
-            ruleset = compile_rules(settings)
-            ruleset = replace(ruleset, keyed_by=self._keyed_by)
+            # How the counting is shared stays as it is.
+            ruleset = compile_rules(settings.model_copy(update={"workers": self._settings.workers}))
             self._monitor.change_rules(ruleset, settings.engine.threads)
         except FaultsError as error:
             return error.faults

@@ -129,9 +129,10 @@ class _Run:
         self.events += outcome.events
         self.late += outcome.late
         self.ledger.apply(outcome.changes)
+        if outcome.rejects:
+            self.letters.write([Letter(reject, place) for reject in outcome.rejects])
         for reject in outcome.rejects:
             self.rejected[reject.reason] += 1
-            self.letters.write([Letter(reject, place)])
             if len(self.shown) < _SHOWN_REJECTS:
                 file = display_path(Path(str(place["file"])))
                 self.shown.append(f"{file}:{reject.position}: {reject.reason}: {reject.detail}")

@@ -13,15 +13,12 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import structlog
 from kafka import KafkaProducer
 
 from custodes._core import Engine, Outcome
 from custodes.config.model import KafkaSource as KafkaSettings
 from custodes.sources.arrivals import Gap, Place
 from custodes.sources.client import client
-
-log = structlog.get_logger("custodes.repartition")
 
 _VERSION = 1
 _HEADER = struct.Struct("<BBqqqH")

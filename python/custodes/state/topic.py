@@ -16,7 +16,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
-import structlog
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.errors import KafkaError
 
@@ -24,8 +23,6 @@ from custodes.config.model import KafkaSource as KafkaSettings
 from custodes.sources.client import client
 from custodes.state.folder import Output
 from custodes.state.snapshots import SUFFIX
-
-log = structlog.get_logger("custodes.state")
 
 _CHUNK_BYTES = 900 << 10
 """Bytes of a file in one record: with its key it must pass under Kafka's default of 1 MiB."""
@@ -134,11 +131,10 @@ class TopicFolder:
                 case ["whole", of, written_in, name] if of == task:
                     file = found.setdefault((written_in, name), _File(written_in))
                     file.is_whole = written_in == claimed and set(file.chunks) == set(range(int(value)))
-        for (_, name), file in found.items():
+        for (written_in, name), file in found.items():
             if file.is_whole:
                 self._files[name + SUFFIX] = file
-        for (written_in, name), file in found.items():
-            if not file.is_whole:
+            else:
                 self._remove(written_in, name, file)
         for key in claims[:-_CLAIMS_KEPT]:
             self._send(key, None)
