@@ -227,7 +227,7 @@ class Worker:
     def step(self, *, gently: bool) -> None:
         rng, monitor = self.world.rng, self.monitor
         self.store.share = 0.0 if gently else rng.choice([0.0, 0.0, 0.3])
-        monitor._database.retry_at = 0.0
+        monitor._database.tries.retry_at = 0.0
         monitor._state_at = 0.0 if rng.random() < 0.3 else float("inf")
         self.thread.eager = gently
         monitor.step(0)
@@ -353,7 +353,7 @@ class World:
             for task in worker.work.tasks():
                 task.unstored += task.engine.finish().changes
             worker.store.share = 0.0
-            worker.monitor._database.failing = False
+            worker.monitor._database.tries.retry_at = 0.0
             worker.monitor._store()
 
     def _is_all_counted(self) -> bool:

@@ -267,7 +267,7 @@ class World:
             self.seconds += self.rng.random()
             self.disk.full = most_steps is not None and self.rng.random() < 0.2
             self.store.share = 0.3 if most_steps is not None and self.rng.random() < 0.5 else 0.0
-            monitor._database.retry_at = 0.0
+            monitor._database.tries.retry_at = 0.0
             monitor._state_at = 0.0 if self.rng.random() < 0.3 else float("inf")
             monitor.step(0)
             thread.run()

@@ -64,12 +64,36 @@ _MOST_RETRY_SECONDS = 30.0
 
 
 @dataclass
+class _Tries:
+    """Something that may refuse is tried again, less and less often; the log hears of it once."""
+
+    most_seconds: float
+    """Between two tries."""
+    failures: int = 0
+    retry_at: float = 0.0
+
+    def is_due(self) -> bool:
+        return not self.failures or time.monotonic() >= self.retry_at
+
+    def failed(self, what: str, error: Exception) -> None:
+        if not self.failures:
+            cause = (str(error) or type(error).__name__).partition("\n")[0]
+            log.error(what, error=cause)
+        self.failures += 1
+        self.retry_at = time.monotonic() + min(RETRY_SECONDS * 2 ** min(self.failures, 10), self.most_seconds)
+
+    def succeeded(self, what: str) -> None:
+        if self.failures:
+            self.failures = 0
+            log.info(what)
+
+
+@dataclass
 class _Database:
     """How things are with a database that may refuse, and gaps that wait for it."""
 
     gaps: list[Missed] = field(default_factory=list)
-    retry_at: float = 0.0
-    failing: bool = False
+    tries: _Tries = field(default_factory=lambda: _Tries(RETRY_SECONDS))
 
 
 @dataclass
@@ -77,8 +101,7 @@ class _Letters:
     """Dead letters that are not safe yet."""
 
     waiting: list[Letter] = field(default_factory=list)
-    retry_at: float = 0.0
-    retries: int = 0
+    tries: _Tries = field(default_factory=lambda: _Tries(_MOST_RETRY_SECONDS))
 
 
 _MOST_LETTERS = 10_000
@@ -152,7 +175,7 @@ class Monitor:
                 for task, outcome in self._work.finish():
                     self._deal_with(task, outcome, {}, time.perf_counter())
             self._tell(self._store())
-            self._letters.retry_at = 0.0
+            self._letters.tries.retry_at = 0.0
             self._write_letters()
             self.save(self._work.tasks())
             self._commit()
@@ -284,24 +307,15 @@ class Monitor:
     def _write_letters(self) -> None:
         """Writes dead letters. Where they cannot be, they wait, and nothing is committed or saved behind them."""
         letters = self._letters
-        if not letters.waiting or time.monotonic() < letters.retry_at:
+        if not letters.waiting or not letters.tries.is_due():
             return
         try:
             self._dead_letters.write(letters.waiting)
         except OSError as error:
-            self._letters_refused(error)
+            letters.tries.failed("dead letters cannot be written; they wait, and counting goes on", error)
             return
-        if letters.retries:
-            log.info("dead letters can be written again", letters=len(letters.waiting))
-        letters.waiting, letters.retries, letters.retry_at = [], 0, 0.0
-
-    def _letters_refused(self, error: OSError) -> None:
-        letters = self._letters
-        if not letters.retries:
-            cause = str(error) or type(error).__name__
-            log.error("dead letters cannot be written; they wait, and counting goes on", error=cause)
-        letters.retries += 1
-        letters.retry_at = time.monotonic() + min(RETRY_SECONDS * 2**letters.retries, _MOST_RETRY_SECONDS)
+        letters.waiting = []
+        letters.tries.succeeded("dead letters can be written again")
 
     def _waiting(self) -> int:
         """How much waits for the database."""
@@ -310,7 +324,7 @@ class Monitor:
     def _store(self) -> list[tuple[str, Finding]]:
         """Stores what waits. Returns what is new to the store; nothing while it refuses."""
         database = self._database
-        if not self._waiting() or (database.failing and time.monotonic() < database.retry_at):
+        if not self._waiting() or not database.tries.is_due():
             return []
         news: list[tuple[str, Finding]] = []
         try:
@@ -323,9 +337,7 @@ class Monitor:
         except StoreError as error:
             self._refused(error)
             return news
-        if database.failing:
-            database.failing = False
-            log.info("findings can be stored again")
+        database.tries.succeeded("findings can be stored again")
         return news
 
     def _store_changes(self, task: Task) -> list[tuple[str, Finding]]:
@@ -339,11 +351,7 @@ class Monitor:
 
     def _refused(self, error: StoreError) -> None:
         """The database refused: what it was given waits, and nothing is committed or saved meanwhile."""
-        if not self._database.failing:
-            cause = str(error).partition("\n")[0]
-            log.error("findings cannot be stored; they wait, and counting goes on", error=cause)
-        self._database.failing = True
-        self._database.retry_at = time.monotonic() + RETRY_SECONDS
+        self._database.tries.failed("findings cannot be stored; they wait, and counting goes on", error)
 
     def _tell(self, news: Sequence[tuple[str, Finding]]) -> None:
         told = [(kind, finding) for kind, finding in news if kind != "updated"]
