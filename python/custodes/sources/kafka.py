@@ -3,39 +3,29 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Sequence
 from itertools import groupby
 from typing import Any
 
 import structlog
-from kafka import ConsumerRebalanceListener, KafkaConsumer, KafkaProducer, TopicPartition
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.errors import KafkaError
-from kafka.structs import OffsetAndMetadata
 
 from custodes._core import Reject
-from custodes.config import FaultsError
 from custodes.config.model import KafkaSource as KafkaSettings
 from custodes.sources.arrivals import Arrival, Fetched, Gap, Idle, Joined, Left, Place, Records
-from custodes.sources.client import CONNECT_MS, FETCH_BYTES, client, unknown_settings
+from custodes.sources.client import FETCH_BYTES, client
 from custodes.sources.dead_letters import Letter
 from custodes.sources.fetches import (
-    Client,
     Fetch,
-    ask_ahead,
-    ask_for_a_fresh_assignment,
-    hears_its_coordinator,
-    take_whole,
 )
+from custodes.sources.group import Member, spoken
 from custodes.sources.in_step import InStep, Waiting
 
 log = structlog.get_logger("custodes.kafka")
 
 _SEND_MS = 5_000
 """How long a dead letter may take to find its topic before that is a failure."""
-_FLOWS_FOR = 1.0
-_WHILE_FLOWING = 0.01
-"""While events come, a poll is short: one that finds its fetch answered a moment too early sleeps through its
-timeout, up to 100 ms, beside what has come (kafka-python 3.0.12, see docs/sources.md)."""
 LOOK_EVERY = 1.0
 """Seconds between two looks at whether a silent partition still stands where it stood."""
 _REBALANCED_WITHIN = 10.0
@@ -71,61 +61,29 @@ class KafkaSource:
         self._looked_at = 0.0
         self._resume: dict[TopicPartition, int] = {}
         self._leaving: dict[TopicPartition, float] = {}
-        self._worker = worker
-        self._assignment_is_old = worker is not None
-        self._has_joined = False
         self._heard_at: dict[TopicPartition, float] = {}
         self._idle: set[TopicPartition] = set()
         self._moved: list[Arrival] = []
         self._in_step: InStep[Part] = InStep(time.monotonic)
-        self._flowed_at = -_FLOWS_FOR
-        if faults := unknown_settings(settings):
-            raise FaultsError(faults)
         self._settings = settings
-        self._consumer: Any = None
+        self._member = Member(settings, worker, self)
 
-    def _connect(self) -> None:
-        """Joins the group, or says that it can't and leaves it to the next poll: brokers come back."""
-        settings = self._settings
-        member = {"group_instance_id": self._worker} if self._worker else {}
-        try:
-            consumer = client(
-                KafkaConsumer,
-                settings.model_copy(update={"client": member | settings.client}),
-                group_id=settings.group_id,
-                client_id="custodes",
-                enable_auto_commit=False,
-                auto_offset_reset="earliest",
-                max_poll_records=settings.max_poll_records,
-                bootstrap_timeout_ms=CONNECT_MS,
-                kafka_client=Client,
-            )
-        except KafkaError as error:
-            log.warning("no broker answers; trying again", brokers=settings.bootstrap_servers, error=str(error))
-            return
-        take_whole(consumer)
-        consumer.subscribe(topics=settings.topics, listener=_Listener(self))
-        self._consumer = consumer
+    @property
+    def _consumer(self) -> Any:
+        return self._member.consumer
 
     def poll(self, timeout: float) -> list[Arrival]:
         if self._consumer is None:
-            self._connect()
+            try:
+                self._member.connect(self._settings.topics)
+            except KafkaError as error:
+                self._member.say_that_none_answers(error)
             return []
-        if time.monotonic() - self._flowed_at < _FLOWS_FOR:
-            timeout = min(timeout, _WHILE_FLOWING)
-        if self._assignment_is_old and self._has_joined:
-            self._assignment_is_old = False
-            ask_for_a_fresh_assignment(self._consumer)
-        fetched: Mapping[TopicPartition, list[Any]] = self._consumer.poll(
-            timeout_ms=int(timeout * 1000), max_records=self._settings.max_poll_records
-        )
+        fetched = self._member.poll(timeout)
         came, self._moved = self._moved, []
         if any(isinstance(arrival, Joined) for arrival in came):
             self._warn_if_not_alone()
         now = time.monotonic()
-        if fetched:
-            ask_ahead(self._consumer)
-            self._flowed_at = now
         if fetched and len(self._idle) == len(self._heard_at):
             came += self._wake_all(now)
         for partition, records in fetched.items():
@@ -208,9 +166,7 @@ class KafkaSource:
             counted_until = self._left_at.get(partition, 0)
             yield from arrivals(self._stream(partition), [one.content for one in parts], counted_until)
         crowded = {p for p in self._heard_at if self._in_step.waiting_bytes(p) > MOST_WAITING}
-        paused = self._consumer.paused()
-        self._consumer.pause(*(crowded - paused))
-        self._consumer.resume(*(paused - crowded))
+        self._member.pause_only(crowded)
 
     def _wake_all(self, now: float) -> list[Arrival]:
         """After a lull on the whole topic the first partition to be heard must not run ahead of the others, whose
@@ -227,7 +183,6 @@ class KafkaSource:
         return self._streams[partition]
 
     def assigned(self, partitions: list[TopicPartition]) -> None:
-        self._has_joined = True
         for partition in partitions:
             self._heard_at.setdefault(partition, time.monotonic())
             self._in_step.join(partition)
@@ -243,9 +198,9 @@ class KafkaSource:
         # What was taken away only to be given back never left: others must not run ahead of it meanwhile.
         self._moved += [Left(self._stream(partition)) for partition in self._leaving if partition not in partitions]
         self._leaving.clear()
-        log.info("partitions assigned", partitions=[f"{p.topic}/{p.partition}" for p in partitions])
+        log.info("partitions assigned", partitions=spoken(partitions))
 
-    def revoked(self, partitions: Iterable[TopicPartition]) -> None:
+    def revoked(self, partitions: list[TopicPartition], *, lost: bool) -> None:
         for partition in partitions:
             self._heard_at.pop(partition, None)
             self._in_step.leave(partition)
@@ -255,7 +210,7 @@ class KafkaSource:
                 offsets.pop(partition, None)
             self._idle.discard(partition)
             self._leaving[partition] = time.monotonic()
-        log.info("partitions revoked", partitions=[f"{p.topic}/{p.partition}" for p in partitions])
+        log.info("partitions revoked", partitions=spoken(partitions))
 
     def describe(self, stream: int) -> dict[str, str | int]:
         partition = self._partitions[stream]
@@ -288,18 +243,12 @@ class KafkaSource:
     def _commit_now(self) -> None:
         """Commits what was dealt with, which after a failure is less than what was read."""
         offsets = {
-            partition: OffsetAndMetadata(offset, "", -1)
+            partition: offset
             for partition, offset in self._dealt_with.items()
             if self._committed.get(partition) != offset
         }
-        if not offsets:
-            return
-        try:
-            self._consumer.commit(offsets)
-        except KafkaError as error:
-            log.warning("offsets not committed; they will be later", error=str(error) or type(error).__name__)
-        else:
-            self._committed.update(self._dealt_with)
+        if offsets and self._member.commit(offsets):
+            self._committed.update(offsets)
 
     def lag(self) -> int:
         return sum(self._behind(partition) or 0 for partition in self._heard_at)
@@ -319,7 +268,7 @@ class KafkaSource:
 
     @property
     def connected(self) -> bool:
-        return self._consumer is not None and hears_its_coordinator(self._consumer)
+        return self._member.connected
 
     @property
     def finished(self) -> bool:
@@ -328,7 +277,7 @@ class KafkaSource:
     def close(self) -> None:
         if self._consumer is not None:
             self._commit_now()
-            self._consumer.close()
+        self._member.close()
 
 
 def waiting(fetched: list[Any]) -> Iterator[Waiting[Part]]:
@@ -356,19 +305,6 @@ def arrivals(stream: int, parts: list[Part], counted_until: int) -> Iterator[Arr
             spans = [span for _, span in run]
             position = max(fetch.position, counted_until)
             yield Fetched(stream, fetch.data, (spans[0][0], spans[-1][1]), position, fetch.aborted)
-
-
-class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
-    """Tells the source which partitions are its own."""
-
-    def __init__(self, source: KafkaSource) -> None:
-        self._source = source
-
-    def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
-        self._source.assigned(list(assigned))
-
-    def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
-        self._source.revoked(list(revoked))
 
 
 class KafkaDeadLetters:

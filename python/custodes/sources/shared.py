@@ -8,38 +8,29 @@ Beside the topics of events the workers share the partitions of the repartition 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import structlog
-from kafka import ConsumerRebalanceListener, KafkaConsumer, TopicPartition
+from kafka import TopicPartition
 from kafka.admin import KafkaAdminClient, NewTopic
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.errors import KafkaError, TopicAlreadyExistsError
 from kafka.structs import OffsetAndMetadata
 
-from custodes.config import FaultsError
 from custodes.config.model import KafkaSource as KafkaSettings
 from custodes.config.model import Workers
 from custodes.sources.arrivals import Arrival, Gap, Joined, Left, Parcels
-from custodes.sources.client import CONNECT_MS, client, unknown_settings
-from custodes.sources.fetches import (
-    Client,
-    Fetch,
-    ask_ahead,
-    ask_for_a_fresh_assignment,
-    hears_its_coordinator,
-    take_whole,
-)
+from custodes.sources.client import CONNECT_MS, client
+from custodes.sources.fetches import Fetch
+from custodes.sources.group import Member, spoken
 from custodes.sources.in_step import InStep
 from custodes.sources.kafka import LOOK_EVERY, MOST_WAITING, Part, arrivals, waiting
 from custodes.sources.repartition import LARGEST_RECORD
 
 log = structlog.get_logger("custodes.kafka")
 
-_WHILE_FLOWING = 0.01
-_FLOWS_FOR = 1.0
 _LONGEST_ROUND = 1.0
 """Seconds of a round that count as silence."""
 _WEEK_MS = 7 * 86_400 * 1000
@@ -65,49 +56,33 @@ class SharedKafkaSource:
 
     def __init__(self, settings: KafkaSettings, workers: Workers, idle_after: float, worker: str) -> None:
         """``worker`` names this member of the group, so that it has its partitions back at once after a restart."""
-        if faults := unknown_settings(settings):
-            raise FaultsError(faults)
         self.name = f"kafka:{','.join(settings.topics)}"
         self.before_leaving: Callable[[Sequence[int]], None] = lambda streams: None
         """Hears which streams are about to be another worker's, while they are still this one's; in whatever thread."""
         self._settings, self._workers = settings, workers
         self._idle_after = idle_after
-        self._worker = worker
-        self._consumer: Any = None
+        self._member = Member(
+            settings, worker, self, patience_ms=CONNECT_MS, partition_assignment_strategy=[CooperativeStickyAssignor]
+        )
         self._streams: dict[TopicPartition, int] = {}
         self._partitions: dict[int, TopicPartition] = {}
         self._held: dict[TopicPartition, _Held] = {}
         self._moved: list[Arrival] = []
         self._in_step: InStep[Part] = InStep(time.monotonic)
         self._looked_at = self._polled_at = 0.0
-        self._assignment_is_old = True
-        self._has_joined = False
-        self._flowed_at = -_FLOWS_FOR
+
+    @property
+    def _consumer(self) -> Any:
+        return self._member.consumer
 
     def _connect(self) -> None:
-        """Joins the group, or says that it can't and leaves it to the next poll: brokers come back."""
-        settings, internal = self._settings, self._workers.repartition_topic
+        """Joins the group, or says that it can't."""
+        internal = self._workers.repartition_topic
         try:
-            if not self._make_topics():
-                return
-            consumer = client(
-                KafkaConsumer,
-                settings.model_copy(update={"client": {"group_instance_id": self._worker} | settings.client}),
-                group_id=settings.group_id,
-                client_id="custodes",
-                enable_auto_commit=False,
-                auto_offset_reset="earliest",
-                max_poll_records=settings.max_poll_records,
-                bootstrap_timeout_ms=CONNECT_MS,
-                partition_assignment_strategy=[CooperativeStickyAssignor],
-                kafka_client=Client,
-            )
+            if self._make_topics():
+                self._member.connect([*self._settings.topics, internal], one_by_one={internal})
         except KafkaError as error:
-            log.warning("no broker answers; trying again", brokers=settings.bootstrap_servers, error=str(error))
-            return
-        take_whole(consumer, one_by_one={internal})
-        consumer.subscribe(topics=[*settings.topics, internal], listener=_Listener(self))
-        self._consumer = consumer
+            self._member.say_that_none_answers(error)
 
     def _make_topics(self) -> bool:
         """Makes the topics that workers need among them, if they are not there. Returns whether they are."""
@@ -148,19 +123,10 @@ class SharedKafkaSource:
         if self._consumer is None:
             self._connect()
             return []
-        if time.monotonic() - self._flowed_at < _FLOWS_FOR:
-            timeout = min(timeout, _WHILE_FLOWING)
-        if self._assignment_is_old and self._has_joined:
-            self._assignment_is_old = False
-            ask_for_a_fresh_assignment(self._consumer)
-        fetched = self._consumer.poll(timeout_ms=int(timeout * 1000), max_records=self._settings.max_poll_records)
-        came: list[Arrival | Parcels] = []
-        moved, self._moved = self._moved, []
-        came += moved
+        fetched = self._member.poll(timeout)
+        came: list[Arrival | Parcels] = [*self._moved]
+        self._moved = []
         now = time.monotonic()
-        if fetched:
-            ask_ahead(self._consumer)
-            self._flowed_at = now
         for partition, records in fetched.items():
             held = self._held.get(partition)
             if held is None or held.next_offset is None:
@@ -212,9 +178,7 @@ class SharedKafkaSource:
             yield from arrivals(held.stream, [one.content], 0)
         crowded = {p for p in self._held if self._in_step.waiting_bytes(p) > MOST_WAITING}
         crowded |= {partition for partition, held in self._held.items() if held.next_offset is None}
-        paused = self._consumer.paused()
-        self._consumer.pause(*(crowded - paused))
-        self._consumer.resume(*(paused - crowded))
+        self._member.pause_only(crowded)
 
     def _find_idle(self, passed: float) -> None:
         """Time in which nobody could have brought anything is no silence: no broker answers, or the process stood."""
@@ -288,8 +252,7 @@ class SharedKafkaSource:
             raise KafkaError(f"no broker says how many partitions {topic} has")
         return len(partitions)
 
-    def assigned(self, partitions: Iterable[TopicPartition]) -> None:
-        self._has_joined = True
+    def assigned(self, partitions: list[TopicPartition]) -> None:
         for partition in partitions:
             if partition not in self._streams:
                 stream = self._streams[partition] = len(self._streams)
@@ -297,9 +260,9 @@ class SharedKafkaSource:
             self._held[partition] = _Held(self._streams[partition])
             self._consumer.pause(partition)
             self._moved.append(Joined(self._streams[partition]))
-        log.info("partitions assigned", partitions=[f"{p.topic}/{p.partition}" for p in partitions])
+        log.info("partitions assigned", partitions=spoken(partitions))
 
-    def revoked(self, partitions: Iterable[TopicPartition], *, lost: bool) -> None:
+    def revoked(self, partitions: list[TopicPartition], *, lost: bool) -> None:
         partitions = [partition for partition in partitions if partition in self._held]
         if not lost:
             self.before_leaving([self._held[partition].stream for partition in partitions])
@@ -307,8 +270,7 @@ class SharedKafkaSource:
             held = self._held.pop(partition)
             self._in_step.leave(partition)
             self._moved.append(Left(held.stream))
-        names = [f"{p.topic}/{p.partition}" for p in partitions]
-        log.info("partitions lost" if lost else "partitions given up", partitions=names)
+        log.info("partitions lost" if lost else "partitions given up", partitions=spoken(partitions))
 
     def describe(self, stream: int) -> dict[str, str | int]:
         partition = self._partitions[stream]
@@ -319,19 +281,14 @@ class SharedKafkaSource:
         offsets = {
             partition: held.next_offset
             for partition, held in self._held.items()
-            if held.next_offset not in (None, held.committed) and (streams is None or held.stream in streams)
+            if held.next_offset is not None
+            and held.next_offset != held.committed
+            and (streams is None or held.stream in streams)
         }
-        if not offsets:
-            return
-        try:
-            told = {partition: OffsetAndMetadata(offset, "", -1) for partition, offset in offsets.items()}
-            self._consumer.commit(told, timeout_ms=CONNECT_MS)
-        except KafkaError as error:
-            log.warning("offsets not committed; they will be later", error=str(error) or type(error).__name__)
-            return
-        for partition, offset in offsets.items():
-            if (held := self._held.get(partition)) is not None:
-                held.committed = offset
+        if offsets and self._member.commit(offsets):
+            for partition, offset in offsets.items():
+                if (held := self._held.get(partition)) is not None:
+                    held.committed = offset
 
     def lag(self) -> int:
         return sum(self._behind(partition) or 0 for partition in self._held)
@@ -345,28 +302,11 @@ class SharedKafkaSource:
 
     @property
     def connected(self) -> bool:
-        return self._consumer is not None and bool(hears_its_coordinator(self._consumer))
+        return self._member.connected
 
     @property
     def finished(self) -> bool:
         return False
 
     def close(self) -> None:
-        if self._consumer is not None:
-            self._consumer.close(timeout_ms=CONNECT_MS)
-
-
-class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
-    """Tells the source which partitions are its own."""
-
-    def __init__(self, source: SharedKafkaSource) -> None:
-        self._source = source
-
-    def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
-        self._source.assigned(list(assigned))
-
-    def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
-        self._source.revoked(list(revoked), lost=False)
-
-    def on_partitions_lost(self, lost: Iterable[TopicPartition]) -> None:
-        self._source.revoked(list(lost), lost=True)
+        self._member.close()
