@@ -9,6 +9,8 @@ from hypothesis import settings
 
 from servers import Kafka, PostgreSQL, Webhook
 
+# Its assertions say what differs, as a test's own do.
+pytest.register_assert_rewrite("look_ups")
 settings.register_profile("custodes", deadline=None, print_blob=True)
 settings.load_profile("custodes")
 

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import gc
+import json
 import random
-from collections.abc import Iterable
+import threading
+import time
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any
 
+from kafka import KafkaProducer
+
 import oracle
-from servers import get_json
+from servers import Kafka, get_json
 
 HOUR = 3_600_000_000
 """In microseconds, as all times here."""
@@ -114,3 +120,57 @@ def in_oracles_terms(found: Iterable[dict[str, Any]], rule_id: str) -> list[orac
         for finding in found
         if finding["rule_id"] == rule_id and finding["closed_at"] is not None
     )
+
+
+def assert_as_the_oracle(found: list[dict[str, Any]], events: list[dict[str, Any]]) -> None:
+    """None lost, none doubled, every figure right."""
+    for rule_id, rule in ORACLE_RULES.items():
+        expected, ours = oracle.findings(events, rule), in_oracles_terms(found, rule_id)
+        assert expected, "the stream must be worth counting"
+        lost = [one for one in expected if one not in ours]
+        doubled_or_wrong = [one for one in ours if one not in expected]
+        assert (lost, doubled_or_wrong) == ([], []), rule_id
+        assert len(ours) == len(expected)
+
+
+class Sender:
+    """Sends events in their order over a time, and in the end to each partition one that closes all findings."""
+
+    def __init__(
+        self,
+        kafka: Kafka,
+        topic: str,
+        events: list[dict[str, Any]],
+        partitions: int,
+        partition_of: Callable[[dict[str, Any]], int],
+        seconds: float,
+    ) -> None:
+        # The broker may be away for a while, and what is sent must stay in order.
+        self._producer = KafkaProducer(bootstrap_servers=kafka.bootstrap, linger_ms=5, delivery_timeout_ms=600_000)
+        self._producer.partitions_for(topic)
+        self._topic, self._events, self._partitions, self._seconds = topic, events, partitions, seconds
+        self._partition_of = partition_of
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def _run(self) -> None:
+        begun = time.monotonic()
+        for at, event in enumerate(self._events):
+            self._send(event, self._partition_of(event))
+            while at / len(self._events) * self._seconds > time.monotonic() - begun:
+                time.sleep(0.005)
+
+    def _send(self, event: dict[str, Any], partition: int) -> None:
+        line = json.dumps({**event, "time": iso(event["time"])}).encode()
+        self._producer.send(self._topic, value=line, partition=partition)
+
+    def finish(self) -> None:
+        """Waits until all is sent."""
+        self._thread.join()
+        end = {"time": self._events[-1]["time"] + 3 * HOUR, "actor": "nobody", "action": "none"}
+        for partition in range(self._partitions):
+            self._send(end, partition)
+        self._producer.flush()
+        self._producer.close()
+        del self._producer
+        gc.collect()
