@@ -36,7 +36,7 @@ FIELDS = ("time", "actor", "subject", "resource")
 class Acknowledged:
     """A record that is in its topic."""
 
-    def get(self, timeout: float) -> None: ...
+    def arrive(self) -> None: ...
 
 
 class StateLog:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from kafka.errors import KafkaError
 
 from custodes.config.model import KafkaSource
 from custodes.sources import Place
 from custodes.state import Snapshots
 from custodes.state.topic import StateTopic
-from servers import Kafka
+from servers import Kafka, eventually
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(120)]
 
@@ -82,3 +85,32 @@ def test_all_agree_on_what_was_first(stores: list[StateTopic]) -> None:
     assert stores[1].agree("key", "yours") == "mine"
     assert stores[1].agree("other", "yours") == "yours"
     assert stores[2].agree("other", "whatever") == "yours"
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_store_outlives_a_broker_that_was_away(tmp_path: Path) -> None:
+    """A claim that could not be made in time leaves nothing behind that keeps the next from being made."""
+    kafka = Kafka(tmp_path / "kafka")
+    kafka.create_topic("state", 2, cleanup_policy="compact")
+    store = StateTopic(KafkaSource(bootstrap_servers=[kafka.bootstrap], topics=["any"]), "state")
+    try:
+        write(Snapshots(store.claim("access/1"), keep=2), b"before")
+        kafka.kill()
+        with pytest.raises(KafkaError):
+            store.claim("access/1")
+        kafka.start_again()
+        kafka.wait_for("Kafka to listen", kafka.listens, 60)
+
+        def claimed() -> Snapshots | None:
+            try:
+                return Snapshots(store.claim("access/1"), keep=2)
+            except KafkaError:
+                return None
+
+        mine = eventually("a claim", claimed, 60)
+        assert read(mine) == [b"frame before"]
+        write(mine, b"after")
+    finally:
+        store.close()
+        kafka.stop()
+        gc.collect()

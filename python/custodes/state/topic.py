@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import json
+import threading
 import time
 import uuid
 from collections.abc import Iterator
@@ -26,7 +27,8 @@ from custodes.state.snapshots import SUFFIX
 
 _CHUNK_BYTES = 900 << 10
 """Bytes of a file in one record: with its key it must pass under Kafka's default of 1 MiB."""
-_SEND_MS, _ARRIVE_MS = 10_000, 30_000
+_SEND_MS, _ARRIVE_MS = 5_000, 12_000
+"""How long a broker may take to answer, and a record to arrive, tries and all."""
 _SILENT_FOR = 10.0
 """Seconds without a record after which reading the topic has failed."""
 _CLAIMS_KEPT = 8
@@ -41,6 +43,22 @@ class _File:
     is_whole: bool = False
 
 
+class Sent:
+    """A record on its way."""
+
+    def __init__(self, topic: StateTopic, producer: Any, future: Any) -> None:
+        self._topic, self._producer, self._future = topic, producer, future
+
+    def arrive(self) -> int:
+        """Returns its offset once it is in the topic. Raises ``KafkaError`` if that takes too long."""
+        try:
+            return int(self._future.get(timeout=_ARRIVE_MS / 1000).offset)
+        except KafkaError:
+            # One that has given up a record may never send the next (kafka-python 3.0.12).
+            self._topic.replace(self._producer)
+            raise
+
+
 class StateTopic:
     """A state store. Used from one thread, its folders from another."""
 
@@ -48,6 +66,7 @@ class StateTopic:
         self._settings = settings
         self._topic = topic
         self._producer: Any = None
+        self._replacing = threading.Lock()
         self._reader: Any = None
 
     def agree(self, name: str, proposal: str) -> str:
@@ -56,24 +75,36 @@ class StateTopic:
                 if key[:2] == ["agreed", name] and value is not None:
                     return str(value.decode())
             if attempt == 0:
-                self.send(0, ["agreed", name, str(uuid.uuid4())], proposal.encode()).get(timeout=_ARRIVE_MS / 1000)
+                self.send(0, ["agreed", name, str(uuid.uuid4())], proposal.encode()).arrive()
         raise KafkaError(f"{self._topic} does not keep what is written to it; it must be a compacted topic")
 
     def claim(self, task: str) -> TopicFolder:
         partition = self._partition(task)
-        sent = self.send(partition, ["claim", task, str(uuid.uuid4())], b"{}").get(timeout=_ARRIVE_MS / 1000)
-        return TopicFolder(self, task, partition, sent.offset, self._read(partition, until=sent.offset))
+        epoch = self.send(partition, ["claim", task, str(uuid.uuid4())], b"{}").arrive()
+        return TopicFolder(self, task, partition, epoch, self._read(partition, until=epoch))
 
-    def send(self, partition: int, key: list[str | int], value: bytes | None) -> Any:
-        """The record's future. ``None`` for a value removes the key."""
-        return self._sender().send(self._topic, key=json.dumps(key).encode(), value=value, partition=partition)
+    def send(self, partition: int, key: list[str | int], value: bytes | None) -> Sent:
+        """Sends a record off. ``None`` for a value removes the key."""
+        producer = self._sender()
+        future = producer.send(self._topic, key=json.dumps(key).encode(), value=value, partition=partition)
+        return Sent(self, producer, future)
 
     def _sender(self) -> Any:
-        if self._producer is None:
-            own: dict[str, Any] = {"client_id": "custodes-state", "acks": "all", "enable_idempotence": True}
-            own |= {"max_block_ms": _SEND_MS, "request_timeout_ms": _SEND_MS, "delivery_timeout_ms": _ARRIVE_MS}
-            self._producer = client(KafkaProducer, self._settings, compression_type="zstd", **own)
-        return self._producer
+        with self._replacing:
+            if self._producer is None:
+                # Nothing is wrong with a record that comes twice, so none has to be idempotent.
+                own: dict[str, Any] = {"client_id": "custodes-state", "acks": "all", "enable_idempotence": False}
+                own |= {"max_block_ms": _SEND_MS, "request_timeout_ms": _SEND_MS, "delivery_timeout_ms": _ARRIVE_MS}
+                self._producer = client(KafkaProducer, self._settings, compression_type="zstd", **own)
+            return self._producer
+
+    def replace(self, producer: Any) -> None:
+        """Sends with another one from now on, unless that has been done."""
+        with self._replacing:
+            if self._producer is not producer:
+                return
+            self._producer = None
+        producer.close(timeout=0)
 
     def _partition(self, task: str) -> int:
         partitions = self._sender().partitions_for(self._topic)
@@ -114,7 +145,7 @@ class TopicFolder:
     ) -> None:
         self._store, self._task, self._partition, self.epoch = store, task, partition, epoch
         self._files: dict[str, _File] = {}
-        self._sent: list[Any] = []
+        self._sent: list[Sent] = []
         found: dict[tuple[int, str], _File] = {}
         claims: list[list[Any]] = []
         claimed = -1
@@ -180,8 +211,8 @@ class TopicFolder:
     def sync(self) -> None:
         """Returns once all that was sent is in the topic."""
         sent, self._sent = self._sent, []
-        for future in sent:
-            future.get(timeout=_ARRIVE_MS / 1000)
+        for one in sent:
+            one.arrive()
 
 
 def _stem(name: str) -> str:
