@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import random
 import threading
@@ -172,5 +171,3 @@ class Sender:
             self._send(end, partition)
         self._producer.flush()
         self._producer.close()
-        del self._producer
-        gc.collect()
