@@ -19,8 +19,6 @@ from servers import Kafka, eventually
 pytestmark = [
     pytest.mark.services,
     pytest.mark.timeout(120),
-    # kafka-python leaves sockets to a broker that went away.
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 
 LARGE = bytes(range(256)) * 8000

@@ -27,8 +27,6 @@ PER_SECOND = 800
 pytestmark = [
     pytest.mark.services,
     pytest.mark.timeout(360 + 90 * MINUTES),
-    # kafka-python leaves sockets to a broker that went away.
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 
 
