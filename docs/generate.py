@@ -10,6 +10,7 @@ from typing import Any
 import typer
 from prometheus_client.metrics import MetricWrapperBase
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 from typer.main import get_command
 
 from custodes._core import REASONS
@@ -51,11 +52,15 @@ def _rows(model: type[BaseModel], prefix: str, lines: list[str]) -> None:
             lines.append(f"| **`{key}`** | | {field.description} |")
             _rows(section, f"{key}.", lines)
         else:
-            default = "required" if field.is_required() else _shown(field.get_default(call_default_factory=True))
+            default = "required" if field.is_required() else _shown(field)
             lines.append(f"| `{key}` | {default} | {field.description} |")
 
 
-def _shown(default: Any) -> str:
+def _shown(field: FieldInfo) -> str:
+    if field.default_factory is not None and isinstance(field.json_schema_extra, dict):
+        # In words, since it depends on the machine.
+        return str(field.json_schema_extra["default"])
+    default: Any = field.get_default(call_default_factory=True)
     if isinstance(default, timedelta):
         default = format_duration(default)
     return "" if default in (None, {}, []) else f"`{default}`"

@@ -88,20 +88,20 @@ class Server:
         folder.mkdir(parents=True, exist_ok=True)
         self.log = folder / "log.txt"
         self._user = user
-        self._file = self.log.open("ab")
         self._folder, self._command, self._env = folder, [str(part) for part in command], env or {}
         self.start_again()
 
     def start_again(self) -> None:
         """The same command in the same place."""
-        self.process = subprocess.Popen(
-            self._command,
-            cwd=self._folder if self._user is None else "/",
-            user=self._user,
-            stdout=self._file,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, **self._env},
-        )
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                self._command,
+                cwd=self._folder if self._user is None else "/",
+                user=self._user,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **self._env},
+            )
 
     def kill(self) -> None:
         """As a power cut would."""
@@ -125,8 +125,6 @@ class Server:
         except subprocess.TimeoutExpired:
             self.process.kill()
             return self.process.wait()
-        finally:
-            self._file.close()
 
 
 class Kafka(Server):

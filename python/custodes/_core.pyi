@@ -94,10 +94,21 @@ class RuleStats:
 
     groups: int
     open_findings: int
+    unlisted: int
+    """Groups for which the condition holds, but of which there are too many for a finding each."""
     opened: int
     matched: int
     peak_ratio: float
     """Largest count any group reached within the last timespan, over the threshold."""
+
+@final
+class Shed:
+    """What was forgotten because memory ran short."""
+
+    before: int
+    """It had last been seen before this time."""
+    rules: list[tuple[int, int]]
+    """By rule: groups that start at nothing if they come again, and values that count again if they do."""
 
 @final
 class Stats:
@@ -192,6 +203,16 @@ class Engine:
 
         A busy finding changes with every batch, so its reader says how often it wants to hear of it. Opening,
         merging and closing are in the outcome of the very call that brought them about.
+        """
+
+    def used_bytes(self) -> int:
+        """Memory held by windows, in bytes, without what waits to be used again."""
+
+    def shed(self, most_bytes: int) -> Shed | None:
+        """Forgets what has not been seen for longest until no more than ``most_bytes`` are in use.
+
+        Groups with an open finding, or at more than half of a threshold, are kept, and so is what may still come out of
+        order; it may not be enough. ``None`` where nothing needed to be forgotten.
         """
 
     def stats(self) -> Stats:

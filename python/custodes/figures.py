@@ -15,6 +15,8 @@ class Figures:
 
     groups: dict[str, int]
     open_findings: dict[str, int]
+    unlisted: dict[str, int]
+    """Groups for which the rule's condition holds, but of which there are too many for a finding each."""
     peak_ratio: dict[str, float]
     """The largest of any task."""
     bytes: int
@@ -29,6 +31,7 @@ class Figures:
     def of(cls, tasks: Iterable[Task]) -> Figures:
         groups: defaultdict[str, int] = defaultdict(int)
         open_findings: defaultdict[str, int] = defaultdict(int)
+        unlisted: defaultdict[str, int] = defaultdict(int)
         peak_ratio: defaultdict[str, float] = defaultdict(float)
         size = failures = 0
         watermarks, newest, taken = [], [], []
@@ -37,6 +40,7 @@ class Figures:
             for rule, figures in zip(task.rules, stats.rules, strict=True):
                 groups[rule.id] += figures.groups
                 open_findings[rule.id] += figures.open_findings
+                unlisted[rule.id] += figures.unlisted
                 peak_ratio[rule.id] = max(peak_ratio[rule.id], figures.peak_ratio)
             size += stats.bytes
             watermarks.append(stats.watermark)
@@ -47,6 +51,7 @@ class Figures:
         return cls(
             groups=groups,
             open_findings=open_findings,
+            unlisted=unlisted,
             peak_ratio=peak_ratio,
             bytes=size,
             watermark=min((time for time in watermarks if time is not None), default=None),

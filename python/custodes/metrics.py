@@ -40,6 +40,29 @@ class Metrics:
         self.groups = Gauge(
             "custodes_engine_groups", "Groups with events in a live window.", ["rule"], registry=registry
         )
+        self.unlisted = Gauge(
+            "custodes_findings_unlisted",
+            "Groups that reached the threshold without a finding, because the rule has so many open: "
+            "only those that stand out are added.",
+            ["rule"],
+            registry=registry,
+        )
+        self.forgotten_groups = Counter(
+            "custodes_forgotten_groups",
+            "Groups forgotten before their time because windows outgrew their memory; "
+            "none with a finding, none at more than half of a threshold.",
+            ["rule"],
+            registry=registry,
+        )
+        self.forgotten_values = Counter(
+            "custodes_forgotten_values",
+            "Values of groups forgotten before their time; those that are seen again count again.",
+            ["rule"],
+            registry=registry,
+        )
+        self.memory_limit = Gauge(
+            "custodes_engine_memory_limit_bytes", "Most memory that windows may hold.", registry=registry
+        )
         self.events = Counter("custodes_events", "Events counted.", ["source"], registry=registry)
         self.rejected = Counter(
             "custodes_events_rejected",
@@ -126,6 +149,9 @@ class Metrics:
             self.findings.labels(rule.title, rule.level)
             self.peak_ratio.labels(rule.title)
             self.groups.labels(rule.title)
+            self.unlisted.labels(rule.title)
+            self.forgotten_groups.labels(rule.title)
+            self.forgotten_values.labels(rule.title)
 
     def change_rules(self, rules: Sequence[Rule]) -> None:
         """Takes in that these are the rules now; the series of others end."""
@@ -134,8 +160,10 @@ class Metrics:
             self.open_findings.remove(title, level)
             self.findings.remove(title, level)
         for title in {rule.title for rule in self._rules} - {rule.title for rule in rules}:
-            self.peak_ratio.remove(title)
-            self.groups.remove(title)
+            for series in (
+                self.peak_ratio, self.groups, self.unlisted, self.forgotten_groups, self.forgotten_values
+            ):  # fmt: skip
+                series.remove(title)
         self._rules = rules
         self._add(rules)
 
@@ -159,6 +187,7 @@ class Metrics:
             self.open_findings.labels(rule.title, rule.level).set(open_findings.get(rule.id, 0))
             self.peak_ratio.labels(rule.title).set(figures.peak_ratio.get(rule.id, 0))
             self.groups.labels(rule.title).set(figures.groups.get(rule.id, 0))
+            self.unlisted.labels(rule.title).set(figures.unlisted.get(rule.id, 0))
         self.engine_bytes.set(figures.bytes)
         self.streams.set(streams)
         self.lag.set(lag)

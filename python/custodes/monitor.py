@@ -17,6 +17,7 @@ from custodes.feed import Feed
 from custodes.figures import Figures
 from custodes.findings import Finding, Missed
 from custodes.findings.store import FencedError, FindingStore, StoreError
+from custodes.limits import Limits
 from custodes.metrics import Metrics
 from custodes.rules import Rule, Ruleset
 from custodes.sources import Gap, Left, Parcels, Source
@@ -135,12 +136,14 @@ class Monitor:
         metrics: Metrics,
         feed: Feed,
         *,
+        memory: int | None = None,
         on_news: Callable[[str, Finding], None] = lambda kind, finding: None,
         on_status: Callable[[Status], None] = lambda status: None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """``on_news`` hears of each finding that opens or closes, ``on_status`` once a second how things stand.
+        """``memory`` is the most that windows may hold, in bytes; ``None`` sets no bound.
 
+        ``on_news`` hears of each finding that opens or closes, ``on_status`` once a second how things stand.
         ``clock`` is in epoch seconds.
         """
         self.rules = rules
@@ -156,6 +159,7 @@ class Monitor:
         self._totals = _Totals()
         self._database = _Database()
         self._letters = _Letters()
+        self._limits = Limits(memory, metrics, clock)
         self._wanted: queue.SimpleQueue[tuple[Ruleset, int, Future[None]]] = queue.SimpleQueue()
         self._open_by_rule: dict[str, int] = {}
         self._streams: set[int] = set()
@@ -281,6 +285,7 @@ class Monitor:
             self.tell_of(arrival, self._source.describe(arrival.stream))
         for task, outcome in self._work.take(arrival, int(self._clock() * 1e6)):
             self._deal_with(task, outcome, self._source.describe(arrival.stream), begun)
+        self._limits.keep(self._work.tasks())
 
     def tell_of(self, gap: Gap, place: dict[str, str | int]) -> None:
         """Makes it known, and keeps it, that events were never seen."""
@@ -379,11 +384,23 @@ class Monitor:
         self.metrics.connected.set(self._source.connected)
         self.metrics.state(figures, self._open_by_rule, len(self._streams), lag, now)
         self.metrics.snapshots(figures.snapshot_at, figures.snapshot_failures, now)
+        self._account(figures)
         self.status = self._status(figures, lag, sum(self._open_by_rule.values()))
         try:
             self._on_status(self.status)
         except StoreError as error:
             self._refused(error)
+
+    def _account(self, figures: Figures) -> None:
+        """Keeps, beside the findings, where they fall short of what happened."""
+        self._limits.look(figures, self.rules)
+        if self._limits.untold:
+            try:
+                self.store.record_shortfalls(self._limits.untold.values())
+            except StoreError as error:
+                self._refused(error)
+            else:
+                self._limits.untold.clear()
 
     def _status(self, figures: Figures, lag: int, open_findings: int) -> Status:
         totals = self._totals

@@ -44,7 +44,10 @@ class Worker:
         self.server: Server | None = None
 
     def start(self) -> Server:
-        self.server = Server(self._folder, [CUSTODES, "run", "-c", self._config])
+        if self.server is None:
+            self.server = Server(self._folder, [CUSTODES, "run", "-c", self._config])
+        else:
+            self.server.start_again()
         return self.server
 
     @property

@@ -5,114 +5,21 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
-from custodes._core import Engine
-from custodes.console import build_app
-from custodes.feed import Feed
-from custodes.findings.store import FindingStore
-from custodes.metrics import Metrics
-from custodes.monitor import Monitor
-from custodes.rules import build_plan, load_rules, shipped_pack
-from custodes.sources import Arrival, BeginsAnew, Idle, Joined, Left, Lines, load_mapping
-from custodes.sources.dead_letters import FileDeadLetters
-from custodes.tasks import WholeWork
-
-START = 1_767_600_000
-
-
-class Script(BeginsAnew):
-    """A source that hands over what a test wrote down."""
-
-    name = "script"
-
-    def __init__(self) -> None:
-        self.arrivals: list[list[Arrival]] = []
-        self.commits = 0
-        self.on_commit: Callable[[], None] = lambda: None
-        self.ended = False
-
-    def poll(self, timeout: float) -> list[Arrival]:
-        return self.arrivals.pop(0) if self.arrivals else []
-
-    def describe(self, stream: int) -> dict[str, str | int]:
-        return {"file": "script", "stream": stream}
-
-    def commit(self, streams: Container[int] | None = None) -> None:
-        self.commits += 1
-        self.on_commit()
-
-    def lag(self) -> int:
-        return 17
-
-    @property
-    def finished(self) -> bool:
-        return self.ended and not self.arrivals
-
-    def close(self) -> None:
-        """Nothing to close."""
-
-
-class Bench:
-    """A monitor over a script, and its application."""
-
-    def __init__(self, folder: Path) -> None:
-        self.source = Script()
-        self.now = float(START)
-        rules = load_rules(shipped_pack())
-        self.store = FindingStore(f"sqlite:///{folder / 'findings.db'}")
-        self.letters = FileDeadLetters(folder / "dead.jsonl")
-        self.monitor = Monitor(
-            WholeWork(Engine(build_plan(rules, load_mapping("custodes"))), rules, self.source),
-            rules,
-            self.source,
-            self.store,
-            self.letters,
-            Metrics(rules, self.source.name),
-            Feed(),
-            clock=lambda: self.now,
-        )
-        self.app = build_app(self.monitor)
-
-    def feed(self, *arrivals: Arrival) -> None:
-        self.source.arrivals.append(list(arrivals))
-        self.monitor._state_at = 0.0
-        self.monitor.step(0)
-
-    def series(self) -> set[str]:
-        lines = self.monitor.metrics.exposition().decode().splitlines()
-        return {line.rsplit(" ", 1)[0] for line in lines if not line.startswith("#")}
-
-    def value(self, series: str) -> float:
-        lines = self.monitor.metrics.exposition().decode().splitlines()
-        return next(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(series + " "))
-
-    async def get(self, path: str) -> httpx.Response:
-        transport = httpx.ASGITransport(app=self.app)
-        async with httpx.AsyncClient(transport=transport, base_url="http://custodes") as client:
-            return await client.get(path)
+from custodes.sources import Arrival, Idle, Joined, Left, Lines
+from scripted import START, Bench, look_ups
 
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Iterator[Bench]:
     bench = Bench(tmp_path)
     yield bench
-    bench.store.close()
-    bench.letters.close()
-
-
-def look_ups(actors: list[str], subjects: list[str], at: float = 0) -> Lines:
-    events = [
-        {"time": START + at, "actor": actor, "subject": subject, "action": "read"}
-        for actor in actors
-        for subject in subjects
-    ]
-    return Lines(0, b"".join(json.dumps(event).encode() + b"\n" for event in events), 1)
+    bench.close()
 
 
 def test_series_are_the_same_whatever_the_data(bench: Bench) -> None:
@@ -244,6 +151,7 @@ def test_the_api_and_its_schema(bench: Bench) -> None:
             "/api/v1/findings",
             "/api/v1/findings/{finding_id}",
             "/api/v1/gaps",
+            "/api/v1/shortfalls",
             "/api/v1/status",
         }
 

@@ -24,7 +24,8 @@ _TAKEN_OVER: Any = {
     "rules": True,
     "mapping": True,
     "max_record_bytes": True,
-    "engine": True,
+    "engine": {"threads"},
+    "findings": {"most_open"},
     "event_time": {"allowed_lateness", "max_future_skew", "earliest"},
 }
 """The keys that a reload takes over, as pydantic's ``exclude``; others need a restart."""
@@ -39,6 +40,7 @@ def compile_rules(settings: Config) -> Ruleset:
         max_future_skew=settings.event_time.max_future_skew,
         earliest=settings.event_time.earliest,
         max_record_bytes=settings.max_record_bytes,
+        most_open=settings.findings.most_open,
     )
     keyed_by = settings.workers.keyed_by if settings.workers else []
     return Ruleset(load_rules(settings.rules or shipped_pack()), write, frozenset(keyed_by))

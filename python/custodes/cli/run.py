@@ -81,7 +81,7 @@ def _put_together(
     feed = Feed()
     monitor = Monitor(
         parts.work, ruleset.rules, parts.source, store, dead_letters, metrics, feed,
-        on_news=on_news, on_status=parts.on_status,
+        memory=settings.engine.memory, on_news=on_news, on_status=parts.on_status,
     )  # fmt: skip
     parts.attach(monitor)
     reload = Reload(config, settings, monitor)

@@ -10,6 +10,7 @@ from pydantic import (
     AfterValidator,
     BaseModel,
     BeforeValidator,
+    ByteSize,
     ConfigDict,
     Field,
     PlainSerializer,
@@ -20,6 +21,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from custodes.config.durations import format_duration, parse_duration
 from custodes.config.listen import parse_listen
+from custodes.config.memory import half_of_memory
 from custodes.config.threads import MOST_THREADS, usable_cores
 
 
@@ -113,12 +115,26 @@ class EngineSettings(_Section):
         description="Threads that count; any number of them comes to the same findings.",
         json_schema_extra={"default": "the cores there are, at most 4"},
     )
+    memory: ByteSize = Field(
+        default_factory=lambda: ByteSize(half_of_memory()),
+        ge=1 << 20,
+        description="Most memory for windows, e.g. 4GiB. Beyond it, what was not seen for longest is forgotten, though "
+        "never a group with a finding or close to one.",
+        json_schema_extra={"default": "half of what the process may use"},
+    )
 
 
 class Findings(_Section):
     """Where findings are kept."""
 
     database: str = Field("sqlite:///custodes.db", description="SQLAlchemy URL.")
+    most_open: int = Field(
+        10_000,
+        ge=1,
+        description="About how many findings of one rule may be open. In a storm beyond that, only groups that reach "
+        "twice the threshold are added, as many again, then those that reach four times, and so on; the rest are "
+        "counted.",
+    )
 
 
 class State(_Section):

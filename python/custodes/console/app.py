@@ -18,7 +18,17 @@ from sse_starlette import EventSourceResponse, ServerSentEvent
 
 from custodes import __version__
 from custodes.config import Fault
-from custodes.console.schema import FindingOut, FindingsOut, GapOut, GapsOut, ProblemOut, StatusOut, WorkerOut
+from custodes.console.schema import (
+    FindingOut,
+    FindingsOut,
+    GapOut,
+    GapsOut,
+    ProblemOut,
+    ShortfallOut,
+    ShortfallsOut,
+    StatusOut,
+    WorkerOut,
+)
 from custodes.console.view import Overview, overview
 from custodes.findings import rfc3339
 from custodes.monitor import Monitor
@@ -115,6 +125,14 @@ def _add_api(app: FastAPI, monitor: Monitor) -> None:
     def gaps(limit: Annotated[int, Query(ge=1, le=1000, description="Most gaps listed.")] = 100) -> GapsOut:
         """Records that were never seen: findings may be missing for them."""
         return GapsOut(gaps=[GapOut(**missed.as_dict()) for missed in monitor.store.gaps(limit)])
+
+    @app.get("/api/v1/shortfalls")
+    def shortfalls(
+        limit: Annotated[int, Query(ge=1, le=1000, description="Most shortfalls listed.")] = 100,
+    ) -> ShortfallsOut:
+        """When not everything was remembered, or told, and about which rule."""
+        known = monitor.store.shortfalls(limit)
+        return ShortfallsOut(shortfalls=[ShortfallOut(**shortfall.as_dict()) for shortfall in known])
 
     @app.get("/api/v1/status")
     def status() -> StatusOut:

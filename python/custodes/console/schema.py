@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field
 
 
@@ -44,6 +46,31 @@ class GapsOut(BaseModel):
     """What was never seen, the latest first."""
 
     gaps: list[GapOut]
+
+
+class ShortfallOut(BaseModel):
+    """A stretch of time in which not everything about a rule was remembered, or told."""
+
+    kind: Literal["memory", "storm"] = Field(
+        description="`memory`: windows outgrew it. `storm`: there were more findings than the rule may have open."
+    )
+    rule_id: str
+    since: str
+    until: str = Field(description="As far as is known.")
+    groups: int = Field(
+        description="`memory`: groups that would start at nothing if they came again; a count may be too low by no "
+        "more than half the threshold each time. `storm`: groups without a finding at the worst moment."
+    )
+    values: int = Field(
+        description="`memory`: values that would count again if they were seen again; a distinct count may be too "
+        "high by so many."
+    )
+
+
+class ShortfallsOut(BaseModel):
+    """Where findings fall short of what happened, the latest first."""
+
+    shortfalls: list[ShortfallOut]
 
 
 class WorkerOut(BaseModel):

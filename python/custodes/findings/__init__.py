@@ -6,5 +6,6 @@ The store (``custodes.findings.store``) is imported by its own name: it brings a
 from custodes.findings.gaps import Missed
 from custodes.findings.ledger import Ledger
 from custodes.findings.model import Finding, rfc3339
+from custodes.findings.shortfalls import Shortfall
 
-__all__ = ["Finding", "Ledger", "Missed", "rfc3339"]
+__all__ = ["Finding", "Ledger", "Missed", "Shortfall", "rfc3339"]

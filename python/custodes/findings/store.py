@@ -43,6 +43,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from custodes._core import FindingChange
 from custodes.findings.gaps import Missed
 from custodes.findings.model import Finding
+from custodes.findings.shortfalls import Shortfall
 from custodes.rules import Rule
 
 StoreError = SQLAlchemyError
@@ -81,6 +82,16 @@ _gaps = Table(
     Column("noticed_at", BigInteger, nullable=False),
 )
 
+_shortfalls = Table(
+    "shortfalls",
+    _metadata,
+    Column("kind", String, primary_key=True),
+    Column("rule_id", String, primary_key=True),
+    Column("since", BigInteger, primary_key=True),
+    Column("until", BigInteger, nullable=False),
+    Column("groups", BigInteger, nullable=False),
+    Column("values", BigInteger, nullable=False),
+)
 
 # Built once: making a statement costs more than running it.
 _BY_ID = select(_table).where(_table.c.id == bindparam("known_as"))
@@ -333,6 +344,22 @@ class FindingStore:
         query = select(_gaps).order_by(_gaps.c.noticed_at.desc(), _gaps.c.place, _gaps.c.expected).limit(limit)
         with self._engine.connect() as connection:
             return [Missed(**row) for row in connection.execute(query).mappings()]
+
+    def record_shortfalls(self, shortfalls: Iterable[Shortfall]) -> None:
+        """Keeps where findings fall short; one that is known has gone on."""
+        with self._engine.begin() as connection:
+            for shortfall in shortfalls:
+                row = vars(shortfall)
+                same = and_(*(_shortfalls.c[name] == row[name] for name in ("kind", "rule_id", "since")))
+                if not connection.execute(update(_shortfalls).where(same).values(row)).rowcount:
+                    connection.execute(insert(_shortfalls).values(row))
+
+    def shortfalls(self, limit: int = 100) -> list[Shortfall]:
+        """Where findings fall short, the latest first."""
+        table = _shortfalls.c
+        query = select(_shortfalls).order_by(table.since.desc(), table.rule_id, table.kind).limit(limit)
+        with self._engine.connect() as connection:
+            return [Shortfall(**row) for row in connection.execute(query).mappings()]
 
     def close_left_open(self, ended: Iterable[tuple[str, int]]) -> None:
         """Closes findings of rules that are gone: ids and ends of what is known of them, microseconds."""

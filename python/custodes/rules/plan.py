@@ -21,17 +21,20 @@ def build_plan(
     max_future_skew: timedelta = timedelta(minutes=10),
     earliest: date = date(2000, 1, 1),
     max_record_bytes: int = 1 << 20,
+    most_open: int | None = None,
     among_workers: Mapping[str, Any] = MappingProxyType({}),
 ) -> str:
     """Writes the plan; a rule's position in it is the ``rule`` of what the engine reports.
 
-    ``among_workers`` are the plan's keys for a part of what several workers count (:class:`~custodes.rules.Ruleset`).
+    ``most_open`` is about how many findings a rule may have open before only those that stand out are added; ``None``
+    sets no bound. ``among_workers`` are the plan's keys for a part of what several workers count
+    (:class:`~custodes.rules.Ruleset`).
     """
     midnight = datetime.combine(earliest, datetime.min.time(), UTC)
     return json.dumps(
         {
             "mapping": {field: list(sources) for field, sources in mapping.items()},
-            "rules": [rule.as_plan() for rule in rules],
+            "rules": [{**rule.as_plan(), "most_open": most_open} for rule in rules],
             "allowed_lateness_ms": allowed_lateness // _MILLISECOND,
             "max_future_skew_ms": max_future_skew // _MILLISECOND,
             "earliest_s": int(midnight.timestamp()),

@@ -19,7 +19,8 @@ use crate::record::{Lines, Record};
 use crate::record_batch::{Decoder, Fetched, Sealed};
 use crate::reject::Reject;
 use crate::repartition::{self, Outbound, Parcel, ParcelError};
-use crate::shard::{Piece, Shard};
+use crate::shard::{Piece, SHARDS, Shard};
+use crate::shedding::{Ages, Forgotten};
 use crate::snapshot::{self, Arrangement, Dropped, RestoreError, Resume, VERSION};
 use crate::time::Micros;
 use crate::watermark::{StreamClock, StreamId, Watermark};
@@ -65,6 +66,8 @@ pub struct RuleStats {
     pub groups: usize,
     /// Findings not closed.
     pub open_findings: usize,
+    /// Groups for which the condition holds, but of which there are too many for a finding each.
+    pub unlisted: usize,
     /// Findings ever opened.
     pub opened: u64,
     /// Events that matched.
@@ -84,6 +87,15 @@ pub struct Stats {
     pub watermark: Option<Micros>,
     /// The largest event time seen.
     pub newest: Option<Micros>,
+}
+
+/// What was forgotten because memory ran short.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shed {
+    /// It had last been seen before this time.
+    pub before: Micros,
+    /// By rule, in the plan's order. Rules that share a window share what it forgets.
+    pub rules: Vec<Forgotten>,
 }
 
 /// Counts events by the rules of a plan.
@@ -108,10 +120,6 @@ struct Pass {
     /// No event may be later.
     latest: Micros,
 }
-
-/// How many shards there are: as many threads at most count at once, and a snapshot's parts are that much smaller. With four
-/// nothing is slower than with one; with sixteen, on one thread, everything is by a tenth.
-const SHARDS: usize = 4;
 
 /// A second past which no time is taken, clock or not: 2100-01-01. Panes are 32 bits wide.
 const END_OF_TIME: Micros = 4_102_444_800 * 1_000_000;
@@ -453,6 +461,55 @@ impl Engine {
         self.resuming.remove(&stream);
     }
 
+    /// Memory held by windows, in bytes, without what waits to be used again.
+    pub fn used_bytes(&self) -> usize {
+        self.shards.iter().map(Shard::used_bytes).sum()
+    }
+
+    /// Forgets what has not been seen for longest until no more than so many bytes are in use, or nothing is left that may be
+    /// forgotten. Returns by rule what it was, and before which time; `None` where nothing needed to be.
+    pub fn shed(&mut self, most_bytes: usize) -> Option<Shed> {
+        let rules = self.arrangement.iter().flatten().map(Vec::len).sum();
+        let mut shed: Option<Shed> = None;
+        // What is kept lies looser after, so that once is often not quite enough.
+        while let excess @ 1.. = self.used_bytes().saturating_sub(most_bytes)
+            && let Some(watermark) = self.current_watermark()
+        {
+            let before = self.oldest(excess, watermark);
+            if shed.as_ref().is_some_and(|shed| before <= shed.before) {
+                break;
+            }
+            let shed = shed.get_or_insert_with(|| Shed { before, rules: vec![Forgotten::default(); rules] });
+            shed.before = before;
+            self.forget_before(before, &mut shed.rules);
+        }
+        shed
+    }
+
+    /// The time before which so much was last seen that it would do to forget it.
+    fn oldest(&mut self, bytes: usize, watermark: Micros) -> Micros {
+        let mut by_shard = vec![Ages::new(watermark); self.shards.len()];
+        // Not that it changes a shard, but a shard is one thread's at a time.
+        let jobs = self.shards.iter_mut().zip(&mut by_shard);
+        self.crew.side_by_side(jobs, |(shard, ages)| shard.ages(ages));
+        let mut all = Ages::new(watermark);
+        for ages in &by_shard {
+            all.merge(ages);
+        }
+        all.time_before_which(bytes)
+    }
+
+    fn forget_before(&mut self, time: Micros, forgotten: &mut [Forgotten]) {
+        let mut by_shard = vec![vec![Forgotten::default(); forgotten.len()]; self.shards.len()];
+        let jobs = self.shards.iter_mut().zip(&mut by_shard);
+        self.crew.side_by_side(jobs, |(shard, forgotten)| shard.forget_before(time, forgotten));
+        for of_shard in &by_shard {
+            for (sum, more) in forgotten.iter_mut().zip(of_shard) {
+                *sum += *more;
+            }
+        }
+    }
+
     fn matched(&self, stream: usize) -> u64 {
         self.lanes.iter().map(|lane| lane.matched[stream]).sum()
     }
@@ -466,6 +523,7 @@ impl Engine {
                 let stats = rules.entry(detector.rule).or_default();
                 stats.groups += stream.groups();
                 stats.open_findings += detector.open_findings();
+                stats.unlisted += detector.unlisted();
                 stats.opened += detector.opened;
                 stats.matched = self.matched(at);
                 let ratio = f64::from(largest) / detector.threshold() as f64;

@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroUsize;
 use thiserror::Error;
 
 /// Everything the engine needs to start.
@@ -111,6 +112,10 @@ pub struct RulePlan {
     pub keep_open_ms: u64,
     /// The condition on the count.
     pub holds: Holds,
+    /// About how many findings may be open at once. Beyond, only groups that reach twice the threshold open one, as many
+    /// again; then those that reach four times, and so on. Without it, all do.
+    #[serde(default)]
+    pub most_open: Option<NonZeroUsize>,
 }
 
 /// Bounds on a count; all that are given must hold.

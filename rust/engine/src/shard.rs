@@ -7,8 +7,13 @@ use crate::field::EventReader;
 use crate::finding::Change;
 use crate::key::Keyring;
 use crate::keyed::{Intake, KeyedStream, Names};
+use crate::shedding::{Ages, Forgotten};
 use crate::time::Micros;
 use crate::watermark::StreamClock;
+
+/// How many shards there are: as many threads at most count at once, and a snapshot's parts are that much smaller. With four
+/// nothing is slower than with one; with sixteen, on one thread, everything is by a tenth.
+pub(crate) const SHARDS: usize = 4;
 
 #[derive(Debug)]
 pub(crate) struct Shard {
@@ -43,6 +48,20 @@ impl Shard {
                 stream.count(&mut piece.intakes[at], piece.clock, &mut names);
             }
         }
+    }
+
+    pub(crate) fn used_bytes(&self) -> usize {
+        self.streams.iter().map(KeyedStream::used_bytes).sum()
+    }
+
+    /// Adds up by age what [`Self::forget_before`] would free.
+    pub(crate) fn ages(&self, ages: &mut Ages) {
+        self.streams.iter().for_each(|stream| stream.ages(ages));
+    }
+
+    /// Forgets what was last seen before `time`.
+    pub(crate) fn forget_before(&mut self, time: Micros, forgotten: &mut [Forgotten]) {
+        self.streams.iter_mut().for_each(|stream| stream.forget_before(time, forgotten));
     }
 
     /// Brings everything up to the watermark and tells what came of it.

@@ -1,6 +1,6 @@
 //! The engine object.
 
-use crate::outcome::{FindingChange, Outcome, Stats};
+use crate::outcome::{FindingChange, Outcome, Shed, Stats};
 use crate::saved::{Restored, as_restored};
 use custodes_engine::{Aborted, Engine as Core, Fetched, Input, Plan, Record};
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
@@ -197,6 +197,14 @@ impl Engine {
 
     fn updates(&self, py: Python<'_>) -> PyResult<Vec<FindingChange>> {
         self.run(py, |core| core.updates().into_iter().map(FindingChange::from).collect())
+    }
+
+    fn used_bytes(&self, py: Python<'_>) -> PyResult<usize> {
+        self.run(py, |core| core.used_bytes())
+    }
+
+    fn shed(&self, py: Python<'_>, most_bytes: usize) -> PyResult<Option<Shed>> {
+        self.run(py, |core| core.shed(most_bytes).map(Shed::from))
     }
 
     fn stats(&self, py: Python<'_>) -> PyResult<Stats> {

@@ -14,7 +14,7 @@ mod _core {
     #[pymodule_export]
     use crate::engine::{Engine, count_lines, fetched_pieces};
     #[pymodule_export]
-    use crate::outcome::{FindingChange, Outcome, Reject, RuleStats, Stats};
+    use crate::outcome::{FindingChange, Outcome, Reject, RuleStats, Shed, Stats};
     #[pymodule_export]
     use crate::saved::restore;
 

@@ -92,12 +92,27 @@ impl From<core::Outcome> for Outcome {
     }
 }
 
+/// What was forgotten because memory ran short.
+#[pyclass(frozen, get_all, module = "custodes._core")]
+pub struct Shed {
+    before: i64,
+    rules: Vec<(usize, usize)>,
+}
+
+impl From<core::Shed> for Shed {
+    fn from(shed: core::Shed) -> Self {
+        let rules = shed.rules.into_iter().map(|forgotten| (forgotten.groups, forgotten.values));
+        Self { before: shed.before, rules: rules.collect() }
+    }
+}
+
 /// Figures of one rule.
 #[pyclass(frozen, get_all, module = "custodes._core")]
 #[derive(Clone)]
 pub struct RuleStats {
     groups: usize,
     open_findings: usize,
+    unlisted: usize,
     opened: u64,
     matched: u64,
     peak_ratio: f64,
@@ -117,6 +132,7 @@ impl From<core::Stats> for Stats {
         let rules = stats.rules.into_iter().map(|rule| RuleStats {
             groups: rule.groups,
             open_findings: rule.open_findings,
+            unlisted: rule.unlisted,
             opened: rule.opened,
             matched: rule.matched,
             peak_ratio: rule.peak_ratio,

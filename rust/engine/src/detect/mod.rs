@@ -11,9 +11,11 @@ mod settle;
 use crate::codec::{Damaged, Reader, Writer};
 use crate::finding::{FindingSet, Opening};
 use crate::plan::{Holds, RulePlan};
+use crate::shard::SHARDS;
 use crate::time::Micros;
 use crate::window::{PaneIndex, Reading};
 use judging::Judging;
+use rustc_hash::FxHashSet;
 
 /// An event that has just been counted.
 #[derive(Debug, Clone, Copy)]
@@ -45,7 +47,14 @@ pub(crate) struct Detector {
     judging: Option<Judging>,
     findings: FindingSet,
     pub(crate) opened: u64,
+    /// How many findings may be open before only groups that stand out open one.
+    most_open: usize,
+    /// Groups without a finding though the condition holds, because there are so many.
+    unlisted: FxHashSet<u32>,
 }
+
+/// More groups than these are not told apart from none, so that a storm does not take the memory it is told of with.
+const MOST_UNLISTED: usize = 1 << 18;
 
 /// What is saved of a rule at work.
 struct SavedDetector {
@@ -74,6 +83,8 @@ impl Detector {
             judging: floor.is_none().then(Judging::default),
             findings: FindingSet::default(),
             opened: 0,
+            most_open: plan.most_open.map_or(usize::MAX, |most| most.get().div_ceil(SHARDS)),
+            unlisted: FxHashSet::default(),
         }
     }
 
@@ -103,6 +114,10 @@ impl Detector {
         self.findings.len()
     }
 
+    pub(crate) fn unlisted(&self) -> usize {
+        self.unlisted.len()
+    }
+
     pub(crate) fn threshold(&self) -> u64 {
         self.holds.threshold().max(1)
     }
@@ -112,12 +127,18 @@ impl Detector {
         self.findings.has(slot)
     }
 
+    /// Whether a count is close to the threshold: more than half of it.
+    pub(crate) fn is_close(&self, count: u64) -> bool {
+        count.saturating_mul(2) > self.need
+    }
+
     /// The count fell from `before` to `after`; `last` is the last pane that had the count before.
     #[cold]
     pub(crate) fn fell(&mut self, slot: u32, last: PaneIndex, before: u64, after: u64, events: u32) {
         if before < self.need || after >= self.need {
             return;
         }
+        self.unlisted.remove(&slot);
         if let Some(finding) = self.findings.newest(slot).and_then(|key| self.findings.get_mut(key)) {
             finding.holding = false;
             finding.last = finding.last.max(last);
@@ -143,6 +164,9 @@ impl Detector {
             }
             return;
         }
+        if !self.has_room_for(slot, total) {
+            return;
+        }
         let settled = if newest { None } else { counts.reached_at(slot, pane, self.need) };
         let events = counts.events(slot);
         self.open(Opening {
@@ -156,6 +180,19 @@ impl Detector {
             peak: total,
             opened_at: settled.unwrap_or(time),
         });
+    }
+
+    /// Whether a finding may open for a group whose count is `peak`. Each doubling of the threshold has room of its own, so
+    /// that nobody is hidden behind a crowd that has done less.
+    fn has_room_for(&mut self, slot: u32, peak: u64) -> bool {
+        let doublings = (peak / self.need).max(1).ilog2() as usize;
+        let has_room = self.findings.len() < self.most_open.saturating_mul(1 + doublings);
+        if has_room {
+            self.unlisted.remove(&slot);
+        } else if self.unlisted.len() < MOST_UNLISTED {
+            self.unlisted.insert(slot);
+        }
+        has_room
     }
 
     fn open(&mut self, opening: Opening) -> u32 {

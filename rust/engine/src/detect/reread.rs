@@ -22,7 +22,7 @@ impl Detector {
             if !self.meets(count) {
                 continue;
             }
-            let key = self.cover(counts, slot, first, last, count, names);
+            let Some(key) = self.cover(counts, slot, first, last, count, names) else { continue };
             if self.findings.get(key).is_some_and(&settle_opening) {
                 self.settle_opening(counts, key);
             }
@@ -57,7 +57,7 @@ impl Detector {
         if self.judging.is_some() { self.holds.test(count) } else { count >= self.need }
     }
 
-    /// Makes panes `first..=last` part of a finding: of one they join, or of a new one.
+    /// Makes panes `first..=last` part of a finding: of one they join, or of a new one if there is room for it.
     fn cover(
         &mut self,
         counts: Reading<'_>,
@@ -66,7 +66,7 @@ impl Detector {
         last: PaneIndex,
         count: u64,
         names: &[String],
-    ) -> u32 {
+    ) -> Option<u32> {
         let head = counts.head(slot).unwrap_or(last);
         let at_head = last >= head && counts.total(slot) >= self.need;
         let before = |first: PaneIndex| counts.events_through(slot, first.saturating_sub(counts.span));
@@ -74,16 +74,19 @@ impl Detector {
             .filter(|&key| self.findings.get(key).is_some_and(|f| f.joins(first, last, head, self.keep)))
             .collect();
         let Some((&into, swallowed)) = joined.split_first() else {
-            return self.open(Opening {
-                slot,
-                group: names.to_vec(),
-                first,
-                last,
-                holding: at_head,
-                events_before: before(first),
-                events_through: counts.events_through(slot, last),
-                peak: count,
-                opened_at: self.opened_in(counts, slot, first),
+            let has_room = self.has_room_for(slot, count);
+            return has_room.then(|| {
+                self.open(Opening {
+                    slot,
+                    group: names.to_vec(),
+                    first,
+                    last,
+                    holding: at_head,
+                    events_before: before(first),
+                    events_through: counts.events_through(slot, last),
+                    peak: count,
+                    opened_at: self.opened_in(counts, slot, first),
+                })
             });
         };
         let (mut end, mut holding, mut peak) = (last, at_head, count);
@@ -108,7 +111,7 @@ impl Detector {
             finding.peak = finding.peak.max(peak);
         }
         self.findings.mark(into);
-        into
+        Some(into)
     }
 
     /// When a run that starts with pane `first` opened. Where panes are judged whole, that is the pane's start.

@@ -57,6 +57,25 @@ impl Groups {
         });
     }
 
+    /// Forgets all groups for which `over` holds and gives back what memory the index has of them. Returns how many.
+    pub(super) fn forget(&mut self, over: impl Fn(u32) -> bool) -> usize {
+        let free = &mut self.free;
+        let before = free.len();
+        self.index.retain(|slot| {
+            let over = over(slot);
+            if over {
+                free.push(slot);
+            }
+            !over
+        });
+        free.len() - before
+    }
+
+    /// How many slots wait for another group.
+    pub(super) fn free(&self) -> usize {
+        self.free.len()
+    }
+
     /// How many slots there are, taken or not.
     pub(super) fn slots(&self) -> u32 {
         self.slots
@@ -77,7 +96,12 @@ impl Groups {
         Ok(Self { index, slots, free })
     }
 
+    /// Bytes of the index.
+    pub(super) fn index_bytes(&self) -> usize {
+        self.index.heap_bytes()
+    }
+
     pub(super) fn heap_bytes(&self) -> usize {
-        self.index.heap_bytes() + self.free.capacity() * size_of::<u32>()
+        self.index_bytes() + self.free.capacity() * size_of::<u32>()
     }
 }

@@ -7,6 +7,7 @@
 mod groups;
 mod intake;
 mod saved;
+mod shedding;
 
 use crate::detect::{Counted, Detector};
 use crate::field::FieldId;

@@ -11,6 +11,7 @@ use super::peaks::Peaks;
 use super::recent::{ArrivalNumber, Values};
 use crate::codec::{Damaged, Reader, Writer};
 use crate::key::Fingerprint;
+use crate::shedding::Ages;
 use crate::time::Micros;
 
 /// What one window remembers of one group: a cache line, and a heap block if the window has more than four panes. A
@@ -28,6 +29,16 @@ pub(crate) struct State {
 }
 
 impl State {
+    /// Whether nothing of the group is in the window.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.log.head().is_none()
+    }
+
+    /// Bytes beside the state itself.
+    pub(crate) fn heap_bytes(&self) -> usize {
+        self.log.heap_bytes()
+    }
+
     pub(crate) fn save(&self, to: &mut Writer) {
         to.u32(self.events);
         self.log.save(to);
@@ -137,6 +148,11 @@ impl Counts {
 
     pub(crate) fn start_of(&self, pane: PaneIndex) -> Micros {
         Micros::from(pane) * self.resolution
+    }
+
+    /// The last time that is in the same pane.
+    pub(crate) fn last_of_pane(&self, time: Micros) -> Micros {
+        self.start_of(self.pane(time) + 1) - 1
     }
 
     fn slice(&self, pane: PaneIndex) -> PaneIndex {
@@ -309,6 +325,20 @@ impl Counts {
     /// Whether an arrival was counted here; `first` is the oldest there is.
     pub(super) fn has_counted(&self, arrival: ArrivalNumber, first: ArrivalNumber) -> bool {
         self.began_with.is_none_or(|began| arrival.wrapping_sub(first) >= began.wrapping_sub(first))
+    }
+
+    // ---- shortage of memory ----
+
+    /// Adds up by age what [`Self::forget_before`] would free.
+    pub(crate) fn ages(&self, ages: &mut Ages) {
+        let each = self.pairs.heap_bytes() / self.pairs.len().max(1);
+        self.pairs.last_panes().for_each(|last| ages.add(self.start_of(last + 1) - 1, each));
+    }
+
+    /// Forgets which values were last seen in panes before that of `time`, not how many they were: one that is seen again
+    /// counts again, until the pane leaves the window that it counted in before. Returns how many values.
+    pub(crate) fn forget_before(&mut self, time: Micros) -> usize {
+        self.pairs.forget_before(self.pane(time))
     }
 
     // ---- saving ----

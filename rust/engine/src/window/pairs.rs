@@ -45,6 +45,22 @@ impl PairTable {
         self.last.find(key(value, group))
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.last.len()
+    }
+
+    /// The last panes of all pairs.
+    pub(crate) fn last_panes(&self) -> impl Iterator<Item = PaneIndex> {
+        self.last.values()
+    }
+
+    /// Forgets all pairs last seen before `bound`. Returns how many.
+    pub(crate) fn forget_before(&mut self, bound: PaneIndex) -> usize {
+        let before = self.last.len();
+        self.last.retain(|last| last >= bound);
+        before - self.last.len()
+    }
+
     pub(crate) fn save(&self, to: &mut Writer) {
         self.last.save(to);
     }

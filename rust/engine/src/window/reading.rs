@@ -59,6 +59,19 @@ impl Reading<'_> {
         self.state(slot).map_or(0, |state| u64::from(state.log.total))
     }
 
+    /// The count in the window that ends at the watermark, and of what has come since.
+    pub(crate) fn count_now(&self, slot: u32) -> u64 {
+        self.state(slot).map_or(0, |state| {
+            let within = state.log.from((self.settled() + 1).saturating_sub(self.span));
+            within.map(|pane| u64::from(pane.weight(self.counts.values))).sum()
+        })
+    }
+
+    /// Whether some of a group's arrivals could still change their order.
+    pub(crate) fn is_recent(&self, slot: u32) -> bool {
+        self.chain(slot).next().is_some()
+    }
+
     /// The group's running counter of events.
     pub(crate) fn events(&self, slot: u32) -> u32 {
         self.state(slot).map_or(0, |state| state.events)
@@ -68,7 +81,7 @@ impl Reading<'_> {
     pub(crate) fn is_over(&self, slot: u32) -> bool {
         self.state(slot).is_none_or(|state| {
             state.log.head().is_none_or(|head| head.saturating_add(self.span) < self.settled())
-                && self.chain(slot).next().is_none()
+                && !self.is_recent(slot)
         })
     }
 

@@ -43,6 +43,11 @@ impl<T: Default> Rows<T> {
         }
     }
 
+    /// Bytes of one row.
+    pub(crate) fn row_bytes(&self) -> usize {
+        self.width * size_of::<T>()
+    }
+
     pub(crate) fn heap_bytes(&self) -> usize {
         self.chunks.iter().map(|chunk| chunk.capacity() * size_of::<T>()).sum()
     }

@@ -305,6 +305,19 @@ impl Table {
         Ok(table)
     }
 
+    /// All numbers.
+    pub(crate) fn values(&self) -> impl Iterator<Item = u32> {
+        let buckets = self.segments.iter().flat_map(|segment| &segment.buckets);
+        buckets.flat_map(|bucket| bucket.entries().map(|(_, value)| value))
+    }
+
+    /// Keeps the entries of whose number `keep` holds and gives back all the memory of the others.
+    pub(crate) fn retain(&mut self, mut keep: impl FnMut(u32) -> bool) {
+        for number in 0..self.segments.len() {
+            self.sweep_segment(number, 1, &mut keep);
+        }
+    }
+
     /// Looks at `share` (0 to 1) of the entries and keeps those of whose number `keep` holds.
     pub(crate) fn sweep(&mut self, share: f64, mut keep: impl FnMut(u32) -> bool) {
         let most = self.segments.len() as f64;
@@ -312,11 +325,12 @@ impl Table {
         while self.owed >= 1.0 {
             self.owed -= 1.0;
             self.sweep_at = (self.sweep_at + 1) % self.segments.len();
-            self.sweep_segment(self.sweep_at, &mut keep);
+            self.sweep_segment(self.sweep_at, 2, &mut keep);
         }
     }
 
-    fn sweep_segment(&mut self, number: usize, keep: &mut impl FnMut(u32) -> bool) {
+    /// Memory is given back where a segment has more than `loose` times the buckets it needs.
+    fn sweep_segment(&mut self, number: usize, loose: usize, keep: &mut impl FnMut(u32) -> bool) {
         let segment = &self.segments[number];
         let mut kept = Segment::new(segment.buckets.len(), segment.depth);
         segment.for_each(|key, value| {
@@ -328,9 +342,8 @@ impl Table {
             return;
         }
         self.live -= segment.live - kept.live;
-        // Memory is given back where most of a segment is free.
         let wanted = buckets_for(kept.live);
-        let kept = if wanted < kept.buckets.len() / 2 { kept.laid_out_anew(wanted) } else { kept };
+        let kept = if wanted * loose < kept.buckets.len() { kept.laid_out_anew(wanted) } else { kept };
         self.replace(number, kept);
     }
 }
@@ -383,7 +396,11 @@ mod tests {
                 let key = spread(key);
                 prop_assert_eq!(see(&mut table, key, value), model.insert(key, value));
                 if step % 100 == 99 {
-                    table.sweep(1.0, |value| value >= bound);
+                    if step % 200 == 99 {
+                        table.sweep(1.0, |value| value >= bound);
+                    } else {
+                        table.retain(|value| value >= bound);
+                    }
                     model.retain(|_, value| *value >= bound);
                 }
                 prop_assert_eq!(table.len(), model.len());
