@@ -14,6 +14,7 @@ import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -127,43 +128,79 @@ class Server:
             return self.process.wait()
 
 
-class Kafka(Server):
-    """A one-node broker in KRaft mode."""
+@dataclass(frozen=True)
+class Quorum:
+    """The brokers of one cluster, each a controller as well."""
 
-    def __init__(self, folder: Path, port: int | None = None) -> None:
+    controllers: Sequence[int]
+    """Their controllers' ports, in order."""
+    name: str = field(default_factory=lambda: uuid.uuid4().hex[:22])
+
+
+class Kafka(Server):
+    """A broker in KRaft mode, by itself or one of a quorum."""
+
+    def __init__(
+        self, folder: Path, port: int | None = None, quorum: Quorum | None = None, node: int = 0, password: str = ""
+    ) -> None:
+        """With a ``password`` it also has a listener, :attr:`guarded`, where a user named ``custodes`` shows it.
+
+        One of a quorum listens only when enough of it do: wait for that (:meth:`listens`).
+        """
         jars = SERVICES / "kafka"
         if not (jars / ".complete").exists() or shutil.which("java") is None:
             missing("Kafka")
-        port, controller = port or free_port(), free_port()
-        self.bootstrap = f"127.0.0.1:{port}"
+        port, guarded = port or free_port(), free_port()
+        quorum_or_self = quorum or Quorum([free_port()])
+        controllers = quorum_or_self.controllers
+        self.bootstrap, self.guarded = f"127.0.0.1:{port}", f"127.0.0.1:{guarded}"
+        guard = f",SASL_PLAINTEXT://{self.guarded}" if password else ""
         folder.mkdir(parents=True, exist_ok=True)
         settings = folder / "server.properties"
         settings.write_text(
-            f"process.roles=broker,controller\nnode.id=1\ncontroller.quorum.voters=1@127.0.0.1:{controller}\n"
-            f"listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}\n"
-            f"advertised.listeners=PLAINTEXT://127.0.0.1:{port}\ncontroller.listener.names=CONTROLLER\n"
-            f"log.dirs={folder / 'data'}\noffsets.topic.replication.factor=1\n"
+            f"process.roles=broker,controller\nnode.id={node}\ncontroller.quorum.voters="
+            + ",".join(f"{at}@127.0.0.1:{controller}" for at, controller in enumerate(controllers))
+            + f"\nlisteners=PLAINTEXT://{self.bootstrap},CONTROLLER://127.0.0.1:{controllers[node]}{guard}\n"
+            "listener.security.protocol.map="
+            "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT\n"
+            f"advertised.listeners=PLAINTEXT://{self.bootstrap}{guard}\ncontroller.listener.names=CONTROLLER\n"
+            f"log.dirs={folder / 'data'}\noffsets.topic.replication.factor={len(controllers)}\n"
             "transaction.state.log.replication.factor=1\ntransaction.state.log.min.isr=1\n"
             "group.initial.rebalance.delay.ms=0\noffsets.topic.num.partitions=1\n"
             "auto.create.topics.enable=false\n"
             # One that was killed comes back only when it counts as gone.
             "broker.heartbeat.interval.ms=500\nbroker.session.timeout.ms=2000\n"
+            # Whoever is known must say again who it is.
+            "sasl.enabled.mechanisms=SCRAM-SHA-256\nconnections.max.reauth.ms=3000\n"
+            "listener.name.sasl_plaintext.scram-sha-256.sasl.jaas.config="
+            "org.apache.kafka.common.security.scram.ScramLoginModule required;\n"
         )
         java = ["java", "-Xmx512m", "-cp", f"{jars}/*"]
-        subprocess.run(
-            [*java, "kafka.tools.StorageTool", "format", "-t", uuid.uuid4().hex[:22], "-c", settings],
-            check=True,
-            capture_output=True,
-        )
+        format_: list[str | Path] = ["kafka.tools.StorageTool", "format", "-t", quorum_or_self.name, "-c", settings]
+        subprocess.run([*java, *format_], check=True, capture_output=True)
         super().__init__(folder, [*java, "kafka.Kafka", settings])
-        self.wait_for("Kafka to listen", self.listens, 60)
+        if quorum is None:
+            self.wait_for("Kafka to listen", self.listens, 60)
+        if password:
+            self.set_password(password)
+
+    def set_password(self, password: str) -> None:
+        """The user named ``custodes`` has another from now on."""
+        from kafka.admin import KafkaAdminClient, ScramMechanism, UserScramCredentialUpsertion  # noqa: PLC0415 - as below
+
+        admin = KafkaAdminClient(bootstrap_servers=self.bootstrap)
+        changed = UserScramCredentialUpsertion("custodes", ScramMechanism.SCRAM_SHA_256, password)
+        try:
+            assert admin.alter_user_scram_credentials([changed]) == {"custodes": None}
+        finally:
+            admin.close()
 
     def listens(self) -> bool:
         host, _, port = self.bootstrap.partition(":")
         with socket.create_connection((host, int(port)), timeout=1):
             return True
 
-    def create_topic(self, name: str, partitions: int, **settings: str) -> None:
+    def create_topic(self, name: str, partitions: int, replicas: int = 1, **settings: str) -> None:
         """``settings`` are the topic's, with underscores for dots: with ``compression_type`` the broker packs anew."""
         from kafka.admin import KafkaAdminClient, NewTopic  # noqa: PLC0415 - only where a broker is used
 
@@ -171,7 +208,7 @@ class Kafka(Server):
         try:
             configs = {key.replace("_", "."): value for key, value in settings.items()}
             admin.create_topics(
-                [NewTopic(name=name, num_partitions=partitions, replication_factor=1, topic_configs=configs)]
+                [NewTopic(name=name, num_partitions=partitions, replication_factor=replicas, topic_configs=configs)]
             )
         finally:
             admin.close()

@@ -20,7 +20,7 @@ import yaml
 from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
 
 from look_ups import RULES
-from servers import CUSTODES, Kafka, Server, free_port, get, get_json
+from servers import CUSTODES, Kafka, Quorum, Server, free_port, get, get_json
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(240)]
 
@@ -46,7 +46,15 @@ class Worker:
             **settings,
         }
         (folder / "rules.yml").write_text(RULES)
+        self._settings = config
         self._config.write_text(yaml.safe_dump(config))
+
+    def read_from(self, brokers: list[str], **client: Any) -> None:
+        """Brokers other than the one it was made with, and how to talk to them."""
+        source = self._settings["source"]["kafka"]
+        source["bootstrap_servers"] = brokers
+        source["client"] |= client
+        self._config.write_text(yaml.safe_dump(self._settings))
 
     def start(self) -> Server:
         self.servers.append(Server(self.folder, [CUSTODES, "run", "-c", self._config]))
@@ -59,8 +67,15 @@ class Worker:
     def peaks(self) -> set[int]:
         return {one["peak"] for one in get_json(f"{self.base}/api/v1/findings")["findings"]}
 
+    def has_counted(self, events: int) -> bool:
+        return self.metric("custodes_events_total") >= events
+
     def has_snapshot_since(self, since: float) -> bool:
         return time.time() - self.metric("custodes_snapshot_age_seconds") > since
+
+    def end(self) -> None:
+        for server in self.servers:
+            server.kill()
 
     def metric(self, name: str) -> float:
         lines = get(f"{self.base}/metrics").splitlines()
@@ -74,13 +89,13 @@ def worker(kafka: Kafka, tmp_path: Path, request: pytest.FixtureRequest) -> Iter
     kafka.create_topic(topic, 2)
     worker = Worker(kafka, topic, tmp_path)
     yield worker
-    for server in worker.servers:
-        server.process.kill()
-        server.stop()
+    worker.end()
 
 
-def send(kafka: Kafka, topic: str, events: Iterable[dict[str, Any]], partition: int = 0) -> None:
-    producer = KafkaProducer(bootstrap_servers=kafka.bootstrap)
+def send(kafka: Kafka | list[str], topic: str, events: Iterable[dict[str, Any]], partition: int = 0) -> None:
+    """To a broker, or to a cluster whose brokers are listed."""
+    brokers = kafka.bootstrap if isinstance(kafka, Kafka) else kafka
+    producer = KafkaProducer(bootstrap_servers=brokers, acks="all")
     for event in events:
         producer.send(topic, json.dumps(event).encode(), partition=partition)
     producer.flush()
@@ -309,6 +324,75 @@ def test_a_broker_that_dies_and_comes_back_is_waited_for(tmp_path: Path) -> None
         assert server.stop() == 0
     finally:
         server.kill()
+        kafka.stop()
+
+
+def test_leaders_that_move_lose_nothing(tmp_path: Path) -> None:
+    """Three brokers, of which one after the other is killed, and its partitions have another leader each time."""
+    quorum = Quorum([free_port() for _ in range(3)])
+    brokers = [Kafka(tmp_path / f"kafka{node}", quorum=quorum, node=node) for node in range(3)]
+    everywhere = [broker.bootstrap for broker in brokers]
+    try:
+        for broker in brokers:
+            broker.wait_for("Kafka to listen", broker.listens, 60)
+        brokers[0].create_topic("moving", 3, replicas=3)
+        worker = Worker(brokers[0], "moving", tmp_path)
+        worker.read_from(everywhere)
+        server = worker.start()
+        server.wait_for("it to be ready", lambda: get(f"{worker.base}/-/ready"))
+        events = reads(90, "P1", time.time() - 3600)
+        for lost, part in zip(brokers, (events[:30], events[30:60], events[60:]), strict=True):
+            send(everywhere, "moving", part[:10])
+            lost.kill()
+            # To all partitions, one of which has just lost its leader.
+            for partition in range(3):
+                send(everywhere, "moving", part[10 + partition : 30 : 3], partition)
+            counted = events.index(part[-1]) + 1
+            server.wait_for(f"{counted} to be counted", partial(worker.has_counted, counted), 60)
+            lost.start_again()
+            lost.wait_for("Kafka to listen", lost.listens, 60)
+        server.wait_for("all to be stored", lambda: worker.peaks() == {90})
+        assert worker.metric("custodes_events_missed_total") == 0
+        assert server.stop() == 0
+    finally:
+        worker.end()
+        for broker in brokers:
+            broker.kill()
+
+
+def test_a_password_that_is_no_longer_good_is_told_of_and_tried_again(tmp_path: Path) -> None:
+    """Changed at the broker while connections are open, which must show it again every three seconds."""
+    kafka = Kafka(tmp_path / "kafka", password="good")
+    kafka.create_topic("guarded", 1)
+    worker = Worker(kafka, "guarded", tmp_path)
+    worker.read_from([kafka.guarded], security_protocol="SASL_PLAINTEXT", sasl_mechanism="SCRAM-SHA-256",
+                     sasl_plain_username="custodes", sasl_plain_password="good")  # fmt: skip
+    server = worker.start()
+    try:
+        server.wait_for("it to be ready", lambda: get(f"{worker.base}/-/ready"))
+        events = reads(90, "P1", time.time() - 3600)
+        send(kafka, "guarded", events[:30])
+        server.wait_for("some to be counted", partial(worker.has_counted, 30))
+        kafka.set_password("other")
+        server.wait_for("it to be shut out", lambda: worker.metric("custodes_source_connected") == 0, 60)
+        send(kafka, "guarded", events[30:60])
+        assert get(f"{worker.base}/-/healthy"), "it waits, it does not hang"
+        server.wait_for("it to say why", lambda: "uthentication" in server.log.read_text())
+        kafka.set_password("good")
+        server.wait_for("what came meanwhile to be counted", partial(worker.has_counted, 60), 60)
+        server.wait_for("it to say so", lambda: worker.metric("custodes_source_connected") == 1)
+        # It may also begin with one that is not good yet.
+        assert server.stop() == 0
+        kafka.set_password("other")
+        server = worker.start()
+        server.wait_for("it to say why", lambda: server.log.read_text().count("the brokers refuse") >= 3)
+        kafka.set_password("good")
+        send(kafka, "guarded", events[60:])
+        server.wait_for("all to be stored", lambda: worker.peaks() == {90}, 60)
+        assert worker.metric("custodes_events_missed_total") == 0
+        assert server.stop() == 0
+    finally:
+        worker.end()
         kafka.stop()
 
 

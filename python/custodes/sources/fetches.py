@@ -20,7 +20,7 @@ from typing import Any
 
 import structlog
 from kafka.consumer.fetcher import Fetcher
-from kafka.errors import KafkaConnectionError
+from kafka.errors import KafkaConnectionError, KafkaTimeoutError, SaslAuthenticationFailedError
 from kafka.net.compat import KafkaNetClient
 from kafka.net.manager import KafkaConnectionManager
 from kafka.net.selector import NetworkSelector
@@ -142,7 +142,7 @@ def ask_for_a_fresh_assignment(consumer: Any) -> None:
 
 
 class Client(KafkaNetClient):  # type: ignore[misc]
-    """kafka-python's client with larger receives."""
+    """kafka-python's client with larger receives, which says why it finds no broker."""
 
     def __init__(self, net: Any = None, manager: Any = None, **configs: Any) -> None:
         net = NetworkSelector(**configs) if net is None else net
@@ -150,6 +150,26 @@ class Client(KafkaNetClient):  # type: ignore[misc]
 
 
 class _Manager(KafkaConnectionManager):  # type: ignore[misc]
+    def __init__(self, net: Any, **configs: Any) -> None:
+        self._refused: Exception | None = None
+        super().__init__(net, **configs)
+
+    def bootstrap(self, timeout_ms: int | None = None, refresh: bool = True) -> None:
+        """Where brokers refused, raises that, rather than that none answered in time."""
+        try:
+            super().bootstrap(timeout_ms, refresh)
+        except KafkaTimeoutError as error:
+            raise self._refused or error from error
+
+    def get_connection(self, node_id: Any, **how: Any) -> Any:
+        connection = super().get_connection(node_id, **how)
+        connection.init_future.add_errback(self._note)
+        return connection
+
+    def _note(self, error: Exception) -> None:
+        if isinstance(error, SaslAuthenticationFailedError):
+            self._refused = error
+
     async def _build_transport(self, node: Any, timeout_at: Any = None) -> Any:
         transport = await super()._build_transport(node, timeout_at=timeout_at)
         receive = _receive_tls if isinstance(transport._sock, ssl.SSLSocket) else _receive

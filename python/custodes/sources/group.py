@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import structlog
 from kafka import ConsumerRebalanceListener, KafkaConsumer, TopicPartition
-from kafka.errors import KafkaError
+from kafka.errors import AuthorizationError, KafkaError, SaslAuthenticationFailedError
 from kafka.structs import OffsetAndMetadata
 
 from custodes.config import FaultsError
@@ -24,6 +24,11 @@ from custodes.sources.fetches import (
 
 log = structlog.get_logger("custodes.kafka")
 
+_RETRY_SECONDS = 1.0
+"""Between two attempts to connect."""
+_RETRY_REFUSED_SECONDS = 5.0
+"""Where brokers refuse, which some count and lock accounts for."""
+_REFUSALS = (SaslAuthenticationFailedError, AuthorizationError)
 _FLOWS_FOR = 1.0
 _WHILE_FLOWING = 0.01
 """While events come, a poll is short: one that finds its fetch answered a moment too early sleeps through its
@@ -60,14 +65,23 @@ class Member:
         if faults := unknown_settings(settings):
             raise FaultsError(faults)
         self.consumer: Any = None
-        """``None`` until a broker has answered."""
+        """``None`` until a broker has answered, and while they refuse."""
         self._settings, self._worker, self._own = settings, worker, own
+        self._assigned = assigned
         self._patience_ms = patience_ms
         self._listener = _Listener(self, assigned)
         # A static member is given back what it had, which may not be all there is by now.
         self._assignment_is_old = worker is not None
         self._flowed_at = -_FLOWS_FOR
+        self._try_at = 0.0
         self.has_joined = False
+
+    def waits(self, timeout: float) -> bool:
+        """Whether it is too early to try again to connect; waits meanwhile."""
+        early = self._try_at - time.monotonic()
+        if early > 0:
+            time.sleep(min(early, timeout))
+        return early > 0
 
     def connect(self, topics: Iterable[str], one_by_one: Container[str] = ()) -> None:
         """Joins the group, or raises ``KafkaError``. Fetches of the topics not in ``one_by_one`` come whole."""
@@ -89,24 +103,48 @@ class Member:
         self.consumer = consumer
 
     def say_that_none_answers(self, error: KafkaError) -> None:
-        """It is left to the next poll: brokers come back."""
+        """It is left to a later poll: brokers come back, and rights too."""
+        if isinstance(error, _REFUSALS):
+            self._say_that_they_refuse(error)
+            return
+        self._try_at = time.monotonic() + _RETRY_SECONDS
         brokers = self._settings.bootstrap_servers
-        log.warning("no broker answers; trying again", brokers=brokers, error=str(error))
+        log.warning("no broker answers; trying again", brokers=brokers, error=str(error) or type(error).__name__)
 
     def poll(self, timeout: float) -> Mapping[TopicPartition, list[Any]]:
-        """By partition, what has come; the next fetch is asked for at once."""
+        """By partition, what has come; the next fetch is asked for at once.
+
+        Where the brokers refuse, it has no partitions and no :attr:`consumer` after, and must connect again.
+        """
         if time.monotonic() - self._flowed_at < _FLOWS_FOR:
             timeout = min(timeout, _WHILE_FLOWING)
         if self._assignment_is_old and self.has_joined:
             self._assignment_is_old = False
             ask_for_a_fresh_assignment(self.consumer)
-        fetched: Mapping[TopicPartition, list[Any]] = self.consumer.poll(
-            timeout_ms=int(timeout * 1000), max_records=self._settings.max_poll_records
-        )
+        fetched: Mapping[TopicPartition, list[Any]] = {}
+        try:
+            fetched = self.consumer.poll(timeout_ms=int(timeout * 1000), max_records=self._settings.max_poll_records)
+        except _REFUSALS as error:
+            self._leave(error)
         if fetched:
             ask_ahead(self.consumer)
             self._flowed_at = time.monotonic()
         return fetched
+
+    def _leave(self, error: KafkaError) -> None:
+        """Credentials or rights have ended, and kafka-python never tries again with those it was refused with."""
+        self._say_that_they_refuse(error)
+        consumer, self.consumer = self.consumer, None
+        self._assigned.revoked(list(consumer.assignment()), lost=True)
+        self._assignment_is_old, self.has_joined = self._worker is not None, False
+        try:
+            consumer.close(timeout_ms=CONNECT_MS)
+        except KafkaError as failure:
+            log.debug("closing", error=str(failure))
+
+    def _say_that_they_refuse(self, error: KafkaError) -> None:
+        self._try_at = time.monotonic() + _RETRY_REFUSED_SECONDS
+        log.error("the brokers refuse; trying again", error=str(error) or type(error).__name__)
 
     def pause_only(self, partitions: set[TopicPartition]) -> None:
         """Nothing more is asked for of these, and of all others again."""
@@ -135,7 +173,7 @@ class Member:
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
-    """Tells who wants to know."""
+    """Tells who wants to know, but not of what is over."""
 
     def __init__(self, member: Member, assigned: Assigned) -> None:
         self._member, self._assigned = member, assigned
@@ -145,10 +183,12 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
         self._assigned.assigned(list(assigned))
 
     def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
-        self._assigned.revoked(list(revoked), lost=False)
+        if self._member.consumer is not None:
+            self._assigned.revoked(list(revoked), lost=False)
 
     def on_partitions_lost(self, lost: Iterable[TopicPartition]) -> None:
-        self._assigned.revoked(list(lost), lost=True)
+        if self._member.consumer is not None:
+            self._assigned.revoked(list(lost), lost=True)
 
 
 def spoken(partitions: Iterable[TopicPartition]) -> list[str]:

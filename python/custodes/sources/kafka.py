@@ -16,9 +16,7 @@ from custodes.config.model import KafkaSource as KafkaSettings
 from custodes.sources.arrivals import Arrival, Fetched, Gap, Idle, Joined, Left, Place, Records
 from custodes.sources.client import FETCH_BYTES, client
 from custodes.sources.dead_letters import Letter
-from custodes.sources.fetches import (
-    Fetch,
-)
+from custodes.sources.fetches import Client, Fetch
 from custodes.sources.group import Member, spoken
 from custodes.sources.in_step import InStep, Waiting
 
@@ -74,13 +72,12 @@ class KafkaSource:
 
     def poll(self, timeout: float) -> list[Arrival]:
         if self._consumer is None:
-            try:
-                self._member.connect(self._settings.topics)
-            except KafkaError as error:
-                self._member.say_that_none_answers(error)
+            self._connect(timeout)
             return []
         fetched = self._member.poll(timeout)
         came, self._moved = self._moved, []
+        if self._consumer is None:
+            return came
         if any(isinstance(arrival, Joined) for arrival in came):
             self._warn_if_not_alone()
         now = time.monotonic()
@@ -101,6 +98,15 @@ class KafkaSource:
                 self._idle.add(partition)
                 came.append(Idle(self._stream(partition)))
         return came
+
+    def _connect(self, timeout: float) -> None:
+        """Joins the group, or says that it can't."""
+        if self._member.waits(timeout):
+            return
+        try:
+            self._member.connect(self._settings.topics)
+        except KafkaError as error:
+            self._member.say_that_none_answers(error)
 
     def _warn_if_not_alone(self) -> None:
         there = sum(len(self._consumer.partitions_for_topic(topic) or ()) for topic in self._settings.topics)
@@ -350,7 +356,8 @@ def reachable(settings: KafkaSettings, timeout: float = 5.0) -> str | None:
     millis = int(timeout * 1000)
     consumer = None
     try:
-        consumer = client(KafkaConsumer, settings, bootstrap_timeout_ms=millis, request_timeout_ms=millis)
+        own = {"bootstrap_timeout_ms": millis, "request_timeout_ms": millis, "kafka_client": Client}
+        consumer = client(KafkaConsumer, settings, **own)
         known = consumer.topics()
     except (KafkaError, OSError) as error:
         return str(error) or type(error).__name__

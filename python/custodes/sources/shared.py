@@ -75,8 +75,10 @@ class SharedKafkaSource:
     def _consumer(self) -> Any:
         return self._member.consumer
 
-    def _connect(self) -> None:
+    def _connect(self, timeout: float) -> None:
         """Joins the group, or says that it can't."""
+        if self._member.waits(timeout):
+            return
         internal = self._workers.repartition_topic
         try:
             if self._make_topics():
@@ -121,11 +123,13 @@ class SharedKafkaSource:
 
     def poll(self, timeout: float) -> list[Arrival | Parcels]:
         if self._consumer is None:
-            self._connect()
+            self._connect(timeout)
             return []
         fetched = self._member.poll(timeout)
         came: list[Arrival | Parcels] = [*self._moved]
         self._moved = []
+        if self._consumer is None:
+            return came
         now = time.monotonic()
         for partition, records in fetched.items():
             held = self._held.get(partition)
@@ -189,14 +193,21 @@ class SharedKafkaSource:
                 held.silent += passed
                 held.is_idle = held.is_idle or held.silent > self._idle_after
 
+    @property
+    def _joined(self) -> Any:
+        """The consumer, for what cannot be had without one."""
+        if self._consumer is None:
+            raise KafkaError("no broker answers")
+        return self._consumer
+
     def begin(self, stream: int, position: int | None) -> int:
         """Has a partition read from a position on, or from what is committed. Returns from where."""
         partition = self._partitions[stream]
-        held = self._held[partition]
+        consumer, held = self._joined, self._held[partition]
         if position is not None:
-            self._consumer.seek(partition, position)
+            consumer.seek(partition, position)
         else:
-            position = self._consumer.position(partition, timeout_ms=CONNECT_MS)
+            position = consumer.position(partition, timeout_ms=CONNECT_MS)
             if position is None:
                 raise KafkaError(f"no broker says where {partition.topic}/{partition.partition} is to begin")
         held.next_offset = held.reached = position
@@ -204,7 +215,7 @@ class SharedKafkaSource:
         self._in_step.leave(partition)
         if partition.topic != self._workers.repartition_topic:
             self._in_step.join(partition)
-        self._consumer.resume(partition)
+        consumer.resume(partition)
         return position
 
     def place(self, stream: int) -> tuple[str, int]:
@@ -230,24 +241,24 @@ class SharedKafkaSource:
         partition = self._partitions[stream]
         if partition not in self._held:
             return False
-        known = self._consumer.committed(partition, timeout_ms=CONNECT_MS)
+        known = self._joined.committed(partition, timeout_ms=CONNECT_MS)
         if known is None:
             return True
         try:
-            self._consumer.commit({partition: OffsetAndMetadata(known, "", -1)}, timeout_ms=CONNECT_MS)
+            self._joined.commit({partition: OffsetAndMetadata(known, "", -1)}, timeout_ms=CONNECT_MS)
         except KafkaError:
             return False
         return bool(partition in self._held)
 
     def event_partitions(self) -> list[str]:
         """All source partitions there are, whoever has them."""
-        partitions = [(topic, self._consumer.partitions_for_topic(topic) or ()) for topic in self._settings.topics]
+        partitions = [(topic, self._joined.partitions_for_topic(topic) or ()) for topic in self._settings.topics]
         return [f"{topic}/{number}" for topic, numbers in partitions for number in sorted(numbers)]
 
     def shares(self) -> int:
         """How many partitions the repartition topic has."""
         topic = self._workers.repartition_topic
-        partitions = self._consumer.partitions_for_topic(topic)
+        partitions = self._joined.partitions_for_topic(topic)
         if not partitions:
             raise KafkaError(f"no broker says how many partitions {topic} has")
         return len(partitions)
