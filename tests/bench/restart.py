@@ -20,7 +20,7 @@ from custodes.cli.memory import keep_freed_memory
 from custodes.rules import build_plan, load_rules
 from custodes.sources import Place, load_mapping
 from custodes.state import Checkpoints, LocalFolder, Snapshots
-from servers import Kafka, Server, free_port, get_json
+from servers import Kafka, Server, free_port, get
 
 RULE = """
 title: Access
@@ -118,7 +118,9 @@ def restart(folder: Path, pairs: int, runs: int) -> str:
         return Server(folder / "worker", [CUSTODES, "run", "-c", folder / "custodes.yaml"])
 
     def counted() -> int:
-        return int(get_json(f"http://127.0.0.1:{port}/api/v1/status")["events"])
+        # The status is a second old.
+        metrics = get(f"http://127.0.0.1:{port}/metrics").splitlines()
+        return int(next(float(line.split()[-1]) for line in metrics if line.startswith("custodes_events_total")))
 
     server = worker()
     for first in range(0, pairs // SUBJECTS, 50_000):
