@@ -24,6 +24,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 SERVICES = ROOT / ".cache" / "services"
 CUSTODES = ROOT / ".venv" / "bin" / "custodes"
+MOTO = ROOT / ".venv" / "bin" / "moto_server"
 
 T = TypeVar("T")
 

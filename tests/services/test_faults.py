@@ -444,6 +444,39 @@ def test_a_damaged_database_is_told_of(kafka: Kafka, worker: Worker, tmp_path: P
     assert "file is not a database" in server.log.read_text()
 
 
+def test_poison_and_giant_records_are_kept_and_nothing_around_them_is_lost(kafka: Kafka, tmp_path: Path) -> None:
+    kafka.create_topic("poison", 1, max_message_bytes="4000000")
+    worker = Worker(kafka, "poison", tmp_path)
+    server = worker.start()
+    try:
+        server.wait_for("it to be ready", lambda: get(f"{worker.base}/-/ready"))
+        events = reads(60, "P1", time.time() - 3600)
+        giant = json.dumps({**events[0], "note": "x" * 2_000_000}).encode()
+        producer = KafkaProducer(bootstrap_servers=kafka.bootstrap, max_request_size=4_000_000)
+        for at, event in enumerate(events):
+            producer.send("poison", json.dumps(event).encode())
+            if at == 20:
+                producer.send("poison", b'{"time": ')
+                producer.send("poison", b"[" * 100_000)
+            if at == 40:
+                producer.send("poison", giant)
+                producer.send("poison", None, key=b"a tombstone")
+        producer.flush()
+        producer.close()
+        server.wait_for("all to be counted", partial(worker.has_counted, 60))
+        server.wait_for("the finding", lambda: worker.peaks() == {60})
+        rejected = {"bad_json": 1, "too_deep": 1, "too_large": 1, "empty": 1}
+        for reason, count in rejected.items():
+            assert worker.metric(f'custodes_events_rejected_total{{reason="{reason}"}}') == count
+        letters = [json.loads(line) for line in (tmp_path / "custodes-dead-letters.jsonl").read_text().splitlines()]
+        assert [(letter["reason"], letter["position"]) for letter in letters] == [
+            ("bad_json", 21), ("too_deep", 22), ("too_large", 43), ("empty", 44),
+        ]  # fmt: skip
+        assert server.stop() == 0
+    finally:
+        worker.end()
+
+
 def test_dead_letters_wait_for_a_place_to_go(kafka: Kafka, worker: Worker, tmp_path: Path) -> None:
     """Their disk has no room: nothing ends, nothing is lost, and nothing is behind them after a kill."""
     now = time.time() - 3600

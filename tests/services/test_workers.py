@@ -39,9 +39,15 @@ class Worker:
         self.base = f"http://127.0.0.1:{port}"
         self._folder = folder
         self._config = folder / "custodes.yaml"
-        self._config.write_text(yaml.safe_dump({**config, "http": {"listen": f"127.0.0.1:{port}"}}))
+        self._settings = {**config, "http": {"listen": f"127.0.0.1:{port}"}}
+        self.change({})
         (folder / "rules.yml").write_text(RULES)
         self.server: Server | None = None
+
+    def change(self, settings: dict[str, Any]) -> None:
+        """Has it start with other settings for some sections."""
+        self._settings |= settings
+        self._config.write_text(yaml.safe_dump(self._settings))
 
     def start(self) -> Server:
         if self.server is None:
@@ -70,7 +76,7 @@ class Team:
             "repartition_topic": f"{topic}-repartition",
             "state_topic": f"{topic}-state",
         }
-        config = {
+        self.settings: dict[str, Any] = {
             "source": {"kafka": {**source, "client": client}},
             "rules": ["rules.yml"],
             "state": {"interval": "2s"},
@@ -79,7 +85,7 @@ class Team:
             "findings": {"database": database},
             "workers": workers,
         }
-        self.workers = [Worker(folder / f"worker{at}", config) for at in range(size)]
+        self.workers = [Worker(folder / f"worker{at}", self.settings) for at in range(size)]
 
     def a_base(self) -> str:
         return next(worker.base for worker in self.workers if worker.runs)
@@ -128,23 +134,28 @@ def keyed(partitions: int) -> Callable[[dict[str, Any]], int]:
     return lambda event: random.Random(str(event["actor"])).randrange(partitions)
 
 
-def test_three_workers_find_what_one_would(kafka: Kafka, team: TeamMaker) -> None:
-    partitions = 6
-    three = team(kafka, "three", partitions, 3)
+@pytest.mark.parametrize("store", ["topic", "directory"])
+def test_three_workers_find_what_one_would(kafka: Kafka, team: TeamMaker, store: str, tmp_path: Path) -> None:
+    partitions, name = 6, f"three-{store}"
+    three = team(kafka, name, partitions, 3)
+    if store == "directory":
+        for worker in three.workers:
+            worker.change({"workers": three.settings["workers"] | {"state_store": f"file://{tmp_path}/states"}})
     events = look_ups(random.Random(5), 30_000, int(time.time()) * 1_000_000 - 20 * HOUR, 2 * HOUR)
     for worker in three.workers:
         worker.start().wait_for("it to be ready", partial(get, f"{worker.base}/-/ready"))
-    sender = Sender(kafka, "three", events, partitions, keyed(partitions), seconds=0)
+    sender = Sender(kafka, name, events, partitions, keyed(partitions), seconds=0)
     sender.finish()
     found = eventually("all findings to close", three.settled, 60)
     assert_as_the_oracle(found, events)
     workers = three.workers[0].status()["workers"]
     assert sorted(task for worker in workers for task in worker["tasks"]) == sorted(
-        f"{topic}/{number}" for topic in ("three", "three-repartition") for number in range(partitions)
+        f"{topic}/{number}" for topic in (name, f"{name}-repartition") for number in range(partitions)
     )
     assert all(len(worker["tasks"]) == 4 for worker in workers)
     assert sum(worker.status()["events"] for worker in three.workers) == len(events) + partitions
     assert three.stop() == [0, 0, 0]
+    assert (tmp_path / "states" / "tasks" / name).exists() == (store == "directory")
 
 
 class Chaos:

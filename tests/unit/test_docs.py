@@ -40,3 +40,23 @@ def test_make_targets_named_in_the_docs_exist() -> None:
     for page in PAGES:
         named = set(re.findall(r"`make ([a-z-]+)`", page.read_text(encoding="utf-8")))
         assert named <= targets, page.name
+
+
+def test_each_fault_has_a_test_a_metric_an_alert_and_a_runbook() -> None:
+    tests = {
+        name
+        for path in ROOT.glob("tests/**/test_*.py")
+        for name in re.findall(r"^def (test_\w+)", path.read_text(), re.M)
+    }
+    metrics = set(re.findall(r"`(custodes_\w+)`", (ROOT / "docs/reference/metrics.md").read_text())) | {"up"}
+    alerts = (ROOT / "deploy/prometheus/rules/custodes.yml").read_text()
+    rows = [line for line in (ROOT / "docs/faults.md").read_text().splitlines() if line.startswith("| ")][2:]
+    assert len(rows) > 20
+    for row in rows:
+        fault, _, metric, alert, test = (cell.strip() for cell in row.strip("|").split("|"))
+        assert metric.strip("`") in metrics, fault
+        name = re.findall(r"^\[(\w+)\]\(runbooks\.md#(\w+)\)$", alert)[0]
+        assert name[0].lower() == name[1], fault
+        (rule,) = re.findall(rf"- alert: {name[0]}\n((?:(?!- alert:)[\s\S])*)", alerts)
+        assert metric.strip("`") in rule or fault == "killed" or "worker" in fault, f"{name[0]} asks for no {metric}"
+        assert test.split()[0].strip("`") in tests, fault

@@ -22,6 +22,8 @@ from custodes.sources.kafka import KafkaSource
 from custodes.sources.repartition import LostOnTheWayError, RepartitionTopic
 from custodes.sources.shared import SharedKafkaSource
 from custodes.state import Checkpoints, FolderInUseError, LocalFolder, Snapshots, VersionError, recover
+from custodes.state.claims import StateStore
+from custodes.state.objects import ObjectStates
 from custodes.state.topic import StateTopic
 from custodes.tasks import WholeWork, Work
 
@@ -81,7 +83,7 @@ def _shared(
 ) -> Assembly:
     idle_after = settings.event_time.idle_after.total_seconds()
     source = SharedKafkaSource(kafka, workers, idle_after, worker)
-    states, handing = StateTopic(kafka, workers.state_topic), RepartitionTopic(kafka, workers.repartition_topic)
+    states, handing = _states(kafka, workers), RepartitionTopic(kafka, workers.repartition_topic)
     work = SharedWork(
         worker,
         source,
@@ -115,6 +117,15 @@ def _shared(
         work.missed = monitor.tell_of
 
     return Assembly(work, source, on_status=on_status, attach=attach)
+
+
+def _states(kafka: KafkaSettings, workers: Workers) -> StateStore:
+    if workers.state_store is None:
+        return StateTopic(kafka, workers.state_topic)
+    try:
+        return ObjectStates(workers.state_store)
+    except (OSError, ValueError) as error:
+        raise FaultsError([Fault(str(error), hint="set workers.state_store")]) from error
 
 
 def _state_folder(settings: Config) -> LocalFolder:

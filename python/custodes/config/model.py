@@ -174,6 +174,12 @@ class Workers(_Section):
         "custodes-state",
         description="Compacted; keeps the windows, so that they go with their partition. Made if it is not there.",
     )
+    state_store: str | None = Field(
+        None,
+        pattern=r"^(file|s3|gs|az)://",
+        description="Keeps the windows instead of the state topic: a directory that all workers reach (file:///…), or "
+        "an object store by its URL (s3://bucket/prefix, gs://…, az://…), with credentials from the environment.",
+    )
 
 
 class DeadLetter(_Section):

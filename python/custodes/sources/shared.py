@@ -97,22 +97,15 @@ class SharedKafkaSource:
                 return False
             most = max(known[topic] for topic in settings.topics)
             partitions = workers.partitions or most
-            wanted = [
-                NewTopic(
-                    workers.repartition_topic,
-                    partitions,
-                    topic_configs={"max.message.bytes": str(LARGEST_RECORD), "retention.ms": str(_WEEK_MS)},
-                ),
-                NewTopic(
-                    workers.state_topic,
-                    max(most, partitions),
-                    topic_configs={
-                        "cleanup.policy": "compact",
-                        "segment.bytes": str(64 << 20),
-                        "min.cleanable.dirty.ratio": "0.1",
-                    },
-                ),
-            ]
+            handing = {"max.message.bytes": str(LARGEST_RECORD), "retention.ms": str(_WEEK_MS)}
+            wanted = [NewTopic(workers.repartition_topic, partitions, topic_configs=handing)]
+            if workers.state_store is None:
+                state = {
+                    "cleanup.policy": "compact",
+                    "segment.bytes": str(64 << 20),
+                    "min.cleanable.dirty.ratio": "0.1",
+                }
+                wanted.append(NewTopic(workers.state_topic, max(most, partitions), topic_configs=state))
             if wanted := [topic for topic in wanted if not known.get(topic.name)]:
                 admin.create_topics(wanted)
         except TopicAlreadyExistsError:

@@ -1,10 +1,12 @@
-"""State in a compacted topic: what the last claimant left is found, what one without a claim writes is not."""
+"""Where workers keep state: what the last claimant left is found, what one without a claim writes is not."""
 
 from __future__ import annotations
 
 import gc
 import logging
+import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -13,8 +15,10 @@ from kafka.errors import KafkaError
 from custodes.config.model import KafkaSource
 from custodes.sources import Place
 from custodes.state import Snapshots
+from custodes.state.claims import StateStore
+from custodes.state.objects import ObjectStates
 from custodes.state.topic import StateTopic
-from servers import Kafka, eventually
+from servers import MOTO, Kafka, Server, eventually, free_port
 
 pytestmark = [
     pytest.mark.services,
@@ -25,12 +29,41 @@ LARGE = bytes(range(256)) * 8000
 """Two megabytes: several chunks."""
 
 
-@pytest.fixture
-def stores(kafka: Kafka, request: pytest.FixtureRequest) -> Iterator[list[StateTopic]]:
-    topic = request.node.name.replace("_", "-")[:60]
-    kafka.create_topic(topic, 2, cleanup_policy="compact")
-    settings = KafkaSource(bootstrap_servers=[kafka.bootstrap], topics=["any"])
-    made = [StateTopic(settings, topic) for _ in range(3)]
+@pytest.fixture(scope="module")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a server that speaks S3, with a bucket named `state`."""
+    port = free_port()
+    server = Server(tmp_path_factory.mktemp("s3"), [MOTO, "-H", "127.0.0.1", "-p", str(port)])
+    url = f"http://127.0.0.1:{port}"
+
+    def has_bucket() -> bool:
+        request = urllib.request.Request(f"{url}/state", data=b"", method="PUT")
+        return bool(urllib.request.urlopen(request, timeout=5).status == 200)
+
+    server.wait_for("a bucket", has_bucket)
+    yield url
+    server.kill()
+
+
+@pytest.fixture(params=["topic", "directory", "s3"])
+def stores(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[list[StateStore]]:
+    name = "".join(letter if letter.isalnum() else "-" for letter in request.node.name)[:60]
+    made: list[StateStore]
+    if request.param == "topic":
+        kafka: Kafka = request.getfixturevalue("kafka")
+        kafka.create_topic(name, 2, cleanup_policy="compact")
+        settings = KafkaSource(bootstrap_servers=[kafka.bootstrap], topics=["any"])
+        made = [StateTopic(settings, name) for _ in range(3)]
+    elif request.param == "directory":
+        made = [ObjectStates(f"file://{tmp_path}/all%20states") for _ in range(3)]
+    else:
+        monkeypatch.setenv("AWS_ENDPOINT", request.getfixturevalue("s3"))
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "custodes")
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+        monkeypatch.setenv("AWS_REGION", "us-east-1")
+        made = [ObjectStates(f"s3://state/{name}") for _ in range(3)]
     yield made
     for store in made:
         store.close()
@@ -47,7 +80,7 @@ def read(snapshots: Snapshots) -> list[bytes]:
     return [snapshots.read(number).frame for number in snapshots.numbers()]
 
 
-def test_what_one_worker_leaves_the_next_one_finds(stores: list[StateTopic]) -> None:
+def test_what_one_worker_leaves_the_next_one_finds(stores: list[StateStore]) -> None:
     mine = Snapshots(stores[0].claim("access/1"), keep=2)
     assert mine.numbers() == []
     for what in (b"1", b"2", b"3"):
@@ -66,9 +99,10 @@ def test_what_one_worker_leaves_the_next_one_finds(stores: list[StateTopic]) -> 
     assert (newest.frame, newest.parts) == (b"frame 4", [LARGE, b"part"])
     assert newest.places == [Place(0, "access/1", 7)]
     assert [one.frame for one in before] == [b"frame 3", b"frame 2"]
+    unfinished.abandon()
 
 
-def test_one_that_lost_its_claim_writes_nothing(stores: list[StateTopic]) -> None:
+def test_one_that_lost_its_claim_writes_nothing(stores: list[StateStore]) -> None:
     zombie = Snapshots(stores[0].claim("access/1"), keep=2)
     write(zombie, b"before")
     begun = zombie.begin()
@@ -84,11 +118,40 @@ def test_one_that_lost_its_claim_writes_nothing(stores: list[StateTopic]) -> Non
     assert read(third) == [b"frame by the rightful one", b"frame before"]
 
 
-def test_all_agree_on_what_was_first(stores: list[StateTopic]) -> None:
+def test_all_agree_on_what_was_first(stores: list[StateStore]) -> None:
     assert stores[0].agree("key", "mine") == "mine"
     assert stores[1].agree("key", "yours") == "mine"
     assert stores[1].agree("other", "yours") == "yours"
     assert stores[2].agree("other", "whatever") == "yours"
+
+
+def test_of_many_that_claim_at_once_the_last_has_it(stores: list[StateStore]) -> None:
+    write(Snapshots(stores[0].claim("access/1"), keep=2), b"before")
+    with ThreadPoolExecutor(3) as threads:
+        claimed = [Snapshots(folder, keep=2) for folder in threads.map(lambda store: store.claim("access/1"), stores)]
+    for number, snapshots in enumerate(claimed):
+        assert read(snapshots) == [b"frame before"]
+        write(snapshots, f"by {number}".encode())
+    after = read(Snapshots(stores[0].claim("access/1"), keep=2))
+    assert len(after) == 2
+    assert after[0].startswith(b"frame by")
+    assert after[1] == b"frame before"
+
+
+def test_a_place_that_cannot_be_had_is_an_error_to_be_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ValueError, match="'ftp://host/x' is no URL of a state store"):
+        ObjectStates("ftp://host/x")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="Not a directory"):
+        ObjectStates(f"file://{tmp_path}/file/below")
+    monkeypatch.setenv("AWS_ENDPOINT", f"http://127.0.0.1:{free_port()}")
+    with pytest.raises(OSError, match="Generic S3 error"):
+        ObjectStates("s3://state/nobody").agree("key", "mine")
+
+
+def test_a_directory_is_nobody_elses(tmp_path: Path) -> None:
+    ObjectStates(f"file://{tmp_path}/deep/down").agree("key", "mine")
+    assert (tmp_path / "deep" / "down").stat().st_mode & 0o077 == 0
 
 
 def test_a_store_outlives_a_broker_that_was_away(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
