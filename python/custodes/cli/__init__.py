@@ -1,4 +1,4 @@
-"""The command line: ``custodes demo | run | check | replay | config | snapshot``."""
+"""The command line: ``custodes demo | run | check | replay | rules | config | snapshot``."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ _COMMANDS = {
     "run": "custodes.cli.run",
     "check": "custodes.cli.check",
     "replay": "custodes.cli.replay",
+    "rules": "custodes.cli.rules",
     "config": "custodes.cli.config",
     "snapshot": "custodes.cli.snapshot",
 }

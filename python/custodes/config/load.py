@@ -25,29 +25,37 @@ def load_config(path: Path) -> Config:
     try:
         config = Config(**{str(key): value for key, value in document.data.items()})
     except ValidationError as error:
-        raise FaultsError([_fault(document, detail) for detail in error.errors()]) from error
+        raise FaultsError(validation_faults(document, error, Config)) from error
     return _anchored(config, path.parent)
 
 
-def _fault(document: Document, detail: ErrorDetails) -> Fault:
+def validation_faults(document: Document, error: ValidationError, model: type[BaseModel]) -> list[Fault]:
+    """What pydantic found wrong with a document that was to be a ``model``, each at its place."""
+    return [_fault(document, detail, model) for detail in error.errors()]
+
+
+def _fault(document: Document, detail: ErrorDetails, model: type[BaseModel]) -> Fault:
     place = detail["loc"]
     dotted = ".".join(map(str, place))
     hint = None
-    if place and not any(place[:n] in document.lines for n in range(1, len(place) + 1)):
+    if model is Config and place and not any(place[:n] in document.lines for n in range(1, len(place) + 1)):
         variable = "CUSTODES_" + "__".join(map(str, place)).upper()
         hint = f"the key is missing from the file; or see {variable}"
     if detail["type"] == "extra_forbidden":
-        return document.fault(f"unknown key '{dotted}'", *place, hint=did_you_mean(str(place[-1]), _siblings(place)))
+        return document.fault(
+            f"unknown key '{dotted}'", *place, hint=did_you_mean(str(place[-1]), _siblings(place, model))
+        )
     if detail["type"] == "missing":
         return document.fault(f"key '{dotted}' is missing", *place[:-1])
     message = detail["msg"].removeprefix("Value error, ")
     return document.fault(f"{dotted}: {message}" if dotted else message, *place, hint=hint)
 
 
-def _siblings(place: tuple[int | str, ...]) -> list[str]:
+def _siblings(place: tuple[int | str, ...], model: Any) -> list[str]:
     """The keys that may stand where ``place``'s last one does."""
-    model: Any = Config
     for key in place[:-1]:
+        if isinstance(key, int):
+            continue
         annotation = model.model_fields[key].annotation if key in model.model_fields else None
         options = getattr(annotation, "__args__", (annotation,))
         model = next((o for o in options if isinstance(o, type) and issubclass(o, BaseModel)), None)

@@ -9,13 +9,13 @@ from pathlib import Path
 from custodes.config import Document, Fault, FaultsError, load_documents
 from custodes.rules.compile import compile_rules
 from custodes.rules.model import Rule
-from custodes.rules.parse import apply_filters, names_of, parse, rule_files
+from custodes.rules.parse import apply_filters, is_test_file, names_of, parse, rule_files
 
 
 def shipped_pack() -> Iterator[Path]:
     """The rule files that come with Custodes."""
     with as_file(files("custodes.rules") / "pack") as folder:
-        yield from sorted(folder.rglob("*.yml"))
+        yield from sorted(path for path in folder.rglob("*.yml") if not is_test_file(path))
 
 
 def load_rules(paths: Iterable[Path]) -> list[Rule]:

@@ -61,12 +61,17 @@ class Parsed:
         return bool(self.document.data.get("generate"))
 
 
+def is_test_file(path: Path) -> bool:
+    """Whether a file has tests of rules, by its name: no rules are loaded from it."""
+    return path.name.endswith((".test.yml", ".test.yaml"))
+
+
 def rule_files(paths: Iterable[Path], faults: list[Fault]) -> Iterator[Path]:
     """The rule files among and below ``paths``; what can't be read goes to ``faults``."""
     for path in paths:
         try:
             if path.is_dir():
-                found = sorted(p for p in _walk(path) if p.suffix in {".yml", ".yaml"})
+                found = sorted(p for p in _walk(path) if p.suffix in {".yml", ".yaml"} and not is_test_file(p))
                 if not found:
                     faults.append(Fault("no rule files (*.yml, *.yaml) in this directory", str(path)))
                 yield from found

@@ -1,0 +1,130 @@
+"""`custodes rules`: the rules there are, and their tests, as a person and a pipeline see them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+from servers import CUSTODES
+
+RULES = """\
+title: Any look
+name: any_look
+level: low
+logsource: {product: custodes}
+detection: {selection: {action: read}, condition: selection}
+custodes: {resolution: 1s}
+"""
+
+
+def run(*arguments: str | Path) -> tuple[int, str, str]:
+    done = subprocess.run([CUSTODES, "rules", *arguments], capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout, done.stderr
+
+
+def rule_tests(folder: Path, text: str) -> Path:
+    (folder / "look.yml").write_text(RULES)
+    path = folder / "look.test.yml"
+    path.write_text(text)
+    return path
+
+
+def test_the_shipped_rules_are_listed_and_pass_their_tests() -> None:
+    code, out, _ = run("list")
+    assert code == 0
+    assert "Bulk lookups" in out
+    assert "gte 150" in out
+    code, out, _ = run("list", "--json")
+    listed = {rule["title"]: rule for rule in json.loads(out)}
+    assert (listed["Slow copying"]["timespan"], listed["Slow copying"]["condition"]) == ("1w", {"gte": 700})
+    code, out, _ = run("test")
+    assert (code, out.splitlines()[-1]) == (0, "17 tests passed")
+
+
+def test_what_a_failing_test_says(tmp_path: Path) -> None:
+    path = rule_tests(
+        tmp_path,
+        """\
+rules: [look.yml]
+tests:
+  - name: as it should be
+    events:
+      - {event: {actor: A, action: read}, at: 5s, times: 3, every: 1m}
+    findings:
+      - {rule: Any look, group: {actor: A}, opened: 5s, peak: 3, count: 3}
+  - name: wrong in every way
+    events:
+      - {event: {actor: "A{n}", action: read}, times: 2, every: 1m}
+      - {event: {action: read}}
+    findings:
+      - {rule: any_look, group: {actor: A0}, opened: 1m, peak: 2}
+      - {rule: Any look, group: {actor: nobody}}
+""",
+    )
+    code, out, err = run("test", path)
+    assert (code, err) == (1, "")
+    assert out.splitlines() == [
+        str(path),
+        "  ok    as it should be",
+        "  FAIL  wrong in every way",
+        f"        {path}:8: an event was rejected: missing_actor: the event has no actor",
+        f"        {path}:8: Any look, actor A0: opened 0s in, not 1m",
+        f"        {path}:8: Any look, actor A0: peak is 1, not 2",
+        f"        {path}:8: not found: Any look, actor nobody",
+        f"        {path}:8: not expected: Any look, actor A1, opened 1m in, peak 1",
+        "2 tests, 1 failed",
+    ]
+    code, out, _ = run("test", tmp_path, "--json")
+    assert code == 1
+    assert [(result["line"], len(result["failures"])) for result in json.loads(out)] == [(3, 0), (8, 5)]
+
+
+def test_a_test_file_with_faults_says_where(tmp_path: Path) -> None:
+    path = rule_tests(
+        tmp_path,
+        """\
+rules: [look.yml]
+tests:
+  - name: a typing error
+    event:
+      - {event: {actor: A, action: read}}
+    events:
+      - {event: {actor: A, action: read}, each: 1m}
+    findings: []
+""",
+    )
+    code, _, err = run("test", path)
+    assert code == 2
+    assert err.splitlines() == [
+        f"{path}:7: unknown key 'tests.0.events.0.each' (known: at, event, every, times)",
+        f"{path}:4: unknown key 'tests.0.event' (did you mean 'events'?)",
+    ]
+    path.write_text(path.read_text().replace("    event:\n      - {event: {actor: A, action: read}}\n", "")
+                    .replace(", each: 1m", "").replace("[]", "[{rule: Any lock, group: {}}]"))  # fmt: skip
+    code, _, err = run("test", path)
+    assert (code, err) == (2, f"{path}:6: no rule 'Any lock' (did you mean 'Any look'?)\n")
+    (tmp_path / "empty").mkdir()
+    code, _, err = run("test", tmp_path / "empty")
+    assert (code, err) == (2, f"{tmp_path / 'empty'}: no test files (*.test.yml) in this directory\n")
+
+
+def test_the_time_may_stand_anywhere_and_a_mapping_tells_where(tmp_path: Path) -> None:
+    (tmp_path / "map.yml").write_text("time: at.when\nactor: who[0]\naction: '=read'\n")
+    path = rule_tests(
+        tmp_path,
+        """\
+rules: [look.yml]
+mapping: map.yml
+tests:
+  - name: events of another shape
+    start: 2026-03-01T12:00:00+08:00
+    events:
+      - {event: {at: {when: "{time}"}, who: ["P{n}"]}, times: 2, every: 1h}
+    findings:
+      - {rule: Any look, group: {actor: P0}, opened: 0s}
+      - {rule: Any look, group: {actor: P1}, opened: 1h}
+""",
+    )
+    code, out, err = run("test", path)
+    assert (code, err, out.splitlines()[-1]) == (0, "", "1 tests passed")
