@@ -128,3 +128,48 @@ tests:
     )
     code, out, err = run("test", path)
     assert (code, err, out.splitlines()[-1]) == (0, "", "1 tests passed")
+
+
+def test_a_backtest_says_what_a_rule_would_have_found(tmp_path: Path) -> None:
+    events = tmp_path / "events.jsonl"
+    looks = [
+        {"time": f"2026-01-{5 + day:02}T09:{n:02}:00Z", "actor": f"P{actor}", "subject": f"S{n}", "action": "read"}
+        for day in range(8)
+        for actor in range(3)
+        for n in range(10 * (actor + 1) + day)
+    ]
+    events.write_text("".join(json.dumps(event) + "\n" for event in [*looks, {"actor": "no time"}]))
+    labels = tmp_path / "labels.jsonl"
+    taken = [event["time"] for event in looks if event["actor"] == "P2"]
+    labels.write_text(
+        json.dumps({"kind": "a thief", "group": {"actor": "P2"}, "times": taken}) + "\n"
+        + json.dumps({"kind": "nobody", "group": {"actor": "P9"}, "times": taken}) + "\n"
+    )  # fmt: skip
+    asked: list[str | Path] = ["backtest", "Bulk lookups", "--events", events, "--labels", labels, "--budget", "6"]
+    code, out, err = run(*asked)
+    assert (code, err) == (0, "")
+    lines = [" ".join(line.split()) for line in out.splitlines()]
+    assert lines[0] == "Bulk lookups: 564 events over 1.0 weeks, 1 rejected"
+    assert lines[1] == "threshold findings a week groups"
+    assert "150 0 0.0 0 the rule's own" in lines
+    assert [line for line in lines if line.endswith("suggested")] == ["32 6 6.0 1 suggested"]
+    assert lines[-2:] == [
+        "a thief (actor P2): missed, with 268 of 268 records",
+        "nobody (actor P9): missed, with 268 of 268 records",
+    ]
+    code, out, _ = run(*asked, "--json")
+    told = json.loads(out)
+    assert (told["own"]["threshold"], told["suggested"]["threshold"], told["findings"]) == (150, 32, [])
+    assert told["labels"][0] == {
+        "kind": "a thief",
+        "group": {"actor": "P2"},
+        "found_at": None,
+        "taken": 268,
+        "records": 268,
+    }
+    for wrong, said in (
+        (["Bulk lookup", "--events", events], "no rule 'Bulk lookup' (did you mean 'Bulk lookups'?)\n"),
+        (["Bulk lookups", "--events", "-"], "--events: the past is read more than once; give files\n"),
+        (["Bulk lookups", "--events", "none.jsonl"], "none.jsonl: no such file\n"),
+    ):
+        assert run("backtest", *wrong) == (2, "", said)

@@ -5,30 +5,28 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import orjson
 import typer
-from rich.progress import BarColumn, DownloadColumn, Progress, SpinnerColumn, TextColumn, TransferSpeedColumn
 from rich.table import Table
 from rich.text import Text
 
 from custodes._core import DEBUG_BUILD, Engine, Outcome
 from custodes.cli.memory import keep_freed_memory
-from custodes.cli.output import LEVEL_STYLES, display_path, stderr, stdout
-from custodes.config import Fault, FaultsError, parse_duration
+from custodes.cli.output import LEVEL_STYLES, display_path, lateness, stderr, stdout
+from custodes.cli.progress import reading
 from custodes.config.threads import MOST_THREADS, usable_cores
 from custodes.findings import Finding, Ledger, rfc3339
+from custodes.replaying import check_readable, replay_files
 from custodes.rules import Rule, build_plan, load_rules, shipped_pack
-from custodes.sources import FileSource, load_mapping
+from custodes.sources import load_mapping
 from custodes.sources.dead_letters import DeadLetters, FileDeadLetters, Letter, NoDeadLetters
 
-_FAR_FUTURE_YEARS = 5
 _SHOWN_REJECTS = 5
 
 
@@ -68,29 +66,16 @@ def replay(
     """Replay files of events and print one record for each finding when the input ends."""
     keep_freed_memory()
     loaded = load_rules(rules or shipped_pack())
-    plan = build_plan(loaded, load_mapping(mapping), allowed_lateness=_lateness(allowed_lateness))
-    _check_readable(events)
+    plan = build_plan(loaded, load_mapping(mapping), allowed_lateness=lateness(allowed_lateness))
+    check_readable(events)
     letters: DeadLetters = FileDeadLetters(dead_letters) if dead_letters else NoDeadLetters()
     run = _Run(loaded, Engine(plan, threads or usable_cores()), letters)
-    with _progress(events) as on_bytes:
+    with reading(events) as on_bytes:
         run.read(events, on_bytes)
     letters.close()
     style = output or (Output.table if stdout.is_terminal else Output.ndjson)
     _write(run.ledger.findings(), style)
     run.report(stats)
-
-
-def _lateness(text: str) -> timedelta:
-    try:
-        return parse_duration(text)
-    except ValueError as error:
-        raise FaultsError([Fault(f"--allowed-lateness: {error}")]) from error
-
-
-def _check_readable(events: Sequence[Path]) -> None:
-    faults = [Fault("no such file", str(path)) for path in events if str(path) != "-" and not path.is_file()]
-    if faults:
-        raise FaultsError(faults)
 
 
 class _Run:
@@ -114,15 +99,8 @@ class _Run:
             on_bytes(size)
 
         begun = time.perf_counter()
-        source = FileSource(paths, count)
-        # A file's times are measured against today only to tell nonsense like 2099 from data.
-        latest = int((time.time() + _FAR_FUTURE_YEARS * 365.25 * 86_400) * 1e6)
-        while not source.finished:
-            for arrival in source.poll(0):
-                outcome = arrival.feed(self.engine, latest)
-                if outcome is not None:
-                    self._take(outcome, source.describe(arrival.stream))
-        self._take(self.engine.finish(), {})
+        for outcome, place in replay_files(self.engine, paths, count):
+            self._take(outcome, place)
         self.seconds = time.perf_counter() - begun
 
     def _take(self, outcome: Outcome, place: dict[str, str | int]) -> None:
@@ -195,17 +173,3 @@ def _write(findings: Sequence[Finding], style: Output) -> None:
             f"{finding.count:,}",
         )
     stdout.print(table)
-
-
-@contextmanager
-def _progress(paths: Sequence[Path]) -> Iterator[Callable[[int], None]]:
-    """A bar on standard error while reading, where somebody is looking."""
-    if not stderr.is_terminal:
-        yield lambda _: None
-        return
-    plain = [p for p in paths if str(p) != "-" and p.suffix not in {".gz", ".zst"}]
-    total: Any = sum(p.stat().st_size for p in plain) if len(plain) == len(paths) else None
-    columns = (SpinnerColumn(), TextColumn("reading"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, console=stderr, transient=True) as progress:
-        task = progress.add_task("reading", total=total)
-        yield lambda size: progress.advance(task, size)

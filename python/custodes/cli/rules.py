@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
@@ -10,9 +12,18 @@ from rich.table import Table
 from rich.text import Text
 
 from custodes.authoring import CaseResult, find_test_files, run_tests
-from custodes.cli.output import LEVEL_STYLES, stdout, write_json
-from custodes.config import format_duration
+from custodes.authoring.backtest import At, Backtest, BacktestError, backtest
+from custodes.authoring.labels import read_labels
+from custodes.cli.memory import keep_freed_memory
+from custodes.cli.output import LEVEL_STYLES, lateness, stdout, write_json
+from custodes.cli.progress import reading
+from custodes.config import Fault, FaultsError, format_duration
+from custodes.config.faults import did_you_mean
+from custodes.config.threads import MOST_THREADS, usable_cores
+from custodes.findings import rfc3339
+from custodes.replaying import check_readable
 from custodes.rules import Rule, load_rules, shipped_pack
+from custodes.sources import load_mapping
 
 app = typer.Typer(help="What the rules are, and whether they find what they should.", no_args_is_help=True)
 
@@ -96,3 +107,126 @@ def _show(result: CaseResult) -> None:
     stdout.print(Text.assemble("  ", verdict, f"  {result.name}"))
     for failure in result.failures:
         stdout.print(Text(f"        {result.file}:{result.line}: {failure}"))
+
+
+@app.command("backtest")
+def run_backtest(
+    rule: Annotated[str, typer.Argument(help="The rule's title or id.")],
+    events: Annotated[
+        list[Path], typer.Option(help="JSON Lines files of the past, plain, .gz or .zst; may be given again.")
+    ],
+    rules: Annotated[
+        list[Path] | None,
+        typer.Option(help="Rule file or directory; may be given again. Default: the shipped pack.", show_default=False),
+    ] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            help='Whom it should find, each a line {"kind": …, "group": …, "times": […]}.', show_default=False
+        ),
+    ] = None,
+    budget: Annotated[
+        float | None,
+        typer.Option(min=0, help="Findings a week there may be: suggests a threshold.", show_default=False),
+    ] = None,
+    mapping: Annotated[str, typer.Option(help="Built-in mapping or mapping file.")] = "custodes",
+    allowed_lateness: Annotated[str, typer.Option(help="How far out of order events count exactly.")] = "10s",
+    threads: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=MOST_THREADS, help="Threads that count. Default: the cores, at most 4.", show_default=False
+        ),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="The result as one JSON object.")] = False,
+) -> None:
+    """Say what a rule would have found in the past, at its own threshold and at others."""
+    keep_freed_memory()
+    if Path("-") in events:
+        raise FaultsError([Fault("--events: the past is read more than once; give files")])
+    check_readable(events)
+    chosen = _choose(rule, load_rules(rules or shipped_pack()))
+    known = read_labels(labels) if labels else []
+    with ExitStack() as bars:
+
+        def on_pass(number: int) -> Callable[[int], None]:
+            bars.close()
+            return bars.enter_context(reading(events, "reading" if number == 1 else "looking closer"))
+
+        try:
+            result = backtest(
+                chosen, events, load_mapping(mapping), labels=known, budget=budget,
+                threads=threads or usable_cores(), lateness=lateness(allowed_lateness), on_pass=on_pass,
+            )  # fmt: skip
+        except BacktestError as error:
+            raise FaultsError([Fault(str(error))]) from error
+    if json:
+        write_json(_result_as_dict(result, budget))
+    else:
+        _show_result(result, budget)
+
+
+def _choose(name: str, rules: list[Rule]) -> Rule:
+    for rule in rules:
+        if name in (rule.title, rule.id):
+            return rule
+    raise FaultsError([Fault(f"no rule '{name}'", hint=did_you_mean(name, [rule.title for rule in rules]))])
+
+
+def _result_as_dict(result: Backtest, budget: float | None) -> dict[str, object]:
+    def at(one: At) -> dict[str, object]:
+        return {**vars(one), "a_week": round(one.a_week(result.weeks), 3)}
+
+    return {
+        "rule": _as_dict(result.rule),
+        "events": result.events,
+        "rejected": result.rejected,
+        "weeks": round(result.weeks, 3),
+        "own": at(result.own),
+        "budget": budget,
+        "suggested": None if result.suggested is None else at(result.suggested),
+        "thresholds": [at(one) for one in result.thresholds],
+        "labels": [
+            {
+                "kind": verdict.label.kind,
+                "group": verdict.label.group,
+                "found_at": rfc3339(verdict.opened_at),
+                "taken": verdict.taken,
+                "records": len(verdict.label.times),
+            }
+            for verdict in result.verdicts
+        ],
+        "findings": [finding.as_dict() for finding in result.findings],
+    }
+
+
+def _show_result(result: Backtest, budget: float | None) -> None:
+    own, weeks = result.own, result.weeks
+    rejected = f", {result.rejected:,} rejected" if result.rejected else ""
+    stdout.print(Text(f"{result.rule.title}: {result.events:,} events over {weeks:.1f} weeks{rejected}"))
+    table = Table(box=None, header_style="bold")
+    for name in ("threshold", "findings", "a week", "groups"):
+        table.add_column(name, justify="right")
+    table.add_column()
+    for one in _worth_showing(result):
+        notes = ["the rule's own"] if one.threshold == own.threshold else []
+        notes += ["suggested"] if one == result.suggested else []
+        row = (f"{one.threshold:,}", f"{one.findings:,}", f"{one.a_week(weeks):,.1f}", f"{one.groups:,}")
+        table.add_row(*row, ", ".join(notes), style="bold" if notes else None)
+    stdout.print(table)
+    if budget is not None and result.suggested is None:
+        stdout.print(f"No threshold keeps to {budget:g} findings a week.")
+    for verdict in result.verdicts:
+        records = f"{verdict.taken:,} of {len(verdict.label.times):,} records"
+        group = ", ".join(f"{name} {value}" for name, value in verdict.label.group.items())
+        found = verdict.opened_at is not None
+        said = f"found {rfc3339(verdict.opened_at)}, after {records}" if found else f"missed, with {records}"
+        stdout.print(Text(f"{verdict.label.kind} ({group}): {said}", "" if found else "bold red"))
+
+
+def _worth_showing(result: Backtest) -> Iterator[At]:
+    """Of thresholds with as many findings the least, and those that are spoken of."""
+    before = None
+    for one in result.thresholds:
+        if one.findings != before or one in (result.own, result.suggested):
+            yield one
+        before = one.findings

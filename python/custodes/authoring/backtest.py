@@ -1,0 +1,196 @@
+"""What a rule would have found in events that have been: at its own threshold, and at others.
+
+All thresholds are asked in one pass: rules that differ in nothing else share their windows, so that a hundred of them
+cost little more than one. A budget of findings a week is met by looking ever closer where the findings fall below it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from pathlib import Path
+
+from custodes._core import Engine
+from custodes.authoring.labels import Label, Verdict
+from custodes.findings import Finding, Ledger
+from custodes.replaying import replay_files
+from custodes.rules import Rule, build_plan
+
+_STEP = 2 ** (1 / 4)
+"""Between two thresholds of the first pass."""
+_STEPS_DOWN, _STEPS_UP = 8, 24
+_LARGEST = 1 << 40
+_AT_ONCE = 200
+"""Thresholds asked in one pass to look closer."""
+_WEEK = timedelta(weeks=1) // timedelta(microseconds=1)
+
+
+@dataclass(frozen=True)
+class At:
+    """What there would have been at a threshold."""
+
+    threshold: int
+    findings: int
+    groups: int
+    """Different ones that had a finding."""
+
+    def a_week(self, weeks: float) -> float:
+        return self.findings / weeks
+
+
+@dataclass(frozen=True)
+class Backtest:
+    """A rule and the past."""
+
+    rule: Rule
+    events: int
+    rejected: int
+    weeks: float
+    """How long the events go on."""
+    findings: Sequence[Finding]
+    """At the rule's own threshold."""
+    thresholds: Sequence[At]
+    """By threshold, the rule's own among them; one that any event would meet is not asked."""
+    verdicts: Sequence[Verdict]
+    """For each label, whether the rule at its own threshold found it."""
+    suggested: At | None
+    """The least threshold that keeps to the budget from there on; ``None`` without a budget, or where none does."""
+
+    @property
+    def own(self) -> At:
+        """What there is at the rule's own threshold."""
+        return _at(_own(self.rule), self.findings)
+
+
+class BacktestError(ValueError):
+    """A rule that cannot be asked at other thresholds."""
+
+
+@dataclass(frozen=True)
+class _Past:
+    """Files of events, and how they are read."""
+
+    paths: Sequence[Path]
+    mapping: dict[str, list[str]]
+    threads: int
+    lateness: timedelta
+
+    def earliest(self) -> int | None:
+        """The earliest event's time, if files begin with their earliest ones; ``None`` where none has any."""
+        any_event = Rule(
+            "any", "any", "low", "", group_by=(), distinct=None, when={"all": []}, holds={"gte": 1}, file="", line=0,
+            timespan=timedelta(seconds=1), resolution=timedelta(seconds=1), keep_open=timedelta(days=3650),
+        )  # fmt: skip
+        times = []
+        for path in self.paths:
+            engine = Engine(build_plan([any_event], self.mapping))
+            with closing(replay_files(engine, [path])) as outcomes:
+                begin, _ = next(outcomes)
+            times += [change.opened_at for outcome in (begin, engine.finish()) for change in outcome.changes]
+        return min(times, default=None)
+
+
+class _Pass:
+    """The events once, under some rules."""
+
+    def __init__(self, rules: Sequence[Rule], past: _Past, on_bytes: Callable[[int], None]) -> None:
+        engine = Engine(build_plan(rules, past.mapping, allowed_lateness=past.lateness), past.threads)
+        ledger = Ledger(rules)
+        self.events = self.rejected = 0
+        for outcome, _ in replay_files(engine, past.paths, on_bytes):
+            self.events += outcome.events
+            self.rejected += len(outcome.rejects)
+            ledger.apply(outcome.changes)
+        self.latest = engine.stats().newest
+        self.found: dict[str, list[Finding]] = {rule.id: [] for rule in rules}
+        """Findings by rule id."""
+        for finding in ledger.findings():
+            self.found[finding.rule_id].append(finding)
+
+
+def backtest(
+    rule: Rule,
+    paths: Sequence[Path],
+    mapping: dict[str, list[str]],
+    *,
+    labels: Sequence[Label] = (),
+    budget: float | None = None,
+    threads: int = 1,
+    lateness: timedelta = timedelta(seconds=10),
+    on_pass: Callable[[int], Callable[[int], None]] = lambda number: lambda size: None,
+) -> Backtest:
+    """Runs a rule over files of events. ``budget`` is how many findings a week there may be.
+
+    ``on_pass`` hears that a pass begins, its number from 1, and returns who hears how many bytes were read. Raises
+    :class:`BacktestError` for a rule that more events can end, and for files without any event.
+    """
+    if not set(rule.holds) <= {"gte", "gt"}:
+        raise BacktestError(f"'{rule.title}' has no threshold that more events reach; a backtest wants gte or gt")
+    past, own = _Past(paths, mapping, threads, lateness), _own(rule)
+    steps = {max(2, round(own * _STEP**n)) for n in range(-_STEPS_DOWN, _STEPS_UP + 1)}
+    first = _Pass([rule, *_variants(rule, steps)], past, on_pass(1))
+    earliest = past.earliest()
+    if earliest is None or first.latest is None:
+        raise BacktestError("the files have no events that can be counted")
+    weeks = max((first.latest - earliest) / _WEEK, 1e-9)
+    findings = first.found.pop(rule.id)
+    known = _by_threshold(first.found) | {own: _at(own, findings)}
+    number = 1
+    while budget is not None and (between := _closer(known, budget * weeks)):
+        number += 1
+        known |= _by_threshold(_Pass(_variants(rule, between), past, on_pass(number)).found)
+    return Backtest(
+        rule,
+        first.events,
+        first.rejected,
+        weeks,
+        findings,
+        [known[threshold] for threshold in sorted(known)],
+        [label.judged_by(findings) for label in labels],
+        None if budget is None else _least_within(known, budget * weeks),
+    )
+
+
+def _own(rule: Rule) -> int:
+    """The least count the rule fires at."""
+    return max(rule.holds.get("gte", 1), rule.holds.get("gt", 0) + 1)
+
+
+def _variants(rule: Rule, thresholds: Iterable[int]) -> list[Rule]:
+    """The rule at other thresholds."""
+    return [
+        replace(rule, id=str(threshold), title=str(threshold), holds={"gte": threshold})
+        for threshold in sorted(thresholds)
+    ]
+
+
+def _by_threshold(found: dict[str, list[Finding]]) -> dict[int, At]:
+    return {int(threshold): _at(int(threshold), findings) for threshold, findings in found.items()}
+
+
+def _at(threshold: int, findings: Sequence[Finding]) -> At:
+    return At(threshold, len(findings), len({tuple(finding.group.values()) for finding in findings}))
+
+
+def _least_within(known: dict[int, At], budget: float) -> At | None:
+    """The least threshold from which on no known one has more findings."""
+    within = None
+    for threshold in sorted(known, reverse=True):
+        if known[threshold].findings > budget:
+            break
+        within = known[threshold]
+    return within
+
+
+def _closer(known: dict[int, At], budget: float) -> list[int]:
+    """Thresholds to ask next: between the last that has too many findings and the first that has not."""
+    within, least, most = _least_within(known, budget), min(known), max(known)
+    if within is None:
+        return [round(most * _STEP**n) for n in range(1, _STEPS_UP)] if most < _LARGEST else []
+    if within.threshold == least:
+        return sorted({round(least / _STEP**n) for n in range(1, _STEPS_DOWN)} - {0, least})
+    below = max(threshold for threshold in known if threshold < within.threshold)
+    step = -(-(within.threshold - below) // _AT_ONCE)
+    return list(range(below + step, within.threshold, step))

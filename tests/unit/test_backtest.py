@@ -1,0 +1,146 @@
+"""Backtests: what there would have been at every threshold is what the oracle says, and a budget is kept."""
+
+from __future__ import annotations
+
+import json
+import random
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import oracle
+from custodes.authoring.backtest import BacktestError, backtest
+from custodes.authoring.labels import read_labels
+from custodes.config import FaultsError
+from custodes.demo.agency import Agency
+from custodes.rules import Rule, load_rules, shipped_pack
+from custodes.sources import load_mapping
+
+START = 1_767_600_000
+MAPPING = load_mapping("custodes")
+PACK = {rule.title: rule for rule in load_rules(shipped_pack())}
+HOURLY = replace(PACK["Bulk lookups"], holds={"gte": 8})
+
+
+def events(seed: int, count: int = 3000, hours: int = 400) -> list[dict[str, Any]]:
+    rng = random.Random(seed)
+    times = sorted(START + rng.randrange(hours * 3600) for _ in range(count))
+    return [
+        {
+            "time": time,
+            "actor": f"P{int(rng.paretovariate(1)) % 20}",
+            "subject": f"S{rng.randrange(60)}",
+            "action": "read",
+        }
+        for time in times
+    ]
+
+
+def written(folder: Path, stream: list[dict[str, Any]]) -> Path:
+    path = folder / "events.jsonl"
+    path.write_text("".join(json.dumps(event) + "\n" for event in stream))
+    return path
+
+
+def found_by_oracle(stream: list[dict[str, Any]], rule: Rule, threshold: int) -> list[oracle.Finding]:
+    seconds = int(rule.timespan.total_seconds())
+    same = oracle.Rule(
+        rule.group_by, seconds, distinct=rule.distinct, resolution=int(rule.resolution.total_seconds()),
+        **oracle.gte(threshold),
+    )  # fmt: skip
+    return oracle.findings([{**event, "time": event["time"] * 1_000_000} for event in stream], same)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_at_every_threshold_there_is_what_the_oracle_finds(seed: int, tmp_path: Path) -> None:
+    stream = events(seed)
+    result = backtest(HOURLY, [written(tmp_path, stream)], MAPPING, budget=10, threads=1 + seed % 2)
+    assert (result.events, result.rejected) == (len(stream), 0)
+    assert result.weeks == pytest.approx((stream[-1]["time"] - stream[0]["time"]) / (7 * 86_400))
+    assert result.own.threshold == 8
+    counts = {threshold: found_by_oracle(stream, HOURLY, threshold) for threshold in range(2, 62)}
+    for at in result.thresholds:
+        expected = counts.get(at.threshold, [])
+        assert (at.findings, at.groups) == (len(expected), len({one.group for one in expected})), at
+    keeping = [t for t in counts if all(len(counts[u]) <= 10 * result.weeks for u in counts if u >= t)]
+    assert result.suggested is not None
+    assert result.suggested.threshold == min(keeping)
+
+
+@pytest.mark.parametrize(("budget", "threshold"), [(0.0, 61), (1e6, 1)])
+def test_a_budget_of_nothing_and_one_of_everything(budget: float, threshold: int, tmp_path: Path) -> None:
+    stream = [{"time": START + n, "actor": "P1", "subject": f"S{n}", "action": "read"} for n in range(60)]
+    stream.append({**stream[0], "time": START + 90_000})
+    result = backtest(HOURLY, [written(tmp_path, stream)], MAPPING, budget=budget)
+    assert result.suggested is not None
+    assert result.suggested.threshold == threshold
+
+
+def test_labels_say_who_was_found_and_what_was_gone_by_then(tmp_path: Path) -> None:
+    stream = [{"time": START + 60 * n, "actor": "P1", "subject": f"S{n}", "action": "read"} for n in range(30)]
+    stream += [{"time": START + 60 * n, "actor": "P2", "subject": f"S{n}", "action": "read"} for n in range(7)]
+    path = tmp_path / "labels.jsonl"
+    labels = [
+        {"kind": who, "group": {"actor": who}, "times": [stamp(60 * n + later) for n in range(count)]}
+        for who, count, later in (("P1", 30, 0), ("P2", 7, 0), ("P1", 30, 200_000))
+    ]
+    path.write_text("\n".join(map(json.dumps, labels)) + "\n\n")
+    result = backtest(HOURLY, [written(tmp_path, stream)], MAPPING, labels=read_labels(path))
+    assert [(verdict.opened_at, verdict.taken) for verdict in result.verdicts] == [
+        ((START + 7 * 60) * 1_000_000, 8),
+        (None, 7),
+        (None, 30),
+    ]
+
+
+def stamp(seconds: int) -> str:
+    return datetime.fromtimestamp(START + seconds, UTC).isoformat()
+
+
+def test_what_cannot_be_tested_says_why(tmp_path: Path) -> None:
+    path = written(tmp_path, events(1, 10))
+    with pytest.raises(BacktestError, match="'Bulk lookups' has no threshold that more events reach"):
+        backtest(replace(HOURLY, holds={"gte": 3, "lt": 9}), [path], MAPPING)
+    path.write_text('{"actor": "P1"}\n')
+    with pytest.raises(BacktestError, match="no events that can be counted"):
+        backtest(HOURLY, [path], MAPPING)
+    labels = tmp_path / "labels.jsonl"
+    labels.write_text('{"kind": "x", "group": {"actor": "P1"}, "times": ["2026-01-05T08:00:00"]}\n{"kind": 3}\n')
+    with pytest.raises(FaultsError) as caught:
+        read_labels(labels)
+    assert [(fault.line, fault.message) for fault in caught.value.faults] == [
+        (1, "times.0: Input should have timezone info"),
+        (2, "kind: Input should be a valid string"),
+        (2, "group: Field required"),
+        (2, "times: Field required"),
+    ]
+
+
+@pytest.fixture(scope="module")
+def months(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Two months of an agency nobody has seen, without its insiders."""
+    agency = Agency(seed=20_261_125)
+    days = list(islice(agency.days(), 56))
+    insiders = [f'"{insider.group_by}":"{insider.value}"'.encode() for insider in agency.insiders]
+    paths = []
+    for number, month in enumerate((days[:28], days[28:])):
+        paths.append(tmp_path_factory.mktemp("months") / f"{number}.jsonl")
+        lines = [line for day in month for _, line in day.events if not any(one in line for one in insiders)]
+        paths[-1].write_bytes(b"".join(lines))
+    return paths
+
+
+@pytest.mark.parametrize("title", ["Bulk lookups", "Slow copying", "Celebrity snooping"])
+def test_a_threshold_for_a_budget_keeps_to_it_the_month_after(title: str, months: list[Path]) -> None:
+    """Two a week were asked for, and the next month brings few."""
+    tried = backtest(PACK[title], months[:1], MAPPING, budget=2, threads=2)
+    assert tried.suggested is not None
+    assert tried.suggested.a_week(tried.weeks) <= 2
+    rule = replace(PACK[title], holds={"gte": tried.suggested.threshold})
+    after = backtest(rule, months[1:], MAPPING, threads=2)
+    assert timedelta(days=25) < timedelta(weeks=after.weeks) < timedelta(days=29)
+    assert 0 <= after.own.a_week(after.weeks) <= 5
