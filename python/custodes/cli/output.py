@@ -1,17 +1,16 @@
-"""What commands have in common when they read options and write to a terminal or a pipe."""
+"""What commands have in common when they write to a terminal or a pipe."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
-from datetime import timedelta
 from pathlib import Path
 
 import orjson
 from rich.console import Console
 from rich.text import Text
 
-from custodes.config import Fault, FaultsError, parse_duration
+from custodes.config import Fault
 
 stdout = Console(highlight=False, soft_wrap=True)
 stderr = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -39,14 +38,6 @@ def write_json(data: object) -> None:
     """One JSON value and a line end on standard output, whatever the terminal is like."""
     sys.stdout.buffer.write(orjson.dumps(data, option=orjson.OPT_APPEND_NEWLINE))
     sys.stdout.buffer.flush()
-
-
-def lateness(text: str) -> timedelta:
-    """What `--allowed-lateness` says."""
-    try:
-        return parse_duration(text)
-    except ValueError as error:
-        raise FaultsError([Fault(f"--allowed-lateness: {error}")]) from error
 
 
 def display_path(path: Path) -> str:

@@ -18,9 +18,10 @@ from rich.text import Text
 
 from custodes._core import DEBUG_BUILD, Engine, Outcome
 from custodes.cli.memory import keep_freed_memory
-from custodes.cli.output import LEVEL_STYLES, display_path, lateness, stderr, stdout
+from custodes.cli.options import Lateness, MappingName, RulePaths, Threads, lateness
+from custodes.cli.output import LEVEL_STYLES, display_path, stderr, stdout
 from custodes.cli.progress import reading
-from custodes.config.threads import MOST_THREADS, usable_cores
+from custodes.config.threads import usable_cores
 from custodes.findings import Finding, Ledger, rfc3339
 from custodes.replaying import check_readable, replay_files
 from custodes.rules import Rule, build_plan, load_rules, shipped_pack
@@ -39,26 +40,15 @@ class Output(StrEnum):
 
 def replay(
     events: Annotated[list[Path], typer.Argument(help="JSON Lines files, plain, .gz or .zst; - is standard input.")],
-    rules: Annotated[
-        list[Path] | None,
-        typer.Option(
-            help="Sigma rule file or directory; may be given again. Default: the shipped pack.",
-            show_default=False,
-        ),
-    ] = None,
-    mapping: Annotated[str, typer.Option(help="Built-in mapping or mapping file.")] = "custodes",
+    rules: RulePaths = None,
+    mapping: MappingName = "custodes",
     output: Annotated[
         Output | None,
         typer.Option(help="Default: table on a terminal, ndjson in a pipe.", show_default=False),
     ] = None,
     stats: Annotated[bool, typer.Option(help="Write figures to standard error.")] = False,
-    allowed_lateness: Annotated[str, typer.Option(help="How far out of order events count exactly.")] = "10s",
-    threads: Annotated[
-        int | None,
-        typer.Option(
-            min=1, max=MOST_THREADS, help="Threads that count. Default: the cores, at most 4.", show_default=False
-        ),
-    ] = None,
+    allowed_lateness: Lateness = "10s",
+    threads: Threads = None,
     dead_letters: Annotated[
         Path | None, typer.Option(help="Append rejected records to this file.", show_default=False)
     ] = None,

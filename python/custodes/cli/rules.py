@@ -15,11 +15,12 @@ from custodes.authoring import CaseResult, find_test_files, run_tests
 from custodes.authoring.backtest import At, Backtest, BacktestError, backtest
 from custodes.authoring.labels import read_labels
 from custodes.cli.memory import keep_freed_memory
-from custodes.cli.output import LEVEL_STYLES, lateness, stdout, write_json
+from custodes.cli.options import Lateness, MappingName, RulePaths, Threads, lateness
+from custodes.cli.output import LEVEL_STYLES, stdout, write_json
 from custodes.cli.progress import reading
 from custodes.config import Fault, FaultsError, format_duration
 from custodes.config.faults import did_you_mean
-from custodes.config.threads import MOST_THREADS, usable_cores
+from custodes.config.threads import usable_cores
 from custodes.findings import rfc3339
 from custodes.replaying import check_readable
 from custodes.rules import Rule, load_rules, shipped_pack
@@ -115,10 +116,7 @@ def run_backtest(
     events: Annotated[
         list[Path], typer.Option(help="JSON Lines files of the past, plain, .gz or .zst; may be given again.")
     ],
-    rules: Annotated[
-        list[Path] | None,
-        typer.Option(help="Rule file or directory; may be given again. Default: the shipped pack.", show_default=False),
-    ] = None,
+    rules: RulePaths = None,
     labels: Annotated[
         Path | None,
         typer.Option(
@@ -129,14 +127,9 @@ def run_backtest(
         float | None,
         typer.Option(min=0, help="Findings a week there may be: suggests a threshold.", show_default=False),
     ] = None,
-    mapping: Annotated[str, typer.Option(help="Built-in mapping or mapping file.")] = "custodes",
-    allowed_lateness: Annotated[str, typer.Option(help="How far out of order events count exactly.")] = "10s",
-    threads: Annotated[
-        int | None,
-        typer.Option(
-            min=1, max=MOST_THREADS, help="Threads that count. Default: the cores, at most 4.", show_default=False
-        ),
-    ] = None,
+    mapping: MappingName = "custodes",
+    allowed_lateness: Lateness = "10s",
+    threads: Threads = None,
     json: Annotated[bool, typer.Option("--json", help="The result as one JSON object.")] = False,
 ) -> None:
     """Say what a rule would have found in the past, at its own threshold and at others."""
