@@ -173,3 +173,26 @@ def test_a_backtest_says_what_a_rule_would_have_found(tmp_path: Path) -> None:
         (["Bulk lookups", "--events", "none.jsonl"], "none.jsonl: no such file\n"),
     ):
         assert run("backtest", *wrong) == (2, "", said)
+
+
+def test_an_explanation_says_what_became_of_each_event(tmp_path: Path) -> None:
+    event = tmp_path / "event.jsonl"
+    event.write_text('{"time":1767600000,"actor":"P1","subject":["S1","S2"],"action":"Search"}\n\n{"actor":"P1"}\n')
+    code, out, err = run("explain", "Bulk lookups", "--event", event)
+    assert (code, err) == (0, "")
+    assert out.splitlines() == [
+        "event 1 counts for Bulk lookups",
+        "  ✓ any of",
+        "    ✗ action is read  (Search)",
+        "    ✓ action is search  (Search)",
+        "    ✗ action is export  (Search)",
+        "  for each actor: P1",
+        "  counts distinct subject: S1, S2",
+        "event 2 does not count for Bulk lookups",
+        "  it is rejected: missing_time: the event has no time",
+    ]
+    code, out, _ = run("explain", "Bulk lookups", "--event", event, "--json")
+    assert [(one["counts"], one["group"]) for one in json.loads(out)] == [
+        (True, {"actor": ["P1"]}),
+        (False, {"actor": []}),
+    ]

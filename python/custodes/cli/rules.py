@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -13,6 +14,7 @@ from rich.text import Text
 
 from custodes.authoring import CaseResult, find_test_files, run_tests
 from custodes.authoring.backtest import At, Backtest, BacktestError, backtest
+from custodes.authoring.explain import Explanation, explain
 from custodes.authoring.labels import read_labels
 from custodes.cli.memory import keep_freed_memory
 from custodes.cli.options import Lateness, MappingName, RulePaths, Threads, lateness
@@ -108,6 +110,42 @@ def _show(result: CaseResult) -> None:
     stdout.print(Text.assemble("  ", verdict, f"  {result.name}"))
     for failure in result.failures:
         stdout.print(Text(f"        {result.file}:{result.line}: {failure}"))
+
+
+@app.command("explain")
+def run_explain(
+    rule: Annotated[str, typer.Argument(help="The rule's title or id.")],
+    event: Annotated[Path, typer.Option(help="A file with events as JSON Lines; - is standard input.")],
+    rules: RulePaths = None,
+    mapping: MappingName = "custodes",
+    json: Annotated[bool, typer.Option("--json", help="A JSON array with an object for each event.")] = False,
+) -> None:
+    """Say why an event counts for a rule, or why it does not."""
+    chosen, sources = _choose(rule, load_rules(rules or shipped_pack())), load_mapping(mapping)
+    check_readable([event])
+    text = sys.stdin.buffer.read() if str(event) == "-" else event.read_bytes()
+    explained = [explain(chosen, sources, line) for line in text.splitlines() if line.strip()]
+    if json:
+        write_json([one.as_dict() for one in explained])
+        return
+    for number, one in enumerate(explained, 1):
+        _show_explanation(chosen, number, one)
+
+
+def _show_explanation(rule: Rule, number: int, one: Explanation) -> None:
+    verdict = Text("counts", "bold green") if one.counts else Text("does not count", "bold red")
+    stdout.print(Text.assemble(f"event {number} ", verdict, f" for {rule.title}"))
+    if one.rejected is not None:
+        stdout.print(Text(f"  it is rejected: {one.rejected}"))
+        return
+    for part in one.parts:
+        mark = Text("✓ ", "green") if part.holds else Text("✗ ", "red")
+        has = "" if part.values is None else f"  ({', '.join(part.values) or 'nothing'})"
+        stdout.print(Text.assemble("  " * (part.depth + 1), mark, part.text, (has, "dim")))
+    for field, values in one.group.items():
+        stdout.print(Text(f"  for each {field}: {', '.join(values) or 'nothing, so it is in no group'}"))
+    if one.counted is not None:
+        stdout.print(Text(f"  counts distinct {rule.distinct}: {', '.join(one.counted) or 'nothing, so it adds none'}"))
 
 
 @app.command("backtest")

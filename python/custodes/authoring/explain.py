@@ -1,0 +1,136 @@
+"""Why an event counts for a rule, or does not: every part of its condition is put to the very engine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from custodes._core import Engine
+from custodes.findings import Ledger
+from custodes.rules import Rule, build_plan
+
+_SECOND = timedelta(seconds=1)
+_COMPARED = {"lt": "<", "lte": "≤", "gt": ">", "gte": "≥", "number": "="}
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a condition, and what came of it."""
+
+    depth: int
+    """How many parts it is within."""
+    text: str
+    """What it asks."""
+    holds: bool
+    values: Sequence[str] | None
+    """What the event has in the field it asks for; ``None`` where it asks for no field itself."""
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What a rule makes of one event."""
+
+    rejected: str | None
+    """Why it is no event at all."""
+    matches: bool
+    """Whether the condition holds."""
+    parts: Sequence[Part]
+    """The condition, from the outside in."""
+    group: dict[str, Sequence[str]]
+    """What it has in each field the rule groups by; with nothing in one of them it is in no group."""
+    counted: Sequence[str] | None
+    """The values it adds; ``None`` where events are counted."""
+
+    @property
+    def counts(self) -> bool:
+        """Whether it changes a count."""
+        return self.matches and all(self.group.values()) and self.counted != []
+
+    def as_dict(self) -> dict[str, object]:
+        return {
+            "counts": self.counts,
+            "rejected": self.rejected,
+            "matches": self.matches,
+            "group": self.group,
+            "counted": self.counted,
+            "parts": [vars(part) for part in self.parts],
+        }
+
+
+def explain(rule: Rule, mapping: dict[str, list[str]], event: bytes) -> Explanation:
+    """What ``rule`` makes of an event, a JSON object as the source has it."""
+    nodes = list(_nodes(rule.when, 0))
+    fields = {str(node["field"]["name"]) for _, node in nodes if "field" in node} | set(rule.group_by)
+    if rule.distinct is not None:
+        fields.add(rule.distinct)
+    probes = [_probe(rule, f"part {at}", when=node) for at, (_, node) in enumerate(nodes)]
+    probes += [_probe(rule, f"field {field}", group_by=(field,)) for field in sorted(fields)]
+    engine, ledger = Engine(build_plan(probes, mapping)), Ledger(probes)
+    outcome = engine.process_lines(event)
+    matched = [figures.matched > 0 for figures in engine.stats().rules]
+    ledger.apply(outcome.changes)
+    values: dict[str, list[str]] = {field: [] for field in fields}
+    for finding in ledger.findings():
+        for field, value in finding.group.items():
+            values[field].append(value)
+    rejected = next((f"{reject.reason}: {reject.detail}" for reject in outcome.rejects), None)
+    parts = [
+        Part(depth, _said(node), holds, sorted(values[node["field"]["name"]]) if "field" in node else None)
+        for (depth, node), holds in zip(nodes, matched[: len(nodes)], strict=True)
+    ]
+    return Explanation(
+        rejected,
+        parts[0].holds,
+        parts,
+        {field: sorted(values[field]) for field in rule.group_by},
+        None if rule.distinct is None else sorted(values[rule.distinct]),
+    )
+
+
+def _probe(rule: Rule, name: str, when: Any = None, group_by: tuple[str, ...] = ()) -> Rule:
+    """A rule that fires at once."""
+    return Rule(
+        name, name, rule.level, "", group_by=group_by, distinct=None, when={"all": []} if when is None else when,
+        timespan=_SECOND, resolution=_SECOND, keep_open=_SECOND, holds={"gte": 1}, file=rule.file, line=rule.line,
+    )  # fmt: skip
+
+
+def _nodes(when: dict[str, Any], depth: int) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The parts of a condition, each before those within it."""
+    yield depth, when
+    within = [when["not"]] if "not" in when else when.get("all", when.get("any", []))
+    for part in within:
+        yield from _nodes(part, depth + 1)
+
+
+def _said(node: dict[str, Any]) -> str:
+    if "all" in node:
+        return "all of" if node["all"] else "every event"
+    if "any" in node:
+        return "any of"
+    if "not" in node:
+        return "not"
+    name, test = node["field"]["name"], node["field"]["test"]
+    if test == "null":
+        return f"{name} is absent or null"
+    ((kind, wanted),) = test.items()
+    match kind:
+        case "text":
+            case = " (case matters)" if wanted.get("cased") else ""
+            return f"{name} is {''.join(map(_pattern, wanted['parts']))}{case}"
+        case "regex":
+            return f"{name} matches /{wanted['pattern']}/"
+        case "cidr":
+            return f"{name} is an address in {wanted}"
+        case "exists":
+            return f"{name} is there" if wanted else f"{name} is not there"
+        case "bool":
+            return f"{name} is {'true' if wanted else 'false'}"
+        case _:
+            return f"{name} {_COMPARED[kind]} {wanted:g}"
+
+
+def _pattern(part: Any) -> str:
+    return {"any_run": "*", "any_one": "?"}[part] if isinstance(part, str) else str(part["literal"])

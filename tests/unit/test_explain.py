@@ -1,0 +1,123 @@
+"""Explanations: what is said of an event is what the engine does with it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from custodes._core import Engine
+from custodes.authoring.explain import explain
+from custodes.rules import Rule, build_plan, load_rules
+from custodes.sources import load_mapping
+
+MAPPING = load_mapping("custodes")
+RULE = """\
+title: At night, from outside, in bulk
+name: outside
+correlation:
+  type: value_count
+  rules: [looks]
+  group-by: [actor, app]
+  timespan: 1h
+  condition: {field: subject, gte: 3}
+---
+title: Looks
+name: looks
+logsource: {product: custodes}
+detection:
+  work:
+    action|startswith: re
+    deep.hour|lt: 6
+    client_ip|cidr: 10.0.0.0/8
+  odd:
+    - resource|re: ^person\\.
+    - resource|exists: false
+  known:
+    purpose: null
+    urgent: true
+    level: 3
+  cased:
+    app|cased: Desk?
+  condition: (work and odd) or (known and not cased)
+"""
+
+
+@pytest.fixture(scope="module")
+def rule(tmp_path_factory: pytest.TempPathFactory) -> Rule:
+    path = tmp_path_factory.mktemp("rules") / "rules.yml"
+    path.write_text(RULE)
+    return load_rules([path])[0]
+
+
+def line(**fields: Any) -> bytes:
+    return json.dumps({"time": 1_767_600_000, "actor": "P1", **fields}).encode()
+
+
+def test_every_part_is_said_in_words_with_what_the_event_has(rule: Rule) -> None:
+    event = line(
+        action="Read", deep={"hour": 7}, client_ip="10.1.2.3", resource="person.x", app="Desk1", subject=["a", 2]
+    )
+    told = explain(rule, MAPPING, event)
+    assert [("  " * part.depth + part.text, part.holds, part.values) for part in told.parts] == [
+        ("any of", False, None),
+        ("  all of", False, None),
+        ("    all of", False, None),
+        ("      action is re*", True, ["Read"]),
+        ("      deep.hour < 6", False, ["7"]),
+        ("      client_ip is an address in 10.0.0.0/8", True, ["10.1.2.3"]),
+        ("    any of", True, None),
+        ("      resource matches /^person\\./", True, ["person.x"]),
+        ("      resource is not there", False, ["person.x"]),
+        ("  all of", False, None),
+        ("    all of", False, None),
+        ("      purpose is absent or null", True, []),
+        ("      urgent is true", False, []),
+        ("      level = 3", False, []),
+        ("    not", False, None),
+        ("      app is Desk? (case matters)", True, ["Desk1"]),
+    ]
+    assert (told.matches, told.counts, told.rejected) == (False, False, None)
+    assert told.group == {"actor": ["P1"], "app": ["Desk1"]}
+    assert told.counted == ["2", "a"]
+
+
+def test_what_matches_may_still_count_nowhere(rule: Rule) -> None:
+    known = {"urgent": True, "level": 3}
+    told = explain(rule, MAPPING, line(**known, subject="s"))
+    assert (told.matches, told.counts, told.group["app"]) == (True, False, [])
+    told = explain(rule, MAPPING, line(**known, app="x"))
+    assert (told.matches, told.counts, told.counted) == (True, False, [])
+    told = explain(rule, MAPPING, b'{"time": 1767600000}')
+    assert (told.counts, told.rejected) == (False, "missing_actor: the event has no actor")
+
+
+values = (
+    st.none()
+    | st.booleans()
+    | st.integers(0, 9)
+    | st.sampled_from(["read", "Desk1", "desk2", "person.a", "10.9.9.9", "x"])
+)
+
+
+@given(
+    st.fixed_dictionaries(
+        {},
+        optional={
+            name: values | st.lists(values, max_size=3)
+            for name in ("action", "client_ip", "resource", "purpose", "urgent", "level", "app", "subject")
+        },
+    ),
+    st.none() | st.integers(0, 9),
+)
+def test_an_event_counts_when_the_engine_counts_it(rule: Rule, fields: dict[str, Any], hour: int | None) -> None:
+    event = line(**fields, **({} if hour is None else {"deep": {"hour": hour}}))
+    at_once = replace(rule, holds={"gte": 1})
+    outcome = Engine(build_plan([at_once], MAPPING)).process_lines(event)
+    told = explain(rule, MAPPING, event)
+    assert told.counts == bool(outcome.changes)
+    assert (told.rejected is None) == (not outcome.rejects)
