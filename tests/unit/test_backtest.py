@@ -9,18 +9,21 @@ from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 
 import oracle
 from custodes.authoring.backtest import BacktestError, backtest
 from custodes.authoring.labels import read_labels
+from custodes.authoring.plot import plot
 from custodes.config import FaultsError
 from custodes.demo.agency import Agency
 from custodes.rules import Rule, load_rules, shipped_pack
 from custodes.sources import load_mapping
 
 START = 1_767_600_000
+SVG = "{http://www.w3.org/2000/svg}"
 MAPPING = load_mapping("custodes")
 PACK = {rule.title: rule for rule in load_rules(shipped_pack())}
 HOURLY = replace(PACK["Bulk lookups"], holds={"gte": 8})
@@ -144,3 +147,23 @@ def test_a_threshold_for_a_budget_keeps_to_it_the_month_after(title: str, months
     after = backtest(rule, months[1:], MAPPING, threads=2)
     assert timedelta(days=25) < timedelta(weeks=after.weeks) < timedelta(days=29)
     assert 0 <= after.own.a_week(after.weeks) <= 5
+
+
+def test_the_picture_shows_thresholds_and_budget_and_nobody(tmp_path: Path) -> None:
+    stream = events(1)
+    rule = replace(HOURLY, title="Bulk <lookups> & more")
+    result = backtest(rule, [written(tmp_path, stream)], MAPPING, budget=10)
+    assert result.suggested is not None
+    picture = plot(result, 10)
+    svg = ElementTree.fromstring(picture)
+    texts = [element.text for element in svg.iter(f"{SVG}text")]
+    assert "Bulk <lookups> & more: findings a week by threshold" in texts
+    assert {"own 8", f"suggested {result.suggested.threshold}", "budget 10"} <= set(texts)
+    (curve,) = svg.iter(f"{SVG}polyline")
+    points = [tuple(map(float, point.split(","))) for point in curve.attrib["points"].split()]
+    assert len(points) == 1 + sum(at.findings > 0 for at in result.thresholds)
+    assert all(70 <= x <= 730 and 50 <= y <= 360 for x, y in points)
+    assert [x for x, _ in points] == sorted(x for x, _ in points)
+    assert not any(event["actor"] in picture for event in stream)
+    empty = backtest(replace(rule, holds={"gte": 5000}), [tmp_path / "events.jsonl"], MAPPING)
+    assert "own 5,000" in plot(empty, None)

@@ -16,6 +16,7 @@ from custodes.authoring import CaseResult, find_test_files, run_tests
 from custodes.authoring.backtest import At, Backtest, BacktestError, backtest
 from custodes.authoring.explain import Explanation, explain
 from custodes.authoring.labels import read_labels
+from custodes.authoring.plot import plot
 from custodes.cli.memory import keep_freed_memory
 from custodes.cli.options import Lateness, MappingName, RulePaths, Threads, lateness
 from custodes.cli.output import LEVEL_STYLES, stdout, write_json
@@ -168,6 +169,10 @@ def run_backtest(
     mapping: MappingName = "custodes",
     allowed_lateness: Lateness = "10s",
     threads: Threads = None,
+    picture: Annotated[
+        Path | None,
+        typer.Option("--plot", help="Write findings a week by threshold to this SVG file.", show_default=False),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="The result as one JSON object.")] = False,
 ) -> None:
     """Say what a rule would have found in the past, at its own threshold and at others."""
@@ -190,6 +195,8 @@ def run_backtest(
             )  # fmt: skip
         except BacktestError as error:
             raise FaultsError([Fault(str(error))]) from error
+    if picture is not None:
+        picture.write_text(plot(result, budget), encoding="utf-8")
     if json:
         write_json(_result_as_dict(result, budget))
     else:
