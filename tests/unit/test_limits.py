@@ -143,5 +143,16 @@ def test_a_shortfall_waits_for_a_database_that_refuses(make: Maker, monkeypatch:
     assert [one["kind"] for one in shortfalls(bench)] == ["storm"]
 
 
-def test_half_of_the_memory_is_of_this_machine() -> None:
-    assert 64 << 20 < half_of_memory() < 1 << 44
+def test_half_of_the_memory_is_of_this_machine_or_of_the_least_limit_around(tmp_path: Path) -> None:
+    machine = half_of_memory(tmp_path)
+    assert 64 << 20 < machine < 1 << 44
+    service = tmp_path / "sys/fs/cgroup/system.slice/custodes.service"
+    service.mkdir(parents=True)
+    (tmp_path / "proc/self").mkdir(parents=True)
+    (tmp_path / "proc/self/cgroup").write_text("0::/system.slice/custodes.service\n")
+    (service / "memory.max").write_text("max\n")
+    assert half_of_memory(tmp_path) == machine
+    (service.parent / "memory.max").write_text(f"{96 << 20}\n")
+    assert half_of_memory(tmp_path) == 48 << 20
+    (service / "memory.max").write_text(f"{32 << 20}\n")
+    assert half_of_memory(tmp_path) == 16 << 20
