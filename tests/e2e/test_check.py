@@ -124,7 +124,11 @@ def test_faults_of_the_configuration(place: Path, before: str, after: str, messa
         ("        - read\n", "        - reed\n", "rules/rule.yml:14: no rule 'reed' (did you mean 'read'?)"),
         ("timespan: 10m", "timespan: ten", "rules/rule.yml:16: Timespan 'ten' is invalid"),
         ("condition: selection", "condition: selektion", "rules/rule.yml:7: Detection 'selektion' not defined"),
-        ("event_count", "temporal", "rules/rule.yml:12: correlation type 'temporal' is not supported yet"),
+        (
+            "event_count",
+            "temporal_ordered",
+            "rules/rule.yml:12: correlation type 'temporal_ordered' is not supported yet",
+        ),
         ("event_count", "event_cnt", "rules/rule.yml:12: 'event_cnt' is no valid Sigma correlation type"),
         ("event_count", "value_count", "rules/rule.yml:11: Value count correlation rule without field reference"),
         ("action: read", "action|re: '(?=x)'", "rules/rule.yml:6: field 'action': regular expression: look-around"),

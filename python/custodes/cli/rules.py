@@ -53,7 +53,7 @@ def list_(
         table.add_row(
             Text(rule.level, LEVEL_STYLES[rule.level]),
             Text(rule.title),
-            Text(f"distinct {rule.distinct}" if rule.distinct else "events"),
+            Text(rule.counts),
             Text(", ".join(rule.group_by) or "everything"),
             format_duration(rule.timespan),
             " and ".join(f"{operator} {bound:,}" for operator, bound in rule.holds.items()),
@@ -67,7 +67,7 @@ def _as_dict(rule: Rule) -> dict[str, object]:
         "title": rule.title,
         "level": rule.level,
         "description": rule.description,
-        "counts": rule.distinct,
+        "counts": rule.counts,
         "group_by": list(rule.group_by),
         "timespan": format_duration(rule.timespan),
         "resolution": format_duration(rule.resolution),
@@ -146,7 +146,7 @@ def _show_explanation(rule: Rule, number: int, one: Explanation) -> None:
     for field, values in one.group.items():
         stdout.print(Text(f"  for each {field}: {', '.join(values) or 'nothing, so it is in no group'}"))
     if one.counted is not None:
-        stdout.print(Text(f"  counts distinct {rule.distinct}: {', '.join(one.counted) or 'nothing, so it adds none'}"))
+        stdout.print(Text(f"  counts {rule.counts}: {', '.join(one.counted) or 'nothing, so it adds none'}"))
 
 
 @app.command("backtest")

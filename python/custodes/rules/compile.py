@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from sigma.correlations import SigmaCorrelationRule, SigmaCorrelationType
@@ -18,6 +18,7 @@ from custodes.rules.model import LEVELS, Rule
 from custodes.rules.parse import OPERATORS, Parsed, sigma_fault
 from custodes.rules.plan import build_plan
 
+_TYPES = (SigmaCorrelationType.EVENT_COUNT, SigmaCorrelationType.VALUE_COUNT, SigmaCorrelationType.TEMPORAL)
 _OWN_KEYS = ("keep_open", "resolution")
 _PLANNED_KEYS = ("baseline", "reset")
 _LONGEST_SECONDS = 10 * 366 * 86_400
@@ -50,7 +51,7 @@ def compile_rules(parsed: list[Parsed], named: set[str], faults: list[Fault]) ->
     conditions = {one.id: _detection(one, faults) for one in parsed if isinstance(one.sigma, SigmaRule)}
     found: dict[str, Rule | None] = {}
     for one, targets in correlations:
-        found[one.id] = _correlation(one, [conditions[target.id] for target in targets], faults)
+        found[one.id] = _correlation(one, [(target.title, conditions[target.id]) for target in targets], faults)
     for one in parsed:
         when = conditions.get(one.id)
         if when is not None and (one.id not in referred or one.generates):
@@ -90,20 +91,26 @@ def _resolve(one: Parsed, by_reference: dict[str, Parsed], named: set[str], faul
     return targets
 
 
-def _correlation(one: Parsed, parts: list[Condition | None], faults: list[Fault]) -> Rule | None:
+def _correlation(one: Parsed, parts: list[tuple[str, Condition | None]], faults: list[Fault]) -> Rule | None:
+    """``parts`` are the titles and conditions of the rules it refers to."""
     sigma = one.sigma
     assert isinstance(sigma, SigmaCorrelationRule)  # noqa: S101 - the caller has looked
     before = len(faults)
     document = one.document
     own = document.data["correlation"]
-    if sigma.type not in (SigmaCorrelationType.EVENT_COUNT, SigmaCorrelationType.VALUE_COUNT):
+    if sigma.type not in _TYPES:
         faults.append(
             document.fault(f"correlation type '{sigma.type}' is not supported yet", "correlation", "type",
-                           hint="supported: event_count, value_count")
+                           hint=f"supported: {', '.join(type_.name.lower() for type_ in _TYPES)}")
         )  # fmt: skip
     if sigma.aliases.aliases:
         faults.append(document.fault("aliases are not supported yet", "correlation", "aliases"))
     condition = own.get("condition", {})
+    if not isinstance(condition, dict):
+        faults.append(
+            document.fault("conditions over the names of rules are not supported yet", "correlation", "condition")
+        )
+        return None
     distinct = condition.get("field")
     if sigma.type == SigmaCorrelationType.VALUE_COUNT and not isinstance(distinct, str):
         faults.append(document.fault("value_count counts one field", "correlation", "condition", "field"))
@@ -117,15 +124,22 @@ def _correlation(one: Parsed, parts: list[Condition | None], faults: list[Fault]
                 )
             else:
                 holds[operator] = bound
+    is_temporal = sigma.type == SigmaCorrelationType.TEMPORAL
+    if is_temporal and len(parts) < 2:
+        faults.append(document.fault("temporal wants two rules or more", "correlation", "rules"))
+    if is_temporal and not holds:
+        holds = {"gte": len(parts)}
     if sigma.timespan.seconds > _LONGEST_SECONDS:
         faults.append(document.fault("timespan is longer than ten years", "correlation", "timespan"))
         return None
     timing = _timing(one, timedelta(seconds=sigma.timespan.seconds), faults)
-    if len(faults) > before or not parts or any(part is None for part in parts) or timing is None:
+    known = [(title, part) for title, part in parts if part is not None]
+    if len(faults) > before or not known or len(known) < len(parts) or timing is None:
         return None
-    when: Condition = parts[0] if len(parts) == 1 else {"any": parts}  # type: ignore[assignment]
+    when: Condition = known[0][1] if len(known) == 1 else {"any": [part for _, part in known]}
     counted = distinct if sigma.type == SigmaCorrelationType.VALUE_COUNT else None
-    return _rule(one, when, tuple(sigma.group_by or ()), counted, timing, holds)
+    rule = _rule(one, when, tuple(sigma.group_by or ()), counted, timing, holds)
+    return replace(rule, parts=tuple(known)) if is_temporal else rule
 
 
 def _detection(one: Parsed, faults: list[Fault]) -> Condition | None:

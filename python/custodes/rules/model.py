@@ -31,6 +31,16 @@ class Rule:
     """The condition in the engine's terms."""
     file: str
     line: int
+    parts: tuple[tuple[str, dict[str, Any]], ...] = field(default=(), repr=False)
+    """Names and conditions of the rules of which is counted how many an event's group has met, each once; ``when`` is
+    any of them. None where events, or a field's values, are counted."""
+
+    @property
+    def counts(self) -> str:
+        """What is counted, as a person reads it."""
+        if self.parts:
+            return f"rules met, of {', '.join(name for name, _ in self.parts)}"
+        return f"distinct {self.distinct}" if self.distinct else "events"
 
     @property
     def threshold(self) -> int:
@@ -48,6 +58,7 @@ class Rule:
             "when": self.when,
             "group_by": list(self.group_by),
             "distinct": self.distinct,
+            "parts": [condition for _, condition in self.parts],
             "timespan_ms": millis(self.timespan),
             "resolution_ms": millis(self.resolution),
             "keep_open_ms": millis(self.keep_open),

@@ -54,6 +54,10 @@ class Parsed:
         return str(self.sigma.id or self.sigma.name or self.sigma.title)
 
     @property
+    def title(self) -> str:
+        return str(self.sigma.title or self.sigma.name or self.sigma.id)
+
+    @property
     def generates(self) -> bool:
         """Whether the rule fires by itself even where a correlation refers to it."""
         if isinstance(self.sigma, SigmaCorrelationRule):

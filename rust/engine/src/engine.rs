@@ -11,7 +11,7 @@ use crate::crew::Crew;
 use crate::field::FieldTable;
 use crate::finding::Change;
 use crate::key::Keyring;
-use crate::keyed::{KeyedStream, StreamSpec};
+use crate::keyed::{KeyedStream, Measure, StreamSpec};
 use crate::lane::Lane;
 use crate::matcher::Matcher;
 use crate::plan::{Condition, Plan, PlanError, RulePlan};
@@ -578,13 +578,18 @@ struct Conditions<'p> {
 }
 
 impl<'p> Conditions<'p> {
-    /// The place of a rule's condition.
-    fn of(&mut self, rule: &'p RulePlan, fields: &mut FieldTable) -> Result<usize, PlanError> {
-        if let Some(condition) = self.known.iter().position(|&condition| *condition == rule.when) {
-            return Ok(condition);
+    /// The place of a condition of a rule.
+    fn of(
+        &mut self,
+        condition: &'p Condition,
+        rule: &str,
+        fields: &mut FieldTable,
+    ) -> Result<usize, PlanError> {
+        if let Some(known) = self.known.iter().position(|&known| known == condition) {
+            return Ok(known);
         }
-        self.compiled.push(Matcher::compile(&rule.when, &rule.id, fields)?);
-        self.known.push(&rule.when);
+        self.compiled.push(Matcher::compile(condition, rule, fields)?);
+        self.known.push(condition);
         Ok(self.known.len() - 1)
     }
 }
@@ -592,7 +597,7 @@ impl<'p> Conditions<'p> {
 /// The streams of rules, each once.
 struct Layout {
     streams: Arc<[StreamSpec]>,
-    /// Of each rule: its stream and, among the fields that stream counts, the one it counts.
+    /// Of each rule: its stream and, among what that stream counts, what it counts.
     placed: Vec<(usize, Option<usize>)>,
 }
 
@@ -604,18 +609,25 @@ fn lay_out<'p>(
     let (mut specs, mut placed) = (Vec::<StreamSpec>::new(), Vec::new());
     for rule in rules {
         rule.check()?;
-        let condition = conditions.of(rule, fields)?;
+        let condition = conditions.of(&rule.when, &rule.id, fields)?;
         let group_by = rule.group_by.iter().map(|name| fields.id(name)).collect::<Result<Vec<_>, _>>()?;
         let same = |spec: &StreamSpec| spec.condition == condition && spec.group_by == group_by;
         let stream = specs.iter().position(same).unwrap_or_else(|| {
             specs.push(StreamSpec { condition, group_by: group_by.clone(), counted: Vec::new() });
             specs.len() - 1
         });
-        let field = rule.distinct.as_deref().map(|name| fields.id(name)).transpose()?;
+        let measure = match &rule.distinct {
+            Some(name) => Some(Measure::Values(fields.id(name)?)),
+            None if rule.parts.is_empty() => None,
+            None => {
+                let parts = rule.parts.iter().map(|part| conditions.of(part, &rule.id, fields));
+                Some(Measure::Met(parts.collect::<Result<_, _>>()?))
+            }
+        };
         let counted = &mut specs[stream].counted;
-        let counted = field.map(|field| {
-            counted.iter().position(|&known| known == field).unwrap_or_else(|| {
-                counted.push(field);
+        let counted = measure.map(|measure| {
+            counted.iter().position(|known| *known == measure).unwrap_or_else(|| {
+                counted.push(measure);
                 counted.len() - 1
             })
         });

@@ -93,6 +93,7 @@ impl Lane {
                     }
                     let taking = Taking {
                         keyring: &self.keyring,
+                        met: &self.met,
                         position: record.position,
                         resume,
                         share: self.share,

@@ -104,6 +104,9 @@ pub struct RulePlan {
     /// Count distinct values of this field; without it, count events.
     #[serde(default)]
     pub distinct: Option<String>,
+    /// Count which of these conditions are met, each once, instead; `when` is any of them.
+    #[serde(default)]
+    pub parts: Vec<Condition>,
     /// The window's length.
     pub timespan_ms: u64,
     /// The pane's length; divides the timespan.
@@ -330,9 +333,11 @@ impl RulePlan {
     /// The fields by which it is decided which events it counts, and in which groups.
     pub(crate) fn deciding_fields(&self) -> BTreeSet<&str> {
         let mut fields: BTreeSet<&str> = self.group_by.iter().map(String::as_str).collect();
-        self.when.for_each_field(&mut |name| {
-            fields.insert(name);
-        });
+        for condition in self.parts.iter().chain([&self.when]) {
+            condition.for_each_field(&mut |name| {
+                fields.insert(name);
+            });
+        }
         fields
     }
 
@@ -341,6 +346,9 @@ impl RulePlan {
         let fault = |problem: &str| PlanError::Rule { rule: self.id.clone(), problem: problem.to_owned() };
         if self.resolution_ms < 1000 {
             return Err(fault("resolution must be at least 1 s"));
+        }
+        if self.distinct.is_some() && !self.parts.is_empty() {
+            return Err(fault("values of a field and conditions are not counted together"));
         }
         if self.timespan_ms == 0 || !self.timespan_ms.is_multiple_of(self.resolution_ms) {
             return Err(fault("resolution must divide timespan"));

@@ -59,17 +59,17 @@ impl Identity {
         let sources = |names: BTreeSet<&str>| -> Vec<_> {
             names.into_iter().map(|name| (name.to_owned(), plan.mapping.get(name))).collect()
         };
+        let counted = sources(rule.distinct.as_deref().into_iter().collect());
         let mut fields = rule.deciding_fields();
         fields.extend(["time", "actor"]);
         Self {
             id: rule.id.clone(),
             stream: json!([rule.when, rule.group_by, sources(fields)]).to_string(),
-            window: json!([
-                rule.timespan_ms,
-                rule.resolution_ms,
-                rule.distinct,
-                sources(rule.distinct.as_deref().into_iter().collect())
-            ])
+            window: if rule.parts.is_empty() {
+                json!([rule.timespan_ms, rule.resolution_ms, rule.distinct, counted])
+            } else {
+                json!([rule.timespan_ms, rule.resolution_ms, rule.parts])
+            }
             .to_string(),
             decision: json!([rule.id, rule.holds, rule.keep_open_ms]).to_string(),
             resolution_ms: rule.resolution_ms,

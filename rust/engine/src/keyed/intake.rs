@@ -58,17 +58,24 @@ impl Values {
         &self.prints[from as usize..to as usize]
     }
 
-    /// Keeps an event's values of the counted fields; returns where.
+    /// Keeps what an event has of what is counted; returns where. `met` says of each condition whether it meets it.
     #[inline]
-    fn take(&mut self, event: &Event<'_>, counted: &[FieldId], keyring: &Keyring) -> u32 {
+    fn take(&mut self, event: &Event<'_>, met: &[bool], counted: &[Measure], keyring: &Keyring) -> u32 {
         let ranges = self.ranges.len() as u32;
-        for &field in counted {
+        for measure in counted {
             let first = self.prints.len();
-            match event.scalars(field) {
-                &[scalar] => self.prints.push(event.print(field, scalar, keyring)),
-                scalars => {
-                    self.prints.extend(scalars.iter().map(|&scalar| event.print(field, scalar, keyring)));
-                    self.drop_repeats(first);
+            match measure {
+                &Measure::Values(field) => match event.scalars(field) {
+                    &[scalar] => self.prints.push(event.print(field, scalar, keyring)),
+                    scalars => {
+                        self.prints.extend(scalars.iter().map(|&scalar| event.print(field, scalar, keyring)));
+                        self.drop_repeats(first);
+                    }
+                },
+                Measure::Met(conditions) => {
+                    // Known by their places in the rule, which are the same in every engine.
+                    let places = conditions.iter().enumerate().filter(|&(_, &condition)| met[condition]);
+                    self.prints.extend(places.map(|(place, _)| keyring.print(&place.to_le_bytes())));
                 }
             }
             self.ranges.push((first as u32, self.prints.len() as u32));
@@ -86,10 +93,21 @@ impl Values {
     }
 }
 
+/// What of an event is counted, each once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Measure {
+    /// The values of a field.
+    Values(FieldId),
+    /// Which of these conditions it meets, by their places among the engine's.
+    Met(Vec<usize>),
+}
+
 /// What taking in an event depends on beside the event.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Taking<'a> {
     pub(crate) keyring: &'a Keyring,
+    /// Of each of the engine's conditions: whether the event meets it.
+    pub(crate) met: &'a [bool],
     /// The event's position in its stream.
     pub(crate) position: u64,
     /// After a restart: what has been counted before.
@@ -104,8 +122,8 @@ pub(crate) struct StreamSpec {
     /// The condition's place among the engine's.
     pub(crate) condition: usize,
     pub(crate) group_by: Vec<FieldId>,
-    /// Fields whose distinct values some window counts.
-    pub(crate) counted: Vec<FieldId>,
+    /// What some window counts the distinct ones of.
+    pub(crate) counted: Vec<Measure>,
 }
 
 impl StreamSpec {
@@ -121,7 +139,7 @@ impl StreamSpec {
         stream: usize,
         shards: &mut [Vec<Intake>],
     ) {
-        let Taking { keyring, position, resume, share } = *taking;
+        let Taking { keyring, met, position, resume, share } = *taking;
         self.for_each_print(event, keyring, &mut |print| {
             if share.is_some_and(|share| !share.has(print)) {
                 return;
@@ -131,7 +149,7 @@ impl StreamSpec {
                 return;
             }
             let intake = &mut shards[shard][stream];
-            let ranges = intake.values.take(event, &self.counted, keyring);
+            let ranges = intake.values.take(event, met, &self.counted, keyring);
             intake.work.push(Work { print, time, newest, event: at as u32, ranges, slot: NO_SLOT });
         });
     }

@@ -22,7 +22,7 @@ use groups::Groups;
 use intake::{NO_SLOT, Values, Work};
 use smallvec::SmallVec;
 
-pub(crate) use intake::{Intake, Names, StreamSpec, Taking};
+pub(crate) use intake::{Intake, Measure, Names, StreamSpec, Taking};
 pub use saved::Orphan;
 pub(crate) use saved::WindowFate;
 

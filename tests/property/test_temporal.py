@@ -1,0 +1,149 @@
+"""Temporal correlations: that some of several things were done by one group within a span, each counted once."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import oracle
+from custodes._core import Engine, restore
+from custodes.authoring.explain import explain
+from custodes.config import FaultsError
+from custodes.findings import Ledger
+from custodes.rules import Rule, build_plan, load_rules
+from custodes.sources import load_mapping
+
+START = 1_767_600_000
+MAPPING = load_mapping("custodes")
+RULES = """\
+title: Looked, exported and wiped
+name: all_three
+correlation:
+  type: temporal
+  rules: [looks, exports, wipes]
+  group-by: [actor]
+  timespan: 30s
+custodes: {keep_open: 10s}
+---
+title: Two of three
+name: two
+correlation:
+  type: temporal
+  rules: [wipes, looks, exports]
+  group-by: [actor]
+  timespan: 30s
+  condition: {gte: 2}
+custodes: {keep_open: 10s}
+---
+title: Looks
+name: looks
+logsource: {product: custodes}
+detection: {selection: {action: [read, search]}, condition: selection}
+---
+title: Exports
+name: exports
+logsource: {product: custodes}
+detection: {selection: {action: [export, search]}, condition: selection}
+---
+title: Wipes
+name: wipes
+logsource: {product: custodes}
+detection: {selection: {resource: log, action: delete}, condition: selection}
+"""
+
+
+@pytest.fixture(scope="module")
+def rules(tmp_path_factory: pytest.TempPathFactory) -> list[Rule]:
+    path = tmp_path_factory.mktemp("rules") / "rules.yml"
+    path.write_text(RULES)
+    return load_rules([path])
+
+
+def met(event: dict[str, Any]) -> list[str]:
+    """Which of the three an event is, by the words of the rules."""
+    action = event["action"]
+    wipes = action == "delete" and event["resource"] == "log"
+    return [
+        *(["looks"] if action in ("read", "search") else []),
+        *(["exports"] if action in ("export", "search") else []),
+        *(["wipes"] if wipes else []),
+    ]
+
+
+def in_order(listed: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return sorted(listed, key=lambda event: int(event["time"]))
+
+
+events = st.lists(
+    st.fixed_dictionaries(
+        {
+            "time": st.integers(0, 120).map(lambda second: START + second),
+            "actor": st.sampled_from(["a", "b"]),
+            "action": st.sampled_from(["read", "search", "export", "delete", "update"]),
+            "resource": st.sampled_from(["log", "person"]),
+        }
+    ),
+    max_size=40,
+)
+
+
+@given(events, st.integers(0, 40))
+def test_temporal_is_as_the_oracle_says_also_over_a_restart(
+    rules: list[Rule], listed: list[dict[str, Any]], cut: int
+) -> None:
+    stream = in_order(listed)
+    plan, ledger = build_plan(rules, MAPPING), Ledger(rules)
+    engine = Engine(plan)
+    for some in (stream[:cut], stream[cut:]):
+        ledger.apply(engine.process_lines(b"".join(json.dumps(event).encode() + b"\n" for event in some)).changes)
+        ledger.apply(engine.updates())
+        frame = engine.save_frame()
+        parts = [b"".join(engine.save_part(part, {})) for part in range(engine.parts())]
+        engine, *dropped = restore(plan, frame, parts)
+        assert dropped == [[], [], []]
+    ledger.apply(engine.finish().changes)
+    known = [{**event, "time": event["time"] * 1_000_000, "met": met(event)} for event in stream]
+    for rule, need in zip(rules, (3, 2), strict=True):
+        same = oracle.Rule(
+            rule.group_by, 30, distinct="met", keep_open=10, where=lambda event: bool(event["met"]), **oracle.gte(need)
+        )
+        found = [
+            (one.group["actor"], one.opened_at, one.closed_at, one.peak, one.count)
+            for one in ledger.findings()
+            if one.rule == rule.title
+        ]
+        expected = [
+            (one.group[0], one.opened_at, one.closed_at, one.peak, one.count) for one in oracle.findings(known, same)
+        ]
+        assert sorted(found, key=str) == sorted(expected, key=str)
+
+
+def test_what_it_counts_is_said(rules: list[Rule], tmp_path: Path) -> None:
+    assert rules[0].counts == "rules met, of Looks, Exports, Wipes"
+    assert (rules[0].holds, rules[1].holds) == ({"gte": 3}, {"gte": 2})
+    told = explain(rules[0], MAPPING, b'{"time": 1767600000, "actor": "a", "action": "search"}')
+    assert (told.counts, told.counted) == (True, ["Looks", "Exports"])
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "fault"),
+    [
+        ("rules: [looks, exports, wipes]", "rules: [looks]", "5: temporal wants two rules or more"),
+        ("timespan: 30s\ncustodes", "timespan: 30s\n  condition: looks and exports and wipes\ncustodes",
+         "8: conditions over the names of rules are not supported yet"),
+        ("type: temporal\n  rules: [looks", "type: temporal_ordered\n  rules: [looks",
+         "4: correlation type 'temporal_ordered' is not supported yet (supported: event_count, value_count, temporal)"),
+    ],
+)  # fmt: skip
+def test_what_is_not_there_yet_is_an_error_with_its_line(before: str, after: str, fault: str, tmp_path: Path) -> None:
+    path = tmp_path / "rules.yml"
+    assert before in RULES
+    path.write_text(RULES.replace(before, after, 1))
+    with pytest.raises(FaultsError) as caught:
+        load_rules([path])
+    assert [str(one) for one in caught.value.faults] == [f"{path}:{fault}"]
