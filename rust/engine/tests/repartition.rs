@@ -32,6 +32,12 @@ fn rules() -> Value {
             "timespan_ms": 60_000, "resolution_ms": 1000, "keep_open_ms": 5000, "holds": {"gte": 1},
         }));
     }
+    let part = |field: &str| json!({"field": {"name": field, "test": {"exists": true}}});
+    let parts = [part("deep.down"), part("either"), part("subject")];
+    rules.push(json!({
+        "id": "parts", "when": {"any": parts}, "parts": parts, "group_by": ["actor"],
+        "timespan_ms": 60_000, "resolution_ms": 1000, "keep_open_ms": 5000, "holds": {"gte": 2},
+    }));
     Value::from(rules)
 }
 
