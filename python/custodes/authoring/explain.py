@@ -66,7 +66,6 @@ def explain(rule: Rule, mapping: dict[str, list[str]], event: bytes) -> Explanat
     if rule.distinct is not None:
         fields.add(rule.distinct)
     probes = [_probe(rule, f"part {at}", when=node) for at, (_, node) in enumerate(nodes)]
-    probes += [_probe(rule, name, when=part) for name, part in _named_parts(rule)]
     probes += [_probe(rule, f"field {field}", group_by=(field,)) for field in sorted(fields)]
     engine, ledger = Engine(build_plan(probes, mapping)), Ledger(probes)
     outcome = engine.process_lines(event)
@@ -83,15 +82,11 @@ def explain(rule: Rule, mapping: dict[str, list[str]], event: bytes) -> Explanat
     ]
     counted = None if rule.distinct is None else sorted(values[rule.distinct])
     if rule.parts:
-        counted = [name for (name, _), meets in zip(rule.parts, matched[len(nodes) :], strict=False) if meets]
+        outermost = [part for part in parts if part.depth == 1]
+        counted = [name for (name, _), part in zip(rule.parts, outermost, strict=True) if part.holds]
     return Explanation(
         rejected, parts[0].holds, parts, {field: sorted(values[field]) for field in rule.group_by}, counted
     )
-
-
-def _named_parts(rule: Rule) -> Iterator[tuple[str, Any]]:
-    """The parts that are counted, under names of probes."""
-    return ((f"counted {at}", part) for at, (_, part) in enumerate(rule.parts))
 
 
 def _probe(rule: Rule, name: str, when: Any = None, group_by: tuple[str, ...] = ()) -> Rule:

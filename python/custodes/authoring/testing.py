@@ -12,7 +12,7 @@ from custodes._core import Engine, Reject
 from custodes.authoring.cases import Case, Expected, RuleTests
 from custodes.config import Document, Fault, FaultsError, format_duration, load_documents
 from custodes.config.faults import did_you_mean
-from custodes.config.load import validation_faults
+from custodes.config.load import anchored_mapping, validation_faults
 from custodes.findings import Finding, Ledger
 from custodes.rules import Rule, build_plan, load_rules
 from custodes.rules.parse import is_test_file
@@ -49,10 +49,7 @@ def run_tests(path: Path) -> Iterator[CaseResult]:
     document, tests = _load(path)
     rules = load_rules(path.parent / rule for rule in tests.rules)
     _check_names(document, tests, rules)
-    mapping = tests.mapping
-    if mapping.endswith((".yml", ".yaml")):
-        mapping = str(path.parent / mapping)
-    plan = build_plan(rules, load_mapping(mapping))
+    plan = build_plan(rules, load_mapping(anchored_mapping(tests.mapping, path.parent)))
     for at, case in enumerate(tests.tests):
         findings, rejects = _run(plan, rules, case)
         failures = [f"an event was rejected: {reject.reason}: {reject.detail}" for reject in rejects]

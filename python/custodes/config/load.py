@@ -64,6 +64,11 @@ def _siblings(place: tuple[int | str, ...], model: Any) -> list[str]:
     return list(model.model_fields)
 
 
+def anchored_mapping(mapping: str, base: Path) -> str:
+    """A built-in mapping's name as it is, and a mapping file's path taken from ``base``."""
+    return str(base / Path(mapping).expanduser()) if mapping.endswith((".yml", ".yaml")) else mapping
+
+
 def _anchored(config: Config, base: Path) -> Config:
     def anchor(path: Path) -> Path:
         return path if str(path) == "-" else base / path.expanduser()
@@ -72,9 +77,6 @@ def _anchored(config: Config, base: Path) -> Config:
     prefix = "sqlite:///"
     if database.startswith(prefix) and not database.startswith(prefix + "/"):
         database = prefix + str((base / database.removeprefix(prefix)).resolve())
-    mapping = config.mapping
-    if mapping.endswith((".yml", ".yaml")):
-        mapping = str(anchor(Path(mapping)))
     source = config.source
     if source.file:
         paths = [anchor(path) for path in source.file.paths]
@@ -82,7 +84,7 @@ def _anchored(config: Config, base: Path) -> Config:
     return config.model_copy(
         update={
             "source": source,
-            "mapping": mapping,
+            "mapping": anchored_mapping(config.mapping, base),
             "rules": [anchor(path) for path in config.rules],
             "findings": config.findings.model_copy(update={"database": database}),
             "state": config.state.model_copy(update={"folder": anchor(config.state.folder)}),

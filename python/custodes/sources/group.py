@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from typing import Any, Protocol
 
 import structlog
@@ -67,7 +67,6 @@ class Member:
         self.consumer: Any = None
         """``None`` until a broker has answered, and while they refuse."""
         self._settings, self._worker, self._own = settings, worker, own
-        self._assigned = assigned
         self._patience_ms = patience_ms
         self._listener = _Listener(self, assigned)
         # A static member is given back what it had, which may not be all there is by now.
@@ -76,12 +75,23 @@ class Member:
         self._try_at = 0.0
         self.has_joined = False
 
-    def waits(self, timeout: float) -> bool:
-        """Whether it is too early to try again to connect; waits meanwhile."""
+    def try_to_join(self, join: Callable[[], None], timeout: float) -> None:
+        """Has ``join`` connect, or says that it can't; it is left to a later poll: brokers come back, and rights too.
+
+        Where that was tried a moment ago it only waits, for as long as a poll may.
+        """
         early = self._try_at - time.monotonic()
         if early > 0:
             time.sleep(min(early, timeout))
-        return early > 0
+            return
+        try:
+            join()
+        except _REFUSALS as error:
+            self._say_that_they_refuse(error)
+        except KafkaError as error:
+            self._try_at = time.monotonic() + _RETRY_SECONDS
+            brokers = self._settings.bootstrap_servers
+            log.warning("no broker answers; trying again", brokers=brokers, error=str(error) or type(error).__name__)
 
     def connect(self, topics: Iterable[str], one_by_one: Container[str] = ()) -> None:
         """Joins the group, or raises ``KafkaError``. Fetches of the topics not in ``one_by_one`` come whole."""
@@ -101,15 +111,6 @@ class Member:
         take_whole(consumer, one_by_one)
         consumer.subscribe(topics=list(topics), listener=self._listener)
         self.consumer = consumer
-
-    def say_that_none_answers(self, error: KafkaError) -> None:
-        """It is left to a later poll: brokers come back, and rights too."""
-        if isinstance(error, _REFUSALS):
-            self._say_that_they_refuse(error)
-            return
-        self._try_at = time.monotonic() + _RETRY_SECONDS
-        brokers = self._settings.bootstrap_servers
-        log.warning("no broker answers; trying again", brokers=brokers, error=str(error) or type(error).__name__)
 
     def poll(self, timeout: float) -> Mapping[TopicPartition, list[Any]]:
         """By partition, what has come; the next fetch is asked for at once.
@@ -134,8 +135,8 @@ class Member:
     def _leave(self, error: KafkaError) -> None:
         """Credentials or rights have ended, and kafka-python never tries again with those it was refused with."""
         self._say_that_they_refuse(error)
+        self._listener.on_partitions_lost(self.consumer.assignment())
         consumer, self.consumer = self.consumer, None
-        self._assigned.revoked(list(consumer.assignment()), lost=True)
         self._assignment_is_old, self.has_joined = self._worker is not None, False
         try:
             consumer.close(timeout_ms=CONNECT_MS)

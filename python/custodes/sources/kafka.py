@@ -72,7 +72,7 @@ class KafkaSource:
 
     def poll(self, timeout: float) -> list[Arrival]:
         if self._consumer is None:
-            self._connect(timeout)
+            self._member.try_to_join(lambda: self._member.connect(self._settings.topics), timeout)
             return []
         fetched = self._member.poll(timeout)
         came, self._moved = self._moved, []
@@ -98,15 +98,6 @@ class KafkaSource:
                 self._idle.add(partition)
                 came.append(Idle(self._stream(partition)))
         return came
-
-    def _connect(self, timeout: float) -> None:
-        """Joins the group, or says that it can't."""
-        if self._member.waits(timeout):
-            return
-        try:
-            self._member.connect(self._settings.topics)
-        except KafkaError as error:
-            self._member.say_that_none_answers(error)
 
     def _warn_if_not_alone(self) -> None:
         there = sum(len(self._consumer.partitions_for_topic(topic) or ()) for topic in self._settings.topics)

@@ -75,16 +75,11 @@ class SharedKafkaSource:
     def _consumer(self) -> Any:
         return self._member.consumer
 
-    def _connect(self, timeout: float) -> None:
-        """Joins the group, or says that it can't."""
-        if self._member.waits(timeout):
-            return
+    def _join(self) -> None:
+        """Joins the group, if the topics are there."""
         internal = self._workers.repartition_topic
-        try:
-            if self._make_topics():
-                self._member.connect([*self._settings.topics, internal], one_by_one={internal})
-        except KafkaError as error:
-            self._member.say_that_none_answers(error)
+        if self._make_topics():
+            self._member.connect([*self._settings.topics, internal], one_by_one={internal})
 
     def _make_topics(self) -> bool:
         """Makes the topics that workers need among them, if they are not there. Returns whether they are."""
@@ -116,7 +111,7 @@ class SharedKafkaSource:
 
     def poll(self, timeout: float) -> list[Arrival | Parcels]:
         if self._consumer is None:
-            self._connect(timeout)
+            self._member.try_to_join(self._join, timeout)
             return []
         fetched = self._member.poll(timeout)
         came: list[Arrival | Parcels] = [*self._moved]
