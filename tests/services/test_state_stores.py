@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import io
 import logging
 import urllib.request
 from collections.abc import Iterator
@@ -136,6 +137,13 @@ def test_of_many_that_claim_at_once_the_last_has_it(stores: list[StateStore]) ->
     assert len(after) == 2
     assert after[0].startswith(b"frame by")
     assert after[1] == b"frame before"
+
+
+def test_what_another_has_cleared_away_is_gone(tmp_path: Path) -> None:
+    states = ObjectStates(f"file://{tmp_path}")
+    states.write("tasks/access/1/claims/000000000001", io.BytesIO(b"[]"))
+    for _ in range(2):
+        states.delete("tasks/access/1/claims/000000000001")
 
 
 def test_a_place_that_cannot_be_had_is_an_error_to_be_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

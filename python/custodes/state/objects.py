@@ -12,7 +12,7 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import BinaryIO
@@ -125,7 +125,8 @@ class ObjectStates:
         self._settle(key)
 
     def delete(self, key: str) -> None:
-        with _failures():
+        """Has it gone: whoever claims at the same time clears the same things away."""
+        with suppress(FileNotFoundError), _failures():
             self._store.delete(key)
 
     def _settle(self, key: str) -> None:
