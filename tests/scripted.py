@@ -9,13 +9,14 @@ from pathlib import Path
 import httpx
 
 from custodes._core import Engine
+from custodes.config.mapping import load_mapping
 from custodes.console import build_app
 from custodes.feed import Feed
 from custodes.findings.store import FindingStore
 from custodes.metrics import Metrics
 from custodes.monitor import Monitor
 from custodes.rules import Rule, build_plan, load_rules, shipped_pack
-from custodes.sources import Arrival, BeginsAnew, Lines, load_mapping
+from custodes.sources import Arrival, BeginsAnew, Lines
 from custodes.sources.dead_letters import FileDeadLetters
 from custodes.tasks import WholeWork
 

@@ -16,6 +16,7 @@ from functools import partial
 from typing import Any
 
 import oracle
+from custodes.config.mapping import Mapping
 from custodes.feed import Feed
 from custodes.metrics import Metrics
 from custodes.monitor import Monitor
@@ -246,7 +247,9 @@ class World:
         self.chosen = [made_up_rule(rng) for _ in range(rng.randint(1, 3))]
         self.rules = [described(rule, f"r{at}") for at, rule in enumerate(self.chosen)]
         write = partial(
-            build_plan, mapping={name: [name] for name in FIELDS}, allowed_lateness=timedelta(seconds=LATENESS_S)
+            build_plan,
+            mapping=Mapping({name: [name] for name in FIELDS}),
+            allowed_lateness=timedelta(seconds=LATENESS_S),
         )
         self.ruleset = Ruleset(self.rules, write, frozenset(rng.choice([["actor"], []])))
         self.database = f"sqlite:///file:workers{seed}?mode=memory&cache=shared&uri=true"

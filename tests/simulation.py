@@ -18,7 +18,7 @@ from typing import Any, ParamSpec, TypeVar
 from sqlalchemy.exc import OperationalError
 
 import oracle
-from custodes._core import Engine, FindingChange, restore
+from custodes._core import Engine, FindingChange, Tables, restore
 from custodes.feed import Feed
 from custodes.findings import Finding
 from custodes.findings.store import Claim, FindingStore
@@ -247,7 +247,7 @@ class World:
     def _live(self, most_steps: int | None) -> None:
         """A process from its start to its end; without ``most_steps`` until everything has been read."""
         snapshots = Snapshots(self.disk, keep=2)
-        recovered = recover(snapshots, self.plan, self.rules, 1)
+        recovered = recover(snapshots, self.plan, self.rules, 1, Tables())
         source, thread = SimulatedKafka(self), Thread(self.rng)
         engine = self._with_own_key(recovered.engine) if recovered.snapshot is None else recovered.engine
         checkpoints = Checkpoints(

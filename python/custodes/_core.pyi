@@ -15,6 +15,9 @@ DEBUG_BUILD: bool
 def count_lines(text: bytes) -> int:
     """How many line ends ``text`` has."""
 
+def is_time_zone(name: str) -> bool:
+    """Whether the IANA database, which comes with the engine, has a time zone of this name."""
+
 def fetched_pieces(fetched: bytes, least: int) -> list[tuple[int, int, int, int, int]]:
     """Cuts a fetch of record batches between batches, into pieces of at least ``least`` bytes, by headers alone.
 
@@ -122,6 +125,19 @@ class Stats:
     """Largest event time seen."""
 
 @final
+class Tables:
+    """The look-up tables of derived fields, shared by engines and exchanged while they are at work."""
+
+    def __new__(cls) -> Tables: ...
+    def put(self, name: str, csv: bytes, keys: int, value: str | None, secret: bytes) -> int:
+        """Puts a table in force from the next batch on; returns how many entries it has.
+
+        ``csv`` has a header line. Its first ``keys`` columns are the key; ``value`` names the column that is looked up,
+        ``None`` asks whether the key is there. ``secret`` are 16 random bytes. Raises ``ValueError`` with the line of
+        what is wrong; then the table before it stays.
+        """
+
+@final
 class Engine:
     """Counts events by the rules of a plan (JSON, see ``rust/engine/src/plan.rs``).
 
@@ -131,6 +147,9 @@ class Engine:
     """
 
     def __new__(cls, plan: str, threads: int = 1) -> Engine: ...
+    def use_tables(self, tables: Tables) -> None:
+        """Has derived fields look up in these tables. An engine made of this one has them as well."""
+
     def process_lines(self, text: bytes, first_line: int = 1, stream: int = 0, now: int | None = None) -> Outcome:
         """Counts a batch of JSON Lines. ``first_line`` numbers the first line for rejects.
 

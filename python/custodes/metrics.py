@@ -136,6 +136,15 @@ class Metrics:
             "1 where the configuration could not be taken over at the last reload, and the one before is in force.",
             registry=registry,
         )
+        self.table_entries = Gauge(
+            "custodes_table_entries", "Entries of a look-up table in force.", ["table"], registry=registry
+        )
+        self.table_failed = Gauge(
+            "custodes_table_failed",
+            "1 where a look-up table could not be read when it last changed, and the one before is in force.",
+            ["table"],
+            registry=registry,
+        )
         self._add(rules)
         for reason in REASONS:
             self.rejected.labels(reason)
@@ -174,6 +183,12 @@ class Metrics:
         for reject in outcome.rejects:
             self.rejected.labels(reject.reason).inc()
         self.batch_seconds.observe(seconds)
+
+    def table_read(self, table: str, entries: int | None) -> None:
+        """Takes in that a look-up table was read; ``None`` where it could not be."""
+        self.table_failed.labels(table).set(1 if entries is None else 0)
+        if entries is not None:
+            self.table_entries.labels(table).set(entries)
 
     def news(self, kind: str, finding: Finding) -> None:
         """Takes in that a finding has ``opened`` or ``closed``, without waiting for the next :meth:`state`."""

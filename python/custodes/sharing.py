@@ -18,6 +18,7 @@ from typing import Protocol
 import structlog
 from kafka.errors import KafkaError
 
+from custodes._core import Tables
 from custodes.findings.store import Claim, FindingStore, StoreError
 from custodes.rules import Rule, Ruleset
 from custodes.sources import Arrival, Gap, Joined, Left, Place
@@ -122,6 +123,7 @@ class SharedWork:
         *,
         idle_after: float,
         threads: int,
+        tables: Tables | None = None,
         pace: Callable[[], float] = time.monotonic,
         thread: Executor | None = None,
     ) -> None:
@@ -136,6 +138,7 @@ class SharedWork:
         self._keeping = keeping
         self._idle_after = idle_after
         self._threads = threads
+        self._tables = tables or Tables()
         self._pace = pace
         self._held: dict[int, _Held] = {}
         self._agreed: _Agreed | None = None
@@ -244,7 +247,7 @@ class SharedWork:
         # In this order: whose claim the database still holds knows that nobody has claimed the state since.
         claim = self._store.claim(name, self._worker)
         snapshots = Snapshots(self._keeping.states.claim(name), self._keeping.keep)
-        recovered = recover(snapshots, plan, rules, self._threads)
+        recovered = recover(snapshots, plan, rules, self._threads, self._tables)
         self._store.close_left_open(recovered.left_open)
         known = [] if recovered.snapshot is None else recovered.snapshot.places
         position = next((place.position for place in known if place.stream == _OWN), None)

@@ -17,8 +17,9 @@ from processes import CUSTODES, table
 
 from custodes._core import Engine
 from custodes.cli.memory import keep_freed_memory
+from custodes.config.mapping import load_mapping
 from custodes.rules import build_plan, load_rules
-from custodes.sources import Place, load_mapping
+from custodes.sources import Place
 from custodes.state import Checkpoints, LocalFolder, Snapshots
 from servers import Kafka, Server, free_port, get
 

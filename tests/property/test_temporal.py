@@ -14,9 +14,9 @@ import oracle
 from custodes._core import Engine, restore
 from custodes.authoring.explain import explain
 from custodes.config import FaultsError
+from custodes.config.mapping import load_mapping
 from custodes.findings import Ledger
 from custodes.rules import Rule, build_plan, load_rules
-from custodes.sources import load_mapping
 
 START = 1_767_600_000
 MAPPING = load_mapping("custodes")

@@ -18,9 +18,9 @@ from custodes.authoring.backtest import BacktestError, backtest
 from custodes.authoring.labels import read_labels
 from custodes.authoring.plot import plot
 from custodes.config import FaultsError
+from custodes.config.mapping import load_mapping
 from custodes.demo.agency import Agency
 from custodes.rules import Rule, load_rules, shipped_pack
-from custodes.sources import load_mapping
 
 START = 1_767_600_000
 SVG = "{http://www.w3.org/2000/svg}"

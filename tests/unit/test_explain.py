@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from custodes._core import Engine
 from custodes.authoring.explain import explain
+from custodes.config.mapping import load_mapping
 from custodes.rules import Rule, build_plan, load_rules
-from custodes.sources import load_mapping
 
 MAPPING = load_mapping("custodes")
 RULE = """\

@@ -9,7 +9,7 @@ import pytest
 
 from custodes._core import Engine
 from custodes.config import FaultsError
-from custodes.sources import load_mapping
+from custodes.config.mapping import load_mapping
 
 MAPPING = """\
 time: [event.created, '@timestamp']
@@ -22,7 +22,7 @@ resource: "=ehr.patient"
 def test_paths_first_present_and_constants(tmp_path: Path) -> None:
     (tmp_path / "ehr.yml").write_text(MAPPING)
     plan = {
-        "mapping": load_mapping(str(tmp_path / "ehr.yml")),
+        **load_mapping(str(tmp_path / "ehr.yml")).as_plan(),
         "rules": [
             {
                 "id": "r",
@@ -54,7 +54,7 @@ def test_paths_first_present_and_constants(tmp_path: Path) -> None:
     [
         ("actor: a", "m.yml:1: no source for 'time'"),
         ("time: t\nactor: []", "m.yml:2: 'actor' wants a path"),
-        ("time: t\nactor: {a: b}", "m.yml:2: 'actor' wants a path"),
+        ("time: t\nactor: {a: b}", "m.yml:2: actor.from: Field required"),
         ("- time", "m.yml:1: wants one flat YAML mapping"),
     ],
 )

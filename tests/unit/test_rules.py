@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from custodes._core import Engine
 from custodes.config import FaultsError
+from custodes.config.mapping import load_mapping
 from custodes.rules import Rule, build_plan, load_rules, shipped_pack
 from custodes.rules.compile import default_resolution
-from custodes.sources import load_mapping
 
 EVENT = {
     "time": "2026-01-05T08:00:00Z",

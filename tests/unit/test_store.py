@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from custodes._core import Engine, FindingChange, Outcome
+from custodes.config.mapping import load_mapping
 from custodes.findings import Finding, Ledger
 from custodes.findings.store import FencedError, FindingStore
 from custodes.rules import Rule, build_plan, load_rules
-from custodes.sources import load_mapping
 
 RULE = """\
 title: Read

@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
-from custodes._core import Engine
+from custodes._core import Engine, Tables
 from custodes.authoring.labels import Label, Verdict
+from custodes.config.mapping import Mapping
 from custodes.findings import Finding, Ledger
 from custodes.replaying import replay_files
 from custodes.rules import Rule, build_plan
@@ -73,7 +74,8 @@ class _Past:
     """Files of events, and how they are read."""
 
     paths: Sequence[Path]
-    mapping: dict[str, list[str]]
+    mapping: Mapping
+    tables: Tables
     threads: int
     lateness: timedelta
 
@@ -86,6 +88,7 @@ class _Past:
         times = []
         for path in self.paths:
             engine = Engine(build_plan([any_event], self.mapping))
+            engine.use_tables(self.tables)
             with closing(replay_files(engine, [path])) as outcomes:
                 begin, _ = next(outcomes)
             times += [change.opened_at for outcome in (begin, engine.finish()) for change in outcome.changes]
@@ -97,6 +100,7 @@ class _Pass:
 
     def __init__(self, rules: Sequence[Rule], past: _Past, on_bytes: Callable[[int], None]) -> None:
         engine = Engine(build_plan(rules, past.mapping, allowed_lateness=past.lateness), past.threads)
+        engine.use_tables(past.tables)
         ledger = Ledger(rules)
         self.events = self.rejected = 0
         for outcome, _ in replay_files(engine, past.paths, on_bytes):
@@ -113,8 +117,9 @@ class _Pass:
 def backtest(
     rule: Rule,
     paths: Sequence[Path],
-    mapping: dict[str, list[str]],
+    mapping: Mapping,
     *,
+    tables: Tables | None = None,
     labels: Sequence[Label] = (),
     budget: float | None = None,
     threads: int = 1,
@@ -128,7 +133,7 @@ def backtest(
     """
     if not set(rule.holds) <= {"gte", "gt"}:
         raise BacktestError(f"'{rule.title}' has no threshold that more events reach; a backtest wants gte or gt")
-    past, own = _Past(paths, mapping, threads, lateness), _own(rule)
+    past, own = _Past(paths, mapping, tables or Tables(), threads, lateness), _own(rule)
     steps = {max(2, round(own * _STEP**n)) for n in range(-_STEPS_DOWN, _STEPS_UP + 1)}
     first = _Pass([rule, *_variants(rule, steps)], past, on_pass(1))
     earliest = past.earliest()

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import orjson
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
@@ -74,6 +74,9 @@ class RuleTests(_Part):
 
     rules: list[Path] = Field(min_length=1, description="Rule files and directories, from this file's own directory.")
     mapping: str = Field("custodes", description="Built-in mapping's name, or a mapping file's path.")
+    tables: dict[str, Annotated[list[dict[str, str]], Field(min_length=1)]] = Field(
+        default_factory=dict, description="Look-up tables, row by row: the key's columns first."
+    )
     tests: list[Case] = Field(min_length=1, description="The tests.")
 
 

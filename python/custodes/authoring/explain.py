@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from custodes._core import Engine
+from custodes._core import Engine, Tables
+from custodes.config.mapping import Mapping
 from custodes.findings import Ledger
 from custodes.rules import Rule, build_plan
 
@@ -59,7 +60,7 @@ class Explanation:
         }
 
 
-def explain(rule: Rule, mapping: dict[str, list[str]], event: bytes) -> Explanation:
+def explain(rule: Rule, mapping: Mapping, event: bytes, tables: Tables | None = None) -> Explanation:
     """What ``rule`` makes of an event, a JSON object as the source has it."""
     nodes = list(_nodes(rule.when, 0))
     fields = {str(node["field"]["name"]) for _, node in nodes if "field" in node} | set(rule.group_by)
@@ -68,6 +69,8 @@ def explain(rule: Rule, mapping: dict[str, list[str]], event: bytes) -> Explanat
     probes = [_probe(rule, f"part {at}", when=node) for at, (_, node) in enumerate(nodes)]
     probes += [_probe(rule, f"field {field}", group_by=(field,)) for field in sorted(fields)]
     engine, ledger = Engine(build_plan(probes, mapping)), Ledger(probes)
+    if tables is not None:
+        engine.use_tables(tables)
     outcome = engine.process_lines(event)
     matched = [figures.matched > 0 for figures in engine.stats().rules]
     ledger.apply(outcome.changes)
@@ -122,6 +125,12 @@ def _said(node: dict[str, Any]) -> str:
             return f"{name} is {''.join(map(_pattern, wanted['parts']))}{case}"
         case "regex":
             return f"{name} matches /{wanted['pattern']}/"
+        case "same":
+            where = {"whole": "is", "start": "starts with", "end": "ends with", "anywhere": "contains"}[wanted["place"]]
+            return f"{name} {where} what {wanted['other']} is"
+        case "part":
+            part, number = wanted
+            return f"{part} of {name} is {number}"
         case "cidr":
             return f"{name} is an address in {wanted}"
         case "exists":

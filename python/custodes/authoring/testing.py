@@ -8,15 +8,16 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from custodes._core import Engine, Reject
+from custodes._core import Engine, Reject, Tables
 from custodes.authoring.cases import Case, Expected, RuleTests
 from custodes.config import Document, Fault, FaultsError, format_duration, load_documents
 from custodes.config.faults import did_you_mean
 from custodes.config.load import anchored_mapping, validation_faults
+from custodes.config.mapping import Mapping, load_mapping
 from custodes.findings import Finding, Ledger
 from custodes.rules import Rule, build_plan, load_rules
 from custodes.rules.parse import is_test_file
-from custodes.sources import load_mapping
+from custodes.tables import inline
 
 
 @dataclass(frozen=True)
@@ -49,9 +50,10 @@ def run_tests(path: Path) -> Iterator[CaseResult]:
     document, tests = _load(path)
     rules = load_rules(path.parent / rule for rule in tests.rules)
     _check_names(document, tests, rules)
-    plan = build_plan(rules, load_mapping(anchored_mapping(tests.mapping, path.parent)))
+    mapping = load_mapping(anchored_mapping(tests.mapping, path.parent))
+    plan, tables = build_plan(rules, mapping), _tables(document, tests, mapping)
     for at, case in enumerate(tests.tests):
-        findings, rejects = _run(plan, rules, case)
+        findings, rejects = _run(plan, tables, rules, case)
         failures = [f"an event was rejected: {reject.reason}: {reject.detail}" for reject in rejects]
         failures += _compare(case, findings, rules)
         yield CaseResult(document.file, document.line_of("tests", at), case.name, failures)
@@ -80,8 +82,23 @@ def _check_names(document: Document, tests: RuleTests, rules: Sequence[Rule]) ->
         raise FaultsError(faults)
 
 
-def _run(plan: str, rules: Sequence[Rule], case: Case) -> tuple[list[Finding], list[Reject]]:
+def _tables(document: Document, tests: RuleTests, mapping: Mapping) -> Tables:
+    tables, uses = Tables(), list(mapping.table_uses())
+    for name, csv in inline(tests.tables):
+        for use in uses:
+            if use.table == name:
+                try:
+                    tables.put(name, csv, use.keys, use.value, bytes(16))
+                except ValueError as error:
+                    raise FaultsError([document.fault(str(error).partition(": ")[2], "tables", name)]) from error
+        if name not in {use.table for use in uses}:
+            raise FaultsError([document.fault(f"no derived field looks up in a table '{name}'", "tables", name)])
+    return tables
+
+
+def _run(plan: str, tables: Tables, rules: Sequence[Rule], case: Case) -> tuple[list[Finding], list[Reject]]:
     engine, ledger = Engine(plan), Ledger(rules)
+    engine.use_tables(tables)
     outcome = engine.process_lines(case.lines())
     ledger.apply(outcome.changes)
     ledger.apply(engine.finish().changes)

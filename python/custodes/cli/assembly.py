@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 import structlog
 from kafka.errors import KafkaError
 
+from custodes._core import Tables
 from custodes.config import Fault, FaultsError
 from custodes.config.model import Config, Workers
 from custodes.config.model import KafkaSource as KafkaSettings
@@ -43,7 +44,9 @@ class Assembly:
     """Tells the parts of the monitor that they are in."""
 
 
-def assemble(settings: Config, ruleset: Ruleset, store: FindingStore, url: str, closing: ExitStack) -> Assembly:
+def assemble(
+    settings: Config, ruleset: Ruleset, tables: Tables, store: FindingStore, url: str, closing: ExitStack
+) -> Assembly:
     """Opens what is needed; ``closing`` closes it. ``url`` is where this process is reached.
 
     Raises :class:`FaultsError` for what the configuration names and that cannot be had.
@@ -52,10 +55,10 @@ def assemble(settings: Config, ruleset: Ruleset, store: FindingStore, url: str, 
     closing.callback(folder.close)
     worker = f"custodes-{folder.owner()}"
     if settings.workers is not None and settings.source.kafka is not None:
-        return _shared(settings, settings.source.kafka, settings.workers, ruleset, store, worker, url, closing)
+        return _shared(settings, settings.source.kafka, settings.workers, ruleset, tables, store, worker, url, closing)
     snapshots = Snapshots(folder, settings.state.keep)
     try:
-        recovered = recover(snapshots, ruleset.plan(), ruleset.rules, settings.engine.threads)
+        recovered = recover(snapshots, ruleset.plan(), ruleset.rules, settings.engine.threads, tables)
     except VersionError as error:
         hint = "run the Custodes that wrote it, or move it away"
         raise FaultsError([Fault(str(error), file=str(settings.state.folder), hint=hint)]) from error
@@ -76,6 +79,7 @@ def _shared(
     kafka: KafkaSettings,
     workers: Workers,
     ruleset: Ruleset,
+    tables: Tables,
     store: FindingStore,
     worker: str,
     url: str,
@@ -93,6 +97,7 @@ def _shared(
         Keeping(states, settings.state.interval.total_seconds(), settings.state.keep),
         idle_after=idle_after,
         threads=settings.engine.threads,
+        tables=tables,
     )
     for part in (states, handing, work, source):
         closing.callback(part.close)

@@ -10,9 +10,9 @@ import typer
 from custodes.cli.output import print_faults, stdout, write_json
 from custodes.config import Fault, FaultsError
 from custodes.config.load import load_config
+from custodes.config.mapping import load_mapping
 from custodes.config.model import Config
 from custodes.rules import load_rules, shipped_pack
-from custodes.sources import load_mapping
 from custodes.sources.client import unknown_settings
 from custodes.sources.kafka import reachable
 

@@ -17,6 +17,7 @@ from custodes.cli.log import set_up_log
 from custodes.cli.output import LEVEL_STYLES, stdout, write_json
 from custodes.cli.run import stop_on_signals
 from custodes.config import Fault, FaultsError
+from custodes.config.mapping import load_mapping
 from custodes.console import ConsoleServer, build_app
 from custodes.demo import Agency, DemoSource, Insider
 from custodes.feed import Feed
@@ -25,7 +26,6 @@ from custodes.findings.store import FindingStore
 from custodes.metrics import Metrics
 from custodes.monitor import Monitor
 from custodes.rules import build_plan, load_rules, shipped_pack
-from custodes.sources import load_mapping
 from custodes.sources.dead_letters import NoDeadLetters
 from custodes.tasks import WholeWork
 

@@ -8,8 +8,11 @@ from typing import Annotated
 
 import typer
 
+from custodes._core import Tables, is_time_zone
 from custodes.config import Fault, FaultsError, parse_duration
+from custodes.config.mapping import Mapping, load_mapping
 from custodes.config.threads import MOST_THREADS
+from custodes.tables import LookupTables
 
 RulePaths = Annotated[
     list[Path] | None,
@@ -25,6 +28,30 @@ Threads = Annotated[
         min=1, max=MOST_THREADS, help="Threads that count. Default: the cores, at most 4.", show_default=False
     ),
 ]
+
+
+TableFiles = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--table", metavar="NAME=FILE", help="Look-up table, a CSV file; may be given again.", show_default=False
+    ),
+]
+Zone = Annotated[str, typer.Option(help="Where hours and days are meant, e.g. Asia/Shanghai.")]
+
+
+def mapping_and_tables(mapping: str, zone: str, tables: list[str] | None) -> tuple[Mapping, Tables]:
+    """What `--mapping`, `--zone` and `--table` say. Raises :class:`FaultsError`."""
+    if not is_time_zone(zone):
+        raise FaultsError([Fault(f"--zone: '{zone}' is no time zone", hint="wanted one like Europe/Berlin or UTC")])
+    files: dict[str, Path] = {}
+    for said in tables or []:
+        name, is_given, file = said.partition("=")
+        if not is_given:
+            raise FaultsError([Fault(f"--table: '{said}' is not NAME=FILE")])
+        files[name] = Path(file)
+    fields, look_ups = load_mapping(mapping, zone), LookupTables()
+    look_ups.load(files, fields.table_uses())
+    return fields, look_ups.in_force
 
 
 def lateness(text: str) -> timedelta:

@@ -13,29 +13,34 @@ import structlog
 
 from custodes.config import Fault, FaultsError
 from custodes.config.load import load_config
+from custodes.config.mapping import load_mapping
 from custodes.config.model import Config
 from custodes.monitor import Monitor
 from custodes.rules import Ruleset, build_plan, load_rules, shipped_pack
-from custodes.sources import load_mapping
+from custodes.tables import LookupTables
 
 log = structlog.get_logger("custodes.reload")
 
 _TAKEN_OVER: Any = {
     "rules": True,
     "mapping": True,
+    "tables": True,
     "max_record_bytes": True,
     "engine": {"threads"},
     "findings": {"most_open"},
-    "event_time": {"allowed_lateness", "max_future_skew", "earliest"},
+    "event_time": {"zone", "allowed_lateness", "max_future_skew", "earliest"},
 }
 """The keys that a reload takes over, as pydantic's ``exclude``; others need a restart."""
 
 
-def compile_rules(settings: Config) -> Ruleset:
-    """The rules of a configuration. Raises :class:`FaultsError`."""
+def compile_rules(settings: Config, tables: LookupTables) -> Ruleset:
+    """The rules of a configuration; puts its look-up tables in force. Raises :class:`FaultsError`."""
+    mapping = load_mapping(settings.mapping, settings.event_time.zone)
+    rules = load_rules(settings.rules or shipped_pack())
+    tables.load(settings.tables, mapping.table_uses())
     write = partial(
         build_plan,
-        mapping=load_mapping(settings.mapping),
+        mapping=mapping,
         allowed_lateness=settings.event_time.allowed_lateness,
         max_future_skew=settings.event_time.max_future_skew,
         earliest=settings.event_time.earliest,
@@ -43,17 +48,18 @@ def compile_rules(settings: Config) -> Ruleset:
         most_open=settings.findings.most_open,
     )
     keyed_by = settings.workers.keyed_by if settings.workers else []
-    return Ruleset(load_rules(settings.rules or shipped_pack()), write, frozenset(keyed_by))
+    return Ruleset(rules, write, frozenset(keyed_by))
 
 
 class Reload:
     """Takes over what can be; what is broken leaves all as it was."""
 
-    def __init__(self, path: Path, settings: Config, monitor: Monitor) -> None:
+    def __init__(self, path: Path, settings: Config, monitor: Monitor, tables: LookupTables) -> None:
         """``settings`` are those in force."""
         self._path = path
         self._settings = settings
         self._monitor = monitor
+        self._tables = tables
         self._one_at_a_time = threading.Lock()
 
     def __call__(self) -> Sequence[Fault]:
@@ -69,7 +75,7 @@ class Reload:
         try:
             settings = load_config(self._path)
             # How the counting is shared stays as it is.
-            ruleset = compile_rules(settings.model_copy(update={"workers": self._settings.workers}))
+            ruleset = compile_rules(settings.model_copy(update={"workers": self._settings.workers}), self._tables)
             self._monitor.change_rules(ruleset, settings.engine.threads)
         except FaultsError as error:
             return error.faults

@@ -18,14 +18,22 @@ from rich.text import Text
 
 from custodes._core import DEBUG_BUILD, Engine, Outcome
 from custodes.cli.memory import keep_freed_memory
-from custodes.cli.options import Lateness, MappingName, RulePaths, Threads, lateness
+from custodes.cli.options import (
+    Lateness,
+    MappingName,
+    RulePaths,
+    TableFiles,
+    Threads,
+    Zone,
+    lateness,
+    mapping_and_tables,
+)
 from custodes.cli.output import LEVEL_STYLES, display_path, stderr, stdout
 from custodes.cli.progress import reading
 from custodes.config.threads import usable_cores
 from custodes.findings import Finding, Ledger, rfc3339
 from custodes.replaying import check_readable, replay_files
 from custodes.rules import Rule, build_plan, load_rules, shipped_pack
-from custodes.sources import load_mapping
 from custodes.sources.dead_letters import DeadLetters, FileDeadLetters, Letter, NoDeadLetters
 
 _SHOWN_REJECTS = 5
@@ -42,6 +50,8 @@ def replay(
     events: Annotated[list[Path], typer.Argument(help="JSON Lines files, plain, .gz or .zst; - is standard input.")],
     rules: RulePaths = None,
     mapping: MappingName = "custodes",
+    zone: Zone = "UTC",
+    table: TableFiles = None,
     output: Annotated[
         Output | None,
         typer.Option(help="Default: table on a terminal, ndjson in a pipe.", show_default=False),
@@ -56,10 +66,13 @@ def replay(
     """Replay files of events and print one record for each finding when the input ends."""
     keep_freed_memory()
     loaded = load_rules(rules or shipped_pack())
-    plan = build_plan(loaded, load_mapping(mapping), allowed_lateness=lateness(allowed_lateness))
+    fields, tables = mapping_and_tables(mapping, zone, table)
+    plan = build_plan(loaded, fields, allowed_lateness=lateness(allowed_lateness))
     check_readable(events)
     letters: DeadLetters = FileDeadLetters(dead_letters) if dead_letters else NoDeadLetters()
-    run = _Run(loaded, Engine(plan, threads or usable_cores()), letters)
+    engine = Engine(plan, threads or usable_cores())
+    engine.use_tables(tables)
+    run = _Run(loaded, engine, letters)
     with reading(events) as on_bytes:
         run.read(events, on_bytes)
     letters.close()

@@ -18,7 +18,16 @@ from custodes.authoring.explain import Explanation, explain
 from custodes.authoring.labels import read_labels
 from custodes.authoring.plot import plot
 from custodes.cli.memory import keep_freed_memory
-from custodes.cli.options import Lateness, MappingName, RulePaths, Threads, lateness
+from custodes.cli.options import (
+    Lateness,
+    MappingName,
+    RulePaths,
+    TableFiles,
+    Threads,
+    Zone,
+    lateness,
+    mapping_and_tables,
+)
 from custodes.cli.output import LEVEL_STYLES, stdout, write_json
 from custodes.cli.progress import reading
 from custodes.config import Fault, FaultsError, format_duration
@@ -27,7 +36,6 @@ from custodes.config.threads import usable_cores
 from custodes.findings import rfc3339
 from custodes.replaying import check_readable
 from custodes.rules import Rule, load_rules, shipped_pack
-from custodes.sources import load_mapping
 
 app = typer.Typer(help="What the rules are, and whether they find what they should.", no_args_is_help=True)
 
@@ -119,13 +127,16 @@ def run_explain(
     event: Annotated[Path, typer.Option(help="A file with events as JSON Lines; - is standard input.")],
     rules: RulePaths = None,
     mapping: MappingName = "custodes",
+    zone: Zone = "UTC",
+    table: TableFiles = None,
     json: Annotated[bool, typer.Option("--json", help="A JSON array with an object for each event.")] = False,
 ) -> None:
     """Say why an event counts for a rule, or why it does not."""
-    chosen, sources = _choose(rule, load_rules(rules or shipped_pack())), load_mapping(mapping)
+    chosen = _choose(rule, load_rules(rules or shipped_pack()))
+    fields, tables = mapping_and_tables(mapping, zone, table)
     check_readable([event])
     text = sys.stdin.buffer.read() if str(event) == "-" else event.read_bytes()
-    explained = [explain(chosen, sources, line) for line in text.splitlines() if line.strip()]
+    explained = [explain(chosen, fields, line, tables) for line in text.splitlines() if line.strip()]
     if json:
         write_json([one.as_dict() for one in explained])
         return
@@ -167,6 +178,8 @@ def run_backtest(
         typer.Option(min=0, help="Findings a week there may be: suggests a threshold.", show_default=False),
     ] = None,
     mapping: MappingName = "custodes",
+    zone: Zone = "UTC",
+    table: TableFiles = None,
     allowed_lateness: Lateness = "10s",
     threads: Threads = None,
     picture: Annotated[
@@ -181,6 +194,7 @@ def run_backtest(
         raise FaultsError([Fault("--events: the past is read more than once; give files")])
     check_readable(events)
     chosen = _choose(rule, load_rules(rules or shipped_pack()))
+    fields, tables = mapping_and_tables(mapping, zone, table)
     known = read_labels(labels) if labels else []
     with ExitStack() as bars:
 
@@ -190,7 +204,7 @@ def run_backtest(
 
         try:
             result = backtest(
-                chosen, events, load_mapping(mapping), labels=known, budget=budget,
+                chosen, events, fields, tables=tables, labels=known, budget=budget,
                 threads=threads or usable_cores(), lateness=lateness(allowed_lateness), on_pass=on_pass,
             )  # fmt: skip
         except BacktestError as error:

@@ -28,6 +28,7 @@ from custodes.monitor import Monitor
 from custodes.rules import Ruleset
 from custodes.sources.dead_letters import DeadLetters, FileDeadLetters
 from custodes.sources.kafka import KafkaDeadLetters
+from custodes.tables import LookupTables
 
 
 def run(
@@ -41,10 +42,12 @@ def run(
     settings = load_config(config)
     set_up_log(settings.log.level, settings.log.format)
     log = structlog.get_logger("custodes")
-    ruleset = compile_rules(settings)
+    tables = LookupTables()
+    ruleset = compile_rules(settings, tables)
     with ExitStack() as closing:
-        monitor, server = _put_together(config, settings, ruleset, listen or settings.http.listen, closing)
+        monitor, server = _put_together(config, settings, ruleset, tables, listen or settings.http.listen, closing)
         stop = stop_on_signals()
+        tables.watch(stop)
         server.start()
         closing.callback(server.stop)
         source = monitor.status.source
@@ -64,7 +67,7 @@ def run(
 
 
 def _put_together(
-    config: Path, settings: Config, ruleset: Ruleset, listen: str, closing: ExitStack
+    config: Path, settings: Config, ruleset: Ruleset, tables: LookupTables, listen: str, closing: ExitStack
 ) -> tuple[Monitor, ConsoleServer]:
     log = structlog.get_logger("custodes")
 
@@ -75,16 +78,17 @@ def _put_together(
     closing.callback(store.close)
     dead_letters = _dead_letters(settings)
     closing.callback(dead_letters.close)
-    parts = assemble(settings, ruleset, store, listen, closing)
+    parts = assemble(settings, ruleset, tables.in_force, store, listen, closing)
     metrics = Metrics(ruleset.rules, parts.source.name)
     metrics.snapshots_damaged.set(parts.damaged)
+    tables.tell(metrics.table_read)
     feed = Feed()
     monitor = Monitor(
         parts.work, ruleset.rules, parts.source, store, dead_letters, metrics, feed,
         memory=settings.engine.memory, on_news=on_news, on_status=parts.on_status,
     )  # fmt: skip
     parts.attach(monitor)
-    reload = Reload(config, settings, monitor)
+    reload = Reload(config, settings, monitor, tables)
     reload.on_signal()
     return monitor, ConsoleServer(build_app(monitor, reload), listen, feed)
 

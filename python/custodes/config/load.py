@@ -85,6 +85,7 @@ def _anchored(config: Config, base: Path) -> Config:
         update={
             "source": source,
             "mapping": anchored_mapping(config.mapping, base),
+            "tables": {name: anchor(path) for name, path in config.tables.items()},
             "rules": [anchor(path) for path in config.rules],
             "findings": config.findings.model_copy(update={"database": database}),
             "state": config.state.model_copy(update={"folder": anchor(config.state.folder)}),

@@ -19,6 +19,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from custodes._core import is_time_zone
 from custodes.config.durations import format_duration, parse_duration
 from custodes.config.listen import parse_listen
 from custodes.config.memory import half_of_memory
@@ -40,6 +41,12 @@ Duration = Annotated[
 def _listenable(listen: str) -> str:
     parse_listen(listen)
     return listen
+
+
+def _known_zone(zone: str) -> str:
+    if not is_time_zone(zone):
+        raise ValueError(f"'{zone}' is no time zone; wanted one like Europe/Berlin or UTC")
+    return zone
 
 
 class _Section(BaseModel):
@@ -98,6 +105,9 @@ class EventTime(_Section):
         json_schema_extra={"default": "10m"},
     )
     earliest: date = Field(date(2000, 1, 1), description="An event before this day is rejected.")
+    zone: Annotated[str, AfterValidator(_known_zone)] = Field(
+        "UTC", description="Where hours and days are meant, as rules use them, e.g. Asia/Shanghai."
+    )
     idle_after: Duration = Field(
         timedelta(seconds=10),
         description="A partition silent for this long no longer holds the watermark back.",
@@ -216,6 +226,10 @@ class Config(BaseSettings):
 
     source: Source = Field(description="Where events come from.")
     mapping: str = Field("custodes", description="Built-in mapping's name, or a mapping file's path.")
+    tables: dict[str, Path] = Field(
+        default_factory=dict,
+        description="Look-up tables of derived fields: CSV files with a header, by name. Read again when they change.",
+    )
     rules: list[Path] = Field(
         default_factory=list, description="Sigma rule files and directories. Default: the shipped pack."
     )

@@ -12,6 +12,7 @@ from sigma.rule import SigmaRule
 from custodes._core import Engine
 from custodes.config import Fault, parse_duration
 from custodes.config.faults import did_you_mean
+from custodes.config.mapping import Mapping
 from custodes.rules.conditions import Condition, UnsupportedError, compile_condition
 from custodes.rules.locate import field_place
 from custodes.rules.model import LEVELS, Rule
@@ -242,7 +243,7 @@ def _rule(
 def _runs(rule: Rule, one: Parsed, faults: list[Fault]) -> bool:
     """Whether the engine takes the rule: it alone knows its regular expressions and paths."""
     try:
-        Engine(build_plan([rule], {"time": ["time"], "actor": ["actor"]}))
+        Engine(build_plan([rule], Mapping({"time": ["time"], "actor": ["actor"]})))
     except ValueError as error:
         problem = str(error).removeprefix(f"rule '{rule.id}': ")
         named = problem.split("'")[1] if problem.startswith("field '") else None

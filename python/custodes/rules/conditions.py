@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from sigma.conditions import (
@@ -19,15 +20,27 @@ from sigma.types import (
     SigmaCompareExpression,
     SigmaExists,
     SigmaExpansion,
+    SigmaFieldReference,
     SigmaNull,
     SigmaNumber,
     SigmaRegularExpression,
     SigmaRegularExpressionFlag,
     SigmaString,
+    SigmaTimestampPart,
     SpecialChars,
 )
 
 Condition = dict[str, Any]
+
+KEYWORD = "keyword "
+"""How the names of derived fields begin that are keywords; the pattern follows."""
+_PLACES = {(False, False): "whole", (True, False): "start", (False, True): "end", (True, True): "anywhere"}
+"""Of a field reference, by whether it is to stand at the start and at the end."""
+_FLAGS = {
+    SigmaRegularExpressionFlag.IGNORECASE: "i",
+    SigmaRegularExpressionFlag.MULTILINE: "m",
+    SigmaRegularExpressionFlag.DOTALL: "s",
+}
 
 _COMPARISONS = {
     CompareOperators.LT: "lt",
@@ -57,7 +70,7 @@ def compile_condition(node: Any) -> Condition:
         case ConditionFieldEqualsValueExpression():
             return _field(node.field, node.value)
         case ConditionValueExpression():
-            raise UnsupportedError("keywords (values without a field) are not supported; name the field")
+            return _keyword(node.value)
         case _:
             raise UnsupportedError(f"{type(node).__name__} is not supported")
 
@@ -66,6 +79,46 @@ def _field(field: str, value: Any) -> Condition:
     if isinstance(value, SigmaExpansion):
         return {"any": [_field(field, one) for one in value.values]}
     return {"field": {"name": field, "test": _test(field, value)}}
+
+
+def _keyword(value: Any) -> Condition:
+    """A value that may stand anywhere in the record: a derived field of its own, named by its pattern."""
+    match value:
+        case SigmaExpansion():
+            return {"any": [_keyword(one) for one in value.values]}
+        case SigmaString():
+            cased = isinstance(value, SigmaCasedString)
+            patterns = {"any_run": ".*", "any_one": "."}
+            parts = [patterns[p] if isinstance(p, str) else regex_literal(p["literal"]) for p in _parts("", value)]
+            pattern = ("(?s)" if cased else "(?is)") + "".join(parts)
+        case SigmaRegularExpression():
+            pattern = f"(?{''.join(sorted(_FLAGS[flag] for flag in value.flags or ()))}){value.regexp}".replace(
+                "(?)", ""
+            )
+        case SigmaNumber():
+            pattern = rf"\b{regex_literal(str(value.number))}\b"
+        case _:
+            kind = type(value).__name__.removeprefix("Sigma")
+            raise UnsupportedError(f"a keyword that is {kind} is not supported")
+    return {"field": {"name": KEYWORD + pattern, "test": {"bool": True}}}
+
+
+def keywords_of(condition: Condition) -> Iterator[str]:
+    """The names of the derived fields that a condition's keywords are."""
+    if "field" in condition:
+        name = str(condition["field"]["name"])
+        if name.startswith(KEYWORD):
+            yield name
+    elif "not" in condition:
+        yield from keywords_of(condition["not"])
+    else:
+        for part in condition.get("all") or condition.get("any") or []:
+            yield from keywords_of(part)
+
+
+def regex_literal(text: str) -> str:
+    """A regular expression, of Rust's kind, for just this text."""
+    return "".join(rf"\x{{{ord(char):x}}}" if not (char.isalnum() or char == " ") else char for char in text)
 
 
 def _test(field: str, value: Any) -> Any:
@@ -86,8 +139,18 @@ def _test(field: str, value: Any) -> Any:
             return {"cidr": value.cidr}
         case SigmaCompareExpression() if value.op in _COMPARISONS:
             return {_COMPARISONS[value.op]: float(value.number.number)}
+        case SigmaFieldReference():
+            return {"same": {"other": value.field, "place": _PLACES[value.starts_with, value.ends_with]}}
+        case SigmaTimestampPart():
+            return {"part": [value.timestamp_part.name.lower(), value.number]}
         case SigmaExists():
             return {"exists": bool(value)}
+        case _:
+            return _plain_test(field, value)
+
+
+def _plain_test(field: str, value: Any) -> Any:
+    match value:
         case SigmaNull():
             return "null"
         case SigmaBool():

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
+from custodes.rules.conditions import keywords_of
+
 LEVELS = ("informational", "low", "medium", "high", "critical")
 """Sigma's levels, least severe first."""
 
@@ -34,6 +36,11 @@ class Rule:
     parts: tuple[tuple[str, dict[str, Any]], ...] = field(default=(), repr=False)
     """Names and conditions of the rules of which is counted how many an event's group has met, each once; ``when`` is
     any of them. None where events, or a field's values, are counted."""
+
+    @property
+    def keywords(self) -> set[str]:
+        """The names of the derived fields that the condition's keywords are."""
+        return {name for condition in (self.when, *(part for _, part in self.parts)) for name in keywords_of(condition)}
 
     @property
     def counts(self) -> str:

@@ -8,6 +8,8 @@ from datetime import UTC, date, datetime, timedelta
 from types import MappingProxyType
 from typing import Any
 
+from custodes.config.mapping import Mapping as FieldMapping
+from custodes.rules.conditions import KEYWORD
 from custodes.rules.model import Rule
 
 _MILLISECOND = timedelta(milliseconds=1)
@@ -15,7 +17,7 @@ _MILLISECOND = timedelta(milliseconds=1)
 
 def build_plan(
     rules: Sequence[Rule],
-    mapping: Mapping[str, Sequence[str]],
+    mapping: FieldMapping,
     *,
     allowed_lateness: timedelta = timedelta(seconds=10),
     max_future_skew: timedelta = timedelta(minutes=10),
@@ -30,10 +32,13 @@ def build_plan(
     sets no bound. ``among_workers`` are the plan's keys for a part of what several workers count
     (:class:`~custodes.rules.Ruleset`).
     """
+    fields = mapping.as_plan()
+    for name in {name for rule in rules for name in rule.keywords}:
+        fields["derived"][name] = {"from": [], "by": {"anywhere": name.removeprefix(KEYWORD)}}
     midnight = datetime.combine(earliest, datetime.min.time(), UTC)
     return json.dumps(
         {
-            "mapping": {field: list(sources) for field, sources in mapping.items()},
+            **fields,
             "rules": [{**rule.as_plan(), "most_open": most_open} for rule in rules],
             "allowed_lateness_ms": allowed_lateness // _MILLISECOND,
             "max_future_skew_ms": max_future_skew // _MILLISECOND,

@@ -17,7 +17,6 @@ from custodes.sources.arrivals import (
     positions,
 )
 from custodes.sources.file import FileSource
-from custodes.sources.mapping import Mapping, load_mapping
 
 __all__ = [
     "Arrival",
@@ -29,12 +28,10 @@ __all__ = [
     "Joined",
     "Left",
     "Lines",
-    "Mapping",
     "Parcels",
     "Place",
     "Records",
     "ResumableSource",
     "Source",
-    "load_mapping",
     "positions",
 ]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from custodes._core import Engine, restore
+from custodes._core import Engine, Tables, restore
 from custodes.rules import Rule
 from custodes.state.snapshots import Snapshot, Snapshots, UnreadableError, VersionError
 
@@ -27,7 +27,7 @@ class Recovered:
     """Findings of rules that are gone: ids, and ends of what is known of them."""
 
 
-def recover(snapshots: Snapshots, plan: str, rules: Sequence[Rule], threads: int) -> Recovered:
+def recover(snapshots: Snapshots, plan: str, rules: Sequence[Rule], threads: int, tables: Tables) -> Recovered:
     """An engine that goes on from the newest snapshot that can be read; one without events if there is none.
 
     Raises :class:`VersionError` for a snapshot of another version, and ``ValueError`` for a plan that cannot be run.
@@ -43,12 +43,15 @@ def recover(snapshots: Snapshots, plan: str, rules: Sequence[Rule], threads: int
             damaged += 1
             continue
         engine, windows, decisions, left_open = restore(plan, snapshot.frame, snapshot.parts, threads)
+        engine.use_tables(tables)
         tell_of_dropped(windows, decisions, rules)
         log.info("going on from a snapshot", snapshot=number, streams=len(snapshot.places))
         return Recovered(engine, snapshot, damaged, left_open)
     if damaged:
         log.critical("no snapshot can be read; windows begin empty after the committed offsets", damaged=damaged)
-    return Recovered(Engine(plan, threads), None, damaged, [])
+    engine = Engine(plan, threads)
+    engine.use_tables(tables)
+    return Recovered(engine, None, damaged, [])
 
 
 def tell_of_dropped(windows: Iterable[str], decisions: Iterable[str], rules: Sequence[Rule]) -> None:

@@ -13,6 +13,7 @@ use crate::finding::Change;
 use crate::key::Keyring;
 use crate::keyed::{KeyedStream, Measure, StreamSpec};
 use crate::lane::Lane;
+use crate::lookup::Tables;
 use crate::matcher::Matcher;
 use crate::plan::{Condition, Plan, PlanError, RulePlan};
 use crate::record::{Lines, Record};
@@ -111,6 +112,7 @@ pub struct Engine {
     crew: Crew,
     watermark: Watermark,
     max_skew: Micros,
+    tables: Tables,
 }
 
 /// A batch on its way through.
@@ -135,7 +137,7 @@ impl Engine {
     }
 
     fn with_keyring(plan: &Plan, threads: NonZeroUsize, keyring: Keyring) -> Result<Self, PlanError> {
-        let mut fields = FieldTable::new(plan);
+        let mut fields = FieldTable::new(plan)?;
         let checks = Checks::new(plan, &mut fields)?;
         if let Some(share) = plan.share {
             share.check()?;
@@ -171,7 +173,13 @@ impl Engine {
             decoders: (0..threads.get()).map(|_| Decoder::default()).collect(),
             watermark: Watermark::new(micros(plan.allowed_lateness_ms)),
             max_skew: micros(plan.max_future_skew_ms),
+            tables: Tables::default(),
         })
+    }
+
+    /// Has derived fields look up in these tables, which may be exchanged while the engine is at work: a batch sees one state.
+    pub fn use_tables(&mut self, tables: Tables) {
+        self.tables = tables;
     }
 
     /// Counts a batch of records of one stream, in the order they came.
@@ -271,6 +279,9 @@ impl Engine {
     }
 
     fn begin(&mut self, input: Input) -> Pass {
+        let readers = self.lanes.iter_mut().map(|lane| &mut lane.reader);
+        let readers = readers.chain(self.shards.iter_mut().map(|shard| &mut shard.reader));
+        readers.for_each(|reader| reader.refresh(&self.tables));
         let clock = self.watermark.open(input.stream);
         let latest = input.now.map_or(END_OF_TIME, |now| now.saturating_add(self.max_skew).min(END_OF_TIME));
         Pass { outcome: Outcome::default(), clock, latest }
@@ -451,6 +462,7 @@ impl Engine {
             (0..self.parts()).map(|part| self.save_part(part, positions).concat()).collect();
         let parts: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
         let (mut engine, dropped) = Self::restore(plan, threads, &self.save_frame(), &parts)?;
+        engine.tables = self.tables.clone();
         engine.watermark = self.watermark.with_lateness(micros(plan.allowed_lateness_ms));
         Ok((engine, dropped))
     }

@@ -4,10 +4,13 @@
 //! Numbers and booleans have a text as well, so an identity number is the same identity whether it came
 //! quoted or not.
 
+use crate::derive::{Derivation, Derive, Derived, Zone};
 use crate::json::{Extractor, Fault, Token, elements, unescape};
 use crate::key::{Fingerprint, Keyring};
+use crate::lookup::Tables;
 use crate::path::{Path, Step};
 use crate::plan::{Plan, PlanError, Source};
+use smallvec::SmallVec;
 use std::cell::Cell;
 use std::collections::BTreeMap;
 
@@ -70,20 +73,37 @@ pub(crate) struct FieldTable {
     paths: Vec<Path>,
     constants: String,
     mapping: BTreeMap<String, Vec<Source>>,
+    derivations: BTreeMap<String, Derivation>,
+    /// By field: how it is derived, if it is. It comes after those it is derived from.
+    derived: Vec<Option<Deriving>>,
+    /// Derived fields whose own sources are being named, to tell of circles.
+    under_way: Vec<String>,
+    zone: Zone,
     /// Whether fields stand under their own names, mapped already.
     is_repartitioned: bool,
 }
 
 impl FieldTable {
-    pub(crate) fn new(plan: &Plan) -> Self {
-        Self {
+    /// # Errors
+    /// A time zone there is not.
+    pub(crate) fn new(plan: &Plan) -> Result<Self, PlanError> {
+        Ok(Self {
             names: Vec::new(),
             places: Vec::new(),
             paths: Vec::new(),
             constants: String::new(),
             mapping: plan.mapping.clone(),
+            derivations: plan.derived.clone(),
+            derived: Vec::new(),
+            under_way: Vec::new(),
+            zone: Zone::named(&plan.time_zone).map_err(PlanError::Zone)?,
             is_repartitioned: plan.share.is_some(),
-        }
+        })
+    }
+
+    /// The zone in which hours and days are meant.
+    pub(crate) fn zone(&self) -> &Zone {
+        &self.zone
     }
 
     /// The id of a field, made on first use.
@@ -91,14 +111,32 @@ impl FieldTable {
         if let Some(id) = self.names.iter().position(|known| known == name) {
             return Ok(id);
         }
+        let derivation = self.derivations.get(name).filter(|_| !self.is_repartitioned).cloned();
+        let derived = derivation.map(|derivation| self.deriving(name, &derivation)).transpose()?;
         let places = if self.is_repartitioned {
             vec![self.place(Path { steps: vec![Step::Key(name.to_owned())] })]
+        } else if derived.is_some() {
+            Vec::new()
         } else {
             self.mapped(name)?
         };
         self.names.push(name.to_owned());
         self.places.push(places);
+        self.derived.push(derived);
         Ok(self.names.len() - 1)
+    }
+
+    /// Names the fields that `name` is derived from.
+    fn deriving(&mut self, name: &str, derivation: &Derivation) -> Result<Deriving, PlanError> {
+        let fault = |problem: String| PlanError::Derived { field: name.to_owned(), problem };
+        let by = Derive::compile(derivation, &self.zone).map_err(fault)?;
+        if self.under_way.iter().any(|known| known == name) {
+            return Err(fault(format!("is derived from itself, by way of {}", self.under_way.join(", "))));
+        }
+        self.under_way.push(name.to_owned());
+        let from = derivation.from.iter().map(|source| self.id(source)).collect::<Result<_, _>>()?;
+        self.under_way.pop();
+        Ok(Deriving { from, by })
     }
 
     /// Where the mapping says a field comes from; one it doesn't know is a path itself.
@@ -134,7 +172,7 @@ impl FieldTable {
 
     /// The id of a field that every event needs, which the mapping must name.
     pub(crate) fn required(&mut self, name: &'static str) -> Result<FieldId, PlanError> {
-        if self.mapping.get(name).is_none_or(Vec::is_empty) {
+        if self.mapping.get(name).is_none_or(Vec::is_empty) && !self.derivations.contains_key(name) {
             return Err(PlanError::Unmapped(name));
         }
         self.id(name)
@@ -146,6 +184,7 @@ impl FieldTable {
         EventReader {
             extractor: Extractor::new(&self.paths),
             places: self.places.into_iter().map(Vec::into_boxed_slice).collect(),
+            derived: self.derived,
             constants: self.constants,
             scratch: String::new(),
             values: vec![Value::Absent; fields],
@@ -157,11 +196,19 @@ impl FieldTable {
     }
 }
 
+/// How a field is derived, and from which.
+#[derive(Debug, Clone)]
+struct Deriving {
+    from: SmallVec<[FieldId; 2]>,
+    by: Derive,
+}
+
 /// Reads records into fields. Its buffers are reused from record to record.
 #[derive(Debug, Clone)]
 pub(crate) struct EventReader {
     extractor: Extractor,
     places: Vec<Box<[Place]>>,
+    derived: Vec<Option<Deriving>>,
     constants: String,
     scratch: String,
     values: Vec<Value>,
@@ -198,8 +245,36 @@ impl EventReader {
         Ok(Event { record, reader: self })
     }
 
+    /// Takes the look-up tables that are in force.
+    pub(crate) fn refresh(&mut self, tables: &Tables) {
+        self.derived.iter_mut().flatten().for_each(|deriving| deriving.by.refresh(tables));
+    }
+
+    /// Works a field out from those before it.
+    fn derive(&mut self, field: FieldId, record: &str) -> Value {
+        let Some(Deriving { from, by }) = &self.derived[field] else { return Value::Absent };
+        let mut key: SmallVec<[Scalar; 2]> = SmallVec::new();
+        if by.is_of_record() {
+            let whole =
+                Scalar { kind: ScalarKind::Text, origin: Origin::Record, start: 0, end: record.len() as u32 };
+            key.push(whole);
+        }
+        let first = self.elements.len();
+        let is_list = from.iter().any(|&source| matches!(self.values[source], Value::Many(..)));
+        let mut buffers = Buffers { record, constants: &self.constants, scratch: &mut self.scratch };
+        for_each_choice(from, &self.values, &mut self.elements, &mut key, &mut |key| buffers.derive(by, key));
+        match self.elements.len() - first {
+            0 => Value::Absent,
+            1 if !is_list => Value::One(self.elements[first]),
+            _ => Value::Many(first as u32, self.elements.len() as u32),
+        }
+    }
+
     /// The first source that is there and not null; null where there are only nulls.
     fn resolve(&mut self, field: FieldId, record: &str) -> Value {
+        if self.derived[field].is_some() {
+            return self.derive(field, record);
+        }
         let mut found = Value::Absent;
         self.ragged[field] = false;
         for at in 0..self.places[field].len() {
@@ -226,6 +301,81 @@ impl EventReader {
             }
         }
         found
+    }
+}
+
+/// The texts that scalars of the event at hand lie in.
+struct Buffers<'b> {
+    record: &'b str,
+    constants: &'b str,
+    scratch: &'b mut String,
+}
+
+impl Buffers<'_> {
+    fn text(&self, scalar: Scalar) -> &str {
+        let buffer = match (scalar.kind, scalar.origin) {
+            (ScalarKind::Bool(true), _) => return "true",
+            (ScalarKind::Bool(false), _) => return "false",
+            (_, Origin::Record) => self.record,
+            (_, Origin::Scratch) => self.scratch,
+            (_, Origin::Constants) => self.constants,
+        };
+        &buffer[scalar.start as usize..scalar.end as usize]
+    }
+
+    /// What is derived from these scalars.
+    fn derive(&mut self, by: &Derive, from: &[Scalar]) -> Option<Scalar> {
+        let mut written = String::new();
+        let derived = {
+            let texts: SmallVec<[&str; 2]> = from.iter().map(|&scalar| self.text(scalar)).collect();
+            by.apply(&texts, &mut written)
+        };
+        match derived {
+            Derived::Nothing => None,
+            Derived::True => {
+                Some(Scalar { kind: ScalarKind::Bool(true), origin: Origin::Record, start: 0, end: 0 })
+            }
+            Derived::Within(start, end) => {
+                let &Scalar { kind, origin, start: first, .. } = from.first()?;
+                let is_word = matches!(kind, ScalarKind::Bool(_));
+                let (start, end) = (first + start as u32, first + end as u32);
+                (!is_word).then_some(Scalar { kind: ScalarKind::Text, origin, start, end })
+            }
+            Derived::Written { is_number } => {
+                let start = self.scratch.len() as u32;
+                self.scratch.push_str(&written);
+                let kind = if is_number { ScalarKind::Number } else { ScalarKind::Text };
+                Some(Scalar { kind, origin: Origin::Scratch, start, end: self.scratch.len() as u32 })
+            }
+        }
+    }
+}
+
+/// Appends to `elements` what comes of each way to take one scalar of each of the fields.
+fn for_each_choice(
+    fields: &[FieldId],
+    values: &[Value],
+    elements: &mut Vec<Scalar>,
+    chosen: &mut SmallVec<[Scalar; 2]>,
+    each: &mut impl FnMut(&[Scalar]) -> Option<Scalar>,
+) {
+    let Some((&field, rest)) = fields.split_first() else {
+        elements.extend(each(chosen));
+        return;
+    };
+    let mut with = |scalar: Scalar, elements: &mut Vec<Scalar>| {
+        chosen.push(scalar);
+        for_each_choice(rest, values, elements, chosen, each);
+        chosen.pop();
+    };
+    match values[field] {
+        Value::Absent | Value::Null | Value::Object => {}
+        Value::One(scalar) => with(scalar, elements),
+        Value::Many(first, end) => {
+            for at in first..end {
+                with(elements[at as usize], elements);
+            }
+        }
     }
 }
 

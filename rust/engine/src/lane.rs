@@ -20,7 +20,7 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub(crate) struct Lane {
     checks: Checks,
-    reader: EventReader,
+    pub(crate) reader: EventReader,
     /// The rules' conditions, each once, and what the event at hand made of them.
     conditions: Arc<[Matcher]>,
     met: Vec<bool>,

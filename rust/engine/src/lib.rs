@@ -22,6 +22,7 @@
 mod admit;
 mod codec;
 mod crew;
+mod derive;
 mod detect;
 mod engine;
 mod field;
@@ -30,6 +31,7 @@ mod json;
 mod key;
 mod keyed;
 mod lane;
+mod lookup;
 mod matcher;
 mod path;
 mod plan;
@@ -46,10 +48,12 @@ mod watermark;
 mod window;
 
 pub use codec::Damaged;
+pub use derive::{Derivation, Means, TimePart, is_time_zone};
 pub use engine::{Engine, Input, Outcome, RuleStats, Shed, Stats};
 pub use finding::{Change, ChangeKind};
 pub use json::{Extractor, Token};
 pub use keyed::Orphan;
+pub use lookup::{Columns, Lookup, TableError, Tables};
 pub use path::Path;
 pub use plan::{Condition, Holds, Plan, PlanError, Repartition, RulePlan, Share, Source, Test};
 pub use record::{Lines, Record, count_lines};

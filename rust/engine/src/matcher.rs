@@ -4,8 +4,9 @@
 //! with other letters, or a value that meets one, goes through a compiled regular expression with Unicode
 //! case folding.
 
+use crate::derive::{TimePart, Zone, as_time, regex_fault};
 use crate::field::{Event, FieldId, FieldTable, Scalar, ScalarKind, Value};
-use crate::plan::{Condition, Part, PlanError, Test};
+use crate::plan::{Condition, Part, Place, PlanError, Test};
 use aho_corasick::{AhoCorasick, MatchKind};
 use ipnet::IpNet;
 use regex::{Regex, RegexBuilder};
@@ -20,6 +21,7 @@ pub(crate) enum Matcher {
     Exists(FieldId, bool),
     Null(FieldId),
     Value(FieldId, ValueTest),
+    Same(FieldId, FieldId, Place),
 }
 
 /// A compiled test of one scalar.
@@ -32,6 +34,7 @@ pub(crate) enum ValueTest {
     Pattern(Box<Regex>),
     Cidr(IpNet),
     Bool(bool),
+    Part(TimePart, i64, Zone),
     Compare(Comparison, f64),
 }
 
@@ -66,9 +69,10 @@ impl Matcher {
                 match test {
                     Test::Exists(wanted) => Self::Exists(field, *wanted),
                     Test::Null => Self::Null(field),
+                    Test::Same { other, place } => Self::Same(field, fields.id(other)?, *place),
                     test => Self::Value(
                         field,
-                        ValueTest::compile(test).map_err(|problem| PlanError::Rule {
+                        ValueTest::compile(test, fields.zone()).map_err(|problem| PlanError::Rule {
                             rule: rule.to_owned(),
                             problem: format!("field '{name}': {problem}"),
                         })?,
@@ -100,12 +104,16 @@ impl Matcher {
             Self::Value(field, test) => {
                 event.scalars(*field).iter().any(|&scalar| test.passes(event, scalar))
             }
+            Self::Same(field, other, place) => event.scalars(*field).iter().any(|&scalar| {
+                let others = event.scalars(*other).iter();
+                others.map(|&other| event.text(other)).any(|other| place.has(event.text(scalar), other))
+            }),
         }
     }
 }
 
 impl ValueTest {
-    fn compile(test: &Test) -> Result<Self, String> {
+    fn compile(test: &Test, zone: &Zone) -> Result<Self, String> {
         Ok(match test {
             Test::Text { parts, cased } => Self::text(parts, *cased)?,
             Test::Regex { pattern, ignore_case, multi_line, dot_all } => Self::Pattern(Box::new(
@@ -125,7 +133,10 @@ impl ValueTest {
             Test::Lte(n) => Self::Compare(Comparison::LessOrEqual, *n),
             Test::Gt(n) => Self::Compare(Comparison::Greater, *n),
             Test::Gte(n) => Self::Compare(Comparison::GreaterOrEqual, *n),
-            Test::Exists(_) | Test::Null => return Err("a test of presence is no test of a value".to_owned()),
+            &Test::Part(part, number) => Self::Part(part, number, zone.clone()),
+            Test::Exists(_) | Test::Null | Test::Same { .. } => {
+                return Err("a test of presence is no test of a value".to_owned());
+            }
         })
     }
 
@@ -183,6 +194,10 @@ impl ValueTest {
                 ScalarKind::Bool(truth) => truth == *wanted,
                 _ => same(bytes, if *wanted { b"true" } else { b"false" }, false),
             },
+            Self::Part(part, wanted, zone) => {
+                let local = as_time(text()).and_then(|time| zone.local(time));
+                local.and_then(|local| part.of(local)) == Some(*wanted)
+            }
             Self::Compare(comparison, bound) => {
                 text().parse::<f64>().is_ok_and(|number| comparison.holds(number, *bound))
             }
@@ -190,11 +205,30 @@ impl ValueTest {
     }
 }
 
-/// The gist of a regex error, which comes as several lines with a drawing.
-fn regex_fault(error: &regex::Error) -> String {
-    let text = error.to_string();
-    let gist = text.lines().last().unwrap_or_default();
-    format!("regular expression: {}", gist.strip_prefix("error: ").unwrap_or(gist))
+impl Place {
+    /// Whether `part` stands there in `text`, in whatever case.
+    fn has(self, text: &str, part: &str) -> bool {
+        if text.is_ascii() && part.is_ascii() {
+            let (text, part) = (text.as_bytes(), part.as_bytes());
+            let at_end = text.len().checked_sub(part.len());
+            return match self {
+                Self::Whole => text.eq_ignore_ascii_case(part),
+                Self::Start => text.get(..part.len()).is_some_and(|start| start.eq_ignore_ascii_case(part)),
+                Self::End => at_end.is_some_and(|at| text[at..].eq_ignore_ascii_case(part)),
+                Self::Anywhere => {
+                    part.is_empty()
+                        || text.windows(part.len()).any(|window| window.eq_ignore_ascii_case(part))
+                }
+            };
+        }
+        let (text, part) = (text.to_lowercase(), part.to_lowercase());
+        match self {
+            Self::Whole => text == part,
+            Self::Start => text.starts_with(&part),
+            Self::End => text.ends_with(&part),
+            Self::Anywhere => text.contains(&part),
+        }
+    }
 }
 
 #[inline]
@@ -223,7 +257,7 @@ mod tests {
     fn judge(condition: &str, record: &str) -> bool {
         let plan =
             Plan::from_json(r#"{"mapping":{"time":["time"],"actor":["actor"],"app":["=desk"]},"rules":[]}"#);
-        let mut fields = FieldTable::new(&plan.unwrap());
+        let mut fields = FieldTable::new(&plan.unwrap()).unwrap();
         let condition: Condition = serde_json::from_str(condition).unwrap();
         let matcher = Matcher::compile(&condition, "r", &mut fields).unwrap();
         let mut reader = fields.reader();
@@ -292,7 +326,8 @@ mod tests {
         let plan = Plan::from_json(r#"{"mapping":{},"rules":[]}"#).unwrap();
         let condition: Condition =
             serde_json::from_str(&field("x", r#"{"regex":{"pattern":"(?=a)"}}"#)).unwrap();
-        let error = Matcher::compile(&condition, "r7", &mut FieldTable::new(&plan)).unwrap_err().to_string();
+        let error =
+            Matcher::compile(&condition, "r7", &mut FieldTable::new(&plan).unwrap()).unwrap_err().to_string();
         assert!(error.starts_with("rule 'r7': field 'x'"), "{error}");
     }
 }

@@ -3,6 +3,7 @@
 //! A plan is JSON so that it can be printed, compared and hashed. Python compiles Sigma into it; the engine
 //! checks it again and trusts nobody.
 
+use crate::derive::{Derivation, TimePart};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
@@ -14,6 +15,12 @@ use thiserror::Error;
 pub struct Plan {
     /// Canonical field → where it comes from, first present source wins.
     pub mapping: BTreeMap<String, Vec<Source>>,
+    /// Field → how it is worked out from others. Such a name goes before the mapping's.
+    #[serde(default)]
+    pub derived: BTreeMap<String, Derivation>,
+    /// In which days and hours are meant, by its name in the IANA database.
+    #[serde(default = "default_zone")]
+    pub time_zone: String,
     /// The rules that count.
     pub rules: Vec<RulePlan>,
     /// How far out of order an event may come and still give the sorted stream's findings.
@@ -59,6 +66,9 @@ pub struct Share {
     pub of: u32,
 }
 
+fn default_zone() -> String {
+    "UTC".to_owned()
+}
 fn default_lateness() -> u64 {
     10_000
 }
@@ -193,7 +203,12 @@ impl Condition {
         match self {
             Self::All(parts) | Self::Any(parts) => parts.iter().for_each(|part| part.for_each_field(each)),
             Self::Not(part) => part.for_each_field(each),
-            Self::Field { name, .. } => each(name),
+            Self::Field { name, test } => {
+                each(name);
+                if let Test::Same { other, .. } = test {
+                    each(other);
+                }
+            }
         }
     }
 }
@@ -224,6 +239,16 @@ pub enum Test {
         #[serde(default)]
         dot_all: bool,
     },
+    /// Another field's value.
+    Same {
+        /// The other field.
+        other: String,
+        /// Where in the value it stands.
+        #[serde(default)]
+        place: Place,
+    },
+    /// A part of a time, in the plan's time zone.
+    Part(TimePart, i64),
     /// An address inside a network.
     Cidr(String),
     /// The field is there (or is not).
@@ -242,6 +267,21 @@ pub enum Test {
     Gt(f64),
     /// A number above or equal.
     Gte(f64),
+}
+
+/// Where one text stands in another.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Place {
+    /// It is the whole.
+    #[default]
+    Whole,
+    /// At its start.
+    Start,
+    /// At its end.
+    End,
+    /// Anywhere.
+    Anywhere,
 }
 
 /// A part of a text pattern.
@@ -273,6 +313,17 @@ pub enum PlanError {
     /// The mapping names no source for a field every event needs.
     #[error("the mapping has no source for '{0}'")]
     Unmapped(&'static str),
+    /// A derived field that cannot be worked out.
+    #[error("derived field '{field}': {problem}")]
+    Derived {
+        /// The field.
+        field: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// A time zone there is not.
+    #[error("{0}")]
+    Zone(String),
     /// A fingerprint key that is none.
     #[error("the fingerprint key must be 32 hexadecimal digits")]
     Key,

@@ -19,7 +19,7 @@ pub(crate) const SHARDS: usize = 4;
 pub(crate) struct Shard {
     pub(crate) streams: Vec<KeyedStream>,
     /// For the names of groups whose findings open.
-    reader: EventReader,
+    pub(crate) reader: EventReader,
     keyring: Keyring,
 }
 

@@ -2,6 +2,7 @@
 
 use crate::outcome::{FindingChange, Outcome, Shed, Stats};
 use crate::saved::{Restored, as_restored};
+use crate::tables::Tables;
 use custodes_engine::{Aborted, Engine as Core, Fetched, Input, Plan, Record};
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
@@ -55,6 +56,11 @@ impl Engine {
         let fault = |error: custodes_engine::PlanError| PyValueError::new_err(error.to_string());
         let plan = Plan::from_json(plan).map_err(fault)?;
         Ok(Self { core: Mutex::new(Core::new(&plan, threads).map_err(fault)?) })
+    }
+
+    fn use_tables(&self, py: Python<'_>, tables: &Tables) -> PyResult<()> {
+        let tables = tables.core.clone();
+        self.run(py, |core| core.use_tables(tables))
     }
 
     #[pyo3(signature = (text, first_line = 1, stream = 0, now = None))]

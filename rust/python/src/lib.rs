@@ -6,6 +6,7 @@
 mod engine;
 mod outcome;
 mod saved;
+mod tables;
 
 use pyo3::prelude::*;
 
@@ -17,6 +18,8 @@ mod _core {
     use crate::outcome::{FindingChange, Outcome, Reject, RuleStats, Shed, Stats};
     #[pymodule_export]
     use crate::saved::restore;
+    #[pymodule_export]
+    use crate::tables::{Tables, is_time_zone};
 
     use super::{Bound, PyModule, PyModuleMethods, PyResult};
     use custodes_engine::Reason;

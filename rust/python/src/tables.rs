@@ -1,0 +1,49 @@
+//! Look-up tables.
+
+use custodes_engine::{Columns, Lookup, Tables as Core};
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedBytes;
+use pyo3::types::PyBytes;
+use std::sync::Arc;
+
+/// Whether there is a time zone of this name.
+#[pyfunction]
+pub fn is_time_zone(name: &str) -> bool {
+    custodes_engine::is_time_zone(name)
+}
+
+/// The tables that engines look up in, which may be exchanged while they are at work.
+#[pyclass(frozen, module = "custodes._core")]
+#[derive(Default)]
+pub struct Tables {
+    pub(crate) core: Core,
+}
+
+#[pymethods]
+impl Tables {
+    #[new]
+    fn new() -> Self {
+        Self::default()
+    }
+
+    /// `secret` makes the keys' fingerprints, so that nobody can aim at one.
+    #[pyo3(signature = (name, csv, keys, value, secret))]
+    fn put(
+        &self,
+        py: Python<'_>,
+        name: &str,
+        csv: &Bound<'_, PyBytes>,
+        keys: usize,
+        value: Option<String>,
+        secret: [u8; 16],
+    ) -> PyResult<usize> {
+        let csv = PyBackedBytes::from(csv.clone());
+        let columns = Columns { keys, value };
+        let table = py.detach(|| Lookup::from_csv(&csv, &columns, secret));
+        let table = table.map_err(|error| PyValueError::new_err(error.to_string()))?;
+        let entries = table.len();
+        self.core.put(name, columns, Arc::new(table));
+        Ok(entries)
+    }
+}
