@@ -57,6 +57,10 @@ class FindingChange:
     """End of the last pane at which it holds as far as is known."""
     peak: int
     """Largest count in any pane."""
+    threshold: int
+    """What its group's count is held against."""
+    usual: float | None
+    """What was usual for the group, where a baseline made the threshold."""
     count: int
     """Matching events from the opening window's start to the last held pane."""
     merged_into: str | None

@@ -143,8 +143,8 @@ def test_faults_of_the_configuration(place: Path, before: str, after: str, messa
         ),
         (
             "{gte: 10}",
-            "{gte: 10}\ncustodes: {baseline: {of: self}}",
-            "rules/rule.yml:18: 'baseline' is not supported yet",
+            "{gte: 10}\ncustodes: {reset: 1}",
+            "rules/rule.yml:18: 'reset' is not supported yet",
         ),
         ("[actor]", "[actor..x]", "rules/rule.yml:15: field 'actor..x': path 'actor..x' has an empty key"),
         ("name: many", "name: read", "rules/rule.yml:9: 'read' is taken by rules/rule.yml:1"),

@@ -98,7 +98,7 @@ def _add_pages(app: FastAPI, monitor: Monitor) -> None:
 
 
 def _add_api(app: FastAPI, monitor: Monitor) -> None:
-    @app.get("/api/v1/findings", responses={400: {"model": ProblemOut}})
+    @app.get("/api/v1/findings", response_model_exclude_unset=True, responses={400: {"model": ProblemOut}})
     def findings(
         limit: Annotated[int, Query(ge=1, le=1000, description="Most findings on a page.")] = 100,
         after: Annotated[str | None, Query(description="The `next` of the page before.")] = None,
@@ -113,7 +113,7 @@ def _add_api(app: FastAPI, monitor: Monitor) -> None:
             raise HTTPException(400, str(error)) from error
         return FindingsOut(findings=[FindingOut(**finding.as_dict()) for finding in page.findings], next=page.next)
 
-    @app.get("/api/v1/findings/{finding_id}", responses={404: {"model": ProblemOut}})
+    @app.get("/api/v1/findings/{finding_id}", response_model_exclude_unset=True, responses={404: {"model": ProblemOut}})
     def finding(finding_id: str) -> FindingOut:
         """One finding."""
         found = monitor.store.get(finding_id)

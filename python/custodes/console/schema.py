@@ -19,7 +19,10 @@ class FindingOut(BaseModel):
     closed_at: str | None = Field(description="End of the last pane at which it held; null while open.")
     peak: int = Field(description="Largest count in any window.")
     count: int = Field(description="Matching events from the opening window's start to the last held pane.")
-    threshold: int = Field(description="The rule's bound.")
+    threshold: int = Field(description="What the count was held against when the finding opened.")
+    usual: float | None = Field(
+        None, description="What was usual for the group; there only where a baseline made the threshold."
+    )
 
 
 class FindingsOut(BaseModel):

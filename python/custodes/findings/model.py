@@ -39,8 +39,11 @@ class Finding:
     peak: int
     count: int
     threshold: int
+    """What the count was held against when the finding opened."""
     keep_open: int
     """Microseconds that two runs of one finding may lie apart."""
+    usual: float | None = None
+    """What was usual for the group, where a baseline made the threshold."""
 
     @classmethod
     def of(cls, change: FindingChange, rules: Sequence[Rule]) -> Finding:
@@ -58,7 +61,8 @@ class Finding:
             held_until=change.held_until,
             peak=change.peak,
             count=change.count,
-            threshold=rule.threshold,
+            threshold=change.threshold if rule.baseline else rule.threshold,
+            usual=change.usual,
             keep_open=rule.keep_open // timedelta(microseconds=1),
         )
 
@@ -95,6 +99,7 @@ class Finding:
             rule=other.rule,
             level=other.level,
             threshold=other.threshold,
+            usual=other.usual,
             keep_open=other.keep_open,
             opened_at=min(self.opened_at, other.opened_at),
             held_from=min(self.held_from, other.held_from),
@@ -105,8 +110,8 @@ class Finding:
         )
 
     def as_dict(self) -> dict[str, Any]:
-        """The public fields, the same in ``replay``, in the API and in exports."""
-        return {
+        """The public fields, the same in ``replay``, in the API and in exports; ``usual`` only where a baseline is."""
+        fields = {
             "id": self.id,
             "rule_id": self.rule_id,
             "rule": self.rule,
@@ -118,3 +123,4 @@ class Finding:
             "count": self.count,
             "threshold": self.threshold,
         }
+        return fields if self.usual is None else {**fields, "usual": round(self.usual, 3)}

@@ -32,9 +32,11 @@ from sqlalchemy import (
     event,
     func,
     insert,
+    inspect,
     make_url,
     or_,
     select,
+    text,
     update,
 )
 from sqlalchemy.engine import RowMapping
@@ -67,6 +69,7 @@ _table = Table(
     Column("count", BigInteger, nullable=False),
     Column("threshold", BigInteger, nullable=False),
     Column("keep_open", BigInteger, nullable=False),
+    Column("usual", Float),
     Index("findings_by_group", "rule_id", "group", "held_until"),
     Index("findings_by_time", "opened_at", "id"),
     Index("findings_open", "closed_at"),
@@ -177,6 +180,7 @@ class FindingStore:
                 # Workers that start together must not make the tables together.
                 connection.execute(select(func.pg_advisory_xact_lock(_TABLES_LOCK)))
             _metadata.create_all(connection)
+            _add_new_columns(connection)
         self._known_as: dict[str, str] = {}
 
     def claim(self, task: str, worker: str) -> Claim:
@@ -414,6 +418,16 @@ def _tune_sqlite(connection: Any, _: Any) -> None:
     cursor.execute("PRAGMA synchronous=FULL")
     cursor.execute("PRAGMA busy_timeout=250")
     cursor.close()
+
+
+def _add_new_columns(connection: Connection) -> None:
+    """Adds columns that a database made by an earlier version has not."""
+    for table in _metadata.sorted_tables:
+        there = {column["name"] for column in inspect(connection).get_columns(table.name)}
+        for column in table.columns:
+            if column.name not in there:
+                kind = column.type.compile(connection.dialect)
+                connection.execute(text(f"ALTER TABLE {table.name} ADD COLUMN {column.name} {kind}"))
 
 
 def _group_text(group: dict[str, str]) -> str:

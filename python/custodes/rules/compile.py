@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from typing import Any
 
 from sigma.correlations import SigmaCorrelationRule, SigmaCorrelationType
 from sigma.exceptions import SigmaError
 from sigma.rule import SigmaRule
 
 from custodes._core import Engine
-from custodes.config import Fault, parse_duration
+from custodes.config import Document, Fault, parse_duration
 from custodes.config.faults import did_you_mean
 from custodes.config.mapping import Mapping
+from custodes.rules.baseline import read_baseline
 from custodes.rules.conditions import Condition, UnsupportedError, compile_condition
 from custodes.rules.locate import field_place
 from custodes.rules.model import LEVELS, Rule
@@ -20,8 +22,9 @@ from custodes.rules.parse import OPERATORS, Parsed, sigma_fault
 from custodes.rules.plan import build_plan
 
 _TYPES = (SigmaCorrelationType.EVENT_COUNT, SigmaCorrelationType.VALUE_COUNT, SigmaCorrelationType.TEMPORAL)
-_OWN_KEYS = ("keep_open", "resolution")
-_PLANNED_KEYS = ("baseline", "reset")
+_SPANS = ("keep_open", "resolution")
+_OWN_KEYS = (*_SPANS, "baseline")
+_PLANNED_KEYS = ("reset",)
 _LONGEST_SECONDS = 10 * 366 * 86_400
 _PANES = 600
 """Panes of a window unless ``resolution`` says otherwise."""
@@ -115,16 +118,7 @@ def _correlation(one: Parsed, parts: list[tuple[str, Condition | None]], faults:
     distinct = condition.get("field")
     if sigma.type == SigmaCorrelationType.VALUE_COUNT and not isinstance(distinct, str):
         faults.append(document.fault("value_count counts one field", "correlation", "condition", "field"))
-    holds: dict[str, int] = {}
-    for operator in OPERATORS:
-        if operator in condition:
-            bound = condition[operator]
-            if not isinstance(bound, int) or isinstance(bound, bool) or bound < 0:
-                faults.append(
-                    document.fault(f"'{operator}' wants a whole number", "correlation", "condition", operator)
-                )
-            else:
-                holds[operator] = bound
+    holds = _bounds(document, condition, faults)
     is_temporal = sigma.type == SigmaCorrelationType.TEMPORAL
     if is_temporal and len(parts) < 2:
         faults.append(document.fault("temporal wants two rules or more", "correlation", "rules"))
@@ -140,7 +134,26 @@ def _correlation(one: Parsed, parts: list[tuple[str, Condition | None]], faults:
     when: Condition = known[0][1] if len(known) == 1 else {"any": [part for _, part in known]}
     counted = distinct if sigma.type == SigmaCorrelationType.VALUE_COUNT else None
     rule = _rule(one, when, tuple(sigma.group_by or ()), counted, timing, holds)
+    if document.data.get("custodes"):
+        rule = replace(rule, baseline=read_baseline(document, faults))
+    if len(faults) > before:
+        return None
     return replace(rule, parts=tuple(known)) if is_temporal else rule
+
+
+def _bounds(document: Document, condition: dict[str, Any], faults: list[Fault]) -> dict[str, int]:
+    """Sigma's operators on a count, and their bounds."""
+    holds: dict[str, int] = {}
+    for operator in OPERATORS:
+        if operator in condition:
+            bound = condition[operator]
+            if not isinstance(bound, int) or isinstance(bound, bool) or bound < 0:
+                faults.append(
+                    document.fault(f"'{operator}' wants a whole number", "correlation", "condition", operator)
+                )
+            else:
+                holds[operator] = bound
+    return holds
 
 
 def _detection(one: Parsed, faults: list[Fault]) -> Condition | None:
@@ -192,7 +205,7 @@ def _timing(one: Parsed, timespan: timedelta, faults: list[Fault]) -> _Timing | 
         elif key not in _OWN_KEYS:
             hint = did_you_mean(str(key), _OWN_KEYS)
             faults.append(one.document.fault(f"unknown key 'custodes.{key}'", "custodes", key, hint=hint))
-        else:
+        elif key in _SPANS:
             try:
                 spans[key] = parse_duration(value)
             except ValueError as error:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
+from custodes.rules.baseline import Baseline
 from custodes.rules.conditions import keywords_of
 
 LEVELS = ("informational", "low", "medium", "high", "critical")
@@ -36,6 +37,9 @@ class Rule:
     parts: tuple[tuple[str, dict[str, Any]], ...] = field(default=(), repr=False)
     """Names and conditions of the rules of which is counted how many an event's group has met, each once; ``when`` is
     any of them. None where events, or a field's values, are counted."""
+
+    baseline: Baseline | None = None
+    """What the threshold is raised to, by what is usual."""
 
     @property
     def keywords(self) -> set[str]:
@@ -70,4 +74,5 @@ class Rule:
             "resolution_ms": millis(self.resolution),
             "keep_open_ms": millis(self.keep_open),
             "holds": self.holds,
+            "baseline": self.baseline.as_plan() if self.baseline else None,
         }

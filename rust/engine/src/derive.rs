@@ -95,6 +95,13 @@ impl Zone {
         zone.map_err(|_| format!("'{name}' is no time zone; wanted one like Europe/Berlin or UTC"))
     }
 
+    /// Local time less UTC, in winter.
+    pub(crate) fn offset(&self) -> Micros {
+        let at = |time| Timestamp::from_second(time).map_or(0, |time| self.0.to_offset(time).seconds());
+        // Either side of a year; it is summer at one of them, if there is summer time.
+        Micros::from(at(1_767_225_600).min(at(1_782_864_000))) * 1_000_000
+    }
+
     pub(crate) fn local(&self, time: Micros) -> Option<DateTime> {
         Some(self.0.to_datetime(Timestamp::from_microsecond(time).ok()?))
     }

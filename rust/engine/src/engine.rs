@@ -8,10 +8,11 @@
 use crate::admit::Checks;
 use crate::codec::{Damaged, Reader, Writer};
 use crate::crew::Crew;
+use crate::detect::Days;
 use crate::field::FieldTable;
 use crate::finding::Change;
-use crate::key::Keyring;
-use crate::keyed::{KeyedStream, Measure, StreamSpec};
+use crate::key::{Fingerprint, Keyring};
+use crate::keyed::{KeyedStream, Measure, Placed, StreamSpec};
 use crate::lane::Lane;
 use crate::lookup::Tables;
 use crate::matcher::Matcher;
@@ -113,6 +114,9 @@ pub struct Engine {
     watermark: Watermark,
     max_skew: Micros,
     tables: Tables,
+    /// Where rules with a baseline are in every shard.
+    following: Vec<(usize, usize, usize)>,
+    days: Days,
 }
 
 /// A batch on its way through.
@@ -148,12 +152,20 @@ impl Engine {
         let elsewhere = lay_out(elsewhere, &mut conditions, &mut fields)?.streams;
         let outbound = Outbound::new(plan, elsewhere, &mut fields)?;
         let conditions: Arc<[Matcher]> = conditions.compiled.into();
+        let days = Days { offset: fields.zone().offset() };
         let reader = fields.reader();
         let shards = (0..SHARDS).map(|_| {
             let streams = specs.iter().enumerate().map(|(stream, spec)| {
                 let rules = plan.rules.iter().zip(&placed).enumerate();
-                let rules = rules.filter(|&(_, (_, &(its, _)))| its == stream);
-                KeyedStream::new(spec, rules.map(|(number, (rule, &(_, counted)))| (number, rule, counted)))
+                let rules = rules.filter(|&(_, (_, place))| place.stream == stream);
+                let placed = rules.map(|(number, (plan, &Place { counted, peers, .. }))| Placed {
+                    number,
+                    plan,
+                    counted,
+                    peers,
+                    days,
+                });
+                KeyedStream::new(spec, placed)
             });
             Shard::new(streams.collect(), reader.clone(), keyring)
         });
@@ -163,6 +175,7 @@ impl Engine {
             Lane::new(checks.clone(), reader.clone(), conditions, specs, keyring, elsewhere, SHARDS)
         };
         let shards: Vec<Shard> = shards.collect();
+        let following = shards[0].following().collect();
         Ok(Self {
             keyring,
             arrangement: snapshot::arrangement(plan, &shards[0].streams),
@@ -174,6 +187,8 @@ impl Engine {
             watermark: Watermark::new(micros(plan.allowed_lateness_ms)),
             max_skew: micros(plan.max_future_skew_ms),
             tables: Tables::default(),
+            following,
+            days,
         })
     }
 
@@ -304,16 +319,30 @@ impl Engine {
             }
             clock.observe(lane.newest);
         }
-        let jobs = self.shards.iter_mut().zip(&mut dealt);
-        if self.crew.is_worth_it(events.iter().map(Vec::len).sum()) {
-            self.crew.side_by_side(jobs, |(shard, pieces)| shard.count(pieces));
+        let is_large = self.crew.is_worth_it(events.iter().map(Vec::len).sum());
+        if self.following.is_empty() {
+            self.count_until(None, &mut dealt, is_large);
         } else {
-            jobs.for_each(|(shard, pieces)| shard.count(pieces));
+            // What is usual on a day must be known before the events of the day after next are held against it.
+            while let Some(watermark) = next_watermark(&dealt) {
+                self.close_days(watermark);
+                let tomorrow = self.days.start_of(self.days.day(watermark) + 1);
+                self.count_until(Some(tomorrow), &mut dealt, is_large);
+            }
         }
         for (at, pieces) in dealt.into_iter().enumerate() {
             for (lane, piece) in self.lanes.iter_mut().zip(pieces) {
                 lane.intakes[at] = piece.intakes;
             }
+        }
+    }
+
+    fn count_until(&mut self, until: Option<Micros>, dealt: &mut [Vec<Piece<'_>>], is_large: bool) {
+        let jobs = self.shards.iter_mut().zip(dealt);
+        if is_large {
+            self.crew.side_by_side(jobs, |(shard, pieces)| shard.count(pieces, until));
+        } else {
+            jobs.for_each(|(shard, pieces)| shard.count(pieces, until));
         }
     }
 
@@ -538,8 +567,7 @@ impl Engine {
                 stats.unlisted += detector.unlisted();
                 stats.opened += detector.opened;
                 stats.matched = self.matched(at);
-                let ratio = f64::from(largest) / detector.threshold() as f64;
-                stats.peak_ratio = stats.peak_ratio.max(ratio);
+                stats.peak_ratio = stats.peak_ratio.max(detector.peak_ratio(largest));
             }
         }
         Stats {
@@ -554,6 +582,30 @@ impl Engine {
         Some(self.watermark.current()).filter(|&time| time != Micros::MIN && time != Micros::MAX)
     }
 
+    /// Works out, for days that are over, what was usual among peers, whose groups are in all shards.
+    fn close_days(&mut self, watermark: Micros) {
+        for &place in &self.following {
+            let all = || self.shards.iter().filter_map(|shard| shard.detector(place).profiles());
+            let Some(first) = all().next() else { continue };
+            // After a restart some shards can be ahead of others.
+            let over = all().map(|profiles| profiles.over(watermark)).min_by_key(|over| over.start);
+            let Some(over) = over.filter(|over| !over.is_empty()) else { continue };
+            let today = over.end;
+            let levels: Vec<_> = over
+                .map(|day| {
+                    let mut by_peer: FxHashMap<Fingerprint, Vec<f64>> = FxHashMap::default();
+                    all().for_each(|profiles| profiles.on(day, &mut by_peer));
+                    let usual =
+                        by_peer.into_iter().filter_map(|(peer, counts)| Some((peer, first.among(counts)?)));
+                    (day, usual.collect())
+                })
+                .collect();
+            for shard in &mut self.shards {
+                shard.detector_mut(place).close_days(today, &levels);
+            }
+        }
+    }
+
     fn settled(&mut self) -> Outcome {
         let mut outcome = Outcome::default();
         self.settle(&mut outcome);
@@ -565,6 +617,7 @@ impl Engine {
         for shard in &mut self.shards {
             shard.settle(watermark, &mut outcome.changes);
         }
+        self.close_days(watermark);
         outcome.watermark = self.current_watermark();
     }
 }
@@ -609,8 +662,17 @@ impl<'p> Conditions<'p> {
 /// The streams of rules, each once.
 struct Layout {
     streams: Arc<[StreamSpec]>,
-    /// Of each rule: its stream and, among what that stream counts, what it counts.
-    placed: Vec<(usize, Option<usize>)>,
+    /// Of each rule.
+    placed: Vec<Place>,
+}
+
+/// Where a rule has its place.
+struct Place {
+    stream: usize,
+    /// What it counts, among what its stream counts.
+    counted: Option<usize>,
+    /// Where its stream has the values that say who are peers.
+    peers: Option<usize>,
 }
 
 fn lay_out<'p>(
@@ -636,14 +698,17 @@ fn lay_out<'p>(
                 Some(Measure::Met(parts.collect::<Result<_, _>>()?))
             }
         };
-        let counted = &mut specs[stream].counted;
-        let counted = measure.map(|measure| {
-            counted.iter().position(|known| *known == measure).unwrap_or_else(|| {
-                counted.push(measure);
-                counted.len() - 1
+        let peers = rule.baseline.as_ref().and_then(|baseline| baseline.peers.as_ref());
+        let peers = peers.map(|name| fields.id(name)).transpose()?.map(Measure::Values);
+        let all = &mut specs[stream].counted;
+        let mut place_of = |measure: Measure| {
+            all.iter().position(|known| *known == measure).unwrap_or_else(|| {
+                all.push(measure);
+                all.len() - 1
             })
-        });
-        placed.push((stream, counted));
+        };
+        let (counted, peers) = (measure.map(&mut place_of), peers.map(&mut place_of));
+        placed.push(Place { stream, counted, peers });
     }
     Ok(Layout { streams: specs.into(), placed })
 }
@@ -652,6 +717,11 @@ fn lay_out<'p>(
 fn split_after_line(text: &[u8], bytes: usize) -> (&[u8], &[u8]) {
     let from = bytes.min(text.len()).saturating_sub(1);
     text.split_at(memchr::memchr(b'\n', &text[from..]).map_or(text.len(), |at| from + at + 1))
+}
+
+/// The lowest watermark once some of what is to be counted next has been.
+fn next_watermark(dealt: &[Vec<Piece<'_>>]) -> Option<Micros> {
+    dealt.iter().flatten().filter_map(Piece::next_watermark).min()
 }
 
 fn records_in(batches: &[Sealed<'_>]) -> usize {

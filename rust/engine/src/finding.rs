@@ -1,6 +1,7 @@
 //! Findings: maximal runs of panes in which a rule's condition holds for one group.
 
 use crate::codec::{Damaged, Reader, Writer};
+use crate::detect::Bar;
 use crate::time::Micros;
 use crate::window::PaneIndex;
 use rustc_hash::FxHashMap;
@@ -26,7 +27,7 @@ pub enum ChangeKind {
 }
 
 /// The state of one finding at the end of a batch that changed it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Change {
     /// What became of it.
     pub kind: ChangeKind,
@@ -46,6 +47,10 @@ pub struct Change {
     pub until: Micros,
     /// Largest count in any pane.
     pub peak: u64,
+    /// What its group's count is held against.
+    pub threshold: u64,
+    /// What was usual for the group, where a baseline made the threshold.
+    pub usual: Option<f64>,
     /// Matching events from the opening window's start to the last held pane.
     pub count: u64,
     /// For [`ChangeKind::Merged`]: the finding that carries on.
@@ -70,6 +75,8 @@ pub(crate) struct Finding {
     pub(crate) events_through: u32,
     pub(crate) peak: u64,
     pub(crate) opened_at: Micros,
+    /// What the count of its first pane was held against.
+    pub(crate) bar: Bar,
     /// Panes from here on must have their counts read again before it is told of.
     recheck: Option<PaneIndex>,
     told: bool,
@@ -116,6 +123,7 @@ pub(crate) struct Opening {
     pub(crate) events_through: u32,
     pub(crate) peak: u64,
     pub(crate) opened_at: Micros,
+    pub(crate) bar: Bar,
 }
 
 impl FindingSet {
@@ -182,6 +190,7 @@ impl FindingSet {
             events_through: opening.events_through,
             peak: opening.peak,
             opened_at: opening.opened_at,
+            bar: opening.bar,
             recheck: None,
             told: false,
             changed: false,
@@ -263,6 +272,9 @@ impl FindingSet {
             to.u32(finding.events_through);
             to.u64(finding.peak);
             to.i64(finding.opened_at);
+            to.u64(finding.bar.need);
+            to.flag(finding.bar.usual.is_some());
+            to.u64(finding.bar.usual.unwrap_or_default().to_bits());
         }
     }
 
@@ -285,6 +297,7 @@ impl FindingSet {
                 events_through: from.u32()?,
                 peak: from.u64()?,
                 opened_at: from.i64()?,
+                bar: Bar { need: from.u64()?, usual: from.flag()?.then_some(f64::from_bits(from.u64()?)) },
                 recheck: None,
                 told: true,
                 changed: true,

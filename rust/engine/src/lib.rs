@@ -55,7 +55,9 @@ pub use json::{Extractor, Token};
 pub use keyed::Orphan;
 pub use lookup::{Columns, Lookup, TableError, Tables};
 pub use path::Path;
-pub use plan::{Condition, Holds, Plan, PlanError, Repartition, RulePlan, Share, Source, Test};
+pub use plan::{
+    BaselineOf, BaselinePlan, Condition, Holds, Plan, PlanError, Repartition, RulePlan, Share, Source, Test,
+};
 pub use record::{Lines, Record, count_lines};
 pub use record_batch::{Aborted, Fetched, FramingError, Piece, pieces};
 pub use reject::{Reason, Reject};

@@ -125,10 +125,47 @@ pub struct RulePlan {
     pub keep_open_ms: u64,
     /// The condition on the count.
     pub holds: Holds,
+    /// Holds each group's count against what is usual, if that is more than `holds` says.
+    #[serde(default)]
+    pub baseline: Option<BaselinePlan>,
     /// About how many findings may be open at once. Beyond, only groups that reach twice the threshold open one, as many
     /// again; then those that reach four times, and so on. Without it, all do.
     #[serde(default)]
     pub most_open: Option<NonZeroUsize>,
+}
+
+/// What is usual, and how much more is too much.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BaselinePlan {
+    /// For whom it is usual.
+    pub of: BaselineOf,
+    /// How many days back it is read from.
+    pub over_days: u32,
+    /// How many times as much as usual holds.
+    pub factor: f64,
+    /// The field that says whose peers a group is among; without it, all groups are peers.
+    #[serde(default)]
+    pub peers: Option<String>,
+    /// With fewer days a group has no usual of its own.
+    pub least_days: u32,
+    /// With fewer of them on a day, peers have none.
+    pub least_peers: u32,
+    /// What a count is held against while nothing is known; without it, nothing holds.
+    #[serde(default)]
+    pub cold: Option<u64>,
+}
+
+/// For whom something is usual.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BaselineOf {
+    /// The group, by its own days; its peers while it has too few.
+    Own,
+    /// Its peers.
+    Peers,
+    /// The group beside its peers: as many times as much as they do.
+    Both,
 }
 
 /// Bounds on a count; all that are given must hold.
@@ -383,7 +420,8 @@ impl Share {
 impl RulePlan {
     /// The fields by which it is decided which events it counts, and in which groups.
     pub(crate) fn deciding_fields(&self) -> BTreeSet<&str> {
-        let mut fields: BTreeSet<&str> = self.group_by.iter().map(String::as_str).collect();
+        let peers = self.baseline.iter().filter_map(|baseline| baseline.peers.as_ref());
+        let mut fields: BTreeSet<&str> = self.group_by.iter().chain(peers).map(String::as_str).collect();
         for condition in self.parts.iter().chain([&self.when]) {
             condition.for_each_field(&mut |name| {
                 fields.insert(name);
@@ -400,6 +438,22 @@ impl RulePlan {
         }
         if self.distinct.is_some() && !self.parts.is_empty() {
             return Err(fault("values of a field and conditions are not counted together"));
+        }
+        if let Some(baseline) = &self.baseline {
+            if self.holds.floor().is_none() {
+                return Err(fault("a baseline raises a threshold; wanted gte or gt"));
+            }
+            if !(1..=400).contains(&baseline.over_days)
+                || baseline.least_days == 0
+                || baseline.least_peers == 0
+            {
+                return Err(fault(
+                    "a baseline is read from 1 to 400 days, and wants a day and a peer at least",
+                ));
+            }
+            if !baseline.factor.is_finite() || baseline.factor <= 0.0 {
+                return Err(fault("a baseline's factor is a positive number"));
+            }
         }
         if self.timespan_ms == 0 || !self.timespan_ms.is_multiple_of(self.resolution_ms) {
             return Err(fault("resolution must divide timespan"));

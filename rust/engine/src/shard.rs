@@ -3,6 +3,7 @@
 //! Which shard a group is in follows from its fingerprint, so shards have nothing in common, and any number of
 //! them comes to the same findings.
 
+use crate::detect::Detector;
 use crate::field::EventReader;
 use crate::finding::Change;
 use crate::key::Keyring;
@@ -34,18 +35,25 @@ pub(crate) struct Piece<'r> {
     pub(crate) clock: StreamClock,
 }
 
+impl Piece<'_> {
+    /// The lowest watermark once some of what is to be counted next has been.
+    pub(crate) fn next_watermark(&self) -> Option<Micros> {
+        self.intakes.iter().filter_map(|intake| intake.next_watermark(self.clock)).min()
+    }
+}
+
 impl Shard {
     pub(crate) fn new(streams: Vec<KeyedStream>, reader: EventReader, keyring: Keyring) -> Self {
         Self { streams, reader, keyring }
     }
 
-    /// Counts the pieces of a batch, in order.
-    pub(crate) fn count(&mut self, pieces: &mut [Piece<'_>]) {
+    /// Counts the pieces of a batch, in order, as far as it leaves the watermark before `until`.
+    pub(crate) fn count(&mut self, pieces: &mut [Piece<'_>], until: Option<Micros>) {
         for (at, stream) in self.streams.iter_mut().enumerate() {
             for piece in &mut *pieces {
                 let mut names =
                     Names { events: piece.events, reader: &mut self.reader, keyring: self.keyring };
-                stream.count(&mut piece.intakes[at], piece.clock, &mut names);
+                stream.count(&mut piece.intakes[at], piece.clock, until, &mut names);
             }
         }
     }
@@ -62,6 +70,25 @@ impl Shard {
     /// Forgets what was last seen before `time`.
     pub(crate) fn forget_before(&mut self, time: Micros, forgotten: &mut [Forgotten]) {
         self.streams.iter_mut().for_each(|stream| stream.forget_before(time, forgotten));
+    }
+
+    /// Where rules with a baseline are: in which stream, which window, and which of its rules.
+    pub(crate) fn following(&self) -> impl Iterator<Item = (usize, usize, usize)> {
+        self.streams.iter().enumerate().flat_map(|(stream, keyed)| {
+            keyed.windows.iter().enumerate().flat_map(move |(window, one)| {
+                let detectors = one.detectors.iter().enumerate();
+                let following = detectors.filter(|(_, detector)| detector.profiles().is_some());
+                following.map(move |(at, _)| (stream, window, at))
+            })
+        })
+    }
+
+    pub(crate) fn detector(&self, (stream, window, at): (usize, usize, usize)) -> &Detector {
+        &self.streams[stream].windows[window].detectors[at]
+    }
+
+    pub(crate) fn detector_mut(&mut self, (stream, window, at): (usize, usize, usize)) -> &mut Detector {
+        &mut self.streams[stream].windows[window].detectors[at]
     }
 
     /// Brings everything up to the watermark and tells what came of it.

@@ -10,14 +10,15 @@
 //! same and read from the same places; a rule's open findings if, besides, its threshold is. What is not is named.
 
 use crate::codec::{Damaged, Reader, Writer};
+use crate::derive::Derivation;
 use crate::keyed::{KeyedStream, Orphan, WindowFate};
-use crate::plan::{Plan, PlanError, RulePlan};
+use crate::plan::{BaselinePlan, Plan, PlanError, RulePlan};
 use serde_json::json;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use thiserror::Error;
 
 /// The version of the bytes. Other versions are refused: a snapshot that is misread would miscount.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 
 /// What of a snapshot was not taken over.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -51,14 +52,20 @@ pub(crate) struct Identity {
     stream: String,
     window: String,
     decision: String,
+    /// Whose days it can go on with; empty for a rule without a baseline.
+    days: String,
     resolution_ms: u64,
 }
 
 impl Identity {
     fn of(rule: &RulePlan, plan: &Plan) -> Self {
         let sources = |names: BTreeSet<&str>| -> Vec<_> {
-            names.into_iter().map(|name| (name.to_owned(), plan.mapping.get(name))).collect()
+            let names = with_sources(names, &plan.derived);
+            (names.into_iter())
+                .map(|name| (name.to_owned(), plan.mapping.get(name), plan.derived.get(name)))
+                .collect()
         };
+        let kept = |baseline: &BaselinePlan| json!([rule.id, baseline.over_days, baseline.peers]).to_string();
         let counted = sources(rule.distinct.as_deref().into_iter().collect());
         let mut fields = rule.deciding_fields();
         fields.extend(["time", "actor"]);
@@ -71,13 +78,14 @@ impl Identity {
                 json!([rule.timespan_ms, rule.resolution_ms, rule.parts])
             }
             .to_string(),
-            decision: json!([rule.id, rule.holds, rule.keep_open_ms]).to_string(),
+            decision: json!([rule.id, rule.holds, rule.keep_open_ms, rule.baseline]).to_string(),
+            days: rule.baseline.as_ref().map(kept).unwrap_or_default(),
             resolution_ms: rule.resolution_ms,
         }
     }
 
     fn save(&self, to: &mut Writer) {
-        for text in [&self.id, &self.stream, &self.window, &self.decision] {
+        for text in [&self.id, &self.stream, &self.window, &self.decision, &self.days] {
             to.text(text);
         }
         to.u64(self.resolution_ms);
@@ -89,6 +97,7 @@ impl Identity {
             stream: from.text()?,
             window: from.text()?,
             decision: from.text()?,
+            days: from.text()?,
             resolution_ms: from.u64()?,
         })
     }
@@ -145,6 +154,23 @@ pub(crate) fn fates(
     fates
 }
 
+/// Fields, and those they are derived from.
+fn with_sources<'n>(
+    names: BTreeSet<&'n str>,
+    derived: &'n BTreeMap<String, Derivation>,
+) -> BTreeSet<&'n str> {
+    let mut all = names.clone();
+    let mut new: Vec<&str> = names.into_iter().collect();
+    while let Some(name) = new.pop() {
+        for source in derived.get(name).map_or(&[][..], |derivation| &derivation.from) {
+            if all.insert(source) {
+                new.push(source);
+            }
+        }
+    }
+    all
+}
+
 fn stream_fate(saved: &[Vec<Identity>], now: &Arrangement, judging: &BTreeSet<&str>) -> StreamFate {
     let stream = |windows: &[Vec<Identity>]| windows.first()?.first().map(|rule| rule.stream.clone());
     let heir = now.iter().position(|windows| stream(windows) == stream(saved) && !windows.is_empty());
@@ -166,6 +192,9 @@ fn stream_fate(saved: &[Vec<Identity>], now: &Arrangement, judging: &BTreeSet<&s
             place,
             detectors: (rules.iter())
                 .map(|rule| own.iter().position(|own| own.decision == rule.decision))
+                .collect(),
+            days: (rules.iter())
+                .map(|rule| own.iter().position(|own| own.days == rule.days && !rule.days.is_empty()))
                 .collect(),
         }
     });

@@ -16,6 +16,8 @@ pub struct FindingChange {
     held_from: i64,
     held_until: i64,
     peak: u64,
+    threshold: u64,
+    usual: Option<f64>,
     count: u64,
     merged_into: Option<String>,
 }
@@ -37,6 +39,8 @@ impl From<core::Change> for FindingChange {
             held_from: change.from,
             held_until: change.until,
             peak: change.peak,
+            threshold: change.threshold,
+            usual: change.usual,
             count: change.count,
             merged_into: change.merged_into,
         }

@@ -57,6 +57,9 @@ impl Detector {
     /// A group has been forgotten.
     pub(crate) fn forget(&mut self, slot: u32) {
         self.unlisted.remove(&slot);
+        if let Some(profiles) = &mut self.profiles {
+            profiles.forget(slot);
+        }
         if let Some(judging) = &mut self.judging {
             judging.groups.remove(&slot);
         }

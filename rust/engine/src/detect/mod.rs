@@ -4,6 +4,8 @@
 //! order within the allowed lateness and give the sorted stream's findings. Conditions that more events can end
 //! (`lt`, `eq`, …) are judged once, when the watermark passes.
 
+mod baseline;
+mod following;
 mod judging;
 mod reread;
 mod settle;
@@ -14,6 +16,7 @@ use crate::plan::{Holds, RulePlan};
 use crate::shard::SHARDS;
 use crate::time::Micros;
 use crate::window::{PaneIndex, Reading};
+pub(crate) use baseline::{Bar, Days, Known, Profiles};
 use judging::Judging;
 use rustc_hash::FxHashSet;
 
@@ -40,11 +43,13 @@ pub(crate) struct Detector {
     /// The rule's position in the plan.
     pub(crate) rule: usize,
     holds: Holds,
-    /// The least count that holds; `u64::MAX` where the condition is judged at the watermark.
+    /// The least count that holds; `u64::MAX` where the condition is judged at the watermark or by a baseline.
     pub(crate) need: u64,
     /// Panes two runs of one finding may lie apart.
     keep: u32,
     judging: Option<Judging>,
+    /// What is usual, of a rule with a baseline.
+    profiles: Option<Box<Profiles>>,
     findings: FindingSet,
     pub(crate) opened: u64,
     /// How many findings may be open before only groups that stand out open one.
@@ -56,31 +61,44 @@ pub(crate) struct Detector {
 /// More groups than these are not told apart from none, so that a storm does not take the memory it is told of with.
 const MOST_UNLISTED: usize = 1 << 18;
 
+/// What is of use of a rule that is another now.
+pub(crate) struct Gone {
+    /// Ids and last panes of its findings.
+    pub(crate) findings: Vec<(String, PaneIndex)>,
+    /// Its days.
+    pub(crate) known: Option<Known>,
+}
+
 /// What is saved of a rule at work.
 struct SavedDetector {
     opened: u64,
     findings: FindingSet,
     judging: Option<Judging>,
+    known: Option<Known>,
 }
 
 impl SavedDetector {
     fn load(from: &mut Reader<'_>, over_at: impl Fn(PaneIndex) -> PaneIndex) -> Result<Self, Damaged> {
         let (opened, findings) = (from.u64()?, FindingSet::load(from, over_at)?);
         let judging = if from.flag()? { Some(Judging::load(from)?) } else { None };
-        Ok(Self { opened, findings, judging })
+        let known = if from.flag()? { Some(Known::load(from)?) } else { None };
+        Ok(Self { opened, findings, judging, known })
     }
 }
 
 impl Detector {
-    pub(crate) fn new(plan: &RulePlan, rule: usize) -> Self {
+    /// `profiles` are those of a rule with a baseline.
+    pub(crate) fn new(plan: &RulePlan, rule: usize, profiles: Option<Profiles>) -> Self {
         let floor = plan.holds.floor();
+        let follows = profiles.is_some();
         Self {
             id: plan.id.clone(),
             rule,
             holds: plan.holds,
-            need: floor.unwrap_or(u64::MAX),
+            need: floor.filter(|_| !follows).unwrap_or(u64::MAX),
             keep: (plan.keep_open_ms / plan.resolution_ms) as u32,
             judging: floor.is_none().then(Judging::default),
+            profiles: profiles.map(Box::new),
             findings: FindingSet::default(),
             opened: 0,
             most_open: plan.most_open.map_or(usize::MAX, |most| most.get().div_ceil(SHARDS)),
@@ -95,19 +113,48 @@ impl Detector {
         if let Some(judging) = &self.judging {
             judging.save(to);
         }
+        to.flag(self.profiles.is_some());
+        if let Some(profiles) = &self.profiles {
+            profiles.save(to);
+        }
     }
 
     /// Takes over what was saved of the same rule.
     pub(crate) fn load(&mut self, from: &mut Reader<'_>) -> Result<(), Damaged> {
         let saved = SavedDetector::load(from, |last| self.over_at(last))?;
         (self.opened, self.findings, self.judging) = (saved.opened, saved.findings, saved.judging);
+        self.go_on_from(saved.known);
         Ok(())
     }
 
-    /// Passes over what was saved of a rule that is gone; returns ids and last panes of its findings.
-    pub(crate) fn pass_over(from: &mut Reader<'_>) -> Result<Vec<(String, PaneIndex)>, Damaged> {
+    /// Goes on from the days that were saved of a rule that keeps the same ones.
+    pub(crate) fn go_on_from(&mut self, known: Option<Known>) {
+        if let (Some(profiles), Some(known)) = (&mut self.profiles, known) {
+            profiles.go_on_from(known);
+        }
+    }
+
+    /// Passes over what was saved of a rule that is another now.
+    pub(crate) fn pass_over(from: &mut Reader<'_>) -> Result<Gone, Damaged> {
         let saved = SavedDetector::load(from, |last| last)?;
-        Ok(saved.findings.ids().map(|(id, last)| (id.to_string(), last)).collect())
+        let findings = saved.findings.ids().map(|(id, last)| (id.to_string(), last)).collect();
+        Ok(Gone { findings, known: saved.known })
+    }
+
+    /// Bytes of what is usual for whom.
+    pub(crate) fn heap_bytes(&self) -> usize {
+        self.profiles.as_ref().map_or(0, |profiles| profiles.heap_bytes())
+    }
+
+    /// Whether a group must be kept: for its open finding, or for what is usual for it.
+    pub(crate) fn keeps(&self, slot: u32) -> bool {
+        self.has(slot) || self.profiles.as_ref().is_some_and(|profiles| profiles.keeps(slot))
+    }
+
+    /// The largest of `counts` there was lately over what it is held against.
+    pub(crate) fn peak_ratio(&self, largest: u32) -> f64 {
+        let plain = || f64::from(largest) / self.threshold() as f64;
+        self.profiles.as_ref().map_or_else(plain, |profiles| profiles.closest())
     }
 
     pub(crate) fn open_findings(&self) -> usize {
@@ -129,7 +176,7 @@ impl Detector {
 
     /// Whether a count is close to the threshold: more than half of it.
     pub(crate) fn is_close(&self, count: u64) -> bool {
-        count.saturating_mul(2) > self.need
+        count.saturating_mul(2) > self.profiles.as_ref().map_or(self.need, |profiles| profiles.floor())
     }
 
     /// The count fell from `before` to `after`; `last` is the last pane that had the count before.
@@ -164,7 +211,7 @@ impl Detector {
             }
             return;
         }
-        if !self.has_room_for(slot, total) {
+        if !self.has_room_for(slot, total, self.need) {
             return;
         }
         let settled = if newest { None } else { counts.reached_at(slot, pane, self.need) };
@@ -179,13 +226,14 @@ impl Detector {
             events_through: events,
             peak: total,
             opened_at: settled.unwrap_or(time),
+            bar: self.bar(),
         });
     }
 
     /// Whether a finding may open for a group whose count is `peak`. Each doubling of the threshold has room of its own, so
     /// that nobody is hidden behind a crowd that has done less.
-    fn has_room_for(&mut self, slot: u32, peak: u64) -> bool {
-        let doublings = (peak / self.need).max(1).ilog2() as usize;
+    fn has_room_for(&mut self, slot: u32, peak: u64, need: u64) -> bool {
+        let doublings = (peak / need).max(1).ilog2() as usize;
         let has_room = self.findings.len() < self.most_open.saturating_mul(1 + doublings);
         if has_room {
             self.unlisted.remove(&slot);
@@ -193,6 +241,11 @@ impl Detector {
             self.unlisted.insert(slot);
         }
         has_room
+    }
+
+    /// What every group of a rule without a baseline is held against.
+    fn bar(&self) -> Bar {
+        Bar { need: self.need, usual: None }
     }
 
     fn open(&mut self, opening: Opening) -> u32 {

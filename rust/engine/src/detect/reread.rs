@@ -1,6 +1,6 @@
 //! Reading counts again: what events out of order and conditions judged at the watermark need.
 
-use super::Detector;
+use super::{Bar, Detector};
 use crate::finding::{Finding, Opening};
 use crate::time::Micros;
 use crate::window::{PaneIndex, Reading};
@@ -22,7 +22,7 @@ impl Detector {
             if !self.meets(count) {
                 continue;
             }
-            let Some(key) = self.cover(counts, slot, first, last, count, names) else { continue };
+            let Some(key) = self.cover(counts, slot, first, last, count, self.bar(), names) else { continue };
             if self.findings.get(key).is_some_and(&settle_opening) {
                 self.settle_opening(counts, key);
             }
@@ -31,10 +31,14 @@ impl Detector {
 
     /// Works out a finding's opening time anew, where it is not settled yet.
     pub(super) fn settle_opening(&mut self, counts: Reading<'_>, key: u32) {
-        let need = self.need;
         let Some(finding) = self.findings.get_mut(key) else { return };
-        if let Some(time) = counts.reached_at(finding.slot, finding.first, need) {
+        let (slot, first, need) = (finding.slot, finding.first, finding.bar.need);
+        if let Some(time) = counts.reached_at(slot, first, need) {
             finding.opened_at = time;
+        } else if self.profiles.is_some()
+            && let Some(time) = counts.reached_before(slot, first, need)
+        {
+            finding.opened_at = finding.opened_at.min(time);
         }
     }
 
@@ -58,13 +62,15 @@ impl Detector {
     }
 
     /// Makes panes `first..=last` part of a finding: of one they join, or of a new one if there is room for it.
-    fn cover(
+    #[allow(clippy::too_many_arguments)] // what a finding begins with
+    pub(super) fn cover(
         &mut self,
         counts: Reading<'_>,
         slot: u32,
         first: PaneIndex,
         last: PaneIndex,
         count: u64,
+        bar: Bar,
         names: &[String],
     ) -> Option<u32> {
         let head = counts.head(slot).unwrap_or(last);
@@ -74,7 +80,7 @@ impl Detector {
             .filter(|&key| self.findings.get(key).is_some_and(|f| f.joins(first, last, head, self.keep)))
             .collect();
         let Some((&into, swallowed)) = joined.split_first() else {
-            let has_room = self.has_room_for(slot, count);
+            let has_room = self.has_room_for(slot, count, bar.need);
             return has_room.then(|| {
                 self.open(Opening {
                     slot,
@@ -85,7 +91,8 @@ impl Detector {
                     events_before: before(first),
                     events_through: counts.events_through(slot, last),
                     peak: count,
-                    opened_at: self.opened_in(counts, slot, first),
+                    opened_at: self.opened_in(counts, slot, first, bar.need),
+                    bar,
                 })
             });
         };
@@ -101,6 +108,7 @@ impl Detector {
         if let Some(finding) = self.findings.get_mut(into) {
             if first < finding.first {
                 finding.first = first;
+                finding.bar = bar;
                 finding.events_before = before(first);
             }
             if end > finding.last {
@@ -115,8 +123,10 @@ impl Detector {
     }
 
     /// When a run that starts with pane `first` opened. Where panes are judged whole, that is the pane's start.
-    fn opened_in(&self, counts: Reading<'_>, slot: u32, first: PaneIndex) -> Micros {
-        let time = if self.judging.is_none() { counts.reached_at(slot, first, self.need) } else { None };
+    fn opened_in(&self, counts: Reading<'_>, slot: u32, first: PaneIndex, need: u64) -> Micros {
+        let time = if self.judging.is_none() { counts.reached_at(slot, first, need) } else { None };
+        let before = || self.profiles.as_ref().and_then(|_| counts.reached_before(slot, first, need));
+        let time = time.or_else(before);
         time.unwrap_or_else(|| counts.start_of(first))
     }
 }

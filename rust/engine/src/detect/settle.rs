@@ -65,6 +65,8 @@ impl Detector {
             from: counts.start_of(finding.first),
             until,
             peak: finding.peak,
+            threshold: if finding.bar.need == self.need { self.threshold() } else { finding.bar.need },
+            usual: finding.bar.usual,
             count: u64::from(events.wrapping_sub(finding.events_before)),
             merged_into: None,
         }

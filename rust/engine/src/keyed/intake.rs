@@ -8,6 +8,7 @@ use crate::key::{Fingerprint, Keyring};
 use crate::plan::Share;
 use crate::snapshot::Resume;
 use crate::time::Micros;
+use crate::watermark::StreamClock;
 use smallvec::SmallVec;
 
 /// An event to be counted in one group.
@@ -25,17 +26,32 @@ pub(super) struct Work {
     pub(super) slot: u32,
 }
 
+impl Work {
+    /// The watermark once the event has been observed.
+    pub(super) fn watermark_with(&self, clock: StreamClock) -> Micros {
+        clock.watermark_after(self.newest.max(self.time))
+    }
+}
+
 pub(super) const NO_SLOT: u32 = u32::MAX;
 
 /// What a stream has to count of a piece of a batch.
 #[derive(Debug, Default)]
 pub(crate) struct Intake {
     pub(super) work: Vec<Work>,
+    /// How much of the work is done.
+    pub(super) done: usize,
     pub(super) values: Values,
 }
 
 impl Intake {
+    /// The watermark once what is to be counted next has been; `clock` is as it stood before the piece.
+    pub(crate) fn next_watermark(&self, clock: StreamClock) -> Option<Micros> {
+        self.work.get(self.done).map(|one| one.watermark_with(clock))
+    }
+
     pub(super) fn clear(&mut self) {
+        self.done = 0;
         self.work.clear();
         self.values.prints.clear();
         self.values.ranges.clear();

@@ -9,7 +9,7 @@ mod intake;
 mod saved;
 mod shedding;
 
-use crate::detect::{Counted, Detector};
+use crate::detect::{Counted, Days, Detector, Profiles};
 use crate::field::FieldId;
 use crate::finding::Change;
 use crate::key::Fingerprint;
@@ -40,6 +40,22 @@ pub(crate) struct Window {
     /// The least count any detector needs.
     floor: u64,
     judging: bool,
+    /// Whether some rule has a baseline, and so has to hear of every event.
+    following: bool,
+}
+
+/// A rule of a plan and where it has its place in a stream.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Placed<'p> {
+    /// Which of the plan's.
+    pub(crate) number: usize,
+    pub(crate) plan: &'p RulePlan,
+    /// What it counts, among what the stream counts; `None` for events.
+    pub(crate) counted: Option<usize>,
+    /// Where the stream has the values that say who are peers.
+    pub(crate) peers: Option<usize>,
+    /// Which day it is.
+    pub(crate) days: Days,
 }
 
 /// A shard's part of a keyed stream.
@@ -47,7 +63,7 @@ pub(crate) struct Window {
 pub(crate) struct KeyedStream {
     group_by: Vec<FieldId>,
     groups: Groups,
-    windows: Vec<Window>,
+    pub(crate) windows: Vec<Window>,
     /// By slot: a group's state in each window.
     states: Rows<State>,
     arrivals: Arrivals,
@@ -58,12 +74,9 @@ pub(crate) struct KeyedStream {
 impl KeyedStream {
     /// A stream that counts by these rules of a plan: each with its number, and with the place of the field whose values
     /// it counts among the stream's.
-    pub(crate) fn new<'p>(
-        spec: &StreamSpec,
-        rules: impl Iterator<Item = (usize, &'p RulePlan, Option<usize>)>,
-    ) -> Self {
+    pub(crate) fn new<'p>(spec: &StreamSpec, rules: impl Iterator<Item = Placed<'p>>) -> Self {
         let mut windows = Vec::new();
-        rules.for_each(|(number, rule, counted)| add(&mut windows, rule, number, counted));
+        rules.for_each(|rule| add(&mut windows, rule));
         Self {
             group_by: spec.group_by.clone(),
             groups: Groups::default(),
@@ -89,12 +102,23 @@ impl KeyedStream {
         self.windows.iter().map(|window| window.detectors.iter().map(|detector| detector.rule).collect())
     }
 
-    /// Counts what was taken in of a piece; `clock` is as it stood before it.
+    /// Counts what was taken in of a piece and leaves the watermark before `until`; `clock` is as it stood before the piece.
     ///
     /// Events go through four stages, a block of them in each, and each stage asks for the memory the next one reads:
     /// so it has come when it is needed, and is asked for while others are being counted.
-    pub(crate) fn count(&mut self, intake: &mut Intake, clock: StreamClock, names: &mut Names<'_>) {
-        let Intake { work, values } = intake;
+    pub(crate) fn count(
+        &mut self,
+        intake: &mut Intake,
+        clock: StreamClock,
+        until: Option<Micros>,
+        names: &mut Names<'_>,
+    ) {
+        let Intake { work, done, values } = intake;
+        let work = &mut work[*done..];
+        let ahead = until.map(|until| work.partition_point(|one| one.watermark_with(clock) < until));
+        let now = ahead.unwrap_or(work.len());
+        let work = &mut work[..now];
+        *done += now;
         let clock = clock.not_before(self.floor);
         let blocks = work.len().div_ceil(BLOCK);
         for at in 0..blocks + 3 {
@@ -115,7 +139,9 @@ impl KeyedStream {
                 }
             }
         }
-        intake.clear();
+        if intake.done == intake.work.len() {
+            intake.clear();
+        }
     }
 
     /// Finds the groups that are known.
@@ -172,7 +198,7 @@ impl KeyedStream {
             }
         }
         for &(at, added) in &of_note {
-            let Window { counts, detectors, floor, judging, .. } = &mut self.windows[at];
+            let Window { counts, detectors, floor, judging, following, .. } = &mut self.windows[at];
             let reading = Reading::new(counts, &self.states, &self.arrivals);
             let event = Counted { slot, time, pane: added.pane, watermark, newest };
             let names = &mut || names.of(one, &self.group_by);
@@ -181,8 +207,15 @@ impl KeyedStream {
                     detector.changes_at(reading, slot, added.pane);
                 }
             }
+            if *following {
+                for detector in &mut *detectors {
+                    let peers = detector.profiles().and_then(|profiles| profiles.peers_at);
+                    let peer = peers.and_then(|field| values.of(one, field).first().copied());
+                    detector.follow(reading, event, added, peer, names);
+                }
+            }
             if !added.in_order {
-                for detector in detectors {
+                for detector in detectors.iter_mut().filter(|detector| detector.profiles().is_none()) {
                     detector.out_of_order(reading, event, names);
                 }
             } else if added.total >= *floor {
@@ -271,21 +304,27 @@ impl KeyedStream {
 
     pub(crate) fn heap_bytes(&self) -> usize {
         let windows: usize = self.windows.iter().map(|window| window.counts.heap_bytes()).sum();
+        let detectors = self.windows.iter().flat_map(|window| &window.detectors);
+        let windows = windows + detectors.map(Detector::heap_bytes).sum::<usize>();
         self.groups.heap_bytes() + self.states.heap_bytes() + self.arrivals.heap_bytes() + windows
     }
 }
 
 /// Adds a rule, to a window that counts what it needs or to one of its own.
-fn add(windows: &mut Vec<Window>, plan: &RulePlan, rule: usize, counted: Option<usize>) {
+fn add(windows: &mut Vec<Window>, rule: Placed<'_>) {
+    let Placed { number, plan, counted, peers, days } = rule;
     let span = (plan.timespan_ms / plan.resolution_ms) as u32;
     let resolution = plan.resolution_ms as Micros * 1000;
-    let detector = Detector::new(plan, rule);
+    let profiles = plan.baseline.as_ref().map(|baseline| Profiles::new(baseline, plan, days, peers));
+    let following = profiles.is_some();
+    let detector = Detector::new(plan, number, profiles);
     let same = |window: &&mut Window| {
         (window.counts.span, window.counts.resolution, window.counted) == (span, resolution, counted)
     };
     if let Some(window) = windows.iter_mut().find(same) {
         window.floor = window.floor.min(detector.need);
         window.judging |= detector.is_judging();
+        window.following |= following;
         window.detectors.push(detector);
     } else {
         windows.push(Window {
@@ -293,6 +332,7 @@ fn add(windows: &mut Vec<Window>, plan: &RulePlan, rule: usize, counted: Option<
             counted,
             floor: detector.need,
             judging: detector.is_judging(),
+            following,
             detectors: vec![detector],
         });
     }
@@ -316,19 +356,21 @@ impl Window {
     /// Counts an event in its group's state. Returns what it came to where some rule has to decide anew.
     #[inline]
     fn count(&mut self, state: &mut State, event: Arriving, values: &[Fingerprint]) -> Option<Added> {
-        let Self { counts, detectors, floor, judging, .. } = self;
+        let Self { counts, detectors, floor, judging, following, .. } = self;
         let added = counts.add(state, event, values, *floor, |last, before, after, events| {
             for detector in &mut *detectors {
                 detector.fell(event.slot, last, before, after, events);
             }
         });
-        added.filter(|added| added.total >= *floor || !added.in_order || *judging && added.new_pane)
+        added.filter(|added| {
+            *following || added.total >= *floor || !added.in_order || *judging && added.new_pane
+        })
     }
 
     /// Forgets a group that no window can reach and no finding needs. Returns whether it was one.
     fn let_go(&mut self, slot: u32, states: &mut Rows<State>, arrivals: &Arrivals) -> bool {
         let over = Reading::new(&self.counts, states, arrivals).is_over(slot)
-            && !self.detectors.iter().any(|detector| detector.has(slot));
+            && !self.detectors.iter().any(|detector| detector.keeps(slot));
         if over && let Some(state) = states.get_mut(slot).and_then(|states| states.get_mut(self.counts.place))
         {
             self.counts.clear(state);

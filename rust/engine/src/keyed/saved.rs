@@ -2,7 +2,7 @@
 
 use super::KeyedStream;
 use crate::codec::{Damaged, Reader, Writer};
-use crate::detect::Detector;
+use crate::detect::{Detector, Gone, Known};
 use crate::time::Micros;
 use crate::window::{Arrivals, Counts};
 
@@ -14,6 +14,8 @@ pub(crate) struct WindowFate {
     pub(crate) place: Option<usize>,
     /// By saved detector: its place in the window, if its rule is still the same.
     pub(crate) detectors: Vec<Option<usize>>,
+    /// By saved detector: the place of the one that goes on with its days.
+    pub(crate) days: Vec<Option<usize>>,
 }
 
 /// An open finding of a rule that is gone.
@@ -67,15 +69,20 @@ impl KeyedStream {
             let Some(window) = window else {
                 unneeded.push(Counts::new(1, fate.resolution, false, 0).load(from)?);
                 for _ in &fate.detectors {
-                    orphans.extend(orphaned(from, fate.resolution)?);
+                    orphans.extend(orphaned(from, fate.resolution)?.0);
                 }
                 continue;
             };
             window.counts = window.counts.load(from)?;
-            for kept in &fate.detectors {
-                match kept.and_then(|at| window.detectors.get_mut(at)) {
-                    Some(detector) => detector.load(from)?,
-                    None => orphans.extend(orphaned(from, fate.resolution)?),
+            for (kept, days) in fate.detectors.iter().zip(&fate.days) {
+                if let Some(detector) = kept.and_then(|at| window.detectors.get_mut(at)) {
+                    detector.load(from)?;
+                    continue;
+                }
+                let (mut gone, known) = orphaned(from, fate.resolution)?;
+                orphans.append(&mut gone);
+                if let Some(detector) = days.and_then(|at| window.detectors.get_mut(at)) {
+                    detector.go_on_from(known);
                 }
             }
         }
@@ -112,9 +119,8 @@ impl KeyedStream {
     }
 }
 
-fn orphaned(from: &mut Reader<'_>, resolution: Micros) -> Result<Vec<Orphan>, Damaged> {
-    let findings = Detector::pass_over(from)?.into_iter();
-    Ok(findings
-        .map(|(id, last)| Orphan { id, held_until: (Micros::from(last) + 1).saturating_mul(resolution) })
-        .collect())
+fn orphaned(from: &mut Reader<'_>, resolution: Micros) -> Result<(Vec<Orphan>, Option<Known>), Damaged> {
+    let Gone { findings, known } = Detector::pass_over(from)?;
+    let orphan = |(id, last)| Orphan { id, held_until: (Micros::from(last) + 1).saturating_mul(resolution) };
+    Ok((findings.into_iter().map(orphan).collect(), known))
 }

@@ -115,6 +115,15 @@ impl Reading<'_> {
         })
     }
 
+    /// Panes in `low..=high` that have events.
+    pub(crate) fn panes_with_events(&self, slot: u32, low: PaneIndex, high: PaneIndex) -> Vec<PaneIndex> {
+        let within = self.state(slot).into_iter().flat_map(|state| state.log.from(low));
+        let within = within.take_while(|pane| pane.index <= high).filter(|pane| pane.events > 0);
+        let mut panes: Vec<PaneIndex> = within.map(|pane| pane.index).collect();
+        panes.dedup();
+        panes
+    }
+
     /// No pane in `low..=high` can count more than this: the events in all their windows, or as many values as these
     /// can have.
     pub(crate) fn at_most(&self, slot: u32, low: PaneIndex, high: PaneIndex) -> u64 {
@@ -202,6 +211,19 @@ impl Reading<'_> {
         let nth = need.checked_sub(already)?.checked_sub(1)?;
         times.sort_unstable();
         times.get(usize::try_from(nth).ok()?).copied()
+    }
+
+    /// When, in order of time, the first event came in pane `first`, if it is known that the count was `need` before; where
+    /// that lies behind the watermark, the first since.
+    pub(crate) fn reached_before(&self, slot: u32, first: PaneIndex, need: u64) -> Option<Micros> {
+        let new = if self.counts.values {
+            self.new_values_of(slot, first).len()
+        } else {
+            self.chain(slot).filter(|&(_, time)| self.pane(time) == first).count()
+        };
+        let (_, _, count) = self.segments(slot, first, first).within(first, first).next()?;
+        let times = self.chain(slot).map(|(_, time)| time).filter(|&time| self.pane(time) == first);
+        times.min().filter(|_| count >= need + new as u64)
     }
 
     /// When each value came that pane `first` counts and the pane before it did not.

@@ -1,0 +1,87 @@
+"""``custodes.baseline``: a threshold that follows what is usual for a group, or for its peers.
+
+How it works is told in docs/design/baselines.md.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from enum import StrEnum
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from custodes.config import Document, Fault, parse_duration
+from custodes.config.faults import did_you_mean
+
+_DAY = timedelta(days=1)
+
+
+class Of(StrEnum):
+    """For whom something is usual."""
+
+    self = "self"
+    peers = "peers"
+    both = "both"
+
+
+class Baseline(BaseModel):
+    """What is usual, and how much more is too much. The rule's own threshold stays the least that fires."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    of: Of = Field(
+        Of.self,
+        description="`self`: the median of the group's own days. `peers`: the median over its peer group. `both`: how "
+        "much the group does beside its peers, times what they do now.",
+    )
+    over: Annotated[timedelta, BeforeValidator(parse_duration)] = Field(
+        timedelta(days=28), ge=_DAY, le=400 * _DAY, description="How far back, in days."
+    )
+    factor: float = Field(3.0, gt=0, allow_inf_nan=False, description="How many times the usual is too much.")
+    peers: str | None = Field(
+        "peer_group", description="The field that says whose peers a group is among; null: all groups are peers."
+    )
+    least_days: int = Field(7, ge=1, description="With fewer days of its own, a group is held against its peers.")
+    least_peers: int = Field(5, ge=1, description="With fewer of them on a day, nothing is usual among peers.")
+    cold: int | None = Field(
+        None, ge=1, description="The threshold while nothing is known; null: nothing fires until something is."
+    )
+
+    def as_plan(self) -> dict[str, Any]:
+        """The baseline as a part of the engine's plan."""
+        return {
+            "of": "own" if self.of is Of.self else self.of.value,
+            "over_days": self.over // _DAY,
+            "factor": self.factor,
+            "peers": self.peers,
+            "least_days": self.least_days,
+            "least_peers": self.least_peers,
+            "cold": self.cold,
+        }
+
+    @property
+    def said(self) -> str:
+        """In a few words."""
+        whose = {Of.self: "its own usual", Of.peers: "what is usual among its peers"}
+        return f"{self.factor:g} times {whose.get(self.of, 'its own usual beside its peers')}"
+
+
+def read_baseline(document: Document, faults: list[Fault]) -> Baseline | None:
+    """A rule's baseline, if it has one; what is wrong with it goes to ``faults``."""
+    said = document.data["custodes"].get("baseline")
+    if said is None:
+        return None
+    place = ("custodes", "baseline")
+    if not isinstance(said, dict):
+        faults.append(document.fault("custodes.baseline wants a mapping, like {of: self, factor: 3}", *place))
+        return None
+    try:
+        return Baseline.model_validate(said)
+    except ValidationError as error:
+        for detail in error.errors():
+            key = ".".join(map(str, detail["loc"]))
+            hint = did_you_mean(key, list(Baseline.model_fields)) if detail["type"] == "extra_forbidden" else None
+            what = "unknown key" if detail["type"] == "extra_forbidden" else detail["msg"].removeprefix("Value error, ")
+            faults.append(document.fault(f"custodes.baseline.{key}: {what}", *place, *detail["loc"], hint=hint))
+        return None

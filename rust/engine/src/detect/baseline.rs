@@ -1,0 +1,387 @@
+//! Baselines: thresholds that follow what is usual for a group, or for its peers.
+//!
+//! Of each group the largest count of each day is kept, as far back as the plan says. What is usual on a day is read from
+//! days that are over: the group's own (the median of the days of the same kind, working days or weekends), its peers' (the
+//! median over the peer group, or over all, on the last such day), or both: how much the group does beside its peers, times what these do
+//! now. So a campaign that has all of a department do more raises all its thresholds, and one who does more alone stands out.
+//!
+//! The day at hand and the one before do not count, since events may still come for them; nor do days whose windows overlap
+//! with the one at hand, or a slow rise would be its own measure. So what a day is judged by is settled before it begins,
+//! and findings do not depend on the order in which events come, as long as the watermark is less than a day behind.
+//!
+//! A baseline's condition is judged in panes with events only.
+
+use crate::codec::{Damaged, Reader, Writer};
+use crate::key::Fingerprint;
+use crate::plan::{BaselineOf, BaselinePlan, RulePlan};
+use crate::time::Micros;
+use rustc_hash::FxHashMap;
+use std::collections::BTreeMap;
+
+/// A day: local time since 1970, divided by 24 hours.
+pub(crate) type Day = u32;
+
+const DAY: Micros = 86_400_000_000;
+
+/// The calendar.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Days {
+    /// Local time less UTC.
+    pub(crate) offset: Micros,
+}
+
+impl Days {
+    pub(crate) fn day(self, time: Micros) -> Day {
+        (time.saturating_add(self.offset).max(0) / DAY) as Day
+    }
+
+    pub(crate) fn start_of(self, day: Day) -> Micros {
+        Micros::from(day) * DAY - self.offset
+    }
+}
+/// The newest day that peers are read from: of the days before the one at hand, the last may still change.
+const PEERS_LAG: Day = 2;
+/// How many days back peers are looked for, over holidays and weekends.
+const PEERS_REACH: Day = 14;
+
+/// What a group's count is held against.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Bar {
+    /// The least count that holds.
+    pub(crate) need: u64,
+    /// What is usual, where anything is known.
+    pub(crate) usual: Option<f64>,
+}
+
+/// The days of one group.
+#[derive(Debug, Clone)]
+struct Profile {
+    /// Whose peers it is among, by its newest event.
+    peer: Fingerprint,
+    newest: Micros,
+    /// The largest counts of days, the last of them `last`.
+    peaks: Box<[u32]>,
+    last: Day,
+    /// The bar of the day it was last asked for.
+    bar: Option<(Day, Bar)>,
+}
+
+/// The profiles of a rule's groups in one shard.
+#[derive(Debug)]
+pub(crate) struct Profiles {
+    plan: BaselinePlan,
+    floor: u64,
+    days: Days,
+    /// How many days before the one at hand the newest is that a group's own usual is read from.
+    own_lag: Day,
+    /// Where a counted field of the stream says whose peers a group is among.
+    pub(crate) peers_at: Option<usize>,
+    known: Known,
+    /// The largest count of a day over what it was held against.
+    closest: (Day, f64),
+}
+
+/// What has been seen so far.
+#[derive(Debug, Default)]
+pub(crate) struct Known {
+    groups: FxHashMap<u32, Profile>,
+    /// By peer group, by day that is over: what was usual among peers.
+    levels: FxHashMap<Fingerprint, BTreeMap<Day, f64>>,
+    /// The first day that is not over; 0 before the first event.
+    today: Day,
+}
+
+impl Profiles {
+    /// `peers_at` as in the structure.
+    pub(crate) fn new(plan: &BaselinePlan, rule: &RulePlan, days: Days, peers_at: Option<usize>) -> Self {
+        let span_days = rule.timespan_ms.div_ceil(86_400_000) as Day;
+        Self {
+            plan: plan.clone(),
+            floor: rule.holds.floor().unwrap_or(1),
+            days,
+            own_lag: span_days + 1,
+            peers_at,
+            known: Known::default(),
+            closest: (0, 0.0),
+        }
+    }
+
+    pub(crate) fn floor(&self) -> u64 {
+        self.floor
+    }
+
+    /// How many days of a group are kept.
+    fn kept(&self) -> usize {
+        (self.plan.over_days + self.own_lag + 1) as usize
+    }
+
+    /// A group's count has come to `count` on the day of `time`; `newest` says that the event is its newest.
+    pub(crate) fn see(
+        &mut self,
+        slot: u32,
+        time: Micros,
+        count: u64,
+        peer: Option<Fingerprint>,
+        newest: bool,
+    ) {
+        let (day, kept) = (self.days.day(time), self.kept());
+        let profile = self.known.groups.entry(slot).or_insert_with(|| Profile {
+            peer: 0,
+            newest: Micros::MIN,
+            peaks: vec![0; kept].into_boxed_slice(),
+            last: day,
+            bar: None,
+        });
+        if newest && let Some(peer) = peer {
+            // Of several events of one time the order does not decide.
+            profile.peer = if time == profile.newest { peer.max(profile.peer) } else { peer };
+            profile.newest = time;
+        }
+        profile.reach(day);
+        let peak = profile.peak_mut(day);
+        *peak = (*peak).max(u32::try_from(count).unwrap_or(u32::MAX));
+    }
+
+    /// What a group's counts of a day are held against; `None` where nothing is known that they could be.
+    pub(crate) fn bar(&mut self, slot: u32, time: Micros) -> Option<Bar> {
+        let day = self.days.day(time);
+        let profile = self.known.groups.get(&slot)?;
+        if let Some((known, bar)) = profile.bar
+            && known == day
+        {
+            return Some(bar).filter(|bar| bar.need < u64::MAX);
+        }
+        let usual = self.usual(profile, day);
+        let need = match usual {
+            Some(usual) => ((self.plan.factor * usual).ceil() as u64).max(self.floor),
+            None => self.plan.cold.map_or(u64::MAX, |cold| cold.max(self.floor)),
+        };
+        let bar = Bar { need, usual };
+        // Where the watermark is far behind, more may become known.
+        let is_settled = self.known.today + 1 >= day;
+        self.known.groups.get_mut(&slot)?.bar = Some((day, bar)).filter(|_| is_settled);
+        Some(bar).filter(|bar| bar.need < u64::MAX)
+    }
+
+    /// Takes notice of how close a count came on the day of `time`.
+    pub(crate) fn came(&mut self, time: Micros, count: u64, bar: Bar) {
+        let (day, ratio) = (self.days.day(time), count as f64 / bar.need as f64);
+        if day > self.closest.0 {
+            self.closest = (day, ratio);
+        } else if day == self.closest.0 {
+            self.closest.1 = self.closest.1.max(ratio);
+        }
+    }
+
+    /// The largest count of the newest day over what it was held against.
+    pub(crate) fn closest(&self) -> f64 {
+        self.closest.1
+    }
+
+    fn usual(&self, profile: &Profile, day: Day) -> Option<f64> {
+        let peers = || self.level(profile.peer, day);
+        match self.plan.of {
+            BaselineOf::Peers => peers(),
+            BaselineOf::Own => self.own(profile, day, |_, peak| Some(f64::from(peak))).or_else(peers),
+            BaselineOf::Both => {
+                let levels = self.known.levels.get(&profile.peer);
+                let beside_peers = |day: Day, peak: u32| {
+                    let level = *levels?.get(&day)?;
+                    (level > 0.0).then(|| f64::from(peak) / level)
+                };
+                let level = peers()?;
+                Some(self.own(profile, day, beside_peers).unwrap_or(1.0) * level)
+            }
+        }
+    }
+
+    /// The median of a measure over a group's own days, of the same kind if there are enough; `None` where there are too few.
+    fn own(&self, profile: &Profile, day: Day, measure: impl Fn(Day, u32) -> Option<f64>) -> Option<f64> {
+        let last = day.checked_sub(self.own_lag)?;
+        let first = (last + 1).saturating_sub(self.plan.over_days);
+        let active = profile.days(first, last).filter_map(|(day, peak)| Some((day, measure(day, peak)?)));
+        let all: Vec<(Day, f64)> = active.collect();
+        let alike: Vec<f64> = all
+            .iter()
+            .filter(|&&(known, _)| is_weekend(known) == is_weekend(day))
+            .map(|&(_, one)| one)
+            .collect();
+        let enough = self.plan.least_days as usize;
+        if alike.len() >= enough {
+            return median(alike);
+        }
+        if all.len() >= enough { median(all.into_iter().map(|(_, one)| one).collect()) } else { None }
+    }
+
+    /// What is usual among peers on a day: on the last day of its kind that is known, or else on the last.
+    fn level(&self, peer: Fingerprint, day: Day) -> Option<f64> {
+        let last = day.checked_sub(PEERS_LAG)?;
+        let known = self.known.levels.get(&peer)?.range(last.saturating_sub(PEERS_REACH)..=last);
+        let alike = known.clone().rev().find(|&(&known, _)| is_weekend(known) == is_weekend(day));
+        alike.or_else(|| known.last()).map(|(_, &level)| level)
+    }
+
+    /// Whether a group's days are still of use.
+    pub(crate) fn keeps(&self, slot: u32) -> bool {
+        let kept = self.kept() as Day;
+        self.known
+            .groups
+            .get(&slot)
+            .is_some_and(|profile| profile.last.saturating_add(kept) >= self.known.today)
+    }
+
+    pub(crate) fn forget(&mut self, slot: u32) {
+        self.known.groups.remove(&slot);
+    }
+
+    /// The days that are over at `watermark` and of which [`Self::close`] does not know yet.
+    pub(crate) fn over(&self, watermark: Micros) -> std::ops::Range<Day> {
+        let today = self.days.day(watermark);
+        let first = self.known.today.max(today.saturating_sub(self.kept() as Day));
+        if watermark == Micros::MAX { 0..0 } else { first..today }
+    }
+
+    /// Adds the groups' counts on a day, by peer group.
+    pub(crate) fn on(&self, day: Day, by_peer: &mut FxHashMap<Fingerprint, Vec<f64>>) {
+        for profile in self.known.groups.values() {
+            let peak = profile.days(day, day).next().map_or(0, |(_, peak)| peak);
+            if peak > 0 {
+                by_peer.entry(profile.peer).or_default().push(f64::from(peak));
+            }
+        }
+    }
+
+    /// Takes in that the days before `today` are over, and what was usual on them.
+    pub(crate) fn close(&mut self, today: Day, levels: &[(Day, FxHashMap<Fingerprint, f64>)]) {
+        self.known.today = today;
+        for (day, by_peer) in levels {
+            for (&peer, &level) in by_peer {
+                self.known.levels.entry(peer).or_default().insert(*day, level);
+            }
+        }
+        let first = today.saturating_sub((self.kept() as Day).max(PEERS_REACH + PEERS_LAG + 1));
+        self.known.levels.retain(|_, days| {
+            *days = days.split_off(&first);
+            !days.is_empty()
+        });
+    }
+
+    /// What is usual among those of a peer group, each with its count; `None` where they are too few.
+    pub(crate) fn among(&self, counts: Vec<f64>) -> Option<f64> {
+        (counts.len() >= self.plan.least_peers as usize).then(|| median(counts)).flatten()
+    }
+
+    pub(crate) fn heap_bytes(&self) -> usize {
+        let each = size_of::<(u32, Profile)>() + 1 + self.kept() * size_of::<u32>();
+        self.known.groups.len() * each
+    }
+
+    pub(crate) fn save(&self, to: &mut Writer) {
+        self.known.save(to);
+    }
+
+    /// Goes on from what was saved of a rule that keeps the same days.
+    pub(crate) fn go_on_from(&mut self, known: Known) {
+        let kept = self.kept();
+        self.known = known;
+        self.known.groups.retain(|_, profile| profile.peaks.len() == kept);
+    }
+}
+
+impl Known {
+    fn save(&self, to: &mut Writer) {
+        to.u32(self.today);
+        to.list(self.groups.iter(), |to, (&slot, profile)| {
+            to.u32(slot);
+            to.u64(profile.peer);
+            to.i64(profile.newest);
+            to.u32(profile.last);
+            to.list(profile.peaks.iter(), |to, &peak| to.u32(peak));
+        });
+        to.list(self.levels.iter(), |to, (&peer, days)| {
+            to.u64(peer);
+            to.list(days.iter(), |to, (&day, &level)| {
+                to.u32(day);
+                to.u64(level.to_bits());
+            });
+        });
+    }
+
+    pub(crate) fn load(from: &mut Reader<'_>) -> Result<Self, Damaged> {
+        let today = from.u32()?;
+        let groups = from.list(24, |from| {
+            let (slot, peer, newest, last) = (from.u32()?, from.u64()?, from.i64()?, from.u32()?);
+            let peaks: Vec<u32> = from.list(4, Reader::u32)?;
+            if peaks.is_empty() {
+                return Err(Damaged("a group's days are none"));
+            }
+            Ok((slot, Profile { peer, newest, peaks: peaks.into_boxed_slice(), last, bar: None }))
+        })?;
+        let levels = from.list(16, |from| {
+            let peer = from.u64()?;
+            Ok((peer, from.list(12, |from| Ok((from.u32()?, f64::from_bits(from.u64()?))))?))
+        })?;
+        Ok(Self { groups, levels, today })
+    }
+}
+
+impl Profile {
+    /// Makes room for a day after the last.
+    fn reach(&mut self, day: Day) {
+        for new in self.last.saturating_add(1).max(day.saturating_sub(self.peaks.len() as Day))..=day {
+            self.peaks[new as usize % self.peaks.len()] = 0;
+        }
+        self.last = self.last.max(day);
+    }
+
+    fn is_kept(&self, day: Day) -> bool {
+        day <= self.last && day as usize + self.peaks.len() > self.last as usize
+    }
+
+    /// A day's peak; one that is no longer kept goes to nobody.
+    fn peak_mut(&mut self, day: Day) -> &mut u32 {
+        let at = if self.is_kept(day) { day } else { self.last };
+        &mut self.peaks[at as usize % self.peaks.len()]
+    }
+
+    /// The days from `first` to `last` on which there was anything.
+    fn days(&self, first: Day, last: Day) -> impl Iterator<Item = (Day, u32)> {
+        let within = (first..=last).filter(|&day| self.is_kept(day));
+        within.map(|day| (day, self.peaks[day as usize % self.peaks.len()])).filter(|&(_, peak)| peak > 0)
+    }
+}
+
+fn is_weekend(day: Day) -> bool {
+    // 1970-01-01 was a Thursday.
+    (day + 3) % 7 >= 5
+}
+
+fn median(mut values: Vec<f64>) -> Option<f64> {
+    values.sort_unstable_by(f64::total_cmp);
+    let (low, high) = (*values.get(values.len().checked_sub(1)? / 2)?, *values.get(values.len() / 2)?);
+    Some(f64::midpoint(low, high))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn days_that_are_long_gone_are_not_kept() {
+        let mut profile =
+            Profile { peer: 0, newest: 0, peaks: vec![0; 3].into_boxed_slice(), last: 10, bar: None };
+        for (day, count) in [(10, 1), (11, 2), (12, 3), (13, 4)] {
+            profile.reach(day);
+            *profile.peak_mut(day) = count;
+        }
+        assert_eq!(profile.days(9, 20).collect::<Vec<_>>(), [(11, 2), (12, 3), (13, 4)]);
+        profile.reach(100);
+        assert_eq!(profile.days(0, 100).count(), 0);
+    }
+
+    #[test]
+    fn saturdays_and_sundays_are_weekends() {
+        let weekend: Vec<Day> = (20_458..20_465).filter(|&day| is_weekend(day)).collect();
+        assert_eq!(weekend, [20_463, 20_464], "2026-01-10 and -11");
+    }
+}

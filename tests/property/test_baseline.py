@@ -1,0 +1,302 @@
+"""Baselines: a threshold that follows what is usual, against the definition written a second time, the slow way."""
+
+from __future__ import annotations
+
+import json
+import random
+from bisect import bisect_left
+from collections import defaultdict
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from math import ceil
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from custodes._core import Engine, restore
+from custodes.config import FaultsError
+from custodes.config.mapping import load_mapping
+from custodes.findings import Finding, Ledger
+from custodes.rules import Rule, build_plan, load_rules
+from custodes.rules.baseline import Baseline, Of
+
+START = 1_767_571_200
+"""2026-01-05T00:00:00Z, a Monday."""
+DAY = 86_400
+LATENESS = timedelta(hours=3)
+RULE = """\
+title: More than usual
+correlation:
+  type: value_count
+  rules: [looks]
+  group-by: [actor]
+  timespan: 1d
+  condition: {field: subject, gte: 3}
+custodes:
+  resolution: 1h
+  keep_open: 6h
+  baseline: {of: both, over: 6d, factor: 1.5, least_days: 2, least_peers: 2}
+---
+title: Looks
+name: looks
+logsource: {product: custodes}
+detection: {selection: {action: read}, condition: selection}
+"""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """An event in the oracle's terms; the time is in seconds, local."""
+
+    time: int
+    actor: str
+    peer: str
+    values: tuple[str, ...]
+
+
+class Oracle:
+    """What the findings of a rule with a baseline are, straight from the definition."""
+
+    def __init__(self, events: list[Seen], rule: Rule) -> None:
+        assert rule.baseline is not None
+        self.baseline = rule.baseline
+        self.floor = rule.holds["gte"]
+        self.distinct = rule.distinct is not None
+        self.width = int(rule.resolution.total_seconds())
+        self.span = rule.timespan // rule.resolution
+        self.keep = rule.keep_open // rule.resolution
+        self.own_lag = ceil(rule.timespan / timedelta(days=1)) + 1
+        self.by_actor: dict[str, list[Seen]] = defaultdict(list)
+        for event in sorted(events, key=lambda event: event.time):
+            self.by_actor[event.actor].append(event)
+        self.peaks = {actor: self._peaks(actor) for actor in self.by_actor}
+        ends = {event.time // DAY for event in events}
+        self.peer_on = {
+            (actor, day): max((e.time, e.peer) for e in seen if e.time // DAY <= day)[1]
+            for actor, seen in self.by_actor.items()
+            for day in ends
+            if any(e.time // DAY <= day for e in seen)
+        }
+
+    def count(self, events: list[Seen]) -> int:
+        return len({value for e in events for value in e.values}) if self.distinct else len(events)
+
+    def window(self, actor: str, pane: int) -> list[Seen]:
+        return [e for e in self.by_actor[actor] if pane - self.span < e.time // self.width <= pane]
+
+    def panes(self, actor: str) -> list[int]:
+        return sorted({event.time // self.width for event in self.by_actor[actor]})
+
+    def _peaks(self, actor: str) -> dict[int, int]:
+        peaks: dict[int, int] = defaultdict(int)
+        for pane in self.panes(actor):
+            day = pane * self.width // DAY
+            peaks[day] = max(peaks[day], self.count(self.window(actor, pane)))
+        return {day: peak for day, peak in peaks.items() if peak}
+
+    def level(self, peer: str, day: int) -> float | None:
+        """What is usual among peers on a day that is over."""
+        peaks = [peaks[day] for actor, peaks in self.peaks.items() if day in peaks and self.peer_on[actor, day] == peer]
+        return float(median(peaks)) if len(peaks) >= self.baseline.least_peers else None
+
+    def near(self, peer: str, day: int) -> float | None:
+        known = {d: level for d in range(day - 16, day - 1) if (level := self.level(peer, d)) is not None}
+        alike = {d: level for d, level in known.items() if weekend(d) == weekend(day)}
+        return (alike or known)[max(alike or known)] if known else None
+
+    def own(self, measured: dict[int, float], day: int) -> float | None:
+        first = day - self.own_lag - self.baseline.over.days + 1
+        known = {d: one for d, one in measured.items() if first <= d <= day - self.own_lag}
+        alike = [one for d, one in known.items() if weekend(d) == weekend(day)]
+        for some in (alike, list(known.values())):
+            if len(some) >= self.baseline.least_days:
+                return float(median(some))
+        return None
+
+    def need(self, actor: str, peer: str, day: int) -> float:
+        peaks, peers = self.peaks[actor], self.near(peer, day)
+        if self.baseline.of is Of.peers:
+            usual = peers
+        elif self.baseline.of is Of.self:
+            own = self.own({d: float(peak) for d, peak in peaks.items()}, day)
+            usual = peers if own is None else own
+        else:
+            beside = {d: peak / level for d, peak in peaks.items() if (level := self.level(peer, d)) is not None}
+            own = self.own(beside, day)
+            usual = None if peers is None else (1.0 if own is None else own) * peers
+        if usual is None:
+            return float("inf") if self.baseline.cold is None else max(self.baseline.cold, self.floor)
+        return max(ceil(self.baseline.factor * usual), self.floor)
+
+    def findings(self) -> list[tuple[Any, ...]]:
+        return sorted(one for actor in self.by_actor for one in self._of(actor))
+
+    def _of(self, actor: str) -> list[tuple[Any, ...]]:
+        runs: list[list[Any]] = []
+        for pane in self.panes(actor):
+            events, day = self.window(actor, pane), pane * self.width // DAY
+            # Nobody changes peers in these events, so any of theirs will do.
+            need = self.need(actor, self.by_actor[actor][0].peer, day)
+            size = self.count(events)
+            if size < need:
+                continue
+            if runs and pane - runs[-1][1] - 1 <= self.keep:
+                runs[-1][1:3] = pane, max(runs[-1][2], size)
+            else:
+                before = [e for e in events if e.time // self.width < pane]
+                inside = [e for e in events if e.time // self.width == pane]
+                at = next(n for n in range(1, len(inside) + 1) if self.count(before + inside[:n]) >= need)
+                runs.append([pane, pane, size, inside[at - 1].time, need])
+        times = [event.time // self.width for event in self.by_actor[actor]]
+        return [
+            (actor, opened, (last + 1) * self.width, peak,
+             bisect_left(times, last + 1) - bisect_left(times, first - self.span + 1), need)
+            for first, last, peak, opened, need in runs
+        ]  # fmt: skip
+
+
+def weekend(day: int) -> bool:
+    return (day + 3) % 7 >= 5
+
+
+def told(finding: Finding, offset: int = 0) -> tuple[Any, ...]:
+    assert finding.closed_at is not None
+    opened, closed = finding.opened_at // 1_000_000, finding.closed_at // 1_000_000
+    who, usual = finding.group["actor"], finding.usual
+    assert usual is None or finding.threshold >= usual
+    return (who, opened + offset, closed + offset, finding.peak, finding.count, finding.threshold)
+
+
+@pytest.fixture(scope="module")
+def rule(tmp_path_factory: pytest.TempPathFactory) -> Rule:
+    path = tmp_path_factory.mktemp("rules") / "rules.yml"
+    path.write_text(RULE)
+    return load_rules([path])[0]
+
+
+def made_up(rng: random.Random, days: int) -> list[dict[str, Any]]:
+    """Some people's days at work, of two departments, with some that stand out."""
+    events: list[dict[str, Any]] = []
+    for at in range(rng.randint(2, 7)):
+        habit = rng.randint(1, 5)
+        for day in range(days):
+            much = rng.choice([0, habit, habit, habit, habit * 3])
+            events += [
+                {
+                    "time": START + day * DAY + rng.randrange(DAY),
+                    "actor": f"P{at}",
+                    "peer_group": f"D{at % 2}",
+                    "subject": f"S{rng.randrange(30)}",
+                    "action": "read",
+                }
+                for _ in range(rng.randint(0, much))
+            ]
+    return events
+
+
+def out_of_order(rng: random.Random, events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Each event comes up to two hours after its turn."""
+    return sorted(events, key=lambda event: event["time"] + rng.randrange(7200))
+
+
+@settings(deadline=None)
+@given(
+    st.integers(0, 10**9),
+    st.sampled_from(list(Of)),
+    st.booleans(),
+    st.sampled_from(["1d", "1h", "3d"]),
+    st.sampled_from([None, 6]),
+    st.sampled_from(["UTC", "Asia/Shanghai", "America/New_York"]),
+)
+def test_it_is_as_the_oracle_says_in_any_order_and_over_restarts(
+    rule: Rule, seed: int, of: Of, counts_values: bool, span: str, cold: int | None, zone: str
+) -> None:
+    rng = random.Random(seed)
+    timespan = {"1h": timedelta(hours=1), "1d": timedelta(days=1), "3d": timedelta(days=3)}[span]
+    assert rule.baseline is not None
+    rule = replace(
+        rule,
+        distinct="subject" if counts_values else None,
+        timespan=timespan,
+        resolution=timedelta(hours=1),
+        keep_open=timedelta(hours=rng.choice([0, 6, 30])),
+        baseline=rule.baseline.model_copy(update={"of": of, "cold": cold}),
+    )
+    events = made_up(rng, 14)
+    plan, ledger = build_plan([rule], load_mapping("custodes", zone), allowed_lateness=LATENESS), Ledger([rule])
+    engine = Engine(plan, rng.choice([1, 2]))
+    stream = out_of_order(rng, events)
+    while stream:
+        size = rng.randint(1, 40)
+        some, stream = stream[:size], stream[size:]
+        ledger.apply(engine.process_lines(b"".join(json.dumps(event).encode() + b"\n" for event in some)).changes)
+        ledger.apply(engine.updates())
+        if rng.random() < 0.3:
+            frame = engine.save_frame()
+            parts = [b"".join(engine.save_part(part, {})) for part in range(engine.parts())]
+            engine, *dropped = restore(plan, frame, parts)
+            assert dropped == [[], [], []]
+    ledger.apply(engine.finish().changes)
+    offset = {"UTC": 0, "Asia/Shanghai": 8, "America/New_York": -5}[zone] * 3600
+    seen = [Seen(e["time"] + offset, e["actor"], e["peer_group"], (e["subject"],)) for e in events]
+    assert sorted(told(one, offset) for one in ledger.findings()) == Oracle(seen, rule).findings()
+
+
+def test_a_change_of_the_factor_keeps_what_is_usual(rule: Rule) -> None:
+    """A month of days is too dear to be lost to a change of taste; open findings end, as with any other threshold."""
+    assert rule.baseline is not None
+    events = sorted(made_up(random.Random(4), 10), key=lambda event: int(event["time"]))
+    mapping = load_mapping("custodes")
+    stricter = replace(rule, baseline=rule.baseline.model_copy(update={"factor": 1.0}))
+    engine = Engine(build_plan([rule], mapping))
+    lines = [json.dumps(event).encode() for event in events]
+    engine.process_lines(b"\n".join(lines))
+    engine, windows, decisions, _ = engine.replanned(build_plan([stricter], mapping), {})
+    assert (windows, decisions) == ([], [rule.id])
+    same = Engine(build_plan([stricter], mapping))
+    same.process_lines(b"\n".join(lines))
+    burst = [
+        {"time": START + 10 * DAY + n, "actor": "P0", "peer_group": "D0", "subject": f"S{n}", "action": "read"}
+        for n in range(20)
+    ]
+    late = b"\n".join(json.dumps(event).encode() for event in burst)
+    opened = [
+        [(change.threshold, change.usual) for change in one.process_lines(late).changes if change.kind == "opened"]
+        for one in (engine, same)
+    ]
+    assert opened[0] == opened[1] != []
+
+
+@pytest.mark.parametrize(
+    ("said", "fault"),
+    [
+        ("{of: everyone}", "custodes.baseline.of: Input should be 'self', 'peers' or 'both'"),
+        ("{ovr: 3d}", "custodes.baseline.ovr: unknown key (did you mean 'over'?)"),
+        ("{over: 3h}", "custodes.baseline.over: Input should be greater than or equal to 1 day"),
+        ("{factor: 0}", "custodes.baseline.factor: Input should be greater than 0"),
+        ("much", "custodes.baseline wants a mapping, like {of: self, factor: 3}"),
+    ],
+)
+def test_a_baseline_that_is_none_is_an_error_with_its_line(said: str, fault: str, tmp_path: Path) -> None:
+    path = tmp_path / "rules.yml"
+    path.write_text(RULE.replace("{of: both, over: 6d, factor: 1.5, least_days: 2, least_peers: 2}", said))
+    with pytest.raises(FaultsError) as caught:
+        load_rules([path])
+    assert [str(one) for one in caught.value.faults] == [f"{path}:11: {fault}"]
+
+
+def test_a_baseline_wants_a_threshold_that_more_events_reach(tmp_path: Path) -> None:
+    path = tmp_path / "rules.yml"
+    path.write_text(RULE.replace("gte: 3", "lt: 3"))
+    with pytest.raises(FaultsError, match="a baseline raises a threshold; wanted gte or gt"):
+        load_rules([path])
+
+
+def test_it_says_what_it_is(rule: Rule) -> None:
+    assert rule.baseline is not None
+    assert rule.baseline.said == "1.5 times its own usual beside its peers"
+    assert Baseline().as_plan()["of"] == "own"
