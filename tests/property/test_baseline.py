@@ -82,6 +82,10 @@ class Oracle:
             if any(e.time // DAY <= day for e in seen)
         }
 
+    @property
+    def stranger_factor(self) -> float:
+        return self.baseline.stranger_factor or 2 * self.baseline.factor
+
     def count(self, events: list[Seen]) -> int:
         return len({value for e in events for value in e.values}) if self.distinct else len(events)
 
@@ -99,38 +103,43 @@ class Oracle:
         return {day: peak for day, peak in peaks.items() if peak}
 
     def level(self, peer: str, day: int) -> float | None:
-        """What is usual among peers on a day that is over."""
+        """What is usual among peers on a day that is over, and on which windows could be full."""
+        if day < min(seen[0].time // DAY for seen in self.by_actor.values()) + self.own_lag - 1:
+            return None
         peaks = [peaks[day] for actor, peaks in self.peaks.items() if day in peaks and self.peer_on[actor, day] == peer]
         return float(median(peaks)) if len(peaks) >= self.baseline.least_peers else None
 
     def near(self, peer: str, day: int) -> float | None:
         known = {d: level for d in range(day - 16, day - 1) if (level := self.level(peer, d)) is not None}
         alike = {d: level for d, level in known.items() if weekend(d) == weekend(day)}
-        return (alike or known)[max(alike or known)] if known else None
+        return max((alike or known).values(), default=None)
 
-    def own(self, measured: dict[int, float], day: int) -> float | None:
-        first = day - self.own_lag - self.baseline.over.days + 1
+    def own(self, measured: dict[int, float], actor: str, day: int) -> float | None:
+        full = self.by_actor[actor][0].time // DAY + self.own_lag - 1
+        first = max(day - self.own_lag - self.baseline.over.days + 1, full)
         known = {d: one for d, one in measured.items() if first <= d <= day - self.own_lag}
         alike = [one for d, one in known.items() if weekend(d) == weekend(day)]
         for some in (alike, list(known.values())):
             if len(some) >= self.baseline.least_days:
-                return float(median(some))
+                return quantile(some, self.baseline.quantile)
         return None
 
     def need(self, actor: str, peer: str, day: int) -> float:
         peaks, peers = self.peaks[actor], self.near(peer, day)
+        factor = self.baseline.factor
         if self.baseline.of is Of.peers:
             usual = peers
         elif self.baseline.of is Of.self:
-            own = self.own({d: float(peak) for d, peak in peaks.items()}, day)
-            usual = peers if own is None else own
+            own = self.own({d: float(peak) for d, peak in peaks.items()}, actor, day)
+            usual, factor = (peers, self.stranger_factor) if own is None else (own, factor)
         else:
             beside = {d: peak / level for d, peak in peaks.items() if (level := self.level(peer, d)) is not None}
-            own = self.own(beside, day)
+            own = self.own(beside, actor, day)
             usual = None if peers is None else (1.0 if own is None else own) * peers
+            factor = self.stranger_factor if own is None else factor
         if usual is None:
             return float("inf") if self.baseline.cold is None else max(self.baseline.cold, self.floor)
-        return max(ceil(self.baseline.factor * usual), self.floor)
+        return max(ceil(factor * usual), self.floor)
 
     def findings(self) -> list[tuple[Any, ...]]:
         return sorted(one for actor in self.by_actor for one in self._of(actor))
@@ -157,6 +166,12 @@ class Oracle:
              bisect_left(times, last + 1) - bisect_left(times, first - self.span + 1), need)
             for first, last, peak, opened, need in runs
         ]  # fmt: skip
+
+
+def quantile(values: list[float], share: float) -> float:
+    values, place = sorted(values), (len(values) - 1) * share
+    low, high = values[int(place)], values[ceil(place)]
+    return low + (high - low) * (place - int(place))
 
 
 def weekend(day: int) -> bool:
@@ -224,7 +239,14 @@ def test_it_is_as_the_oracle_says_in_any_order_and_over_restarts(
         timespan=timespan,
         resolution=timedelta(hours=1),
         keep_open=timedelta(hours=rng.choice([0, 6, 30])),
-        baseline=rule.baseline.model_copy(update={"of": of, "cold": cold}),
+        baseline=rule.baseline.model_copy(
+            update={
+                "of": of,
+                "cold": cold,
+                "quantile": rng.choice([0.5, 0.9]),
+                "stranger_factor": rng.choice([None, 1.0]),
+            }
+        ),
     )
     events = made_up(rng, 14)
     plan, ledger = build_plan([rule], load_mapping("custodes", zone), allowed_lateness=LATENESS), Ledger([rule])

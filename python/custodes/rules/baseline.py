@@ -32,13 +32,27 @@ class Baseline(BaseModel):
 
     of: Of = Field(
         Of.self,
-        description="`self`: the median of the group's own days. `peers`: the median over its peer group. `both`: how "
-        "much the group does beside its peers, times what they do now.",
+        description="`self`: a `quantile` of the group's own days. `peers`: the median over its peer group. `both`: "
+        "how much the group does beside its peers, times what they do now.",
     )
     over: Annotated[timedelta, BeforeValidator(parse_duration)] = Field(
         timedelta(days=28), ge=_DAY, le=400 * _DAY, description="How far back, in days."
     )
+    quantile: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="Which quantile of its own days is usual for a group; 0.5 is the median. More for long windows, "
+        "which a fortnight's absence makes small.",
+    )
     factor: float = Field(3.0, gt=0, allow_inf_nan=False, description="How many times the usual is too much.")
+    stranger_factor: float | None = Field(
+        None,
+        gt=0,
+        allow_inf_nan=False,
+        description="How many times what is usual among its peers is too much for a group whose own usual is not known "
+        "yet. Default: twice the factor.",
+    )
     peers: str | None = Field(
         "peer_group", description="The field that says whose peers a group is among; null: all groups are peers."
     )
@@ -53,7 +67,9 @@ class Baseline(BaseModel):
         return {
             "of": "own" if self.of is Of.self else self.of.value,
             "over_days": self.over // _DAY,
+            "quantile": self.quantile,
             "factor": self.factor,
+            "stranger_factor": self.stranger_factor or 2 * self.factor,
             "peers": self.peers,
             "least_days": self.least_days,
             "least_peers": self.least_peers,

@@ -8,7 +8,7 @@
 use crate::admit::Checks;
 use crate::codec::{Damaged, Reader, Writer};
 use crate::crew::Crew;
-use crate::detect::Days;
+use crate::detect::{Day, Days, Profiles};
 use crate::field::FieldTable;
 use crate::finding::Change;
 use crate::key::{Fingerprint, Keyring};
@@ -591,7 +591,9 @@ impl Engine {
             let over = all().map(|profiles| profiles.over(watermark)).min_by_key(|over| over.start);
             let Some(over) = over.filter(|over| !over.is_empty()) else { continue };
             let today = over.end;
+            let full_from = all().filter_map(Profiles::full_from).min().unwrap_or(Day::MAX);
             let levels: Vec<_> = over
+                .filter(|&day| day >= full_from)
                 .map(|day| {
                     let mut by_peer: FxHashMap<Fingerprint, Vec<f64>> = FxHashMap::default();
                     all().for_each(|profiles| profiles.on(day, &mut by_peer));

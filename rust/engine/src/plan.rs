@@ -66,6 +66,9 @@ pub struct Share {
     pub of: u32,
 }
 
+fn median() -> f64 {
+    0.5
+}
 fn default_zone() -> String {
     "UTC".to_owned()
 }
@@ -142,8 +145,13 @@ pub struct BaselinePlan {
     pub of: BaselineOf,
     /// How many days back it is read from.
     pub over_days: u32,
+    /// Which quantile of its days is usual for a group.
+    #[serde(default = "median")]
+    pub quantile: f64,
     /// How many times as much as usual holds.
     pub factor: f64,
+    /// How many times as much as is usual among its peers holds for a group whose own usual is not known yet.
+    pub stranger_factor: f64,
     /// The field that says whose peers a group is among; without it, all groups are peers.
     #[serde(default)]
     pub peers: Option<String>,
@@ -451,8 +459,13 @@ impl RulePlan {
                     "a baseline is read from 1 to 400 days, and wants a day and a peer at least",
                 ));
             }
-            if !baseline.factor.is_finite() || baseline.factor <= 0.0 {
-                return Err(fault("a baseline's factor is a positive number"));
+            if !(0.0..=1.0).contains(&baseline.quantile) {
+                return Err(fault("a baseline's quantile is between 0 and 1"));
+            }
+            for factor in [baseline.factor, baseline.stranger_factor] {
+                if !factor.is_finite() || factor <= 0.0 {
+                    return Err(fault("a baseline's factors are positive numbers"));
+                }
             }
         }
         if self.timespan_ms == 0 || !self.timespan_ms.is_multiple_of(self.resolution_ms) {

@@ -65,7 +65,9 @@ impl Identity {
                 .map(|name| (name.to_owned(), plan.mapping.get(name), plan.derived.get(name)))
                 .collect()
         };
-        let kept = |baseline: &BaselinePlan| json!([rule.id, baseline.over_days, baseline.peers]).to_string();
+        let kept = |baseline: &BaselinePlan| {
+            json!([rule.id, baseline.of, baseline.over_days, baseline.peers]).to_string()
+        };
         let counted = sources(rule.distinct.as_deref().into_iter().collect());
         let mut fields = rule.deciding_fields();
         fields.extend(["time", "actor"]);

@@ -1,8 +1,8 @@
 //! Baselines: thresholds that follow what is usual for a group, or for its peers.
 //!
 //! Of each group the largest count of each day is kept, as far back as the plan says. What is usual on a day is read from
-//! days that are over: the group's own (the median of the days of the same kind, working days or weekends), its peers' (the
-//! median over the peer group, or over all, on the last such day), or both: how much the group does beside its peers, times what these do
+//! days that are over: the group's own (a quantile of the days of the same kind, working days or weekends), its peers' (the
+//! median over the peer group, or over all, on the last such days), or both: how much the group does beside its peers, times what these do
 //! now. So a campaign that has all of a department do more raises all its thresholds, and one who does more alone stands out.
 //!
 //! The day at hand and the one before do not count, since events may still come for them; nor do days whose windows overlap
@@ -59,6 +59,8 @@ struct Profile {
     /// Whose peers it is among, by its newest event.
     peer: Fingerprint,
     newest: Micros,
+    /// The first day there were events on.
+    first: Day,
     /// The largest counts of days, the last of them `last`.
     peaks: Box<[u32]>,
     last: Day,
@@ -72,8 +74,8 @@ pub(crate) struct Profiles {
     plan: BaselinePlan,
     floor: u64,
     days: Days,
-    /// How many days before the one at hand the newest is that a group's own usual is read from.
-    own_lag: Day,
+    /// Days that a window reaches over.
+    span: Day,
     /// Where a counted field of the stream says whose peers a group is among.
     pub(crate) peers_at: Option<usize>,
     known: Known,
@@ -89,6 +91,8 @@ pub(crate) struct Known {
     levels: FxHashMap<Fingerprint, BTreeMap<Day, f64>>,
     /// The first day that is not over; 0 before the first event.
     today: Day,
+    /// The first day there were events on, if there were any.
+    began: Option<Day>,
 }
 
 impl Profiles {
@@ -99,7 +103,7 @@ impl Profiles {
             plan: plan.clone(),
             floor: rule.holds.floor().unwrap_or(1),
             days,
-            own_lag: span_days + 1,
+            span: span_days,
             peers_at,
             known: Known::default(),
             closest: (0, 0.0),
@@ -110,9 +114,15 @@ impl Profiles {
         self.floor
     }
 
+    /// How many days before the one at hand the newest is that a group's own usual is read from.
+    fn own_lag(&self) -> Day {
+        self.span + 1
+    }
+
     /// How many days of a group are kept.
     fn kept(&self) -> usize {
-        (self.plan.over_days + self.own_lag + 1) as usize
+        let days = if self.plan.of == BaselineOf::Peers { 0 } else { self.plan.over_days + self.own_lag() };
+        days.max(PEERS_LAG) as usize + 1
     }
 
     /// A group's count has come to `count` on the day of `time`; `newest` says that the event is its newest.
@@ -128,10 +138,13 @@ impl Profiles {
         let profile = self.known.groups.entry(slot).or_insert_with(|| Profile {
             peer: 0,
             newest: Micros::MIN,
+            first: day,
             peaks: vec![0; kept].into_boxed_slice(),
             last: day,
             bar: None,
         });
+        profile.first = profile.first.min(day);
+        self.known.began = Some(self.known.began.map_or(day, |began| began.min(day)));
         if newest && let Some(peer) = peer {
             // Of several events of one time the order does not decide.
             profile.peer = if time == profile.newest { peer.max(profile.peer) } else { peer };
@@ -153,10 +166,10 @@ impl Profiles {
         }
         let usual = self.usual(profile, day);
         let need = match usual {
-            Some(usual) => ((self.plan.factor * usual).ceil() as u64).max(self.floor),
+            Some((usual, factor)) => ((factor * usual).ceil() as u64).max(self.floor),
             None => self.plan.cold.map_or(u64::MAX, |cold| cold.max(self.floor)),
         };
-        let bar = Bar { need, usual };
+        let bar = Bar { need, usual: usual.map(|(usual, _)| usual) };
         // Where the watermark is far behind, more may become known.
         let is_settled = self.known.today + 1 >= day;
         self.known.groups.get_mut(&slot)?.bar = Some((day, bar)).filter(|_| is_settled);
@@ -178,11 +191,17 @@ impl Profiles {
         self.closest.1
     }
 
-    fn usual(&self, profile: &Profile, day: Day) -> Option<f64> {
+    /// What is usual, and how many times as much is too much.
+    fn usual(&self, profile: &Profile, day: Day) -> Option<(f64, f64)> {
+        let BaselinePlan { factor, stranger_factor, .. } = self.plan;
         let peers = || self.level(profile.peer, day);
         match self.plan.of {
-            BaselineOf::Peers => peers(),
-            BaselineOf::Own => self.own(profile, day, |_, peak| Some(f64::from(peak))).or_else(peers),
+            BaselineOf::Peers => peers().map(|usual| (usual, factor)),
+            BaselineOf::Own => {
+                let own = self.own(profile, day, |_, peak| Some(f64::from(peak)));
+                let of_strangers = || peers().map(|usual| (usual, stranger_factor));
+                own.map(|usual| (usual, factor)).or_else(of_strangers)
+            }
             BaselineOf::Both => {
                 let levels = self.known.levels.get(&profile.peer);
                 let beside_peers = |day: Day, peak: u32| {
@@ -190,15 +209,18 @@ impl Profiles {
                     (level > 0.0).then(|| f64::from(peak) / level)
                 };
                 let level = peers()?;
-                Some(self.own(profile, day, beside_peers).unwrap_or(1.0) * level)
+                let own = self.own(profile, day, beside_peers);
+                Some(own.map_or((level, stranger_factor), |own| (own * level, factor)))
             }
         }
     }
 
-    /// The median of a measure over a group's own days, of the same kind if there are enough; `None` where there are too few.
+    /// What is usual of a measure over a group's own days, of the same kind if there are enough; `None` where there are too few.
     fn own(&self, profile: &Profile, day: Day, measure: impl Fn(Day, u32) -> Option<f64>) -> Option<f64> {
-        let last = day.checked_sub(self.own_lag)?;
-        let first = (last + 1).saturating_sub(self.plan.over_days);
+        let last = day.checked_sub(self.own_lag())?;
+        // Before, its windows were not full.
+        let full = profile.first + self.span;
+        let first = (last + 1).saturating_sub(self.plan.over_days).max(full);
         let active = profile.days(first, last).filter_map(|(day, peak)| Some((day, measure(day, peak)?)));
         let all: Vec<(Day, f64)> = active.collect();
         let alike: Vec<f64> = all
@@ -208,17 +230,21 @@ impl Profiles {
             .collect();
         let enough = self.plan.least_days as usize;
         if alike.len() >= enough {
-            return median(alike);
+            return quantile(alike, self.plan.quantile);
         }
-        if all.len() >= enough { median(all.into_iter().map(|(_, one)| one).collect()) } else { None }
+        let all = || all.into_iter().map(|(_, one)| one).collect::<Vec<_>>();
+        Some(all()).filter(|all| all.len() >= enough).and_then(|all| quantile(all, self.plan.quantile))
     }
 
-    /// What is usual among peers on a day: on the last day of its kind that is known, or else on the last.
+    /// What is usual among peers on a day: the most of days of its kind lately, or else of any. What was little because of
+    /// holidays is not what is usual after.
     fn level(&self, peer: Fingerprint, day: Day) -> Option<f64> {
         let last = day.checked_sub(PEERS_LAG)?;
         let known = self.known.levels.get(&peer)?.range(last.saturating_sub(PEERS_REACH)..=last);
-        let alike = known.clone().rev().find(|&(&known, _)| is_weekend(known) == is_weekend(day));
-        alike.or_else(|| known.last()).map(|(_, &level)| level)
+        let alike = known.clone().filter(|&(&known, _)| is_weekend(known) == is_weekend(day));
+        let most = |levels: Vec<f64>| levels.into_iter().max_by(f64::total_cmp);
+        most(alike.map(|(_, &level)| level).collect())
+            .or_else(|| most(known.map(|(_, &level)| level).collect()))
     }
 
     /// Whether a group's days are still of use.
@@ -232,6 +258,11 @@ impl Profiles {
 
     pub(crate) fn forget(&mut self, slot: u32) {
         self.known.groups.remove(&slot);
+    }
+
+    /// The first day on which windows could be full; `None` before the first event.
+    pub(crate) fn full_from(&self) -> Option<Day> {
+        self.known.began.map(|began| began + self.span)
     }
 
     /// The days that are over at `watermark` and of which [`Self::close`] does not know yet.
@@ -268,7 +299,7 @@ impl Profiles {
 
     /// What is usual among those of a peer group, each with its count; `None` where they are too few.
     pub(crate) fn among(&self, counts: Vec<f64>) -> Option<f64> {
-        (counts.len() >= self.plan.least_peers as usize).then(|| median(counts)).flatten()
+        (counts.len() >= self.plan.least_peers as usize).then(|| quantile(counts, 0.5)).flatten()
     }
 
     pub(crate) fn heap_bytes(&self) -> usize {
@@ -291,10 +322,13 @@ impl Profiles {
 impl Known {
     fn save(&self, to: &mut Writer) {
         to.u32(self.today);
+        to.flag(self.began.is_some());
+        to.u32(self.began.unwrap_or_default());
         to.list(self.groups.iter(), |to, (&slot, profile)| {
             to.u32(slot);
             to.u64(profile.peer);
             to.i64(profile.newest);
+            to.u32(profile.first);
             to.u32(profile.last);
             to.list(profile.peaks.iter(), |to, &peak| to.u32(peak));
         });
@@ -308,20 +342,22 @@ impl Known {
     }
 
     pub(crate) fn load(from: &mut Reader<'_>) -> Result<Self, Damaged> {
-        let today = from.u32()?;
-        let groups = from.list(24, |from| {
-            let (slot, peer, newest, last) = (from.u32()?, from.u64()?, from.i64()?, from.u32()?);
+        let (today, has_begun) = (from.u32()?, from.flag()?);
+        let began = Some(from.u32()?).filter(|_| has_begun);
+        let groups = from.list(28, |from| {
+            let (slot, peer, newest) = (from.u32()?, from.u64()?, from.i64()?);
+            let (first, last) = (from.u32()?, from.u32()?);
             let peaks: Vec<u32> = from.list(4, Reader::u32)?;
             if peaks.is_empty() {
                 return Err(Damaged("a group's days are none"));
             }
-            Ok((slot, Profile { peer, newest, peaks: peaks.into_boxed_slice(), last, bar: None }))
+            Ok((slot, Profile { peer, newest, first, peaks: peaks.into_boxed_slice(), last, bar: None }))
         })?;
         let levels = from.list(16, |from| {
             let peer = from.u64()?;
             Ok((peer, from.list(12, |from| Ok((from.u32()?, f64::from_bits(from.u64()?))))?))
         })?;
-        Ok(Self { groups, levels, today })
+        Ok(Self { groups, levels, today, began })
     }
 }
 
@@ -356,10 +392,12 @@ fn is_weekend(day: Day) -> bool {
     (day + 3) % 7 >= 5
 }
 
-fn median(mut values: Vec<f64>) -> Option<f64> {
+/// A quantile, interpolated between the two values next to it.
+fn quantile(mut values: Vec<f64>, share: f64) -> Option<f64> {
     values.sort_unstable_by(f64::total_cmp);
-    let (low, high) = (*values.get(values.len().checked_sub(1)? / 2)?, *values.get(values.len() / 2)?);
-    Some(f64::midpoint(low, high))
+    let place = values.len().checked_sub(1)? as f64 * share;
+    let (low, high) = (*values.get(place.floor() as usize)?, *values.get(place.ceil() as usize)?);
+    Some(low + (high - low) * place.fract())
 }
 
 #[cfg(test)]
@@ -368,8 +406,14 @@ mod tests {
 
     #[test]
     fn days_that_are_long_gone_are_not_kept() {
-        let mut profile =
-            Profile { peer: 0, newest: 0, peaks: vec![0; 3].into_boxed_slice(), last: 10, bar: None };
+        let mut profile = Profile {
+            peer: 0,
+            newest: 0,
+            first: 10,
+            peaks: vec![0; 3].into_boxed_slice(),
+            last: 10,
+            bar: None,
+        };
         for (day, count) in [(10, 1), (11, 2), (12, 3), (13, 4)] {
             profile.reach(day);
             *profile.peak_mut(day) = count;

@@ -1,0 +1,94 @@
+"""Look-ups as work brings them: cases that come, some of which come again."""
+
+from __future__ import annotations
+
+import heapq
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from custodes.demo.half_year.staff import Person
+
+HOUR_MS = 3_600_000
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """One look at a record. ``at`` is in milliseconds since the day began, and may be on the next one."""
+
+    at: int
+    person: Person
+    subject: str
+    resource: int
+    action: str = "read"
+    purpose: str | None = None
+
+
+@dataclass(slots=True, order=True)
+class _Case:
+    due: int
+    number: int
+    subject: str
+    left: int
+    """How often it comes up again after that."""
+    pause: int
+    """Days between, about."""
+
+
+def in_shift(rng: random.Random, shift: tuple[float, float]) -> int:
+    """A time within a shift, its middle quieter: people eat."""
+    first, last = shift
+    middle = (first + last) / 2
+    hour = rng.triangular(first, last, first + 1.5 if rng.random() < 0.55 else last - 2)
+    if abs(hour - middle) < 0.5 and rng.random() < 0.6:
+        hour += 1.0 if rng.random() < 0.5 else -1.0
+    return int(hour * HOUR_MS)
+
+
+class Desk:
+    """A person's work."""
+
+    def __init__(self, person: Person, rng: random.Random) -> None:
+        self.person = person
+        self._rng = rng
+        self._cases: list[_Case] = []
+        self._number = 0
+
+    def day(self, day: int, load: float, someone: Callable[[int], str]) -> Iterator[Look]:
+        """The look-ups of a day; ``someone`` is who comes, to somebody of that region."""
+        rng, person = self._rng, self.person
+        rate = person.department.rate * person.pace * load * max(0.3, 1 + person.mood + rng.gauss(0, 0.15))
+        if day - person.first < 14 and person.first > 0:
+            rate *= 0.5 + (day - person.first) / 28
+        expected = max(0, round(rng.gauss(rate, rate**0.5)))
+        again = []
+        while self._cases and self._cases[0].due <= day:
+            again.append(heapq.heappop(self._cases))
+        for case in again:
+            yield from self._deal_with(case.subject, case.number)
+            if case.left:
+                case.left -= 1
+                case.due = day + rng.randint(1, 2 * case.pause)
+                heapq.heappush(self._cases, case)
+        for _ in range(max(0, expected - len(again))):
+            self._number += 1
+            subject = someone(person.region)
+            if subject == person.identity:
+                continue
+            yield from self._deal_with(subject, self._number)
+            chance = rng.random()
+            if chance < person.department.follows_up:
+                is_long = chance < person.department.follows_up * 0.06
+                left, pause = (rng.randint(3, 6), 9) if is_long else (rng.choice((0, 0, 0, 1)), 4)
+                case = _Case(day + rng.randint(1, 2 * pause), self._number, subject, left, pause)
+                heapq.heappush(self._cases, case)
+
+    def _deal_with(self, subject: str, number: int) -> Iterator[Look]:
+        """One to three tables, within a few minutes."""
+        rng, person = self._rng, self.person
+        at = in_shift(rng, person.shift)
+        purpose = None if rng.random() < person.forgets_purpose else f"case-{person.account}-{number}"
+        resources = person.department.resources
+        for resource in resources[: rng.choice((1, 1, 1, 2, 2, 3))]:
+            yield Look(at, person, subject, resource, "read" if rng.random() < 0.9 else "search", purpose)
+            at += rng.randint(4_000, 90_000)
