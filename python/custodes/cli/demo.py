@@ -10,16 +10,19 @@ from typing import Annotated
 
 import typer
 from rich.live import Live
+from rich.progress import Progress
 from rich.text import Text
 
 from custodes._core import Engine
 from custodes.cli.log import set_up_log
-from custodes.cli.output import LEVEL_STYLES, stdout, write_json
+from custodes.cli.output import LEVEL_STYLES, stderr, stdout, write_json
 from custodes.cli.run import stop_on_signals
 from custodes.config import Fault, FaultsError
 from custodes.config.mapping import load_mapping
 from custodes.console import ConsoleServer, build_app
 from custodes.demo import Agency, DemoSource, Insider
+from custodes.demo.agency import Day
+from custodes.demo.half_year import DAYS, HalfYear, write
 from custodes.feed import Feed
 from custodes.findings import Finding, rfc3339
 from custodes.findings.store import FindingStore
@@ -38,9 +41,22 @@ def demo(
     once: Annotated[bool, typer.Option("--once", help="End after one fortnight, with a summary.")] = False,
     seed: Annotated[int, typer.Option(help="Another seed, another agency.")] = 1,
     json: Annotated[bool, typer.Option("--json", help="The summary as JSON; implies --once.")] = False,
+    write_to: Annotated[
+        Path | None,
+        typer.Option(
+            "--write",
+            metavar="FOLDER",
+            help="Instead of watching, write half a year of a larger agency: events, labels of ten kinds of insiders, "
+            "look-up tables.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Watch a made-up agency with planted insiders. Ctrl-C ends it."""
     set_up_log("warning")
+    if write_to is not None:
+        _write_half_year(seed, write_to)
+        return
     agency = Agency(seed)
     source = DemoSource(agency, _speed(speed), once or json)
     rules = load_rules(shipped_pack())
@@ -66,6 +82,21 @@ def demo(
         write_json({"events": monitor.status.events, "insiders": [result.as_dict() for result in results]})
     else:
         _summary(results, monitor.status.events)
+
+
+def _write_half_year(seed: int, folder: Path) -> None:
+    half_year = HalfYear(seed)
+    events = 0
+    with Progress(console=stderr, transient=True) as progress:
+        days = progress.add_task("writing", total=DAYS)
+
+        def on_day(day: Day) -> None:
+            nonlocal events
+            events += len(day.events)
+            progress.advance(days)
+
+        write(half_year, folder, on_day)
+    stdout.print(f"{events:,} events, {len(half_year.deeds)} insiders and their labels, in {folder}")
 
 
 def _speed(text: str) -> float | None:

@@ -41,18 +41,18 @@ class Population:
     def in_a_row(self, rng: random.Random, many: int) -> list[str]:
         birth = f"{rng.choice(_REGIONS)}{rng.randint(1940, 2007)}{rng.randint(1, 12):02}{rng.randint(1, 28):02}"
         first = rng.randint(1, 900 - many)
-        return [_with_check_digit(f"{birth}{number:03}") for number in range(first, first + many)]
+        return [with_check_digit(f"{birth}{number:03}") for number in range(first, first + many)]
 
 
 def _identity(rng: random.Random, region: str) -> str:
     year, month, day = rng.randint(1940, 2007), rng.randint(1, 12), rng.randint(1, 28)
-    return _with_check_digit(f"{region}{year}{month:02}{day:02}{rng.randint(1, 999):03}")
+    return with_check_digit(f"{region}{year}{month:02}{day:02}{rng.randint(1, 999):03}")
 
 
 _FACTORS = tuple(2 ** (17 - place) % 11 for place in range(17))
 
 
-def _with_check_digit(digits: str) -> str:
+def with_check_digit(digits: str) -> str:
     """As GB 11643 has it: ISO 7064, MOD 11-2."""
     total = sum(int(digit) * factor for digit, factor in zip(digits, _FACTORS, strict=True))
     return digits + "10X98765432"[total % 11]

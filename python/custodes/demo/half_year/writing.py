@@ -23,6 +23,7 @@ def write(half_year: HalfYear, folder: Path, on_day: Callable[[Day], None] = lam
     labels = [
         {"kind": deed.kind, "group": group, "times": [_rfc3339(time) for time in deed.times]}
         for deed in half_year.deeds
+        if deed.times
         for group in deed.groups
     ]
     lines = b"".join(orjson.dumps(label, option=orjson.OPT_APPEND_NEWLINE) for label in labels)
