@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import secrets
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -43,7 +45,7 @@ class LookupTables:
     def load(self, files: Mapping[str, Path], uses: Iterable[TableUse]) -> None:
         """Reads the tables in ``files``, as ``uses`` ask of them.
 
-        Raises :class:`FaultsError` for what cannot be read; tables that were in force stay so.
+        Raises :class:`FaultsError` for what cannot be read: such a table stays as it was in force.
         """
         uses = list(uses)
         known = {use.table for use in uses}
@@ -56,7 +58,7 @@ class LookupTables:
             read: dict[str, _State | None] = {}
             for name in files.keys() & known:
                 try:
-                    read[name] = self._put(name, files[name], [use for use in uses if use.table == name])
+                    read[name] = self._put(name, files[name], uses)
                 except FaultsError as error:
                     faults += error.faults
             if faults:
@@ -78,7 +80,7 @@ class LookupTables:
                 # Told of once, until the file changes again.
                 self._read[name] = _state(path)
                 try:
-                    self._read[name] = self._put(name, path, [use for use in self._uses if use.table == name])
+                    self._read[name] = self._put(name, path, self._uses)
                 except FaultsError as error:
                     self._on_read(name, None)
                     faults = [str(fault) for fault in error.faults]
@@ -99,12 +101,12 @@ class LookupTables:
         # In this order: what changes while it is read is read once more.
         state = _state(path)
         try:
-            csv = path.read_bytes()
+            content = path.read_bytes()
         except OSError as error:
             raise FaultsError([Fault(f"cannot read: {error.strerror}", str(path))]) from error
-        for use in uses:
+        for use in (use for use in uses if use.table == name):
             try:
-                entries = self.in_force.put(name, csv, use.keys, use.value, self._secret)
+                entries = self.in_force.put(name, content, use.keys, use.value, self._secret)
             except ValueError as error:
                 line, _, problem = str(error).removeprefix("line ").partition(": ")
                 raise FaultsError([Fault(problem, str(path), int(line))]) from error
@@ -116,13 +118,11 @@ class LookupTables:
 def inline(tables: Mapping[str, list[dict[str, str]]]) -> Iterator[tuple[str, bytes]]:
     """Tables given row by row, as CSV."""
     for name, rows in tables.items():
-        columns = list(rows[0])
-        lines = [columns, *([row[column] for column in columns] for row in rows)]
-        yield name, "\n".join(",".join(f'"{_escaped(cell)}"' for cell in line) for line in lines).encode()
-
-
-def _escaped(cell: str) -> str:
-    return cell.replace('"', '""')
+        text = io.StringIO()
+        writer = csv.DictWriter(text, list(rows[0]), extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(rows)
+        yield name, text.getvalue().encode()
 
 
 def _state(path: Path) -> _State | None:

@@ -183,9 +183,8 @@ def _read(path: Path, needs_all: bool = True) -> _Parts:
 
 def _try_out(path: Path, sources: dict[str, list[str]], derived: dict[str, Derivation]) -> None:
     """Asks the engine, which alone knows its regular expressions. Raises :class:`FaultsError`."""
-    faults = []
+    faults, plan = [], Mapping(sources, derived).as_plan()
     for name in derived:
-        plan = Mapping(sources, derived).as_plan()
         groups = {"id": name, "when": {"all": []}, "group_by": [name], "holds": {"gte": 1}}
         spans = {"timespan_ms": 1000, "resolution_ms": 1000, "keep_open_ms": 0}
         try:

@@ -261,8 +261,10 @@ impl EventReader {
         }
         let first = self.elements.len();
         let is_list = from.iter().any(|&source| matches!(self.values[source], Value::Many(..)));
-        let mut buffers = Buffers { record, constants: &self.constants, scratch: &mut self.scratch };
-        for_each_choice(from, &self.values, &mut self.elements, &mut key, &mut |key| buffers.derive(by, key));
+        let Self { values, elements, scratch, constants, .. } = self;
+        for_each_choice(from, values, elements, &mut key, &mut |key| {
+            derived(by, key, record, scratch, constants)
+        });
         match self.elements.len() - first {
             0 => Value::Absent,
             1 if !is_list => Value::One(self.elements[first]),
@@ -304,49 +306,66 @@ impl EventReader {
     }
 }
 
-/// The texts that scalars of the event at hand lie in.
+/// The texts that an event's scalars lie in.
+#[derive(Clone, Copy)]
 struct Buffers<'b> {
     record: &'b str,
+    scratch: &'b str,
     constants: &'b str,
-    scratch: &'b mut String,
 }
 
-impl Buffers<'_> {
-    fn text(&self, scalar: Scalar) -> &str {
-        let buffer = match (scalar.kind, scalar.origin) {
-            (ScalarKind::Bool(true), _) => return "true",
-            (ScalarKind::Bool(false), _) => return "false",
-            (_, Origin::Record) => self.record,
-            (_, Origin::Scratch) => self.scratch,
-            (_, Origin::Constants) => self.constants,
-        };
-        &buffer[scalar.start as usize..scalar.end as usize]
+impl<'b> Buffers<'b> {
+    /// The buffer a scalar's text lies in, or the text itself.
+    #[inline]
+    fn of(self, scalar: Scalar) -> Result<&'b str, &'static str> {
+        match (scalar.kind, scalar.origin) {
+            (ScalarKind::Bool(true), _) => Err("true"),
+            (ScalarKind::Bool(false), _) => Err("false"),
+            (_, Origin::Record) => Ok(self.record),
+            (_, Origin::Scratch) => Ok(self.scratch),
+            (_, Origin::Constants) => Ok(self.constants),
+        }
     }
 
-    /// What is derived from these scalars.
-    fn derive(&mut self, by: &Derive, from: &[Scalar]) -> Option<Scalar> {
-        let mut written = String::new();
-        let derived = {
-            let texts: SmallVec<[&str; 2]> = from.iter().map(|&scalar| self.text(scalar)).collect();
-            by.apply(&texts, &mut written)
-        };
-        match derived {
-            Derived::Nothing => None,
-            Derived::True => {
-                Some(Scalar { kind: ScalarKind::Bool(true), origin: Origin::Record, start: 0, end: 0 })
-            }
-            Derived::Within(start, end) => {
-                let &Scalar { kind, origin, start: first, .. } = from.first()?;
-                let is_word = matches!(kind, ScalarKind::Bool(_));
-                let (start, end) = (first + start as u32, first + end as u32);
-                (!is_word).then_some(Scalar { kind: ScalarKind::Text, origin, start, end })
-            }
-            Derived::Written { is_number } => {
-                let start = self.scratch.len() as u32;
-                self.scratch.push_str(&written);
-                let kind = if is_number { ScalarKind::Number } else { ScalarKind::Text };
-                Some(Scalar { kind, origin: Origin::Scratch, start, end: self.scratch.len() as u32 })
-            }
+    #[inline]
+    fn text(self, scalar: Scalar) -> &'b str {
+        match self.of(scalar) {
+            Ok(buffer) => &buffer[scalar.start as usize..scalar.end as usize],
+            Err(word) => word,
+        }
+    }
+}
+
+/// What is derived from these scalars; a text that is no part of theirs is appended to `scratch`.
+fn derived(
+    by: &Derive,
+    from: &[Scalar],
+    record: &str,
+    scratch: &mut String,
+    constants: &str,
+) -> Option<Scalar> {
+    let mut written = String::new();
+    let outcome = {
+        let buffers = Buffers { record, scratch, constants };
+        let texts: SmallVec<[&str; 2]> = from.iter().map(|&scalar| buffers.text(scalar)).collect();
+        by.apply(&texts, &mut written)
+    };
+    match outcome {
+        Derived::Nothing => None,
+        Derived::True => {
+            Some(Scalar { kind: ScalarKind::Bool(true), origin: Origin::Record, start: 0, end: 0 })
+        }
+        Derived::Within(start, end) => {
+            let &Scalar { kind, origin, start: first, .. } = from.first()?;
+            let is_word = matches!(kind, ScalarKind::Bool(_));
+            let (start, end) = (first + start as u32, first + end as u32);
+            (!is_word).then_some(Scalar { kind: ScalarKind::Text, origin, start, end })
+        }
+        Derived::Written { is_number } => {
+            let start = scratch.len() as u32;
+            scratch.push_str(&written);
+            let kind = if is_number { ScalarKind::Number } else { ScalarKind::Text };
+            Some(Scalar { kind, origin: Origin::Scratch, start, end: scratch.len() as u32 })
         }
     }
 }
@@ -418,31 +437,21 @@ impl<'a> Event<'a> {
     /// A scalar's text. A number's is as written.
     #[inline]
     pub(crate) fn text(&self, scalar: Scalar) -> &'a str {
-        match self.buffer(scalar) {
-            Ok(buffer) => &buffer[scalar.start as usize..scalar.end as usize],
-            Err(word) => word,
-        }
+        self.buffers().text(scalar)
     }
 
     /// The bytes of a scalar's text, for those who only compare: they need no look at where characters end.
     #[inline]
     pub(crate) fn bytes(&self, scalar: Scalar) -> &'a [u8] {
-        match self.buffer(scalar) {
+        match self.buffers().of(scalar) {
             Ok(buffer) => &buffer.as_bytes()[scalar.start as usize..scalar.end as usize],
             Err(word) => word.as_bytes(),
         }
     }
 
-    /// The buffer a scalar's text lies in, or the text itself.
     #[inline]
-    fn buffer(&self, scalar: Scalar) -> Result<&'a str, &'static str> {
-        match (scalar.kind, scalar.origin) {
-            (ScalarKind::Bool(true), _) => Err("true"),
-            (ScalarKind::Bool(false), _) => Err("false"),
-            (_, Origin::Record) => Ok(self.record),
-            (_, Origin::Scratch) => Ok(&self.reader.scratch),
-            (_, Origin::Constants) => Ok(&self.reader.constants),
-        }
+    fn buffers(&self) -> Buffers<'a> {
+        Buffers { record: self.record, scratch: &self.reader.scratch, constants: &self.reader.constants }
     }
 
     /// The scalars of a field: none, one, or a list's.
