@@ -20,10 +20,11 @@ from custodes.rules.locate import field_place
 from custodes.rules.model import LEVELS, Rule
 from custodes.rules.parse import OPERATORS, Parsed, sigma_fault
 from custodes.rules.plan import build_plan
+from custodes.rules.sieve import read_sieve
 
 _TYPES = (SigmaCorrelationType.EVENT_COUNT, SigmaCorrelationType.VALUE_COUNT, SigmaCorrelationType.TEMPORAL)
 _SPANS = ("keep_open", "resolution")
-_OWN_KEYS = (*_SPANS, "baseline")
+_OWN_KEYS = (*_SPANS, "baseline", "new", "dormant")
 _PLANNED_KEYS = ("reset",)
 _LONGEST_SECONDS = 10 * 366 * 86_400
 _PANES = 600
@@ -135,7 +136,8 @@ def _correlation(one: Parsed, parts: list[tuple[str, Condition | None]], faults:
     counted = distinct if sigma.type == SigmaCorrelationType.VALUE_COUNT else None
     rule = _rule(one, when, tuple(sigma.group_by or ()), counted, timing, holds)
     if document.data.get("custodes"):
-        rule = replace(rule, baseline=read_baseline(document, faults))
+        baseline, sieve = read_baseline(document, faults), read_sieve(document, counted, faults)
+        rule = replace(rule, baseline=baseline, sieve=sieve)
     if len(faults) > before:
         return None
     return replace(rule, parts=tuple(known)) if is_temporal else rule
@@ -181,7 +183,15 @@ def _single(one: Parsed, when: Condition, faults: list[Fault]) -> Rule | None:
     timing = _timing(one, timedelta(hours=1), faults)
     if timing is None:
         return None
-    return _rule(one, when, ("actor",), None, timing, {"gte": 1})
+    sieve = None
+    if one.document.data.get("custodes"):
+        before = len(faults)
+        sieve = read_sieve(one.document, None, faults)
+        if "baseline" in one.document.data["custodes"]:
+            faults.append(one.document.fault("a baseline is for what a correlation counts", "custodes", "baseline"))
+        if len(faults) > before:
+            return None
+    return replace(_rule(one, when, ("actor",), None, timing, {"gte": 1}), sieve=sieve)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import Any
 
 from custodes.rules.baseline import Baseline
 from custodes.rules.conditions import keywords_of
+from custodes.rules.sieve import Sieve
 
 LEVELS = ("informational", "low", "medium", "high", "critical")
 """Sigma's levels, least severe first."""
@@ -38,6 +39,9 @@ class Rule:
     """Names and conditions of the rules of which is counted how many an event's group has met, each once; ``when`` is
     any of them. None where events, or a field's values, are counted."""
 
+    sieve: Sieve | None = None
+    """Which of these events count, by what their group did on days before; ``None``: all do."""
+
     baseline: Baseline | None = None
     """What the threshold is raised to, by what is usual."""
 
@@ -51,7 +55,8 @@ class Rule:
         """What is counted, as a person reads it."""
         if self.parts:
             return f"rules met, of {', '.join(name for name, _ in self.parts)}"
-        return f"distinct {self.distinct}" if self.distinct else "events"
+        counted = f"distinct {self.distinct}" if self.distinct else "events"
+        return f"{counted}, of {self.sieve.said}" if self.sieve else counted
 
     @property
     def threshold(self) -> int:
@@ -74,5 +79,6 @@ class Rule:
             "resolution_ms": millis(self.resolution),
             "keep_open_ms": millis(self.keep_open),
             "holds": self.holds,
+            "sieve": self.sieve.as_plan() if self.sieve else None,
             "baseline": self.baseline.as_plan() if self.baseline else None,
         }

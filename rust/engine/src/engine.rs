@@ -16,7 +16,7 @@ use crate::keyed::{KeyedStream, Measure, Placed, StreamSpec};
 use crate::lane::Lane;
 use crate::lookup::Tables;
 use crate::matcher::Matcher;
-use crate::plan::{Condition, Plan, PlanError, RulePlan};
+use crate::plan::{Condition, Plan, PlanError, RulePlan, SievePlan};
 use crate::record::{Lines, Record};
 use crate::record_batch::{Decoder, Fetched, Sealed};
 use crate::reject::Reject;
@@ -163,9 +163,8 @@ impl Engine {
                     plan,
                     counted,
                     peers,
-                    days,
                 });
-                KeyedStream::new(spec, placed)
+                KeyedStream::new(spec, days, placed)
             });
             Shard::new(streams.collect(), reader.clone(), keyring)
         });
@@ -320,6 +319,9 @@ impl Engine {
             clock.observe(lane.newest);
         }
         let is_large = self.crew.is_worth_it(events.iter().map(Vec::len).sum());
+        if self.shards.iter().any(Shard::has_sieves) {
+            self.by_shard(&mut dealt, is_large, Shard::sift);
+        }
         if self.following.is_empty() {
             self.count_until(None, &mut dealt, is_large);
         } else {
@@ -338,11 +340,21 @@ impl Engine {
     }
 
     fn count_until(&mut self, until: Option<Micros>, dealt: &mut [Vec<Piece<'_>>], is_large: bool) {
+        self.by_shard(dealt, is_large, |shard, pieces| shard.count(pieces, until));
+    }
+
+    /// Has every shard do something with its part, at once if there is much of it.
+    fn by_shard<'r>(
+        &mut self,
+        dealt: &mut [Vec<Piece<'r>>],
+        is_large: bool,
+        work: impl Fn(&mut Shard, &mut [Piece<'r>]) + Sync,
+    ) {
         let jobs = self.shards.iter_mut().zip(dealt);
         if is_large {
-            self.crew.side_by_side(jobs, |(shard, pieces)| shard.count(pieces, until));
+            self.crew.side_by_side(jobs, |(shard, pieces)| work(shard, pieces));
         } else {
-            jobs.for_each(|(shard, pieces)| shard.count(pieces, until));
+            jobs.for_each(|(shard, pieces)| work(shard, pieces));
         }
     }
 
@@ -687,11 +699,21 @@ fn lay_out<'p>(
         rule.check()?;
         let condition = conditions.of(&rule.when, &rule.id, fields)?;
         let group_by = rule.group_by.iter().map(|name| fields.id(name)).collect::<Result<Vec<_>, _>>()?;
-        let same = |spec: &StreamSpec| spec.condition == condition && spec.group_by == group_by;
+        let sieve = rule.sieve.as_ref();
+        let same = |spec: &StreamSpec| {
+            let known = spec.sieve.as_ref().map(|(known, _)| known);
+            (spec.condition, &spec.group_by, known) == (condition, &group_by, sieve)
+        };
         let stream = specs.iter().position(same).unwrap_or_else(|| {
-            specs.push(StreamSpec { condition, group_by: group_by.clone(), counted: Vec::new() });
+            specs.push(StreamSpec {
+                condition,
+                group_by: group_by.clone(),
+                sieve: sieve.cloned().map(|sieve| (sieve, None)),
+                counted: Vec::new(),
+            });
             specs.len() - 1
         });
+        let field = sieve.and_then(SievePlan::field).map(|name| fields.id(name)).transpose()?;
         let measure = match &rule.distinct {
             Some(name) => Some(Measure::Values(fields.id(name)?)),
             None if rule.parts.is_empty() => None,
@@ -710,6 +732,10 @@ fn lay_out<'p>(
             })
         };
         let (counted, peers) = (measure.map(&mut place_of), peers.map(&mut place_of));
+        let new = field.map(Measure::Values).map(&mut place_of);
+        if let Some((_, field)) = &mut specs[stream].sieve {
+            *field = new;
+        }
         placed.push(Place { stream, counted, peers });
     }
     Ok(Layout { streams: specs.into(), placed })

@@ -128,6 +128,9 @@ pub struct RulePlan {
     pub keep_open_ms: u64,
     /// The condition on the count.
     pub holds: Holds,
+    /// Has only some of these events count.
+    #[serde(default)]
+    pub sieve: Option<SievePlan>,
     /// Holds each group's count against what is usual, if that is more than `holds` says.
     #[serde(default)]
     pub baseline: Option<BaselinePlan>,
@@ -135,6 +138,46 @@ pub struct RulePlan {
     /// again; then those that reach four times, and so on. Without it, all do.
     #[serde(default)]
     pub most_open: Option<NonZeroUsize>,
+}
+
+/// Which of a group's events count, by what it did on days before yesterday.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum SievePlan {
+    /// Those with values of a field that the group has not had. Of that field no others are counted.
+    New {
+        /// The field.
+        field: String,
+        /// Not had within so many days.
+        over_days: u32,
+        /// For a group that has been known, without a pause of more than `over_days`, for so many.
+        after_days: u32,
+    },
+    /// Those of a group that was silent for more than so many days, and known before.
+    Waking {
+        /// So many days.
+        silent_days: u32,
+    },
+}
+
+impl SievePlan {
+    /// The field whose values may be new.
+    pub(crate) fn field(&self) -> Option<&str> {
+        match self {
+            Self::New { field, .. } => Some(field),
+            Self::Waking { .. } => None,
+        }
+    }
+
+    fn is_sound(&self) -> bool {
+        let days = 2..=400;
+        match self {
+            Self::New { over_days, after_days, .. } => {
+                days.contains(over_days) && (2..=*over_days).contains(after_days)
+            }
+            Self::Waking { silent_days } => days.contains(silent_days),
+        }
+    }
 }
 
 /// What is usual, and how much more is too much.
@@ -430,6 +473,7 @@ impl RulePlan {
     pub(crate) fn deciding_fields(&self) -> BTreeSet<&str> {
         let peers = self.baseline.iter().filter_map(|baseline| baseline.peers.as_ref());
         let mut fields: BTreeSet<&str> = self.group_by.iter().chain(peers).map(String::as_str).collect();
+        fields.extend(self.sieve.as_ref().and_then(SievePlan::field));
         for condition in self.parts.iter().chain([&self.when]) {
             condition.for_each_field(&mut |name| {
                 fields.insert(name);
@@ -443,6 +487,11 @@ impl RulePlan {
         let fault = |problem: &str| PlanError::Rule { rule: self.id.clone(), problem: problem.to_owned() };
         if self.resolution_ms < 1000 {
             return Err(fault("resolution must be at least 1 s"));
+        }
+        if self.sieve.as_ref().is_some_and(|sieve| !sieve.is_sound()) {
+            return Err(fault(
+                "days that were before are from 2 to 400, and a group is known after no more of them",
+            ));
         }
         if self.distinct.is_some() && !self.parts.is_empty() {
             return Err(fault("values of a field and conditions are not counted together"));

@@ -58,6 +58,20 @@ impl Shard {
         }
     }
 
+    /// Whether [`Self::sift`] has anything to do.
+    pub(crate) fn has_sieves(&self) -> bool {
+        self.streams.iter().any(KeyedStream::has_sieve)
+    }
+
+    /// Takes out of the pieces of a batch, in order, what does not count.
+    pub(crate) fn sift(&mut self, pieces: &mut [Piece<'_>]) {
+        for (at, stream) in self.streams.iter_mut().enumerate() {
+            for piece in &mut *pieces {
+                stream.sift(&mut piece.intakes[at], &self.keyring);
+            }
+        }
+    }
+
     pub(crate) fn used_bytes(&self) -> usize {
         self.streams.iter().map(KeyedStream::used_bytes).sum()
     }

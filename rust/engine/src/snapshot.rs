@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use thiserror::Error;
 
 /// The version of the bytes. Other versions are refused: a snapshot that is misread would miscount.
-pub const VERSION: u16 = 2;
+pub const VERSION: u16 = 3;
 
 /// What of a snapshot was not taken over.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -73,7 +73,7 @@ impl Identity {
         fields.extend(["time", "actor"]);
         Self {
             id: rule.id.clone(),
-            stream: json!([rule.when, rule.group_by, sources(fields)]).to_string(),
+            stream: json!([rule.when, rule.group_by, rule.sieve, sources(fields)]).to_string(),
             window: if rule.parts.is_empty() {
                 json!([rule.timespan_ms, rule.resolution_ms, rule.distinct, counted])
             } else {

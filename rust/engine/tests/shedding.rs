@@ -212,3 +212,22 @@ fn a_storm_opens_findings_up_to_a_bound_and_for_whoever_stands_out() {
     feed(&mut engine, 1300, 5000, 0);
     assert_eq!(engine.stats().rules[0].unlisted, 0);
 }
+
+/// What a sieve remembers is in the bound too: thousands of values that are each new to one group.
+#[test]
+fn what_was_seen_before_is_forgotten_oldest_first() {
+    let mut rule = rule("new", None, &json!({"gte": 1}));
+    rule["sieve"] = json!({"new": {"field": "subject", "over_days": 9, "after_days": 2}});
+    let mut engine = Engine::new(&plan(&[rule]), NonZeroUsize::MIN).unwrap();
+    let day = 86_400;
+    let opened = |outcome: Outcome| outcome.changes.iter().filter(|c| c.kind == ChangeKind::Opened).count();
+    for subject in 0..20_000 {
+        assert_eq!(opened(feed(&mut engine, 0, 1, subject)), 0, "nothing is new on the first days");
+    }
+    feed(&mut engine, 3 * day, 1, 7);
+    assert!(engine.used_bytes() > 20_000 * 18);
+    assert_eq!(engine.shed(100_000).unwrap().before, (START + 3 * day) * SECOND);
+    assert!(engine.used_bytes() < 100_000);
+    assert_eq!(opened(feed(&mut engine, 5 * day, 1, 7)), 0, "it was seen two days ago");
+    assert_eq!(opened(feed(&mut engine, 5 * day + 1, 1, 8)), 1, "which is forgotten");
+}

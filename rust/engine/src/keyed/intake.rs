@@ -5,7 +5,7 @@
 
 use crate::field::{Event, EventReader, FieldId, Scalar};
 use crate::key::{Fingerprint, Keyring};
-use crate::plan::Share;
+use crate::plan::{Share, SievePlan};
 use crate::snapshot::Resume;
 use crate::time::Micros;
 use crate::watermark::StreamClock;
@@ -74,6 +74,26 @@ impl Values {
         &self.prints[from as usize..to as usize]
     }
 
+    /// Leaves an event only those of its values of a field for which `keep` holds. Returns whether there are any.
+    pub(super) fn retain(
+        &mut self,
+        work: &Work,
+        field: usize,
+        mut keep: impl FnMut(Fingerprint) -> bool,
+    ) -> bool {
+        let (from, to) = &mut self.ranges[work.ranges as usize + field];
+        let first = *from as usize;
+        let mut kept = first;
+        for at in first..*to as usize {
+            if keep(self.prints[at]) {
+                self.prints.swap(kept, at);
+                kept += 1;
+            }
+        }
+        *to = kept as u32;
+        kept > first
+    }
+
     /// Keeps what an event has of what is counted; returns where. `met` says of each condition whether it meets it.
     #[inline]
     fn take(&mut self, event: &Event<'_>, met: &[bool], counted: &[Measure], keyring: &Keyring) -> u32 {
@@ -138,6 +158,8 @@ pub(crate) struct StreamSpec {
     /// The condition's place among the engine's.
     pub(crate) condition: usize,
     pub(crate) group_by: Vec<FieldId>,
+    /// Which of these events count, with the place of the field it asks for among what is counted.
+    pub(crate) sieve: Option<(SievePlan, Option<usize>)>,
     /// What some window counts the distinct ones of.
     pub(crate) counted: Vec<Measure>,
 }

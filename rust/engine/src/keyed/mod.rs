@@ -8,11 +8,12 @@ mod groups;
 mod intake;
 mod saved;
 mod shedding;
+mod sieve;
 
 use crate::detect::{Counted, Days, Detector, Profiles};
 use crate::field::FieldId;
 use crate::finding::Change;
-use crate::key::Fingerprint;
+use crate::key::{Fingerprint, Keyring};
 use crate::plan::RulePlan;
 use crate::prefetch::prefetch;
 use crate::time::Micros;
@@ -20,6 +21,7 @@ use crate::watermark::StreamClock;
 use crate::window::{Added, Arrivals, Arriving, Counts, Reading, Rows, State};
 use groups::Groups;
 use intake::{NO_SLOT, Values, Work};
+use sieve::Sieve;
 use smallvec::SmallVec;
 
 pub(crate) use intake::{Intake, Measure, Names, StreamSpec, Taking};
@@ -54,14 +56,13 @@ pub(crate) struct Placed<'p> {
     pub(crate) counted: Option<usize>,
     /// Where the stream has the values that say who are peers.
     pub(crate) peers: Option<usize>,
-    /// Which day it is.
-    pub(crate) days: Days,
 }
 
 /// A shard's part of a keyed stream.
 #[derive(Debug)]
 pub(crate) struct KeyedStream {
     group_by: Vec<FieldId>,
+    sieve: Option<Sieve>,
     groups: Groups,
     pub(crate) windows: Vec<Window>,
     /// By slot: a group's state in each window.
@@ -74,11 +75,12 @@ pub(crate) struct KeyedStream {
 impl KeyedStream {
     /// A stream that counts by these rules of a plan: each with its number, and with the place of the field whose values
     /// it counts among the stream's.
-    pub(crate) fn new<'p>(spec: &StreamSpec, rules: impl Iterator<Item = Placed<'p>>) -> Self {
+    pub(crate) fn new<'p>(spec: &StreamSpec, days: Days, rules: impl Iterator<Item = Placed<'p>>) -> Self {
         let mut windows = Vec::new();
-        rules.for_each(|rule| add(&mut windows, rule));
+        rules.for_each(|rule| add(&mut windows, rule, days));
         Self {
             group_by: spec.group_by.clone(),
+            sieve: spec.sieve.as_ref().map(|(plan, field)| Sieve::new(plan, days, *field)),
             groups: Groups::default(),
             states: Rows::new(windows.len()),
             arrivals: Arrivals::default(),
@@ -89,8 +91,8 @@ impl KeyedStream {
 
     /// A stream no rule counts by.
     pub(crate) fn empty() -> Self {
-        let spec = StreamSpec { condition: 0, group_by: Vec::new(), counted: Vec::new() };
-        Self::new(&spec, std::iter::empty())
+        let spec = StreamSpec { condition: 0, group_by: Vec::new(), sieve: None, counted: Vec::new() };
+        Self::new(&spec, Days { offset: 0 }, std::iter::empty())
     }
 
     pub(crate) fn groups(&self) -> usize {
@@ -100,6 +102,18 @@ impl KeyedStream {
     /// By window: the numbers of the rules that decide by it.
     pub(crate) fn rules(&self) -> impl Iterator<Item = Vec<usize>> {
         self.windows.iter().map(|window| window.detectors.iter().map(|detector| detector.rule).collect())
+    }
+
+    /// Whether [`Self::sift`] has anything to do.
+    pub(crate) fn has_sieve(&self) -> bool {
+        self.sieve.is_some()
+    }
+
+    /// Takes out of a piece what does not count. Pieces come in order, and each before it is counted.
+    pub(crate) fn sift(&mut self, intake: &mut Intake, keyring: &Keyring) {
+        if let Some(sieve) = &mut self.sieve {
+            sieve.sift(intake, keyring);
+        }
     }
 
     /// Counts what was taken in of a piece and leaves the watermark before `until`; `clock` is as it stood before the piece.
@@ -252,6 +266,9 @@ impl KeyedStream {
     /// Brings everything up to the watermark at the end of a batch and tells what came of it.
     pub(crate) fn settle(&mut self, watermark: Micros, changes: &mut Vec<Change>) {
         let watermark = watermark.max(self.floor);
+        if let Some(sieve) = &mut self.sieve {
+            sieve.settle(watermark);
+        }
         // A group is done with when the longest window is, so that one sets the pace.
         let mut share: f64 = 1.0;
         for Window { counts, detectors, .. } in &mut self.windows {
@@ -306,13 +323,14 @@ impl KeyedStream {
         let windows: usize = self.windows.iter().map(|window| window.counts.heap_bytes()).sum();
         let detectors = self.windows.iter().flat_map(|window| &window.detectors);
         let windows = windows + detectors.map(Detector::heap_bytes).sum::<usize>();
-        self.groups.heap_bytes() + self.states.heap_bytes() + self.arrivals.heap_bytes() + windows
+        let sieve = self.sieve.as_ref().map_or(0, Sieve::heap_bytes);
+        self.groups.heap_bytes() + self.states.heap_bytes() + self.arrivals.heap_bytes() + windows + sieve
     }
 }
 
 /// Adds a rule, to a window that counts what it needs or to one of its own.
-fn add(windows: &mut Vec<Window>, rule: Placed<'_>) {
-    let Placed { number, plan, counted, peers, days } = rule;
+fn add(windows: &mut Vec<Window>, rule: Placed<'_>, days: Days) {
+    let Placed { number, plan, counted, peers } = rule;
     let span = (plan.timespan_ms / plan.resolution_ms) as u32;
     let resolution = plan.resolution_ms as Micros * 1000;
     let profiles = plan.baseline.as_ref().map(|baseline| Profiles::new(baseline, plan, days, peers));

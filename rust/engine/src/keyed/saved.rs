@@ -1,6 +1,7 @@
 //! A keyed stream written down, and taken up again under a plan that may have changed since.
 
 use super::KeyedStream;
+use super::sieve::Memory;
 use crate::codec::{Damaged, Reader, Writer};
 use crate::detect::{Detector, Gone, Known};
 use crate::time::Micros;
@@ -31,6 +32,10 @@ impl KeyedStream {
     /// Writes the stream down as it stands between two batches, the last of which left the watermark at `watermark`.
     pub(crate) fn save(&self, watermark: Micros, to: &mut Writer) {
         to.i64(watermark.max(self.floor));
+        to.flag(self.sieve.is_some());
+        if let Some(sieve) = &self.sieve {
+            sieve.save(to);
+        }
         self.groups.save(to);
         self.arrivals.save(to);
         for window in &self.windows {
@@ -57,6 +62,12 @@ impl KeyedStream {
         fates: &[WindowFate],
     ) -> Result<Vec<Orphan>, Damaged> {
         self.floor = from.i64()?;
+        if from.flag()? {
+            let memory = Memory::load(from)?;
+            if let Some(sieve) = &mut self.sieve {
+                sieve.go_on_from(memory);
+            }
+        }
         self.groups = super::Groups::load(from)?;
         self.arrivals = Arrivals::load(from)?;
         for window in &mut self.windows {

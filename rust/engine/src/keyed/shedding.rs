@@ -14,6 +14,9 @@ impl KeyedStream {
 
     /// Adds up by age what [`Self::forget_before`] would free.
     pub(crate) fn ages(&self, ages: &mut Ages) {
+        if let Some(sieve) = &self.sieve {
+            sieve.ages(ages);
+        }
         let of_index = self.groups.index_bytes() / self.groups.len().max(1);
         for slot in 0..self.groups.slots() {
             let Some(newest) = self.last_seen(slot).filter(|_| self.is_dispensable(slot)) else { continue };
@@ -29,6 +32,9 @@ impl KeyedStream {
 
     /// Forgets what was last seen before `time`, which is not past the watermark, and adds it up by rule.
     pub(crate) fn forget_before(&mut self, time: Micros, forgotten: &mut [Forgotten]) {
+        if let Some(sieve) = &mut self.sieve {
+            sieve.forget_before(time);
+        }
         let is_old = |slot| {
             self.last_seen(slot).is_some_and(|newest| {
                 newest < time
