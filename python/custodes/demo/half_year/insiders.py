@@ -24,6 +24,8 @@ class Deed:
     """Whom a finding should be of; of one of them is enough."""
     times: list[int] = field(default_factory=list)
     """When each record was taken, in microseconds since the epoch."""
+    actors: set[str] = field(default_factory=set)
+    """By whom."""
 
 
 class Records(Protocol):

@@ -114,6 +114,7 @@ class HalfYear:
         for insider in self._insiders:
             for look in insider.day(day):
                 insider.deed.times.append((begins + look.at) * 1000)
+                insider.deed.actors.add(look.person.account)
                 yield look
 
     def _batches(self, begins: int) -> Iterator[tuple[int, bytes]]:

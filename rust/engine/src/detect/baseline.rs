@@ -59,7 +59,7 @@ struct Profile {
     /// Whose peers it is among, by its newest event.
     peer: Fingerprint,
     newest: Micros,
-    /// The first day there were events on.
+    /// The first day there were events on, of those it has been among the same peers.
     first: Day,
     /// The largest counts of days, the last of them `last`.
     peaks: Box<[u32]>,
@@ -147,8 +147,12 @@ impl Profiles {
         self.known.began = Some(self.known.began.map_or(day, |began| began.min(day)));
         if newest && let Some(peer) = peer {
             // Of several events of one time the order does not decide.
-            profile.peer = if time == profile.newest { peer.max(profile.peer) } else { peer };
-            profile.newest = time;
+            let peer = if time == profile.newest { peer.max(profile.peer) } else { peer };
+            if peer != profile.peer && profile.newest != Micros::MIN {
+                // Another desk is other work: what was usual before says nothing of it.
+                (profile.first, profile.bar) = (day, None);
+            }
+            (profile.peer, profile.newest) = (peer, time);
         }
         profile.reach(day);
         let peak = profile.peak_mut(day);

@@ -1,0 +1,1 @@
+"""How well the shipped rules find insiders: half years of the agency that no rule was tuned on, beside other methods."""

@@ -1,0 +1,102 @@
+"""One half year, once with insiders and once without: what the rules find in each, and what the other methods need."""
+
+from __future__ import annotations
+
+import heapq
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from custodes._core import Engine
+from custodes.config.mapping import load_mapping
+from custodes.demo.half_year import HalfYear
+from custodes.demo.half_year.insiders import Deed
+from custodes.findings import Finding, Ledger
+from custodes.rules import Rule, build_plan
+from custodes.tables import LookupTables
+from detection.features import Features, features_of
+
+
+@dataclass
+class Season:
+    """A half year, seen by the rules and by the other methods."""
+
+    seed: int
+    actors: int
+    weeks: float
+    events: int
+    deeds: list[Deed] = field(default_factory=list)
+    clean: list[Finding] = field(default_factory=list)
+    """What the rules find without insiders."""
+    found: list[Finding] = field(default_factory=list)
+    """What they find with them."""
+    days: dict[tuple[str, int], Features] = field(default_factory=dict)
+    """Of each actor and day: what they did, without insiders."""
+    days_found: dict[tuple[str, int], Features] = field(default_factory=dict)
+    """The same with them, where it differs."""
+
+    @property
+    def actor_weeks(self) -> float:
+        return self.actors * self.weeks
+
+    def due_to_insiders(self) -> list[Finding]:
+        """The findings that are not there without them."""
+        known: dict[tuple[str, str], list[Finding]] = defaultdict(list)
+        for one in self.clean:
+            known[one.rule_id, one.who].append(one)
+        return [one for one in self.found if not any(one.joins(other) for other in known[one.rule_id, one.who])]
+
+
+class Watch:
+    """The rules over one stream."""
+
+    def __init__(self, rules: Sequence[Rule], tables: LookupTables) -> None:
+        self._ledger = Ledger(rules)
+        self._engine = Engine(build_plan(rules, load_mapping("custodes")))
+        self._engine.use_tables(tables.in_force)
+
+    def day(self, lines: bytes) -> None:
+        outcome = self._engine.process_lines(lines)
+        assert not outcome.rejects  # the simulation writes what the mapping reads
+        self._ledger.apply(outcome.changes)
+        self._ledger.apply(self._engine.updates())
+
+    def findings(self) -> list[Finding]:
+        self._ledger.apply(self._engine.finish().changes)
+        return self._ledger.findings()
+
+
+def season(seed: int, rules: Sequence[Rule], people: int, with_features: bool = True) -> Season:
+    """Simulates a half year and has the rules watch it."""
+    half_year = HalfYear(seed, people=people)
+    with tempfile.TemporaryDirectory() as folder:
+        tables = _tables(half_year, Path(folder))
+    clean, full = Watch(rules, tables), Watch(rules, tables)
+    told = Season(seed, people, 0, 0)
+    for number, (work, deeds) in enumerate(half_year.days_apart()):
+        clean.day(_lines(work.events))
+        full.day(_lines(heapq.merge(work.events, deeds.events)))
+        told.events += len(work.events) + len(deeds.events)
+        told.weeks = (number + 1) / 7
+        if with_features:
+            told.days.update(features_of(work.events, ()))
+            if deeds.events:
+                told.days_found.update(features_of(work.events, deeds.events))
+    told.clean, told.found = clean.findings(), full.findings()
+    told.deeds = [deed for deed in half_year.deeds if deed.times]
+    return told
+
+
+def _tables(half_year: HalfYear, folder: Path) -> LookupTables:
+    tables, mapping = LookupTables(), load_mapping("custodes")
+    files = {name: folder / f"{name}.csv" for name in half_year.tables()}
+    for name, text in half_year.tables().items():
+        files[name].write_text(text)
+    tables.load(files, mapping.table_uses())
+    return tables
+
+
+def _lines(events: Iterable[tuple[int, bytes]]) -> bytes:
+    return b"".join(line for _, line in events)
