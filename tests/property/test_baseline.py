@@ -127,12 +127,19 @@ class Oracle:
         known = {d: one for d, one in measured.items() if first <= d <= day - self.own_lag}
         alike = [one for d, one in known.items() if weekend(d) == weekend(day)]
         for some in (alike, list(known.values())):
-            if len(some) >= self.baseline.least_days:
+            if len(some) >= (self.baseline.least_days or 0):
                 return quantile(some, self.baseline.quantile)
         return None
 
     def need(self, actor: str, peer: str, day: int) -> float:
         peaks, peers = self.peaks[actor], self.near(peer, day)
+        since = self.at_this_desk_since(actor, day)
+        before = [e.time // DAY for e in self.by_actor[actor] if e.time // DAY < since]
+        span = self.own_lag - 1
+        if before and max(before) + span >= since and day < since + span:
+            # Its windows have work of both desks.
+            levels = (peers, self.near(self.peer_on[actor, max(before)], day))
+            peers = max((level for level in levels if level is not None), default=None)
         factor = self.baseline.factor
         if self.baseline.of is Of.peers:
             usual = peers
@@ -327,4 +334,4 @@ def test_a_baseline_wants_a_threshold_that_more_events_reach(tmp_path: Path) -> 
 def test_it_says_what_it_is(rule: Rule) -> None:
     assert rule.baseline is not None
     assert rule.baseline.said == "1.5 times its own usual beside its peers"
-    assert Baseline().as_plan()["of"] == "own"
+    assert Baseline().as_plan(timedelta(days=1))["of"] == "own"

@@ -24,7 +24,7 @@ from custodes.rules.sieve import read_sieve
 
 _TYPES = (SigmaCorrelationType.EVENT_COUNT, SigmaCorrelationType.VALUE_COUNT, SigmaCorrelationType.TEMPORAL)
 _SPANS = ("keep_open", "resolution")
-_OWN_KEYS = (*_SPANS, "baseline", "new", "dormant")
+_OWN_KEYS = (*_SPANS, "baseline", "new", "dormant", "tuning", "runbook")
 _PLANNED_KEYS = ("reset",)
 _LONGEST_SECONDS = 10 * 366 * 86_400
 _PANES = 600

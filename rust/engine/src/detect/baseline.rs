@@ -58,6 +58,8 @@ pub(crate) struct Bar {
 struct Profile {
     /// Whose peers it is among, by its newest event.
     peer: Fingerprint,
+    /// Whose it was among before; windows that began then have work of both.
+    former: Option<Fingerprint>,
     newest: Micros,
     /// The first day there were events on, of those it has been among the same peers.
     first: Day,
@@ -122,7 +124,7 @@ impl Profiles {
     /// How many days of a group are kept.
     fn kept(&self) -> usize {
         let days = if self.plan.of == BaselineOf::Peers { 0 } else { self.plan.over_days + self.own_lag() };
-        days.max(PEERS_LAG) as usize + 1
+        days.max(PEERS_LAG).max(self.span) as usize + 1
     }
 
     /// A group's count has come to `count` on the day of `time`; `newest` says that the event is its newest.
@@ -134,9 +136,10 @@ impl Profiles {
         peer: Option<Fingerprint>,
         newest: bool,
     ) {
-        let (day, kept) = (self.days.day(time), self.kept());
+        let (day, kept, span) = (self.days.day(time), self.kept(), self.span);
         let profile = self.known.groups.entry(slot).or_insert_with(|| Profile {
             peer: 0,
+            former: None,
             newest: Micros::MIN,
             first: day,
             peaks: vec![0; kept].into_boxed_slice(),
@@ -150,7 +153,9 @@ impl Profiles {
             let peer = if time == profile.newest { peer.max(profile.peer) } else { peer };
             if peer != profile.peer && profile.newest != Micros::MIN {
                 // Another desk is other work: what was usual before says nothing of it.
+                let has_both = profile.last + span >= day;
                 (profile.first, profile.bar) = (day, None);
+                profile.former = has_both.then_some(profile.peer);
             }
             (profile.peer, profile.newest) = (peer, time);
         }
@@ -198,7 +203,11 @@ impl Profiles {
     /// What is usual, and how many times as much is too much.
     fn usual(&self, profile: &Profile, day: Day) -> Option<(f64, f64)> {
         let BaselinePlan { factor, stranger_factor, .. } = self.plan;
-        let peers = || self.level(profile.peer, day);
+        let former = profile.former.filter(|_| day < profile.first + self.span);
+        let peers = || {
+            let levels = former.into_iter().chain([profile.peer]).filter_map(|peer| self.level(peer, day));
+            levels.max_by(f64::total_cmp)
+        };
         match self.plan.of {
             BaselineOf::Peers => peers().map(|usual| (usual, factor)),
             BaselineOf::Own => {
@@ -331,6 +340,8 @@ impl Known {
         to.list(self.groups.iter(), |to, (&slot, profile)| {
             to.u32(slot);
             to.u64(profile.peer);
+            to.flag(profile.former.is_some());
+            to.u64(profile.former.unwrap_or_default());
             to.i64(profile.newest);
             to.u32(profile.first);
             to.u32(profile.last);
@@ -348,14 +359,19 @@ impl Known {
     pub(crate) fn load(from: &mut Reader<'_>) -> Result<Self, Damaged> {
         let (today, has_begun) = (from.u32()?, from.flag()?);
         let began = Some(from.u32()?).filter(|_| has_begun);
-        let groups = from.list(28, |from| {
-            let (slot, peer, newest) = (from.u32()?, from.u64()?, from.i64()?);
+        let groups = from.list(37, |from| {
+            let (slot, peer, has_moved) = (from.u32()?, from.u64()?, from.flag()?);
+            let (former, newest) = (from.u64()?, from.i64()?);
+            let former = has_moved.then_some(former);
             let (first, last) = (from.u32()?, from.u32()?);
             let peaks: Vec<u32> = from.list(4, Reader::u32)?;
             if peaks.is_empty() {
                 return Err(Damaged("a group's days are none"));
             }
-            Ok((slot, Profile { peer, newest, first, peaks: peaks.into_boxed_slice(), last, bar: None }))
+            Ok((
+                slot,
+                Profile { peer, former, newest, first, peaks: peaks.into_boxed_slice(), last, bar: None },
+            ))
         })?;
         let levels = from.list(16, |from| {
             let peer = from.u64()?;
