@@ -121,14 +121,18 @@ class Oracle:
         alike = {d: level for d, level in known.items() if weekend(d) == weekend(day)}
         return max((alike or known).values(), default=None)
 
-    def own(self, measured: dict[int, float], actor: str, day: int) -> float | None:
+    def own(self, measured: dict[int, float], actor: str, day: int) -> tuple[float, float] | None:
+        """What is usual, and how much larger the factor is for being read from few windows."""
         full = self.at_this_desk_since(actor, day) + self.own_lag - 1
+        if self.own_lag > 2 and day - self.own_lag + 1 < full + self.own_lag - 1:
+            return None
         first = max(day - self.own_lag - self.baseline.over.days + 1, full)
         known = {d: one for d, one in measured.items() if first <= d <= day - self.own_lag}
         alike = [one for d, one in known.items() if weekend(d) == weekend(day)]
         for some in (alike, list(known.values())):
-            if len(some) >= (self.baseline.least_days or 0):
-                return quantile(some, self.baseline.quantile)
+            if len(some) >= self.baseline.least_days:
+                history = day - self.own_lag + 1 - first
+                return quantile(some, self.baseline.quantile), 1 + (self.own_lag - 1) / (2 * history)
         return None
 
     def need(self, actor: str, peer: str, day: int) -> float:
@@ -145,12 +149,12 @@ class Oracle:
             usual = peers
         elif self.baseline.of is Of.self:
             own = self.own({d: float(peak) for d, peak in peaks.items()}, actor, day)
-            usual, factor = (peers, self.stranger_factor) if own is None else (own, factor)
+            usual, factor = (peers, self.stranger_factor) if own is None else (own[0], factor * own[1])
         else:
             beside = {d: peak / level for d, peak in peaks.items() if (level := self.level(peer, d)) is not None}
             own = self.own(beside, actor, day)
-            usual = None if peers is None else (1.0 if own is None else own) * peers
-            factor = self.stranger_factor if own is None else factor
+            usual = None if peers is None else (1.0 if own is None else own[0]) * peers
+            factor = self.stranger_factor if own is None else factor * own[1]
         if usual is None:
             return float("inf") if self.baseline.cold is None else max(self.baseline.cold, self.floor)
         return max(ceil(factor * usual), self.floor)
@@ -334,4 +338,4 @@ def test_a_baseline_wants_a_threshold_that_more_events_reach(tmp_path: Path) -> 
 def test_it_says_what_it_is(rule: Rule) -> None:
     assert rule.baseline is not None
     assert rule.baseline.said == "1.5 times its own usual beside its peers"
-    assert Baseline().as_plan(timedelta(days=1))["of"] == "own"
+    assert Baseline().as_plan()["of"] == "own"

@@ -56,20 +56,19 @@ class Baseline(BaseModel):
     peers: str | None = Field(
         "peer_group", description="The field that says whose peers a group is among; null: all groups are peers."
     )
-    least_days: int | None = Field(
-        None,
+    least_days: int = Field(
+        7,
         ge=1,
-        description="With fewer days of its own, a group is held against its peers. Default: 7, and for a timespan of "
-        "more than a day as many more as it has: on days next to each other a long window holds much the same.",
+        description="With fewer days of its own, a group is held against its peers; with a timespan of more than a day also "
+        "until there are as many days of its own as that has.",
     )
     least_peers: int = Field(5, ge=1, description="With fewer of them on a day, nothing is usual among peers.")
     cold: int | None = Field(
         None, ge=1, description="The threshold while nothing is known; null: nothing fires until something is."
     )
 
-    def as_plan(self, timespan: timedelta) -> dict[str, Any]:
-        """The baseline as a part of the engine's plan, of a rule with this timespan."""
-        days_more = timespan // _DAY if timespan > _DAY else 0
+    def as_plan(self) -> dict[str, Any]:
+        """The baseline as a part of the engine's plan."""
         return {
             "of": "own" if self.of is Of.self else self.of.value,
             "over_days": self.over // _DAY,
@@ -77,7 +76,7 @@ class Baseline(BaseModel):
             "factor": self.factor,
             "stranger_factor": self.stranger_factor or 2 * self.factor,
             "peers": self.peers,
-            "least_days": self.least_days or 7 + days_more,
+            "least_days": self.least_days,
             "least_peers": self.least_peers,
             "cold": self.cold,
         }

@@ -80,5 +80,5 @@ class Rule:
             "keep_open_ms": millis(self.keep_open),
             "holds": self.holds,
             "sieve": self.sieve.as_plan() if self.sieve else None,
-            "baseline": self.baseline.as_plan(self.timespan) if self.baseline else None,
+            "baseline": self.baseline.as_plan() if self.baseline else None,
         }

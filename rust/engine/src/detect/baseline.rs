@@ -213,7 +213,7 @@ impl Profiles {
             BaselineOf::Own => {
                 let own = self.own(profile, day, |_, peak| Some(f64::from(peak)));
                 let of_strangers = || peers().map(|usual| (usual, stranger_factor));
-                own.map(|usual| (usual, factor)).or_else(of_strangers)
+                own.map(|(usual, doubt)| (usual, factor * doubt)).or_else(of_strangers)
             }
             BaselineOf::Both => {
                 let levels = self.known.levels.get(&profile.peer);
@@ -223,16 +223,26 @@ impl Profiles {
                 };
                 let level = peers()?;
                 let own = self.own(profile, day, beside_peers);
-                Some(own.map_or((level, stranger_factor), |own| (own * level, factor)))
+                Some(own.map_or((level, stranger_factor), |(own, doubt)| (own * level, factor * doubt)))
             }
         }
     }
 
-    /// What is usual of a measure over a group's own days, of the same kind if there are enough; `None` where there are too few.
-    fn own(&self, profile: &Profile, day: Day, measure: impl Fn(Day, u32) -> Option<f64>) -> Option<f64> {
+    /// What is usual of a measure over a group's own days, of the same kind if there are enough; and how many times as large a
+    /// factor should be, since it is read from so few windows. `None` where there are too few.
+    fn own(
+        &self,
+        profile: &Profile,
+        day: Day,
+        measure: impl Fn(Day, u32) -> Option<f64>,
+    ) -> Option<(f64, f64)> {
         let last = day.checked_sub(self.own_lag())?;
         // Before, its windows were not full.
         let full = profile.first + self.span;
+        // On days next to each other a long window holds much the same, so they count for one.
+        if self.span > 1 && last + 1 < full + self.span {
+            return None;
+        }
         let first = (last + 1).saturating_sub(self.plan.over_days).max(full);
         let active = profile.days(first, last).filter_map(|(day, peak)| Some((day, measure(day, peak)?)));
         let all: Vec<(Day, f64)> = active.collect();
@@ -242,11 +252,12 @@ impl Profiles {
             .map(|&(_, one)| one)
             .collect();
         let enough = self.plan.least_days as usize;
-        if alike.len() >= enough {
-            return quantile(alike, self.plan.quantile);
+        let days = if alike.len() >= enough { alike } else { all.into_iter().map(|(_, one)| one).collect() };
+        if days.len() < enough {
+            return None;
         }
-        let all = || all.into_iter().map(|(_, one)| one).collect::<Vec<_>>();
-        Some(all()).filter(|all| all.len() >= enough).and_then(|all| quantile(all, self.plan.quantile))
+        let doubt = 1.0 + f64::from(self.span) / (2.0 * f64::from(last + 1 - first));
+        Some((quantile(days, self.plan.quantile)?, doubt))
     }
 
     /// What is usual among peers on a day: the most of days of its kind lately, or else of any. What was little because of
