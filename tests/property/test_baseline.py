@@ -103,12 +103,19 @@ class Oracle:
             peaks[day] = max(peaks[day], self.count(self.window(actor, pane)))
         return {day: peak for day, peak in peaks.items() if peak}
 
-    def level(self, peer: str, day: int) -> float | None:
-        """What is usual among peers on a day that is over, and on which windows could be full."""
+    def level(self, peer: str, day: int) -> tuple[float, float] | None:
+        """What is usual among peers on a day that is over, and on which windows could be full: the count, and on how many
+        days of a window they worked."""
         if day < min(seen[0].time // DAY for seen in self.by_actor.values()) + self.own_lag - 1:
             return None
-        peaks = [peaks[day] for actor, peaks in self.peaks.items() if day in peaks and self.peer_on[actor, day] == peer]
-        return float(median(peaks)) if len(peaks) >= self.baseline.least_peers else None
+        who = [actor for actor, peaks in self.peaks.items() if day in peaks and self.peer_on[actor, day] == peer]
+        if len(who) < self.baseline.least_peers:
+            return None
+        return median(self.peaks[one][day] for one in who), median(self.worked(one, day) for one in who)
+
+    def worked(self, actor: str, day: int) -> int:
+        """On how many days of the window that ends with a day somebody worked."""
+        return sum(day - self.own_lag + 1 < one <= day for one in self.peaks[actor])
 
     def at_this_desk_since(self, actor: str, day: int) -> int:
         """The first day on which the actor had events, of those among the same peers as now."""
@@ -117,17 +124,20 @@ class Oracle:
         return min(same)
 
     def near(self, peer: str, day: int) -> float | None:
-        known = {d: level for d in range(day - 16, day - 1) if (level := self.level(peer, d)) is not None}
+        known = {d: level[0] for d in range(day - 16, day - 1) if (level := self.level(peer, d)) is not None}
         alike = {d: level for d, level in known.items() if weekend(d) == weekend(day)}
         return max((alike or known).values(), default=None)
 
-    def own(self, measured: dict[int, float], actor: str, day: int) -> tuple[float, float] | None:
+    def own(self, measured: dict[int, tuple[float, float]], actor: str, day: int) -> tuple[float, float] | None:
         """What is usual, and how much larger the factor is for being read from few windows."""
         full = self.at_this_desk_since(actor, day) + self.own_lag - 1
         if self.own_lag > 2 and day - self.own_lag + 1 < full + self.own_lag - 1:
             return None
         first = max(day - self.own_lag - self.baseline.over.days + 1, full)
-        known = {d: one for d, one in measured.items() if first <= d <= day - self.own_lag}
+        windows = {d: one for d, one in measured.items() if first <= d <= day - self.own_lag}
+        shares = {d: self.worked(actor, d) / beside for d, (_, beside) in windows.items()}
+        most = max(shares.values(), default=1)
+        known = {d: one * (most / shares[d]) for d, (one, _) in windows.items() if shares[d] * 2 >= most}
         alike = [one for d, one in known.items() if weekend(d) == weekend(day)]
         for some in (alike, list(known.values())):
             if len(some) >= self.baseline.least_days:
@@ -148,10 +158,10 @@ class Oracle:
         if self.baseline.of is Of.peers:
             usual = peers
         elif self.baseline.of is Of.self:
-            own = self.own({d: float(peak) for d, peak in peaks.items()}, actor, day)
+            own = self.own({d: (float(peak), 1.0) for d, peak in peaks.items()}, actor, day)
             usual, factor = (peers, self.stranger_factor) if own is None else (own[0], factor * own[1])
         else:
-            beside = {d: peak / level for d, peak in peaks.items() if (level := self.level(peer, d)) is not None}
+            beside = {d: (peak / level[0], level[1]) for d, peak in peaks.items() if (level := self.level(peer, d))}
             own = self.own(beside, actor, day)
             usual = None if peers is None else (1.0 if own is None else own[0]) * peers
             factor = self.stranger_factor if own is None else factor * own[1]

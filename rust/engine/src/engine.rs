@@ -8,10 +8,10 @@
 use crate::admit::Checks;
 use crate::codec::{Damaged, Reader, Writer};
 use crate::crew::Crew;
-use crate::detect::{Day, Days, Profiles};
+use crate::detect::{ByPeer, Day, Days, Profiles};
 use crate::field::FieldTable;
 use crate::finding::Change;
-use crate::key::{Fingerprint, Keyring};
+use crate::key::Keyring;
 use crate::keyed::{KeyedStream, Measure, Placed, StreamSpec};
 use crate::lane::Lane;
 use crate::lookup::Tables;
@@ -607,10 +607,10 @@ impl Engine {
             let levels: Vec<_> = over
                 .filter(|&day| day >= full_from)
                 .map(|day| {
-                    let mut by_peer: FxHashMap<Fingerprint, Vec<f64>> = FxHashMap::default();
+                    let mut by_peer = ByPeer::default();
                     all().for_each(|profiles| profiles.on(day, &mut by_peer));
                     let usual =
-                        by_peer.into_iter().filter_map(|(peer, counts)| Some((peer, first.among(counts)?)));
+                        by_peer.into_iter().filter_map(|(peer, groups)| Some((peer, first.among(groups)?)));
                     (day, usual.collect())
                 })
                 .collect();

@@ -53,6 +53,18 @@ pub(crate) struct Bar {
     pub(crate) usual: Option<f64>,
 }
 
+/// What is usual among peers on a day.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Level {
+    /// The count.
+    count: f64,
+    /// On how many days of a window they worked.
+    worked: f64,
+}
+
+/// By peer group: its groups' counts on a day, and on how many days of the window they worked.
+pub(crate) type ByPeer = FxHashMap<Fingerprint, Vec<(f64, f64)>>;
+
 /// The days of one group.
 #[derive(Debug, Clone)]
 struct Profile {
@@ -90,7 +102,7 @@ pub(crate) struct Profiles {
 pub(crate) struct Known {
     groups: FxHashMap<u32, Profile>,
     /// By peer group, by day that is over: what was usual among peers.
-    levels: FxHashMap<Fingerprint, BTreeMap<Day, f64>>,
+    levels: FxHashMap<Fingerprint, BTreeMap<Day, Level>>,
     /// The first day that is not over; 0 before the first event.
     today: Day,
     /// The first day there were events on, if there were any.
@@ -123,7 +135,8 @@ impl Profiles {
 
     /// How many days of a group are kept.
     fn kept(&self) -> usize {
-        let days = if self.plan.of == BaselineOf::Peers { 0 } else { self.plan.over_days + self.own_lag() };
+        let own = self.plan.over_days + self.own_lag() + self.span;
+        let days = if self.plan.of == BaselineOf::Peers { 0 } else { own };
         days.max(PEERS_LAG).max(self.span) as usize + 1
     }
 
@@ -211,15 +224,16 @@ impl Profiles {
         match self.plan.of {
             BaselineOf::Peers => peers().map(|usual| (usual, factor)),
             BaselineOf::Own => {
-                let own = self.own(profile, day, |_, peak| Some(f64::from(peak)));
+                let alone = |_, peak| Some((f64::from(peak), 1.0));
+                let own = self.own(profile, day, alone);
                 let of_strangers = || peers().map(|usual| (usual, stranger_factor));
                 own.map(|(usual, doubt)| (usual, factor * doubt)).or_else(of_strangers)
             }
             BaselineOf::Both => {
                 let levels = self.known.levels.get(&profile.peer);
                 let beside_peers = |day: Day, peak: u32| {
-                    let level = *levels?.get(&day)?;
-                    (level > 0.0).then(|| f64::from(peak) / level)
+                    let level = levels?.get(&day)?;
+                    (level.count > 0.0).then(|| (f64::from(peak) / level.count, level.worked))
                 };
                 let level = peers()?;
                 let own = self.own(profile, day, beside_peers);
@@ -229,12 +243,13 @@ impl Profiles {
     }
 
     /// What is usual of a measure over a group's own days, of the same kind if there are enough; and how many times as large a
-    /// factor should be, since it is read from so few windows. `None` where there are too few.
+    /// factor should be, since it is read from so few windows. `None` where there are too few. The measure comes with the
+    /// days of a window that whoever it is beside worked on.
     fn own(
         &self,
         profile: &Profile,
         day: Day,
-        measure: impl Fn(Day, u32) -> Option<f64>,
+        measure: impl Fn(Day, u32) -> Option<(f64, f64)>,
     ) -> Option<(f64, f64)> {
         let last = day.checked_sub(self.own_lag())?;
         // Before, its windows were not full.
@@ -244,8 +259,19 @@ impl Profiles {
             return None;
         }
         let first = (last + 1).saturating_sub(self.plan.over_days).max(full);
-        let active = profile.days(first, last).filter_map(|(day, peak)| Some((day, measure(day, peak)?)));
-        let all: Vec<(Day, f64)> = active.collect();
+        // Of each window, the measure and the share of its days that the group worked on.
+        let windows = profile.windows(first, last, self.span).into_iter();
+        let windows: Vec<(Day, f64, f64)> = windows
+            .filter_map(|(day, peak, worked)| {
+                let (measured, beside) = measure(day, peak)?;
+                Some((day, measured, worked / beside))
+            })
+            .collect();
+        let most = windows.iter().map(|&(.., share)| share).fold(0.0, f64::max);
+        // Somebody away for a part of a window would have come to more.
+        let whole = windows.into_iter().filter(|&(.., share)| share * 2.0 >= most);
+        let all: Vec<(Day, f64)> =
+            whole.map(|(day, measured, share)| (day, measured * (most / share))).collect();
         let alike: Vec<f64> = all
             .iter()
             .filter(|&&(known, _)| is_weekend(known) == is_weekend(day))
@@ -266,9 +292,8 @@ impl Profiles {
         let last = day.checked_sub(PEERS_LAG)?;
         let known = self.known.levels.get(&peer)?.range(last.saturating_sub(PEERS_REACH)..=last);
         let alike = known.clone().filter(|&(&known, _)| is_weekend(known) == is_weekend(day));
-        let most = |levels: Vec<f64>| levels.into_iter().max_by(f64::total_cmp);
-        most(alike.map(|(_, &level)| level).collect())
-            .or_else(|| most(known.map(|(_, &level)| level).collect()))
+        let counts = alike.map(|(_, level)| level.count).max_by(f64::total_cmp);
+        counts.or_else(|| known.map(|(_, level)| level.count).max_by(f64::total_cmp))
     }
 
     /// Whether a group's days are still of use.
@@ -297,17 +322,16 @@ impl Profiles {
     }
 
     /// Adds the groups' counts on a day, by peer group.
-    pub(crate) fn on(&self, day: Day, by_peer: &mut FxHashMap<Fingerprint, Vec<f64>>) {
+    pub(crate) fn on(&self, day: Day, by_peer: &mut ByPeer) {
         for profile in self.known.groups.values() {
-            let peak = profile.days(day, day).next().map_or(0, |(_, peak)| peak);
-            if peak > 0 {
-                by_peer.entry(profile.peer).or_default().push(f64::from(peak));
+            if let Some(&(_, peak, worked)) = profile.windows(day, day, self.span).last() {
+                by_peer.entry(profile.peer).or_default().push((f64::from(peak), worked));
             }
         }
     }
 
     /// Takes in that the days before `today` are over, and what was usual on them.
-    pub(crate) fn close(&mut self, today: Day, levels: &[(Day, FxHashMap<Fingerprint, f64>)]) {
+    pub(crate) fn close(&mut self, today: Day, levels: &[(Day, FxHashMap<Fingerprint, Level>)]) {
         self.known.today = today;
         for (day, by_peer) in levels {
             for (&peer, &level) in by_peer {
@@ -321,9 +345,13 @@ impl Profiles {
         });
     }
 
-    /// What is usual among those of a peer group, each with its count; `None` where they are too few.
-    pub(crate) fn among(&self, counts: Vec<f64>) -> Option<f64> {
-        (counts.len() >= self.plan.least_peers as usize).then(|| quantile(counts, 0.5)).flatten()
+    /// What is usual among those of a peer group, each with its count and days; `None` where they are too few.
+    pub(crate) fn among(&self, groups: Vec<(f64, f64)>) -> Option<Level> {
+        if groups.len() < self.plan.least_peers as usize {
+            return None;
+        }
+        let (counts, worked) = groups.into_iter().unzip();
+        Some(Level { count: quantile(counts, 0.5)?, worked: quantile(worked, 0.5)? })
     }
 
     pub(crate) fn heap_bytes(&self) -> usize {
@@ -362,7 +390,8 @@ impl Known {
             to.u64(peer);
             to.list(days.iter(), |to, (&day, &level)| {
                 to.u32(day);
-                to.u64(level.to_bits());
+                to.u64(level.count.to_bits());
+                to.u64(level.worked.to_bits());
             });
         });
     }
@@ -386,7 +415,12 @@ impl Known {
         })?;
         let levels = from.list(16, |from| {
             let peer = from.u64()?;
-            Ok((peer, from.list(12, |from| Ok((from.u32()?, f64::from_bits(from.u64()?))))?))
+            let days = from.list(20, |from| {
+                let day = from.u32()?;
+                let (count, worked) = (f64::from_bits(from.u64()?), f64::from_bits(from.u64()?));
+                Ok((day, Level { count, worked }))
+            })?;
+            Ok((peer, days))
         })?;
         Ok(Self { groups, levels, today, began })
     }
@@ -409,6 +443,20 @@ impl Profile {
     fn peak_mut(&mut self, day: Day) -> &mut u32 {
         let at = if self.is_kept(day) { day } else { self.last };
         &mut self.peaks[at as usize % self.peaks.len()]
+    }
+
+    /// The days from `first` to `last` on which there was anything, each with its peak, and with on how many days of the
+    /// window of `span` days that ends with it there was.
+    fn windows(&self, first: Day, last: Day, span: Day) -> Vec<(Day, u32, f64)> {
+        let days: Vec<(Day, u32)> = self.days((first + 1).saturating_sub(span), last).collect();
+        let mut begin = 0;
+        let windows = days.iter().enumerate().map(|(at, &(day, peak))| {
+            while days[begin].0 + span <= day {
+                begin += 1;
+            }
+            (day, peak, (at + 1 - begin) as f64)
+        });
+        windows.filter(|&(day, ..)| day >= first).collect()
     }
 
     /// The days from `first` to `last` on which there was anything.
@@ -439,6 +487,7 @@ mod tests {
     fn days_that_are_long_gone_are_not_kept() {
         let mut profile = Profile {
             peer: 0,
+            former: None,
             newest: 0,
             first: 10,
             peaks: vec![0; 3].into_boxed_slice(),

@@ -1,6 +1,6 @@
 //! Judging counts by a baseline: in panes with events, each against what is usual on its day.
 
-use super::baseline::{Bar, Day, Profiles};
+use super::baseline::{Bar, Day, Level, Profiles};
 use super::{Counted, Detector, NamesOf};
 use crate::finding::Opening;
 use crate::key::Fingerprint;
@@ -15,7 +15,7 @@ impl Detector {
     }
 
     /// Takes in that the days before `today` are over, and what was usual among peers on them.
-    pub(crate) fn close_days(&mut self, today: Day, levels: &[(Day, FxHashMap<Fingerprint, f64>)]) {
+    pub(crate) fn close_days(&mut self, today: Day, levels: &[(Day, FxHashMap<Fingerprint, Level>)]) {
         if let Some(profiles) = &mut self.profiles {
             profiles.close(today, levels);
         }

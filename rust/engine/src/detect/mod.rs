@@ -16,7 +16,7 @@ use crate::plan::{Holds, RulePlan};
 use crate::shard::SHARDS;
 use crate::time::Micros;
 use crate::window::{PaneIndex, Reading};
-pub(crate) use baseline::{Bar, Day, Days, Known, Profiles};
+pub(crate) use baseline::{Bar, ByPeer, Day, Days, Known, Profiles};
 use judging::Judging;
 use rustc_hash::FxHashSet;
 
