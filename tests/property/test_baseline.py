@@ -113,6 +113,9 @@ class Oracle:
             return None
         return median(self.peaks[one][day] for one in who), median(self.worked(one, day) for one in who)
 
+    def alike(self, one: int, other: int) -> bool:
+        return self.own_lag > 7 or weekend(one) == weekend(other)
+
     def worked(self, actor: str, day: int) -> int:
         """On how many days of the window that ends with a day somebody worked."""
         return sum(day - self.own_lag + 1 < one <= day for one in self.peaks[actor])
@@ -125,7 +128,7 @@ class Oracle:
 
     def near(self, peer: str, day: int) -> float | None:
         known = {d: level[0] for d in range(day - 16, day - 1) if (level := self.level(peer, d)) is not None}
-        alike = {d: level for d, level in known.items() if weekend(d) == weekend(day)}
+        alike = {d: level for d, level in known.items() if self.alike(d, day)}
         return max((alike or known).values(), default=None)
 
     def own(self, measured: dict[int, tuple[float, float]], actor: str, day: int) -> tuple[float, float] | None:
@@ -138,7 +141,7 @@ class Oracle:
         shares = {d: self.worked(actor, d) / beside for d, (_, beside) in windows.items()}
         most = max(shares.values(), default=1)
         known = {d: one * (most / shares[d]) for d, (one, _) in windows.items() if shares[d] * 2 >= most}
-        alike = [one for d, one in known.items() if weekend(d) == weekend(day)]
+        alike = [one for d, one in known.items() if self.alike(d, day)]
         for some in (alike, list(known.values())):
             if len(some) >= self.baseline.least_days:
                 history = day - self.own_lag + 1 - first
@@ -253,7 +256,7 @@ def out_of_order(rng: random.Random, events: list[dict[str, Any]]) -> list[dict[
     st.integers(0, 10**9),
     st.sampled_from(list(Of)),
     st.booleans(),
-    st.sampled_from(["1d", "1h", "3d"]),
+    st.sampled_from(["1d", "1h", "3d", "7d"]),
     st.sampled_from([None, 6]),
     st.sampled_from(["UTC", "Asia/Shanghai", "America/New_York"]),
 )
@@ -261,7 +264,9 @@ def test_it_is_as_the_oracle_says_in_any_order_and_over_restarts(
     rule: Rule, seed: int, of: Of, counts_values: bool, span: str, cold: int | None, zone: str
 ) -> None:
     rng = random.Random(seed)
-    timespan = {"1h": timedelta(hours=1), "1d": timedelta(days=1), "3d": timedelta(days=3)}[span]
+    timespan = {"1h": timedelta(hours=1), "1d": timedelta(days=1), "3d": timedelta(days=3), "7d": timedelta(days=7)}[
+        span
+    ]
     assert rule.baseline is not None
     rule = replace(
         rule,
@@ -278,7 +283,7 @@ def test_it_is_as_the_oracle_says_in_any_order_and_over_restarts(
             }
         ),
     )
-    events = made_up(rng, 14)
+    events = made_up(rng, 30 if span == "7d" else 14)
     plan, ledger = build_plan([rule], load_mapping("custodes", zone), allowed_lateness=LATENESS), Ledger([rule])
     engine = Engine(plan, rng.choice([1, 2]))
     stream = out_of_order(rng, events)

@@ -1,8 +1,9 @@
-"""The shipped rules have tests that would notice if they were other rules."""
+"""The shipped rules have tests that would notice if they were other rules, and a page that says what to do."""
 
 from __future__ import annotations
 
 import copy
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,51 +14,106 @@ import yaml
 
 from custodes.authoring import find_test_files, run_tests
 from custodes.config import FaultsError, format_duration, parse_duration
-from custodes.rules import shipped_pack
+from custodes.rules import load_rules, shipped_pack
 
 PACK = sorted(shipped_pack())
+PAGE = Path(__file__).parents[2] / "docs" / "pack.md"
 
-Rules = list[dict[str, Any]]
+Documents = list[dict[str, Any]]
 
 
-def mutations(rules: Rules) -> Iterator[tuple[str, Rules]]:
+def mutations(rules: Documents) -> Iterator[tuple[str, Documents]]:
     """Other rules, each with one thing changed."""
     for at, rule in enumerate(rules):
-        for what, changes in _changes(rule):
-            mutated = copy.deepcopy(rules)
-            section = mutated[at].get("correlation") or mutated[at]["detection"]["selection"]
-            section.update(changes)
-            yield f"{rule['title']}: {what}", mutated
+        changes = _of_correlation if "correlation" in rule else _of_detection
+        for what, changed in changes(rule):
+            yield f"{rule['title']}: {what}", [*rules[:at], changed, *rules[at + 1 :]]
 
 
-def _changes(rule: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    if "correlation" not in rule:
-        for field, values in rule["detection"]["selection"].items():
+def _of_detection(rule: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    for field, values in rule["detection"]["selection"].items():
+        if isinstance(values, list):
             for value in values:
-                yield f"without {field} {value}", {field: [v for v in values if v != value]}
-            yield f"with {field} update", {field: [*values, "update"]}
-        return
+                yield f"without {field} {value}", _with(rule, [v for v in values if v != value], "selection", field)
+            yield f"with {field} update", _with(rule, [*values, "update"], "selection", field)
+        else:
+            others = {name: test for name, test in rule["detection"]["selection"].items() if name != field}
+            yield f"without {field}", _with(rule, others, "selection")
+    if "service" in rule["detection"]:
+        yield "with service accounts", _with(rule, "selection", "condition")
+    yield from _of_sieve(rule)
+
+
+def _of_correlation(rule: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     correlation = rule["correlation"]
-    condition, span = correlation["condition"], parse_duration(correlation["timespan"])
-    bound = condition["gte"]
-    for other in (bound - 1, bound + 1, bound * 2, bound // 2):
-        yield f"gte {other}", {"condition": {**condition, "gte": other}}
+    field, bound = correlation["condition"]["field"], correlation["condition"]["gte"]
+    for other in {bound - 1, bound + 1, bound * 2, bound // 2} - {0, bound}:
+        yield f"gte {other}", _with(rule, other, "condition", "gte")
+    span = parse_duration(correlation["timespan"])
     for other_span in (span / 2, span * 2):
-        yield f"timespan {other_span}", {"timespan": format_duration(other_span)}
+        yield f"timespan {other_span}", _with(rule, format_duration(other_span), "timespan")
     for group in (["actor"], ["subject"], ["action"], ["actor", "subject"], []):
         if group != correlation["group-by"]:
-            yield f"by {group}", {"group-by": group}
-    for field in ("actor", "subject", "action", "time"):
-        if field != condition["field"]:
-            yield f"of {field}", {"condition": {**condition, "field": field}}
-    yield "of events", {"type": "event_count", "condition": {"gte": bound}}
+            yield f"by {group}", _with(rule, group, "group-by")
+    for other_field in ("actor", "subject", "action", "time"):
+        # With one value of a field there is one group and one count: these are the same.
+        if other_field != field and not (bound == 1 and other_field == "time"):
+            yield f"of {other_field}", _with(rule, other_field, "condition", "field")
+    if bound > 1:
+        yield (
+            "of events",
+            _with({**rule, "correlation": {**correlation, "type": "event_count"}}, {"gte": bound}, "condition"),
+        )
+    if "baseline" in rule["custodes"]:
+        baseline = rule["custodes"]["baseline"]
+        yield "no baseline", _without(rule, "baseline")
+        for factor in (baseline["factor"] / 1.25, baseline["factor"] * 1.25):
+            yield f"factor {factor}", _own(rule, "baseline", {**baseline, "factor": factor})
+        for of in {"self", "peers", "both"} - {baseline["of"]}:
+            yield f"of {of}", _own(rule, "baseline", {**baseline, "of": of})
+        for cold in {baseline.get("cold", 0) - 1, baseline.get("cold", 0) + 1} - {-1, 1}:
+            yield f"cold {cold}", _own(rule, "baseline", {**baseline, "cold": cold})
+    yield from _of_sieve(rule)
+
+
+def _of_sieve(rule: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    own = rule.get("custodes", {})
+    if "dormant" in own:
+        yield "not dormant", _without(rule, "dormant")
+        for days in (-2, 2):
+            span = parse_duration(own["dormant"]).days + days
+            yield f"dormant {span}d", _own(rule, "dormant", f"{span}d")
+    if "new" in own:
+        yield "not new", _without(rule, "new")
+        for key in ("over", "after"):
+            for days in (-2, 2):
+                span = parse_duration(own["new"][key]).days + days
+                yield f"new {key} {span}d", _own(rule, "new", {**own["new"], key: f"{span}d"})
+
+
+def _with(rule: dict[str, Any], value: Any, *place: str) -> dict[str, Any]:
+    changed = copy.deepcopy(rule)
+    inner = changed.get("correlation") or changed["detection"]
+    for key in place[:-1]:
+        inner = inner[key]
+    inner[place[-1]] = value
+    return changed
+
+
+def _own(rule: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
+    return {**rule, "custodes": {**rule["custodes"], key: value}}
+
+
+def _without(rule: dict[str, Any], key: str) -> dict[str, Any]:
+    return {**rule, "custodes": {name: value for name, value in rule["custodes"].items() if name != key}}
 
 
 @pytest.mark.parametrize("path", PACK, ids=lambda path: path.stem)
 def test_each_rule_file_has_tests_that_hold_and_notice_every_change(path: Path, tmp_path: Path) -> None:
     tests = path.with_suffix(".test.yml")
     assert [result for result in run_tests(tests) if result.failures] == []
-    shutil.copy(tests, tmp_path)
+    for one in (tests, *PACK):
+        shutil.copy(one, tmp_path)
     survivors = []
     for what, rules in mutations(list(yaml.safe_load_all(path.read_text()))):
         (tmp_path / path.name).write_text(yaml.safe_dump_all(rules))
@@ -73,3 +129,17 @@ def test_each_rule_file_has_tests_that_hold_and_notice_every_change(path: Path, 
 def test_tests_are_no_rules_and_every_test_file_is_found() -> None:
     assert not any(path.name.endswith(".test.yml") for path in PACK)
     assert find_test_files({path.parent for path in PACK}) == [path.with_suffix(".test.yml") for path in PACK]
+
+
+def test_every_rule_says_what_it_is_and_has_its_place_on_the_page() -> None:
+    anchors = {
+        heading.lower().replace(" ", "-") for heading in re.findall(r"^### (.+)$", PAGE.read_text(), re.MULTILINE)
+    }
+    for rule in load_rules(PACK):
+        assert rule.description, rule.title
+        assert rule.false_positives, rule.title
+        assert rule.references, rule.title
+        assert rule.tuning, rule.title
+        assert rule.runbook is not None
+        page, _, anchor = rule.runbook.partition("#")
+        assert (page, anchor in anchors) == ("docs/pack.md", True), rule.runbook

@@ -57,6 +57,7 @@ def list_(
     for name in ("level", "rule", "counts", "for each", "in"):
         table.add_column(name, overflow="fold")
     table.add_column("fires at", justify="right")
+    table.add_column("and at", overflow="fold")
     for rule in loaded:
         table.add_row(
             Text(rule.level, LEVEL_STYLES[rule.level]),
@@ -65,6 +66,7 @@ def list_(
             Text(", ".join(rule.group_by) or "everything"),
             format_duration(rule.timespan),
             " and ".join(f"{operator} {bound:,}" for operator, bound in rule.holds.items()),
+            Text(rule.baseline.said if rule.baseline else ""),
         )
     stdout.print(table)
 
@@ -81,6 +83,11 @@ def _as_dict(rule: Rule) -> dict[str, object]:
         "resolution": format_duration(rule.resolution),
         "keep_open": format_duration(rule.keep_open),
         "condition": rule.holds,
+        "baseline": rule.baseline.model_dump(mode="json") if rule.baseline else None,
+        "false_positives": list(rule.false_positives),
+        "tuning": rule.tuning,
+        "references": list(rule.references),
+        "runbook": rule.runbook,
         "file": rule.file,
         "line": rule.line,
     }

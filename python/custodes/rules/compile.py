@@ -246,6 +246,7 @@ def _rule(
     holds: dict[str, int],
 ) -> Rule:
     level = str(one.sigma.level).lower() if one.sigma.level else "medium"
+    own = one.document.data.get("custodes") or {}
     return Rule(
         id=one.id,
         title=one.sigma.title or one.id,
@@ -260,6 +261,10 @@ def _rule(
         when=when,
         file=one.document.file,
         line=one.document.line,
+        false_positives=tuple(str(text).strip() for text in one.sigma.falsepositives or ()),
+        references=tuple(str(link) for link in one.sigma.references or ()),
+        tuning=str(own.get("tuning", "")).strip(),
+        runbook=own.get("runbook"),
     )
 
 

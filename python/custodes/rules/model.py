@@ -45,6 +45,14 @@ class Rule:
     baseline: Baseline | None = None
     """What the threshold is raised to, by what is usual."""
 
+    false_positives: tuple[str, ...] = field(default=(), repr=False)
+    """What it finds beside what it is for."""
+    references: tuple[str, ...] = field(default=(), repr=False)
+    tuning: str = field(default="", repr=False)
+    """How to fit it to a house."""
+    runbook: str | None = None
+    """The page, from the root of the documentation's repository, that says what to do about a finding."""
+
     @property
     def keywords(self) -> set[str]:
         """The names of the derived fields that the condition's keywords are."""

@@ -272,11 +272,8 @@ impl Profiles {
         let whole = windows.into_iter().filter(|&(.., share)| share * 2.0 >= most);
         let all: Vec<(Day, f64)> =
             whole.map(|(day, measured, share)| (day, measured * (most / share))).collect();
-        let alike: Vec<f64> = all
-            .iter()
-            .filter(|&&(known, _)| is_weekend(known) == is_weekend(day))
-            .map(|&(_, one)| one)
-            .collect();
+        let alike: Vec<f64> =
+            all.iter().filter(|&&(known, _)| self.are_alike(known, day)).map(|&(_, one)| one).collect();
         let enough = self.plan.least_days as usize;
         let days = if alike.len() >= enough { alike } else { all.into_iter().map(|(_, one)| one).collect() };
         if days.len() < enough {
@@ -291,9 +288,14 @@ impl Profiles {
     fn level(&self, peer: Fingerprint, day: Day) -> Option<f64> {
         let last = day.checked_sub(PEERS_LAG)?;
         let known = self.known.levels.get(&peer)?.range(last.saturating_sub(PEERS_REACH)..=last);
-        let alike = known.clone().filter(|&(&known, _)| is_weekend(known) == is_weekend(day));
+        let alike = known.clone().filter(|&(&known, _)| self.are_alike(known, day));
         let counts = alike.map(|(_, level)| level.count).max_by(f64::total_cmp);
         counts.or_else(|| known.map(|(_, level)| level.count).max_by(f64::total_cmp))
+    }
+
+    /// Whether two days are of the same kind: working days, or weekends. Windows of a week and longer have both.
+    fn are_alike(&self, one: Day, other: Day) -> bool {
+        self.span >= 7 || is_weekend(one) == is_weekend(other)
     }
 
     /// Whether a group's days are still of use.
