@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from pathlib import Path
 
@@ -15,6 +16,22 @@ level: low
 logsource: {product: custodes}
 detection: {selection: {action: read}, condition: selection}
 custodes: {resolution: 1s}
+"""
+
+
+PLAIN = """\
+title: Bulk lookups
+correlation:
+  type: value_count
+  rules: [access]
+  group-by: [actor]
+  timespan: 1h
+  condition: {field: subject, gte: 150}
+---
+title: Access
+name: access
+logsource: {product: custodes}
+detection: {selection: {action: [read, search, export]}, condition: selection}
 """
 
 
@@ -34,12 +51,12 @@ def test_the_shipped_rules_are_listed_and_pass_their_tests() -> None:
     code, out, _ = run("list")
     assert code == 0
     assert "Bulk lookups" in out
-    assert "gte 150" in out
+    assert "gte 120" in out
     code, out, _ = run("list", "--json")
     listed = {rule["title"]: rule for rule in json.loads(out)}
-    assert (listed["Slow copying"]["timespan"], listed["Slow copying"]["condition"]) == ("1w", {"gte": 700})
+    assert (listed["Slow copying"]["timespan"], listed["Slow copying"]["condition"]) == ("1w", {"gte": 75})
     code, out, _ = run("test")
-    assert (code, out.splitlines()[-1]) == (0, "17 tests passed")
+    assert (code, re.fullmatch(r"1\d\d tests passed", out.splitlines()[-1]) is not None) == (0, True)
 
 
 def test_what_a_failing_test_says(tmp_path: Path) -> None:
@@ -145,7 +162,20 @@ def test_a_backtest_says_what_a_rule_would_have_found(tmp_path: Path) -> None:
         json.dumps({"kind": "a thief", "group": {"actor": "P2"}, "times": taken}) + "\n"
         + json.dumps({"kind": "nobody", "group": {"actor": "P9"}, "times": taken}) + "\n"
     )  # fmt: skip
-    asked: list[str | Path] = ["backtest", "Bulk lookups", "--events", events, "--labels", labels, "--budget", "6"]
+    rules = tmp_path / "plain.yml"
+    rules.write_text(PLAIN)
+    asked: list[str | Path] = [
+        "backtest",
+        "Bulk lookups",
+        "--rules",
+        rules,
+        "--events",
+        events,
+        "--labels",
+        labels,
+        "--budget",
+        "6",
+    ]
     code, out, err = run(*asked)
     assert (code, err) == (0, "")
     lines = [" ".join(line.split()) for line in out.splitlines()]
@@ -178,7 +208,9 @@ def test_a_backtest_says_what_a_rule_would_have_found(tmp_path: Path) -> None:
 def test_an_explanation_says_what_became_of_each_event(tmp_path: Path) -> None:
     event = tmp_path / "event.jsonl"
     event.write_text('{"time":1767600000,"actor":"P1","subject":["S1","S2"],"action":"Search"}\n\n{"actor":"P1"}\n')
-    code, out, err = run("explain", "Bulk lookups", "--event", event)
+    rules = tmp_path / "plain.yml"
+    rules.write_text(PLAIN)
+    code, out, err = run("explain", "Bulk lookups", "--rules", rules, "--event", event)
     assert (code, err) == (0, "")
     assert out.splitlines() == [
         "event 1 counts for Bulk lookups",
@@ -191,7 +223,7 @@ def test_an_explanation_says_what_became_of_each_event(tmp_path: Path) -> None:
         "event 2 does not count for Bulk lookups",
         "  it is rejected: missing_time: the event has no time",
     ]
-    code, out, _ = run("explain", "Bulk lookups", "--event", event, "--json")
+    code, out, _ = run("explain", "Bulk lookups", "--rules", rules, "--event", event, "--json")
     assert [(one["counts"], one["group"]) for one in json.loads(out)] == [
         (True, {"actor": ["P1"]}),
         (False, {"actor": []}),

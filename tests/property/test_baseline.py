@@ -104,8 +104,8 @@ class Oracle:
         return {day: peak for day, peak in peaks.items() if peak}
 
     def level(self, peer: str, day: int) -> tuple[float, float] | None:
-        """What is usual among peers on a day that is over, and on which windows could be full: the count, and on how many
-        days of a window they worked."""
+        """What is usual among peers on a day that is over, and on which windows could be full: the count, and on how
+        many days of a window they worked."""
         if day < min(seen[0].time // DAY for seen in self.by_actor.values()) + self.own_lag - 1:
             return None
         who = [actor for actor, peaks in self.peaks.items() if day in peaks and self.peer_on[actor, day] == peer]

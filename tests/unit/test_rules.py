@@ -125,8 +125,8 @@ def test_conditions(tmp_path: Path, condition: str, expected: bool) -> None:
 
 def test_the_pack_is_valid_and_described() -> None:
     rules = load_rules(shipped_pack())
-    assert [rule.title for rule in rules] == ["Bulk lookups", "Slow copying", "Celebrity snooping"]
-    assert all(rule.description and rule.level in {"high", "medium"} for rule in rules)
+    assert {"Bulk lookups", "Slow copying", "Celebrity snooping"} < {rule.title for rule in rules}
+    assert all(rule.description and rule.level in {"high", "medium", "low"} for rule in rules)
 
 
 def test_a_range_condition_is_both_bounds(tmp_path: Path) -> None:
@@ -194,4 +194,4 @@ def test_two_rules_cannot_share_a_title(tmp_path: Path) -> None:
 def test_a_rule_is_told_apart_by_id_then_name_then_title() -> None:
     rule: Rule = load_rules(shipped_pack())[0]
     assert rule.id == "2a3a4a58-7f0d-4c33-8f10-3a0fd6f4b102"
-    assert (rule.threshold, rule.group_by, rule.distinct) == (150, ("actor",), "subject")
+    assert (rule.threshold, rule.group_by, rule.distinct) == (120, ("actor",), "subject")

@@ -59,8 +59,8 @@ class Baseline(BaseModel):
     least_days: int = Field(
         7,
         ge=1,
-        description="With fewer days of its own, a group is held against its peers; with a timespan of more than a day also "
-        "until there are as many days of its own as that has.",
+        description="With fewer days of its own, a group is held against its peers; with a timespan of more than a day "
+        "also until there are as many days of its own as that has.",
     )
     least_peers: int = Field(5, ge=1, description="With fewer of them on a day, nothing is usual among peers.")
     cold: int | None = Field(

@@ -1,1 +1,1 @@
-"""How well the shipped rules find insiders: half years of the agency that no rule was tuned on, beside other methods."""
+"""How well the shipped rules find insiders, in half years they were never tuned on, beside other methods."""
