@@ -6,7 +6,7 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 RUST_SOURCES := $(shell find rust/engine rust/python -name '*.rs' -o -name Cargo.toml) Cargo.toml Cargo.lock
 
-.PHONY: help demo test fuzz chaos check fmt bench docs lock clean build
+.PHONY: help demo test fuzz chaos check fmt bench detect docs lock clean build
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -58,12 +58,17 @@ bench: build  ## all benchmarks beside their peers, into docs/performance.md
 	tests/bench/install
 	PYTHONPATH=tests $(BIN)/python tests/bench/report.py
 
+detect: build  ## how well the shipped rules find insiders, beside other methods, into docs/detection.md
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r tests/bench/detection.lock
+	PYTHONPATH=tests/bench $(BIN)/python tests/bench/detect.py --write
+
 docs: build  ## write docs/reference/ from the definitions
 	$(BIN)/python docs/generate.py
 
 lock:  ## choose dependency versions anew and write down their hashes
 	$(PYTHON) -m venv .cache/lock && .cache/lock/bin/pip install --quiet uv
-	for lock in "requirements.lock pyproject.toml --group dev" "tests/bench/requirements.lock --group bench"; do \
+	for lock in "requirements.lock pyproject.toml --group dev" "tests/bench/requirements.lock --group bench" \
+	    "tests/bench/detection.lock --group detection"; do \
 	    .cache/lock/bin/uv pip compile $${lock#* } --generate-hashes --universal --python-version 3.11 \
 	        --no-emit-index-url --no-header --quiet --output-file $${lock%% *}; done
 
