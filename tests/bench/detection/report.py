@@ -52,7 +52,7 @@ def report(seasons: Sequence[Season], plots: Path) -> str:
         f"{events:,} events. The shipped rules with their default settings; findings of level medium and higher.",
         _by_kind(cases, others),
         "The last columns are what the other methods find of the same insiders when each may raise as many false "
-        f"findings as the rules do in the clean half years: {allowed}, or {allowed / thousands:.2f} a week for 1,000 actors.",
+        f"findings as the rules do in the clean half years: {allowed}, or {allowed / thousands:.2f} a week for 1,000.",
         "![Share of insiders found](images/recall.svg)",
         "![Low and slow](images/low-and-slow.svg)",
         "### False findings",
