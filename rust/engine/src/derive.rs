@@ -7,9 +7,10 @@ use crate::time::{Micros, parse_time_number, parse_time_text};
 use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
-use regex::Regex;
+use regex::{CaptureLocations, Regex};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use std::cell::RefCell;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
@@ -121,11 +122,16 @@ pub(crate) fn as_time(text: &str) -> Option<Micros> {
 #[derive(Debug, Clone)]
 pub(crate) enum Derive {
     Slice(i32, Option<i32>),
-    Capture(Regex),
+    /// With room for where its groups are, so that none is made for every text.
+    Capture(Regex, RefCell<CaptureLocations>),
     Buckets(Vec<f64>),
     Part(TimePart, Zone),
     Anywhere(Regex),
-    Table { name: String, columns: Columns, table: Option<Arc<Lookup>> },
+    Table {
+        name: String,
+        columns: Columns,
+        table: Option<Arc<Lookup>>,
+    },
 }
 
 /// What a derivation came to.
@@ -154,7 +160,11 @@ impl Derive {
         }
         Ok(match by {
             &Means::Slice(first, end) => Self::Slice(first, end),
-            Means::Capture(pattern) => Self::Capture(compiled(pattern)?),
+            Means::Capture(pattern) => {
+                let regex = compiled(pattern)?;
+                let room = RefCell::new(regex.capture_locations());
+                Self::Capture(regex, room)
+            }
             Means::Anywhere(pattern) => Self::Anywhere(compiled(pattern)?),
             Means::Buckets(bounds) => {
                 if bounds.is_empty() || !bounds.is_sorted_by(|a, b| a < b) {
@@ -178,6 +188,11 @@ impl Derive {
         }
     }
 
+    /// Whether nothing can come of it as long as no other table is in force.
+    pub(crate) fn is_idle(&self) -> bool {
+        matches!(self, Self::Table { table: None, .. })
+    }
+
     /// Whether it is worked out from the whole record, and from no field.
     pub(crate) fn is_of_record(&self) -> bool {
         matches!(self, Self::Anywhere(_))
@@ -188,10 +203,11 @@ impl Derive {
         let text = from.first().copied().unwrap_or_default();
         match self {
             Self::Slice(first, end) => slice(text, *first, *end),
-            Self::Capture(regex) => {
-                let found = regex.captures(text);
-                let found = found.as_ref().and_then(|found| found.get(usize::from(found.len() > 1)));
-                found.map_or(Derived::Nothing, |found| Derived::Within(found.start(), found.end()))
+            Self::Capture(regex, room) => {
+                let mut room = room.borrow_mut();
+                let found = regex.captures_read(&mut room, text);
+                let found = found.and_then(|_| room.get(usize::from(room.len() > 1)));
+                found.map_or(Derived::Nothing, |(start, end)| Derived::Within(start, end))
             }
             Self::Buckets(bounds) => {
                 let Ok(number) = text.parse::<f64>() else { return Derived::Nothing };

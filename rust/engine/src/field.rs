@@ -253,6 +253,9 @@ impl EventReader {
     /// Works a field out from those before it.
     fn derive(&mut self, field: FieldId, record: &str) -> Value {
         let Some(Deriving { from, by }) = &self.derived[field] else { return Value::Absent };
+        if by.is_idle() {
+            return Value::Absent;
+        }
         let mut key: SmallVec<[Scalar; 2]> = SmallVec::new();
         if by.is_of_record() {
             let whole =

@@ -14,6 +14,7 @@
 use crate::codec::{Damaged, Reader, Writer};
 use crate::key::Fingerprint;
 use crate::plan::{BaselineOf, BaselinePlan, RulePlan};
+use crate::prefetch::prefetch;
 use crate::time::Micros;
 use rustc_hash::FxHashMap;
 use std::collections::BTreeMap;
@@ -78,6 +79,8 @@ struct Profile {
     /// The largest counts of days, the last of them `last`.
     peaks: Box<[u32]>,
     last: Day,
+    /// The last one's peak, so that it is at hand.
+    last_peak: u32,
     /// The bar of the day it was last asked for.
     bar: Option<(Day, Bar)>,
 }
@@ -100,7 +103,8 @@ pub(crate) struct Profiles {
 /// What has been seen so far.
 #[derive(Debug, Default)]
 pub(crate) struct Known {
-    groups: FxHashMap<u32, Profile>,
+    /// By slot.
+    groups: Vec<Option<Profile>>,
     /// By peer group, by day that is over: what was usual among peers.
     levels: FxHashMap<Fingerprint, BTreeMap<Day, Level>>,
     /// The first day that is not over; 0 before the first event.
@@ -150,13 +154,18 @@ impl Profiles {
         newest: bool,
     ) {
         let (day, kept, span) = (self.days.day(time), self.kept(), self.span);
-        let profile = self.known.groups.entry(slot).or_insert_with(|| Profile {
+        let slot = slot as usize;
+        if slot >= self.known.groups.len() {
+            self.known.groups.resize_with(slot + 1, || None);
+        }
+        let profile = self.known.groups[slot].get_or_insert_with(|| Profile {
             peer: 0,
             former: None,
             newest: Micros::MIN,
             first: day,
             peaks: vec![0; kept].into_boxed_slice(),
             last: day,
+            last_peak: 0,
             bar: None,
         });
         profile.first = profile.first.min(day);
@@ -172,15 +181,31 @@ impl Profiles {
             }
             (profile.peer, profile.newest) = (peer, time);
         }
-        profile.reach(day);
-        let peak = profile.peak_mut(day);
-        *peak = (*peak).max(u32::try_from(count).unwrap_or(u32::MAX));
+        profile.note(day, u32::try_from(count).unwrap_or(u32::MAX));
+    }
+
+    /// Asks for what [`Self::see`] will read.
+    #[inline]
+    pub(crate) fn prefetch(&self, slot: u32) {
+        if let Some(group) = self.known.groups.get(slot as usize) {
+            prefetch(group);
+        }
+    }
+
+    /// Takes notice of a count that is below every threshold; the least it could be held against is told instead.
+    pub(crate) fn came_below(&mut self, time: Micros, count: u64) {
+        self.came(time, count, Bar { need: self.floor, usual: None });
+    }
+
+    /// How much longer than its window a group is kept, as a share of what it is kept: 1 for no longer.
+    pub(crate) fn pace(&self) -> f64 {
+        f64::from(self.span) / f64::from(self.kept() as Day)
     }
 
     /// What a group's counts of a day are held against; `None` where nothing is known that they could be.
     pub(crate) fn bar(&mut self, slot: u32, time: Micros) -> Option<Bar> {
         let day = self.days.day(time);
-        let profile = self.known.groups.get(&slot)?;
+        let profile = self.known.get(slot)?;
         if let Some((known, bar)) = profile.bar
             && known == day
         {
@@ -194,7 +219,9 @@ impl Profiles {
         let bar = Bar { need, usual: usual.map(|(usual, _)| usual) };
         // Where the watermark is far behind, more may become known.
         let is_settled = self.known.today + 1 >= day;
-        self.known.groups.get_mut(&slot)?.bar = Some((day, bar)).filter(|_| is_settled);
+        if let Some(Some(profile)) = self.known.groups.get_mut(slot as usize) {
+            profile.bar = Some((day, bar)).filter(|_| is_settled);
+        }
         Some(bar).filter(|bar| bar.need < u64::MAX)
     }
 
@@ -301,14 +328,14 @@ impl Profiles {
     /// Whether a group's days are still of use.
     pub(crate) fn keeps(&self, slot: u32) -> bool {
         let kept = self.kept() as Day;
-        self.known
-            .groups
-            .get(&slot)
-            .is_some_and(|profile| profile.last.saturating_add(kept) >= self.known.today)
+        let profile = self.known.get(slot);
+        profile.is_some_and(|profile| profile.last.saturating_add(kept) >= self.known.today)
     }
 
     pub(crate) fn forget(&mut self, slot: u32) {
-        self.known.groups.remove(&slot);
+        if let Some(group) = self.known.groups.get_mut(slot as usize) {
+            *group = None;
+        }
     }
 
     /// The first day on which windows could be full; `None` before the first event.
@@ -325,9 +352,10 @@ impl Profiles {
 
     /// Adds the groups' counts on a day, by peer group.
     pub(crate) fn on(&self, day: Day, by_peer: &mut ByPeer) {
-        for profile in self.known.groups.values() {
-            if let Some(&(_, peak, worked)) = profile.windows(day, day, self.span).last() {
-                by_peer.entry(profile.peer).or_default().push((f64::from(peak), worked));
+        for profile in self.known.groups.iter().flatten() {
+            if let Some((_, peak)) = profile.days(day, day).next() {
+                let worked = profile.days((day + 1).saturating_sub(self.span), day).count();
+                by_peer.entry(profile.peer).or_default().push((f64::from(peak), worked as f64));
             }
         }
     }
@@ -357,8 +385,8 @@ impl Profiles {
     }
 
     pub(crate) fn heap_bytes(&self) -> usize {
-        let each = size_of::<(u32, Profile)>() + 1 + self.kept() * size_of::<u32>();
-        self.known.groups.len() * each
+        let days = self.known.groups.iter().flatten().count() * self.kept() * size_of::<u32>();
+        self.known.groups.capacity() * size_of::<Option<Profile>>() + days
     }
 
     pub(crate) fn save(&self, to: &mut Writer) {
@@ -369,24 +397,26 @@ impl Profiles {
     pub(crate) fn go_on_from(&mut self, known: Known) {
         let kept = self.kept();
         self.known = known;
-        self.known.groups.retain(|_, profile| profile.peaks.len() == kept);
+        for group in &mut self.known.groups {
+            group.take_if(|profile| profile.peaks.len() != kept);
+        }
     }
 }
 
 impl Known {
+    fn get(&self, slot: u32) -> Option<&Profile> {
+        self.groups.get(slot as usize)?.as_ref()
+    }
+
     fn save(&self, to: &mut Writer) {
         to.u32(self.today);
         to.flag(self.began.is_some());
         to.u32(self.began.unwrap_or_default());
-        to.list(self.groups.iter(), |to, (&slot, profile)| {
-            to.u32(slot);
-            to.u64(profile.peer);
-            to.flag(profile.former.is_some());
-            to.u64(profile.former.unwrap_or_default());
-            to.i64(profile.newest);
-            to.u32(profile.first);
-            to.u32(profile.last);
-            to.list(profile.peaks.iter(), |to, &peak| to.u32(peak));
+        to.list(self.groups.iter(), |to, group| {
+            to.flag(group.is_some());
+            if let Some(profile) = group {
+                profile.save(to);
+            }
         });
         to.list(self.levels.iter(), |to, (&peer, days)| {
             to.u64(peer);
@@ -401,20 +431,8 @@ impl Known {
     pub(crate) fn load(from: &mut Reader<'_>) -> Result<Self, Damaged> {
         let (today, has_begun) = (from.u32()?, from.flag()?);
         let began = Some(from.u32()?).filter(|_| has_begun);
-        let groups = from.list(37, |from| {
-            let (slot, peer, has_moved) = (from.u32()?, from.u64()?, from.flag()?);
-            let (former, newest) = (from.u64()?, from.i64()?);
-            let former = has_moved.then_some(former);
-            let (first, last) = (from.u32()?, from.u32()?);
-            let peaks: Vec<u32> = from.list(4, Reader::u32)?;
-            if peaks.is_empty() {
-                return Err(Damaged("a group's days are none"));
-            }
-            Ok((
-                slot,
-                Profile { peer, former, newest, first, peaks: peaks.into_boxed_slice(), last, bar: None },
-            ))
-        })?;
+        let groups =
+            from.list(1, |from| if from.flag()? { Profile::load(from).map(Some) } else { Ok(None) })?;
         let levels = from.list(16, |from| {
             let peer = from.u64()?;
             let days = from.list(20, |from| {
@@ -429,27 +447,60 @@ impl Known {
 }
 
 impl Profile {
-    /// Makes room for a day after the last.
-    fn reach(&mut self, day: Day) {
-        for new in self.last.saturating_add(1).max(day.saturating_sub(self.peaks.len() as Day))..=day {
-            self.peaks[new as usize % self.peaks.len()] = 0;
+    fn save(&self, to: &mut Writer) {
+        to.u64(self.peer);
+        to.flag(self.former.is_some());
+        to.u64(self.former.unwrap_or_default());
+        to.i64(self.newest);
+        to.u32(self.first);
+        to.u32(self.last);
+        to.list(self.peaks.iter(), |to, &peak| to.u32(peak));
+    }
+
+    fn load(from: &mut Reader<'_>) -> Result<Self, Damaged> {
+        let (peer, has_moved, former) = (from.u64()?, from.flag()?, from.u64()?);
+        let (newest, first, last) = (from.i64()?, from.u32()?, from.u32()?);
+        let peaks: Vec<u32> = from.list(4, Reader::u32)?;
+        if peaks.is_empty() {
+            return Err(Damaged("a group's days are none"));
         }
-        self.last = self.last.max(day);
+        let (former, last_peak) = (has_moved.then_some(former), peaks[last as usize % peaks.len()]);
+        let peaks = peaks.into_boxed_slice();
+        Ok(Self { peer, former, newest, first, peaks, last, last_peak, bar: None })
+    }
+
+    /// A day's count has come to `count`.
+    #[inline]
+    fn note(&mut self, day: Day, count: u32) {
+        if day > self.last {
+            for new in (self.last + 1).max(day.saturating_sub(self.peaks.len() as Day))..=day {
+                *self.peak_mut(new) = 0;
+            }
+            (self.last, self.last_peak) = (day, 0);
+        }
+        if day == self.last && count > self.last_peak {
+            self.last_peak = count;
+            *self.peak_mut(day) = count;
+        } else if day < self.last && self.is_kept(day) {
+            *self.peak_mut(day) = count.max(*self.peak_mut(day));
+        }
     }
 
     fn is_kept(&self, day: Day) -> bool {
         day <= self.last && day as usize + self.peaks.len() > self.last as usize
     }
 
-    /// A day's peak; one that is no longer kept goes to nobody.
     fn peak_mut(&mut self, day: Day) -> &mut u32 {
-        let at = if self.is_kept(day) { day } else { self.last };
-        &mut self.peaks[at as usize % self.peaks.len()]
+        let at = day as usize % self.peaks.len();
+        &mut self.peaks[at]
     }
 
     /// The days from `first` to `last` on which there was anything, each with its peak, and with on how many days of the
     /// window of `span` days that ends with it there was.
     fn windows(&self, first: Day, last: Day, span: Day) -> Vec<(Day, u32, f64)> {
+        if span == 1 {
+            return self.days(first, last).map(|(day, peak)| (day, peak, 1.0)).collect();
+        }
         let days: Vec<(Day, u32)> = self.days((first + 1).saturating_sub(span), last).collect();
         let mut begin = 0;
         let windows = days.iter().enumerate().map(|(at, &(day, peak))| {
@@ -494,15 +545,15 @@ mod tests {
             first: 10,
             peaks: vec![0; 3].into_boxed_slice(),
             last: 10,
+            last_peak: 0,
             bar: None,
         };
-        for (day, count) in [(10, 1), (11, 2), (12, 3), (13, 4)] {
-            profile.reach(day);
-            *profile.peak_mut(day) = count;
+        for (day, count) in [(10, 1), (12, 3), (11, 2), (13, 4), (13, 2), (10, 9)] {
+            profile.note(day, count);
         }
         assert_eq!(profile.days(9, 20).collect::<Vec<_>>(), [(11, 2), (12, 3), (13, 4)]);
-        profile.reach(100);
-        assert_eq!(profile.days(0, 100).count(), 0);
+        profile.note(100, 5);
+        assert_eq!(profile.days(0, 100).collect::<Vec<_>>(), [(100, 5)]);
     }
 
     #[test]

@@ -66,6 +66,9 @@ impl Detector {
     ) {
         let time = counts.start_of(pane);
         let Some(profiles) = &mut self.profiles else { return };
+        if count < profiles.floor() {
+            return profiles.came_below(time, count);
+        }
         let Some(bar) = profiles.bar(slot, time) else { return };
         profiles.came(time, count, bar);
         if count < bar.need {

@@ -31,6 +31,8 @@ pub(crate) use saved::WindowFate;
 /// How many events go from stage to stage of counting together: enough for memory to come, few enough that it is still
 /// in the first cache when it is used.
 const BLOCK: usize = 8;
+/// How often a group is looked at, to see whether it is over, while its days are kept.
+const LOOKS: f64 = 4.0;
 
 /// One window over the stream and the rules that decide by its counts.
 #[derive(Debug)]
@@ -186,6 +188,10 @@ impl KeyedStream {
                     self.windows.iter().zip(self.states.get(one.slot).into_iter().flatten())
                 {
                     window.counts.prefetch_panes(state);
+                    if window.following {
+                        let profiles = window.detectors.iter().filter_map(Detector::profiles);
+                        profiles.for_each(|profiles| profiles.prefetch(one.slot));
+                    }
                 }
             }
         }
@@ -274,10 +280,13 @@ impl KeyedStream {
         for Window { counts, detectors, .. } in &mut self.windows {
             let pane = counts.pane(watermark);
             let reading = Reading::new(counts, &self.states, &self.arrivals);
-            for detector in detectors {
+            for detector in &mut *detectors {
                 detector.settle(reading, pane, changes);
             }
-            share = share.min(counts.settle(watermark));
+            // Where days are kept for longer than that, groups are looked at a few times in so long.
+            let kept = detectors.iter().filter_map(Detector::profiles).map(Profiles::pace);
+            let looked_at = (LOOKS * kept.fold(1.0, f64::min)).min(1.0);
+            share = share.min(looked_at * counts.settle(watermark));
         }
         let before = self.arrivals.first();
         self.arrivals.trim(watermark);
