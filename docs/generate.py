@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import typer
+import yaml
 from prometheus_client.metrics import MetricWrapperBase
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -20,12 +21,13 @@ from custodes.config.model import Config
 from custodes.metrics import Metrics
 
 ROOT = Path(__file__).parent.parent
+CONSTRUCTS = ROOT / "tests" / "sigma" / "constructs.yml"
 HEAD = "<!-- Written by docs/generate.py. Change the definitions, then run `make docs`. -->\n\n"
 
 
 def pages() -> dict[str, str]:
     """Each page's path under docs/reference/ and its text."""
-    texts = {"config.md": _config(), "metrics.md": _metrics(), "cli.md": _cli()}
+    texts = {"config.md": _config(), "metrics.md": _metrics(), "cli.md": _cli(), "sigma.md": _sigma()}
     return {name: HEAD + text for name, text in texts.items()}
 
 
@@ -64,6 +66,24 @@ def _shown(field: FieldInfo) -> str:
     if isinstance(default, timedelta):
         default = format_duration(default)
     return "" if default in (None, {}, []) else f"`{default}`"
+
+
+def _sigma() -> str:
+    lines = [
+        "# Sigma, construct by construct",
+        "",
+        "What of the [specification](https://github.com/SigmaHQ/sigma-specification) there is. Every line is a test",
+        "(`tests/sigma/constructs.yml`): of what is there, that it matches and finds what the specification says; of what",
+        "is not, that a rule that wants it is refused with this message, file and line. Nothing is passed over in silence.",
+        "",
+    ]
+    for section, constructs in yaml.safe_load(CONSTRUCTS.read_text()).items():
+        lines += [f"## {section}", "", "| construct | |", "| --- | --- |"]
+        for one in constructs:
+            message = str(one.get("error", "")).partition(": ")[2]
+            lines.append(f"| {one['construct']} | {f'no: *{message}*' if message else 'yes'} |")
+        lines.append("")
+    return "\n".join(lines)
 
 
 def _metrics() -> str:

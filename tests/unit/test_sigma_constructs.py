@@ -1,0 +1,99 @@
+"""Every construct of Sigma's specification: it does what the specification says, or is an error that says where."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from custodes._core import Engine
+from custodes.config import FaultsError
+from custodes.config.mapping import load_mapping
+from custodes.findings import Finding, Ledger
+from custodes.rules import build_plan, load_rules
+
+CONSTRUCTS: dict[str, list[dict[str, Any]]] = yaml.safe_load(
+    (Path(__file__).parents[1] / "sigma" / "constructs.yml").read_text()
+)
+START = 1_767_600_000
+OTHERS = """\
+---
+title: Looks
+name: looks
+logsource: {product: custodes}
+detection: {s: {action: read}, condition: s}
+---
+title: Exports
+name: exports
+logsource: {product: custodes}
+detection: {s: {action: export}, condition: s}
+"""
+CHAINED = """\
+---
+title: Other
+name: other
+correlation: {type: event_count, rules: [looks], group-by: [actor], timespan: 5s, condition: {gte: 1}}
+"""
+
+
+def every(kind: str) -> list[Any]:
+    return [
+        pytest.param(one, id=f"{section}: {one['construct']}")
+        for section, constructs in CONSTRUCTS.items()
+        for one in constructs
+        if kind in one
+    ]
+
+
+def written(one: dict[str, Any], folder: Path) -> Path:
+    """The construct as a rule file; its fourth line has it."""
+    path = folder / "rules.yml"
+    if "correlation" in one:
+        correlation = json.dumps(one["correlation"])
+        others = OTHERS + (CHAINED if one["correlation"]["rules"] == ["other"] else "")
+        path.write_text(f"title: Under test\nname: under_test\nstatus: test\ncorrelation: {correlation}\n{others}")
+    else:
+        detection = json.dumps(one["detection"])
+        logsource = "logsource: {product: custodes}"
+        path.write_text(f"title: Under test\nname: under_test\n{logsource}\ndetection: {detection}\n")
+    return path
+
+
+def found(path: Path, events: list[dict[str, Any]]) -> list[Finding]:
+    rules = load_rules([path])
+    engine, ledger = Engine(build_plan(rules, load_mapping("custodes"))), Ledger(rules)
+    outcome = engine.process_lines(b"".join(json.dumps(event).encode() + b"\n" for event in events))
+    assert outcome.rejects == []
+    ledger.apply(outcome.changes)
+    ledger.apply(engine.finish().changes)
+    return [one for one in ledger.findings() if one.rule == "Under test"]
+
+
+@pytest.mark.parametrize("one", every("matches"))
+def test_a_detection_matches_what_it_should(one: dict[str, Any], tmp_path: Path) -> None:
+    expected = {f"+{n}": event for n, event in enumerate(one["matches"])}
+    others = {f"-{n}": event for n, event in enumerate(one["misses"])}
+    events = [{"time": START, "actor": who, **event} for who, event in (expected | others).items()]
+    assert {finding.group["actor"] for finding in found(written(one, tmp_path), events)} == set(expected)
+
+
+@pytest.mark.parametrize("one", every("findings"))
+def test_a_correlation_finds_what_it_should(one: dict[str, Any], tmp_path: Path) -> None:
+    events = [{"actor": "A", "action": "read", **event, "time": START + at} for at, event in one["events"]]
+    told = [[finding.group.get("actor", ""), finding.peak] for finding in found(written(one, tmp_path), events)]
+    assert told == one["findings"]
+
+
+@pytest.mark.parametrize("one", every("error"))
+def test_what_is_not_supported_is_an_error_with_its_line(one: dict[str, Any], tmp_path: Path) -> None:
+    path = written(one, tmp_path)
+    with pytest.raises(FaultsError) as caught:
+        load_rules([path])
+    assert f"{path}:{one['error']}" in [str(fault) for fault in caught.value.faults]
+
+
+def test_every_construct_is_of_a_kind_that_is_tested() -> None:
+    assert all({"matches", "findings", "error"} & set(one) for constructs in CONSTRUCTS.values() for one in constructs)
