@@ -73,8 +73,8 @@ def _sigma() -> str:
         "# Sigma, construct by construct",
         "",
         "What of the [specification](https://github.com/SigmaHQ/sigma-specification) there is. Every line is a test",
-        "(`tests/sigma/constructs.yml`): of what is there, that it matches and finds what the specification says; of what",
-        "is not, that a rule that wants it is refused with this message, file and line. Nothing is passed over in silence.",
+        "(`tests/sigma/constructs.yml`): of what is there, that it matches and finds what the specification says; of",
+        "what is not, that a rule that wants it is refused with this message, file and line.",
         "",
     ]
     for section, constructs in yaml.safe_load(CONSTRUCTS.read_text()).items():
