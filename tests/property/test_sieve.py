@@ -168,7 +168,7 @@ def test_it_is_as_the_oracle_says_in_any_order_and_over_restarts(
     ("said", "fault"),
     [
         ("new: {ovr: 3d}", "10: custodes.new.ovr: unknown key (did you mean 'over'?)"),
-        ("new: {over: 36h}", "10: custodes.new.over: wanted whole days"),
+        ("new: {over: 60h}", "10: custodes.new.over: wanted whole days"),
         ("new: {over: 3d, after: 1d}", "10: custodes.new.after: Input should be greater than or equal to 2 days"),
         ("new: {over: 5d, after: 6d}", "10: custodes.new: 'after' is longer than 'over'"),
         ("new: much", "10: custodes.new wants a mapping, like {field: resource}"),

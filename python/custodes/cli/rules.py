@@ -36,6 +36,7 @@ from custodes.config.threads import usable_cores
 from custodes.findings import rfc3339
 from custodes.replaying import check_readable
 from custodes.rules import Rule, load_rules, shipped_pack
+from custodes.rules.schema import rule_schema
 
 app = typer.Typer(help="What the rules are, and whether they find what they should.", no_args_is_help=True)
 
@@ -91,6 +92,12 @@ def _as_dict(rule: Rule) -> dict[str, object]:
         "file": rule.file,
         "line": rule.line,
     }
+
+
+@app.command()
+def schema() -> None:
+    """Write the shape of a rule file as JSON Schema, for editors."""
+    write_json(rule_schema())
 
 
 @app.command("test")

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from datetime import timedelta
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from custodes.config import Document, Fault, parse_duration
+from custodes.config import Document, Fault
 from custodes.config.faults import did_you_mean
+from custodes.config.model import Duration
 
 _DAY = timedelta(days=1)
 
@@ -35,9 +36,7 @@ class Baseline(BaseModel):
         description="`self`: a `quantile` of the group's own days. `peers`: the median over its peer group. `both`: "
         "how much the group does beside its peers, times what they do now.",
     )
-    over: Annotated[timedelta, BeforeValidator(parse_duration)] = Field(
-        timedelta(days=28), ge=_DAY, le=400 * _DAY, description="How far back, in days."
-    )
+    over: Duration = Field(timedelta(days=28), ge=_DAY, le=400 * _DAY, description="How far back, in days.")
     quantile: float = Field(
         0.5,
         ge=0,

@@ -24,7 +24,8 @@ from custodes.rules.sieve import read_sieve
 
 _TYPES = (SigmaCorrelationType.EVENT_COUNT, SigmaCorrelationType.VALUE_COUNT, SigmaCorrelationType.TEMPORAL)
 _SPANS = ("keep_open", "resolution")
-_OWN_KEYS = (*_SPANS, "baseline", "new", "dormant", "tuning", "runbook")
+OWN_KEYS = (*_SPANS, "baseline", "new", "dormant", "tuning", "runbook")
+"""What may stand under a rule's ``custodes`` key."""
 _PLANNED_KEYS = ("reset",)
 _LONGEST_SECONDS = 10 * 366 * 86_400
 _PANES = 600
@@ -212,8 +213,8 @@ def _timing(one: Parsed, timespan: timedelta, faults: list[Fault]) -> _Timing | 
     for key, value in own.items():
         if key in _PLANNED_KEYS:
             faults.append(one.document.fault(f"'{key}' is not supported yet", "custodes", key))
-        elif key not in _OWN_KEYS:
-            hint = did_you_mean(str(key), _OWN_KEYS)
+        elif key not in OWN_KEYS:
+            hint = did_you_mean(str(key), OWN_KEYS)
             faults.append(one.document.fault(f"unknown key 'custodes.{key}'", "custodes", key, hint=hint))
         elif key in _SPANS:
             try:

@@ -9,22 +9,22 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from custodes.config import Document, Fault, parse_duration
+from custodes.config import Document, Fault
 from custodes.config.faults import did_you_mean
+from custodes.config.model import Duration
 
 _DAY = timedelta(days=1)
 
 
-def _whole_days(said: str | timedelta) -> timedelta:
-    span = said if isinstance(said, timedelta) else parse_duration(said)
+def _whole_days(span: timedelta) -> timedelta:
     if span % _DAY:
         raise ValueError("wanted whole days")
     return span
 
 
-_Days = Annotated[timedelta, BeforeValidator(_whole_days)]
+_Days = Annotated[Duration, AfterValidator(_whole_days)]
 
 
 class New(BaseModel):

@@ -1,0 +1,99 @@
+"""The shape of a rule file as JSON Schema, for editors: what of Sigma is supported, and what is ours."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from custodes.rules.baseline import Baseline
+from custodes.rules.model import LEVELS
+from custodes.rules.parse import OPERATORS
+from custodes.rules.sieve import New
+
+_TEXT = {"type": "string"}
+_TEXTS = {"type": "array", "items": _TEXT}
+_SPAN = {"type": "string", "pattern": r"^\d+(ms|[smhdw])$", "examples": ["10s", "1h", "28d"]}
+_SIGMA_SPAN = {"type": "string", "pattern": r"^\d+[smhdwMQYy]$", "examples": ["1h", "7d"]}
+
+
+def rule_schema() -> dict[str, Any]:
+    """One document of a rule file: a detection, a correlation or a filter."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "A rule for Custodes",
+        "type": "object",
+        "required": ["title"],
+        "oneOf": [{"required": ["detection"]}, {"required": ["correlation"]}, {"required": ["filter"]}],
+        "properties": {
+            "title": {**_TEXT, "maxLength": 256, "description": "Metrics and alerts name the rule by it."},
+            "id": {**_TEXT, "format": "uuid", "description": "What findings are told apart by; keep it."},
+            "name": {**_TEXT, "description": "What correlations refer to it by."},
+            "status": {"enum": ["stable", "test", "experimental", "deprecated", "unsupported"]},
+            "level": {"enum": list(LEVELS)},
+            "description": _TEXT,
+            "author": _TEXT,
+            "date": _TEXT,
+            "modified": _TEXT,
+            "references": _TEXTS,
+            "tags": _TEXTS,
+            "falsepositives": _TEXTS,
+            "fields": _TEXTS,
+            "logsource": {"type": "object"},
+            "generate": {
+                "type": "boolean",
+                "description": "Whether it fires by itself although a correlation counts it.",
+            },
+            "detection": _DETECTION,
+            "correlation": _CORRELATION,
+            "filter": {"type": "object"},
+            "custodes": _own(),
+        },
+    }
+
+
+_DETECTION = {
+    "type": "object",
+    "required": ["condition"],
+    "properties": {"condition": {"oneOf": [_TEXT, _TEXTS]}},
+    "additionalProperties": {"type": ["object", "array", "string"]},
+}
+_CORRELATION = {
+    "type": "object",
+    "required": ["type", "rules", "timespan"],
+    "additionalProperties": False,
+    "properties": {
+        "type": {"enum": ["event_count", "value_count", "temporal"]},
+        "rules": {"oneOf": [_TEXT, _TEXTS], "description": "Names or ids of rules."},
+        "group-by": {**_TEXTS, "description": "The fields whose values make a group; none: all events are one."},
+        "timespan": {**_SIGMA_SPAN, "description": "The window's length."},
+        "condition": {
+            "type": "object",
+            "additionalProperties": False,
+            "properties": {
+                "field": {**_TEXT, "description": "The field whose distinct values value_count counts."},
+                **{operator: {"type": "integer", "minimum": 0} for operator in OPERATORS},
+            },
+        },
+    },
+}
+
+
+def _own() -> dict[str, Any]:
+    new = New.model_json_schema()
+    # The counted field is taken where none is given.
+    new["required"] = [name for name in new.get("required", []) if name != "field"]
+    return {
+        "type": "object",
+        "description": "What Sigma has no word for.",
+        "additionalProperties": False,
+        "properties": {
+            "keep_open": {**_SPAN, "description": "Runs no further apart are one finding; default: the timespan."},
+            "resolution": {**_SPAN, "description": "Pane length; default: timespan / 600, at least 1s."},
+            "baseline": Baseline.model_json_schema(
+                ref_template="#/properties/custodes/properties/baseline/$defs/{model}"
+            ),
+            "new": {"oneOf": [{"const": True}, new]},
+            "dormant": {**_SPAN, "description": "Only groups count that were silent for longer."},
+            "tuning": {**_TEXT, "description": "How to fit the rule to a house."},
+            "runbook": {**_TEXT, "description": "The page that says what to do about a finding."},
+        },
+    }

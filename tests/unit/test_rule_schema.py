@@ -1,0 +1,48 @@
+"""The schema for editors knows what the compiler knows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+from custodes.rules import shipped_pack
+from custodes.rules.compile import OWN_KEYS
+from custodes.rules.schema import rule_schema
+
+
+def unknown(value: Any, schema: dict[str, Any], place: str = "") -> list[str]:
+    """Keys that a schema which allows no others does not have, and values not among those it names."""
+    options = [option for option in schema.get("oneOf", []) if "properties" in option]
+    if options and isinstance(value, dict) and "properties" not in schema:
+        return unknown(value, options[0], place)
+    if "enum" in schema and value not in schema["enum"]:
+        return [f"{place}: {value}"]
+    if not isinstance(value, dict) or "properties" not in schema:
+        return []
+    known = schema["properties"]
+    strange = [
+        f"{place}.{key}" for key in value if key not in known and schema.get("additionalProperties", True) is False
+    ]
+    return strange + [one for key in value if key in known for one in unknown(value[key], known[key], f"{place}.{key}")]
+
+
+def test_the_shipped_rules_are_of_its_shape() -> None:
+    schema = rule_schema()
+    for path in shipped_pack():
+        for document in yaml.safe_load_all(path.read_text()):
+            assert unknown(document, schema) == [], path
+            assert [key for key in schema["required"] if key not in document] == []
+            assert set(document) <= set(schema["properties"])
+            assert sum(kind in document for kind in ("detection", "correlation", "filter")) == 1
+
+
+def test_it_knows_the_keys_that_the_compiler_knows() -> None:
+    assert set(rule_schema()["properties"]["custodes"]["properties"]) == set(OWN_KEYS)
+
+
+def test_what_is_misspelt_is_not_of_its_shape() -> None:
+    schema = rule_schema()
+    assert unknown({"custodes": {"keepopen": "1h"}}, schema) == [".custodes.keepopen"]
+    assert unknown({"correlation": {"type": "value_sum"}}, schema) == [".correlation.type: value_sum"]
+    assert unknown({"custodes": {"baseline": {"ovr": 3}}}, schema) == [".custodes.baseline.ovr"]
