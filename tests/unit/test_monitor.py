@@ -140,6 +140,11 @@ def test_the_api_and_its_schema(bench: Bench) -> None:
         assert (await bench.get("/api/v1/findings/none")).status_code == 404
         assert (await bench.get("/api/v1/findings?after=junk")).status_code == 400
         assert (await bench.get("/api/v1/findings?limit=0")).status_code == 422
+        risks = (await bench.get("/api/v1/risks?limit=1")).json()
+        assert (len(risks["risks"]), risks["as_of"]) == (1, "2026-01-05T08:00:00.000Z")
+        (risk,) = risks["risks"]
+        (found,) = [finding for finding in both if finding["group"]["actor"] == risk["actor"]]
+        assert (risk["findings"], risk["rules"], risk["score"] > 0) == ([found["id"]], [found["rule"]], True)
         status = (await bench.get("/api/v1/status")).json()
         assert (status["events"], status["open_findings"], status["newest_event"]) == (
             400,
@@ -151,6 +156,7 @@ def test_the_api_and_its_schema(bench: Bench) -> None:
             "/api/v1/findings",
             "/api/v1/findings/{finding_id}",
             "/api/v1/gaps",
+            "/api/v1/risks",
             "/api/v1/shortfalls",
             "/api/v1/status",
         }

@@ -24,6 +24,8 @@ from custodes.console.schema import (
     GapOut,
     GapsOut,
     ProblemOut,
+    RiskOut,
+    RisksOut,
     ShortfallOut,
     ShortfallsOut,
     StatusOut,
@@ -31,6 +33,7 @@ from custodes.console.schema import (
 )
 from custodes.console.view import Overview, overview
 from custodes.findings import rfc3339
+from custodes.findings.risk import REACH, risks
 from custodes.monitor import Monitor
 
 _HERE = Path(__file__).parent
@@ -120,6 +123,25 @@ def _add_api(app: FastAPI, monitor: Monitor) -> None:
         if found is None:
             raise HTTPException(404, f"no finding '{finding_id}'")
         return FindingOut(**found.as_dict())
+
+    @app.get("/api/v1/risks")
+    def risks_(limit: Annotated[int, Query(ge=1, le=1000, description="Most actors listed.")] = 50) -> RisksOut:
+        """Actors by what all their findings come to, points that fade: where to look first."""
+        newest = monitor.status.newest
+        now = int(time.time() * 1e6) if newest is None else newest
+        listed = risks(monitor.store.since(now - REACH), now)[:limit]
+        return RisksOut(
+            as_of=rfc3339(now) or "",
+            risks=[
+                RiskOut(
+                    actor=risk.actor,
+                    score=round(risk.score, 1),
+                    findings=[finding.id for finding in risk.findings],
+                    rules=risk.rules,
+                )
+                for risk in listed
+            ],
+        )
 
     @app.get("/api/v1/gaps")
     def gaps(limit: Annotated[int, Query(ge=1, le=1000, description="Most gaps listed.")] = 100) -> GapsOut:

@@ -32,6 +32,22 @@ class FindingsOut(BaseModel):
     next: str | None = Field(description="Pass as `after` for the next page; null on the last.")
 
 
+class RiskOut(BaseModel):
+    """What one actor's findings come to together."""
+
+    actor: str
+    score: float = Field(description="Points: by level and how far above the threshold; they halve in 30 days.")
+    findings: list[str] = Field(description="The ids of what makes it up, the latest first.")
+    rules: list[str] = Field(description="The titles of their rules, each once.")
+
+
+class RisksOut(BaseModel):
+    """Actors by their risk, the highest first."""
+
+    as_of: str = Field(description="The time it is told for: that of the newest event.")
+    risks: list[RiskOut]
+
+
 class GapOut(BaseModel):
     """Records that were gone from a partition before they were read."""
 

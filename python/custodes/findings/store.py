@@ -331,6 +331,12 @@ class FindingStore:
         found = found[:limit]
         return Page(found, f"{found[-1].opened_at}:{found[-1].id}" if more else None)
 
+    def since(self, time: int) -> list[Finding]:
+        """The findings that opened at or after a time, in microseconds since the epoch."""
+        query = select(_table).where(_table.c.opened_at >= time)
+        with self._engine.connect() as connection:
+            return [_finding(row) for row in connection.execute(query).mappings()]
+
     def get(self, finding_id: str) -> Finding | None:
         with self._engine.connect() as connection:
             row = connection.execute(select(_table).where(_table.c.id == finding_id)).mappings().first()

@@ -13,7 +13,7 @@ from custodes.findings import Finding
 from detection.comparisons import compared
 from detection.half_years import Season
 from detection.plots import bars, curve
-from detection.verdicts import TOLD, found_by, risk, taken
+from detection.verdicts import TOLD, by_risk, found_by, taken
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def precision(seasons: Sequence[Season], top: int) -> float:
     shares = []
     for one in seasons:
         insiders = {actor for deed in one.deeds for actor in deed.actors}
-        listed = risk(one.found)[:top]
+        listed = by_risk(one.found)[:top]
         shares.append(sum(actor in insiders for actor in listed) / max(len(listed), 1))
     return fmean(shares)
 

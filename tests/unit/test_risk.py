@@ -1,0 +1,62 @@
+"""Risk: several weak signals of one person are more than each; points fade, and repetition counts less."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from custodes.findings import Finding
+from custodes.findings.risk import HALF_LIFE_DAYS, risks
+
+DAY = 86_400_000_000
+NOW = 1_767_600_000_000_000
+
+
+def finding(actor: str, rule: str, level: str = "low", days_ago: float = 0, peak: int = 10) -> Finding:
+    opened = NOW - round(days_ago * DAY)
+    return Finding(
+        id=f"{actor}-{rule}-{days_ago}", rule_id=rule, rule=rule.title(), level=level, group={"actor": actor},
+        opened_at=opened, closed_at=None, held_from=opened, held_until=opened, peak=peak, count=peak, threshold=10,
+        keep_open=0,
+    )  # fmt: skip
+
+
+def scores(*findings: Finding) -> dict[str, float]:
+    return {risk.actor: round(risk.score, 3) for risk in risks(findings, NOW)}
+
+
+def test_points_are_by_level_and_by_how_far_above_the_threshold() -> None:
+    told = scores(
+        finding("a", "x"), finding("b", "x", "medium"), finding("c", "x", "high", peak=20), finding("d", "x", peak=900)
+    )
+    assert told == {"c": 120, "d": 40, "b": 30, "a": 10}
+    assert list(told) == ["c", "d", "b", "a"]
+
+
+def test_several_kinds_are_more_than_one_again() -> None:
+    told = scores(finding("a", "x"), finding("a", "y"), finding("b", "x"), finding("b", "x", days_ago=0.0))
+    assert told == {"a": 20, "b": 12.5}
+
+
+def test_points_halve_and_what_is_yet_to_come_is_not_known() -> None:
+    told = scores(finding("a", "x", days_ago=HALF_LIFE_DAYS), finding("b", "x", days_ago=2 * HALF_LIFE_DAYS))
+    assert told == {"a": 5, "b": 2.5}
+    assert scores(finding("a", "x", days_ago=-1)) == {}
+
+
+def test_findings_of_nobody_are_nobodys() -> None:
+    (risk,) = risks([finding("a", "x"), finding("a", "y", days_ago=1), finding("a", "x", days_ago=2)], NOW)
+    assert [one.rule_id for one in risk.findings] == ["x", "y", "x"]
+    assert risk.rules == ["X", "Y"]
+    of_subject = finding("a", "x")
+    assert risks([Finding(**{**vars(of_subject), "group": {"subject": "S1"}})], NOW) == []
+
+
+@given(st.lists(st.tuples(st.sampled_from("xyz"), st.sampled_from(["low", "high"]), st.floats(0, 200)), max_size=12))
+def test_another_finding_never_makes_it_less(told: list[tuple[str, str, float]]) -> None:
+    findings = [finding("a", rule, level, days) for rule, level, days in told]
+    before = 0.0
+    for count in range(1, len(findings) + 1):
+        (risk,) = risks(findings[:count], NOW)
+        assert risk.score >= before - 1e-9
+        before = risk.score
