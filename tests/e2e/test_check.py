@@ -169,6 +169,20 @@ def test_all_faults_come_at_once_and_as_json(place: Path) -> None:
     assert {(fault["file"], fault["line"]) for fault in faults} >= {("rules/rule.yml", 6), ("rules/second.yml", 16)}
 
 
+def test_look_up_tables_are_read(place: Path) -> None:
+    config = place / "custodes.yaml"
+    config.write_text(config.read_text() + "tables: {watched: watched.csv, wached: watched.csv}\n")
+    (place / "watched.csv").write_text("person\n")
+    assert check(place) == (2, ["watched.csv: no derived field looks up in a table 'wached' (did you mean 'watched'?)"])
+    config.write_text(config.read_text().replace(", wached: watched.csv", ""))
+    assert check(place)[0] == 0
+    (place / "watched.csv").write_text('person\nS1,too much\n')
+    code, (line,) = check(place)
+    assert (code, line.startswith("watched.csv:")) == (2, True), line
+    (place / "watched.csv").unlink()
+    assert check(place) == (2, ["watched.csv: cannot read: No such file or directory"])
+
+
 def test_the_environment_overrides_the_file(place: Path) -> None:
     code, lines = check(place, env={"CUSTODES_EVENT_TIME__ALLOWED_LATENESS": "soon"})
     assert code == 2

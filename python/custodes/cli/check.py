@@ -15,6 +15,7 @@ from custodes.config.model import Config
 from custodes.rules import load_rules, shipped_pack
 from custodes.sources.client import unknown_settings
 from custodes.sources.kafka import reachable
+from custodes.tables import LookupTables
 
 
 def check(
@@ -28,7 +29,7 @@ def check(
     offline: Annotated[bool, typer.Option(help="Do not ask the broker.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Faults as a JSON array on standard output.")] = False,
 ) -> None:
-    """Check configuration, rules, mapping, files and the broker. Exit 2 for faults, 1 if unreachable."""
+    """Check configuration, rules, mapping, tables, files and the broker. Exit 2 for faults, 1 if unreachable."""
     if (config is None) == (not rules):
         raise typer.BadParameter("give -c FILE, or --rules PATH")
     loaded, faults, checked = _check_files(config, rules or [])
@@ -67,7 +68,8 @@ def _check_files(config: Path | None, rules: list[Path]) -> tuple[Config | None,
 def _check_places(config: Config) -> list[Fault]:
     faults: list[Fault] = []
     try:
-        load_mapping(config.mapping)
+        mapping = load_mapping(config.mapping, config.event_time.zone)
+        LookupTables().load(config.tables, mapping.table_uses())
     except FaultsError as error:
         faults += error.faults
     if config.source.kafka is not None:

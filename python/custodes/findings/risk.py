@@ -1,8 +1,8 @@
 """Risk: what an actor's findings come to together, as points that fade.
 
-A weak signal alone is no reason to call anybody; several of one person are. Each finding gives points by its level, times
-how far above its threshold it went, and of each rule only the strongest counts in full: the fifth of one kind says less
-than the first of another. Points halve in thirty days. The idea is that of risk-based alerting.
+A weak signal alone is no reason to call anybody; several of one person are. Each finding gives points by its level,
+times how far above its threshold it went, and of each rule only the strongest counts in full: the fifth of one kind
+says less than the first of another. Points halve in thirty days. The idea is that of risk-based alerting.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ class Risk:
 
 
 def risks(findings: Iterable[Finding], now: int) -> list[Risk]:
-    """Actors by their risk at ``now`` (microseconds since the epoch), the highest first; findings after it are not known yet.
+    """Actors by their risk at ``now``, in microseconds since the epoch, the highest first.
 
-    Findings whose groups have no ``actor`` are nobody's.
+    Findings after it are not known yet, and those whose groups have no ``actor`` are nobody's.
     """
     by_actor: dict[str, list[Finding]] = defaultdict(list)
     for finding in findings:
