@@ -176,7 +176,7 @@ def test_look_up_tables_are_read(place: Path) -> None:
     assert check(place) == (2, ["watched.csv: no derived field looks up in a table 'wached' (did you mean 'watched'?)"])
     config.write_text(config.read_text().replace(", wached: watched.csv", ""))
     assert check(place)[0] == 0
-    (place / "watched.csv").write_text('person\nS1,too much\n')
+    (place / "watched.csv").write_text("person\nS1,too much\n")
     code, (line,) = check(place)
     assert (code, line.startswith("watched.csv:")) == (2, True), line
     (place / "watched.csv").unlink()

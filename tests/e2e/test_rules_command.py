@@ -220,6 +220,7 @@ def test_an_explanation_says_what_became_of_each_event(tmp_path: Path) -> None:
         "    ✗ action is export  (Search)",
         "  for each actor: P1",
         "  counts distinct subject: S1, S2",
+        "  within 1h fires at gte 150",
         "event 2 does not count for Bulk lookups",
         "  it is rejected: missing_time: the event has no time",
     ]

@@ -352,5 +352,7 @@ def test_a_baseline_wants_a_threshold_that_more_events_reach(tmp_path: Path) -> 
 
 def test_it_says_what_it_is(rule: Rule) -> None:
     assert rule.baseline is not None
-    assert rule.baseline.said == "1.5 times its own usual beside its peers"
+    assert rule.fires == "gte 3, if that is 1.5 times its own usual beside its peers"
+    cold = Baseline(of=Of.peers, cold=1500)
+    assert cold.said == "3 times what is usual among its peers, or 1,500 while nothing is usual yet"
     assert Baseline().as_plan()["of"] == "own"

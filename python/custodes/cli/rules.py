@@ -57,8 +57,7 @@ def list_(
     table = Table(box=None, header_style="bold")
     for name in ("level", "rule", "counts", "for each", "in"):
         table.add_column(name, overflow="fold")
-    table.add_column("fires at", justify="right")
-    table.add_column("and at", overflow="fold")
+    table.add_column("fires at", overflow="fold")
     for rule in loaded:
         table.add_row(
             Text(rule.level, LEVEL_STYLES[rule.level]),
@@ -66,8 +65,7 @@ def list_(
             Text(rule.counts),
             Text(", ".join(rule.group_by) or "everything"),
             format_duration(rule.timespan),
-            " and ".join(f"{operator} {bound:,}" for operator, bound in rule.holds.items()),
-            Text(rule.baseline.said if rule.baseline else ""),
+            Text(rule.fires),
         )
     stdout.print(table)
 
@@ -172,6 +170,7 @@ def _show_explanation(rule: Rule, number: int, one: Explanation) -> None:
         stdout.print(Text(f"  for each {field}: {', '.join(values) or 'nothing, so it is in no group'}"))
     if one.counted is not None:
         stdout.print(Text(f"  counts {rule.counts}: {', '.join(one.counted) or 'nothing, so it adds none'}"))
+    stdout.print(Text(f"  within {format_duration(rule.timespan)} fires at {rule.fires}"))
 
 
 @app.command("backtest")

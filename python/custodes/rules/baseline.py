@@ -84,7 +84,8 @@ class Baseline(BaseModel):
     def said(self) -> str:
         """In a few words."""
         whose = {Of.self: "its own usual", Of.peers: "what is usual among its peers"}
-        return f"{self.factor:g} times {whose.get(self.of, 'its own usual beside its peers')}"
+        said = f"{self.factor:g} times {whose.get(self.of, 'its own usual beside its peers')}"
+        return said if self.cold is None else f"{said}, or {self.cold:,} while nothing is usual yet"
 
 
 def read_baseline(document: Document, faults: list[Fault]) -> Baseline | None:

@@ -67,6 +67,12 @@ class Rule:
         return f"{counted}, of {self.sieve.said}" if self.sieve else counted
 
     @property
+    def fires(self) -> str:
+        """When it fires, as a person reads it."""
+        bounds = " and ".join(f"{operator} {bound:,}" for operator, bound in self.holds.items())
+        return f"{bounds}, if that is {self.baseline.said}" if self.baseline else bounds
+
+    @property
     def threshold(self) -> int:
         """The bound shown to people: the one nearest to firing."""
         return next(self.holds[op] for op in ("gte", "gt", "eq", "lte", "lt", "neq") if op in self.holds)
