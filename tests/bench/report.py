@@ -43,6 +43,7 @@ def main() -> None:
         ("From a broker", "broker", ("--runs", options.runs)),
         ("Until a finding is seen", "latency", ()),
         ("As things grow", "scaling", ()),
+        ("Look-up tables", "tables", ()),
         ("Snapshots and restarts", "restart", ()),
     ):
         print(f"{name} …", file=sys.stderr)

@@ -1,0 +1,84 @@
+"""Look-up tables of growing size: how long they take to read, and what an event costs that is looked up in them."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Iterator
+
+from processes import table
+
+from custodes._core import Engine, Tables
+
+START = 1_767_600_000_000
+CHUNK = 20_000
+_WATCHED = {"field": {"name": "subject_watched", "test": {"bool": True}}}
+
+
+def engine() -> Engine:
+    rule = {
+        "id": "watched", "when": _WATCHED, "group_by": ["actor"], "timespan_ms": 3_600_000, "resolution_ms": 6000,
+        "keep_open_ms": 0, "holds": {"gte": 1_000_000_000}, "distinct": "subject",
+    }  # fmt: skip
+    plan = {
+        "mapping": {name: [name] for name in ("time", "actor", "subject")},
+        "derived": {"subject_watched": {"from": ["subject"], "by": {"table": {"name": "watched"}}}},
+        "rules": [rule],
+    }
+    return Engine(json.dumps(plan))
+
+
+def person(number: int) -> str:
+    """Some identity number; the same for the same number."""
+    return f"{110101 + number % 800_000:06}19{number % 100:02}0101{number // 100 % 10_000:04}"
+
+
+def events(count: int, people: int) -> Iterator[bytes]:
+    """A tenth of them of somebody in a table of so many people."""
+    for begin in range(0, count, CHUNK):
+        yield b"".join(
+            b'{"time":%d,"actor":"P%d","subject":"%s"}\n'
+            % (START + n, n % 1000, person(n * 7919 % people if n % 10 == 0 else people + n).encode())
+            for n in range(begin, begin + CHUNK)
+        )
+
+
+def per_event(counter: Engine, count: int, people: int) -> float:
+    """Nanoseconds an event; making the text is not measured."""
+    spent = 0
+    for text in events(count, people):
+        begun = time.perf_counter_ns()
+        counter.process_lines(text)
+        spent += time.perf_counter_ns() - begun
+    return spent / count
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--events", type=int, default=1_000_000)
+    parser.add_argument("--entries", type=int, nargs="*", default=[10_000, 1_000_000, 10_000_000])
+    parser.add_argument("--runs", type=int, default=3)
+    options = parser.parse_args()
+    rows: list[tuple[str, ...]] = []
+    smallest = None
+    for entries in options.entries:
+        text = ("person\n" + "\n".join(map(person, range(entries))) + "\n").encode()
+        tables = Tables()
+        begun = time.perf_counter()
+        known = tables.put("watched", text, 1, None, bytes(16))
+        read = time.perf_counter() - begun
+        each = []
+        for _ in range(options.runs):
+            asking = engine()
+            asking.use_tables(tables)
+            each.append(per_event(asking, options.events, entries))
+        median = statistics.median(each)
+        smallest = smallest or median
+        rows.append((f"{known:,}", f"{read:.2f} s", f"{median:.0f} ns", f"{median / smallest:.2f}"))
+    print(table(("entries", "read in", "an event", "beside the smallest"), rows))
+
+
+if __name__ == "__main__":
+    main()
