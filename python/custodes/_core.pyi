@@ -140,6 +140,10 @@ class Tables:
         ``None`` asks whether the key is there. ``secret`` are 16 random bytes. Raises ``ValueError`` with the line of
         what is wrong; then the table before it stays.
         """
+    def update_from(self, others: Tables) -> None:
+        """Puts all of another's tables in force at once, from the next batch on."""
+    def become_like(self, others: Tables) -> None:
+        """Puts another's tables in force, and none beside them."""
 
 @final
 class Engine:

@@ -45,7 +45,8 @@ class LookupTables:
     def load(self, files: Mapping[str, Path], uses: Iterable[TableUse]) -> None:
         """Reads the tables in ``files``, as ``uses`` ask of them.
 
-        Raises :class:`FaultsError` for what cannot be read: such a table stays as it was in force.
+        Raises :class:`FaultsError` for what cannot be read: then all stay in force as they were. Tables that were in
+        force before and are not among these are no longer.
         """
         uses = list(uses)
         known = {use.table for use in uses}
@@ -56,14 +57,18 @@ class LookupTables:
         ]
         with self._one_at_a_time:
             read: dict[str, _State | None] = {}
+            entries: dict[str, int] = {}
+            fresh = Tables()
             for name in files.keys() & known:
                 try:
-                    read[name] = self._put(name, files[name], uses)
+                    read[name], entries[name] = self._put(fresh, name, files[name], uses)
                 except FaultsError as error:
                     faults += error.faults
             if faults:
                 raise FaultsError(faults)
-            self._files, self._uses, self._read = dict(files), uses, read
+            self.in_force.become_like(fresh)
+            self._files, self._uses, self._read, self._entries = dict(files), uses, read, entries
+        self.tell(self._on_read)
 
     def tell(self, on_read: OnRead) -> None:
         """Has ``on_read`` hear of the tables there are and, from now on, of each reading."""
@@ -79,13 +84,16 @@ class LookupTables:
                     continue
                 # Told of once, until the file changes again.
                 self._read[name] = _state(path)
+                fresh = Tables()
                 try:
-                    self._read[name] = self._put(name, path, self._uses)
+                    self._read[name], self._entries[name] = self._put(fresh, name, path, self._uses)
                 except FaultsError as error:
                     self._on_read(name, None)
                     faults = [str(fault) for fault in error.faults]
                     log.warning("a look-up table was not read; the one before stays in force", faults=faults)
                 else:
+                    self.in_force.update_from(fresh)
+                    self._on_read(name, self._entries[name])
                     log.info("a look-up table was read", table=name)
 
     def watch(self, stop: threading.Event) -> None:
@@ -97,22 +105,22 @@ class LookupTables:
 
         threading.Thread(target=go_on, name="look-up tables", daemon=True).start()
 
-    def _put(self, name: str, path: Path, uses: list[TableUse]) -> _State | None:
+    def _put(self, into: Tables, name: str, path: Path, uses: list[TableUse]) -> tuple[_State | None, int]:
+        """How the file was before it was read, and how many entries it has."""
         # In this order: what changes while it is read is read once more.
         state = _state(path)
         try:
             content = path.read_bytes()
         except OSError as error:
             raise FaultsError([Fault(f"cannot read: {error.strerror}", str(path))]) from error
+        entries = 0
         for use in (use for use in uses if use.table == name):
             try:
-                entries = self.in_force.put(name, content, use.keys, use.value, self._secret)
+                entries = into.put(name, content, use.keys, use.value, self._secret)
             except ValueError as error:
                 line, _, problem = str(error).removeprefix("line ").partition(": ")
                 raise FaultsError([Fault(problem, str(path), int(line))]) from error
-            self._entries[name] = entries
-            self._on_read(name, entries)
-        return state
+        return state, entries
 
 
 def inline(tables: Mapping[str, list[dict[str, str]]]) -> Iterator[tuple[str, bytes]]:

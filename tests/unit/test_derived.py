@@ -183,6 +183,36 @@ def test_a_table_that_changes_is_read_again_and_one_that_breaks_is_not(tmp_path:
     assert heard == [("watched", 1), ("watched", 2), ("watched", None), ("watched", None), ("watched", 1)]
 
 
+def test_of_tables_all_are_put_in_force_or_none(tmp_path: Path) -> None:
+    mapping = load_mapping("custodes")
+    watched, dead = tmp_path / "watched.csv", tmp_path / "deceased.csv"
+    watched.write_text("person\nS1\n")
+    dead.write_text("person\nS2\n")
+    rules = rule("    touched: [{subject_watched: true}, {subject_deceased: true}]\n    condition: touched")
+    (tmp_path / "rules.yml").write_text(rules)
+    engine = Engine(build_plan(load_rules([tmp_path / "rules.yml"]), mapping))
+    look_ups = LookupTables()
+    look_ups.load({"watched": watched, "deceased": dead}, mapping.table_uses())
+    engine.use_tables(look_ups.in_force)
+    actors = iter(range(100))
+
+    def found(*subjects: str) -> list[str]:
+        lines = [
+            orjson.dumps({"time": TIME, "actor": f"P{next(actors)}-{subject}", "subject": subject})
+            for subject in subjects
+        ]
+        return [change.group[0].partition("-")[2] for change in engine.process_lines(b"\n".join(lines)).changes]
+
+    assert sorted(found("S1", "S2", "S3", "S4")) == ["S1", "S2"]
+    watched.write_text("person\nS3\n")
+    dead.write_text("person\nS4,too much\n")
+    with pytest.raises(FaultsError):
+        look_ups.load({"watched": watched, "deceased": dead}, mapping.table_uses())
+    assert sorted(found("S1", "S2", "S3", "S4")) == ["S1", "S2"]
+    look_ups.load({"watched": watched}, mapping.table_uses())
+    assert sorted(found("S1", "S2", "S3", "S4")) == ["S3"], "what is no longer named is no longer in force"
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -159,6 +159,18 @@ impl Tables {
         all.insert((name.to_owned(), columns), table);
     }
 
+    /// Puts all of another's tables in force at once, from the next batch on.
+    pub fn update_from(&self, others: &Self) {
+        let others = others.all.read().unwrap_or_else(PoisonError::into_inner).clone();
+        self.all.write().unwrap_or_else(PoisonError::into_inner).extend(others);
+    }
+
+    /// Puts another's tables in force, and none beside them.
+    pub fn become_like(&self, others: &Self) {
+        let others = others.all.read().unwrap_or_else(PoisonError::into_inner).clone();
+        *self.all.write().unwrap_or_else(PoisonError::into_inner) = others;
+    }
+
     /// The table in force, if there is one.
     pub(crate) fn get(&self, name: &str, columns: &Columns) -> Option<Arc<Lookup>> {
         let all = self.all.read().unwrap_or_else(PoisonError::into_inner);

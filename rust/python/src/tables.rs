@@ -46,4 +46,12 @@ impl Tables {
         self.core.put(name, columns, Arc::new(table));
         Ok(entries)
     }
+
+    fn update_from(&self, others: &Self) {
+        self.core.update_from(&others.core);
+    }
+
+    fn become_like(&self, others: &Self) {
+        self.core.become_like(&others.core);
+    }
 }
