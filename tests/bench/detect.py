@@ -10,16 +10,15 @@ from __future__ import annotations
 import argparse
 import sys
 from concurrent.futures import ProcessPoolExecutor
-from pathlib import Path
 
 from detection.half_years import Season, season
 from detection.report import report
+from page import write_part
+from processes import ROOT
 
 from custodes.rules import load_rules, shipped_pack
 
-ROOT = Path(__file__).parents[2]
 PAGE, PLOTS = ROOT / "docs" / "detection.md", ROOT / "docs" / "images"
-BEGIN, END = "<!-- written by make detect -->", "<!-- end -->"
 UNSEEN = range(1001, 1011)
 """Nothing was ever tuned on these."""
 
@@ -43,9 +42,7 @@ def main() -> None:
     if not options.write:
         print(text)
         return
-    before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
-    _, _, after = rest.partition(END)
-    PAGE.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}", encoding="utf-8")
+    write_part(PAGE, "make detect", text)
 
 
 if __name__ == "__main__":

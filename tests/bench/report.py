@@ -11,10 +11,10 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
+from page import write_part
 from processes import HERE, ROOT
 
 PAGE = ROOT / "docs" / "performance.md"
-BEGIN, END = "<!-- written by make bench -->", "<!-- end -->"
 
 
 def machine() -> str:
@@ -48,10 +48,7 @@ def main() -> None:
     ):
         print(f"{name} …", file=sys.stderr)
         parts += [f"### {title}", f"`tests/bench/{name}.py`", output(name, *more)]
-    page = PAGE.read_text(encoding="utf-8")
-    before, _, rest = page.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    PAGE.write_text(f"{before}{BEGIN}\n\n" + "\n\n".join(parts) + f"\n\n{END}{after}", encoding="utf-8")
+    write_part(PAGE, "make bench", "\n\n".join(parts))
 
 
 if __name__ == "__main__":

@@ -18,12 +18,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from custodes._core import Engine, restore
+from custodes._core import Engine
 from custodes.config import FaultsError
 from custodes.config.mapping import load_mapping
-from custodes.findings import Finding, Ledger
+from custodes.findings import Finding
 from custodes.rules import Rule, build_plan, load_rules
 from custodes.rules.baseline import Baseline, Of
+from faults import faults_of
+from lives import findings_over_restarts
 
 START = 1_767_571_200
 """2026-01-05T00:00:00Z, a Monday."""
@@ -284,23 +286,11 @@ def test_it_is_as_the_oracle_says_in_any_order_and_over_restarts(
         ),
     )
     events = made_up(rng, 30 if span == "7d" else 14)
-    plan, ledger = build_plan([rule], load_mapping("custodes", zone), allowed_lateness=LATENESS), Ledger([rule])
-    engine = Engine(plan, rng.choice([1, 2]))
-    stream = out_of_order(rng, events)
-    while stream:
-        size = rng.randint(1, 40)
-        some, stream = stream[:size], stream[size:]
-        ledger.apply(engine.process_lines(b"".join(json.dumps(event).encode() + b"\n" for event in some)).changes)
-        ledger.apply(engine.updates())
-        if rng.random() < 0.3:
-            frame = engine.save_frame()
-            parts = [b"".join(engine.save_part(part, {})) for part in range(engine.parts())]
-            engine, *dropped = restore(plan, frame, parts)
-            assert dropped == [[], [], []]
-    ledger.apply(engine.finish().changes)
+    plan = build_plan([rule], load_mapping("custodes", zone), allowed_lateness=LATENESS)
+    findings = findings_over_restarts([rule], plan, out_of_order(rng, events), rng)
     offset = {"UTC": 0, "Asia/Shanghai": 8, "America/New_York": -5}[zone] * 3600
     seen = [Seen(e["time"] + offset, e["actor"], e["peer_group"], (e["subject"],)) for e in events]
-    assert sorted(told(one, offset) for one in ledger.findings()) == Oracle(seen, rule).findings()
+    assert sorted(told(one, offset) for one in findings) == Oracle(seen, rule).findings()
 
 
 def test_a_change_of_the_factor_keeps_what_is_usual(rule: Rule) -> None:
@@ -338,9 +328,7 @@ def test_a_change_of_the_factor_keeps_what_is_usual(rule: Rule) -> None:
 def test_a_baseline_that_is_none_is_an_error_with_its_line(said: str, fault: str, tmp_path: Path) -> None:
     path = tmp_path / "rules.yml"
     path.write_text(RULE.replace("{of: both, over: 6d, factor: 1.5, least_days: 2, least_peers: 2}", said))
-    with pytest.raises(FaultsError) as caught:
-        load_rules([path])
-    assert [str(one) for one in caught.value.faults] == [f"{path}:11: {fault}"]
+    assert faults_of(path) == [f"{path}:11: {fault}"]
 
 
 def test_a_baseline_wants_a_threshold_that_more_events_reach(tmp_path: Path) -> None:

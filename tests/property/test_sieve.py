@@ -16,12 +16,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import oracle
-from custodes._core import Engine, restore
+from custodes._core import Engine
 from custodes.config import FaultsError
 from custodes.config.mapping import load_mapping
-from custodes.findings import Ledger
 from custodes.rules import Rule, build_plan, load_rules
 from custodes.rules.sieve import Dormant, New
+from faults import faults_of
+from lives import findings_over_restarts
 
 START = 1_767_571_200
 """2026-01-05T00:00:00Z."""
@@ -138,26 +139,15 @@ def test_it_is_as_the_oracle_says_in_any_order_and_over_restarts(
     rule = replace(rule, sieve=sieve, distinct="resource" if counts_values else None, holds={"gte": need})
     events = made_up(rng)
     plan = build_plan([rule], load_mapping("custodes", zone), allowed_lateness=timedelta(hours=3))
-    ledger, engine = Ledger([rule]), Engine(plan, rng.choice([1, 2]))
     stream = sorted(events, key=lambda event: event["time"] + rng.randrange(7200))
-    while stream:
-        size = rng.randint(1, 40)
-        some, stream = stream[:size], stream[size:]
-        ledger.apply(engine.process_lines(b"".join(json.dumps(event).encode() + b"\n" for event in some)).changes)
-        ledger.apply(engine.updates())
-        if rng.random() < 0.3:
-            frame = engine.save_frame()
-            parts = [b"".join(engine.save_part(part, {})) for part in range(engine.parts())]
-            engine, *dropped = restore(plan, frame, parts)
-            assert dropped == [[], [], []]
-    ledger.apply(engine.finish().changes)
+    told = findings_over_restarts([rule], plan, stream, rng)
 
     sift = new_values(events, sieve, OFFSET[zone]) if isinstance(sieve, New) else waking(events, sieve, OFFSET[zone])
     kept = [{**events[at], "time": events[at]["time"] * 1_000_000, "resource": values} for at, values in sift.items()]
     same = oracle.Rule(
         ["actor"], 6 * 3600, distinct="resource" if counts_values else None, resolution=3600, **oracle.gte(need)
     )
-    found = [(one.group["actor"], one.opened_at, one.closed_at, one.peak, one.count) for one in ledger.findings()]
+    found = [(one.group["actor"], one.opened_at, one.closed_at, one.peak, one.count) for one in told]
     expected = [
         (one.group[0], one.opened_at, one.closed_at, one.peak, one.count) for one in oracle.findings(kept, same)
     ]
@@ -179,9 +169,7 @@ def test_it_is_as_the_oracle_says_in_any_order_and_over_restarts(
 def test_a_sieve_that_is_none_is_an_error_with_its_line(said: str, fault: str, tmp_path: Path) -> None:
     path = tmp_path / "rules.yml"
     path.write_text(RULE.replace("new: {over: 6d, after: 3d}", said))
-    with pytest.raises(FaultsError) as caught:
-        load_rules([path])
-    assert [str(one) for one in caught.value.faults] == [f"{path}:{fault}"]
+    assert faults_of(path) == [f"{path}:{fault}"]
 
 
 def test_a_detection_that_fires_by_itself_can_have_one(tmp_path: Path) -> None:

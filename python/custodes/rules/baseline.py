@@ -9,11 +9,11 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from custodes.config import Document, Fault
-from custodes.config.faults import did_you_mean
 from custodes.config.model import Duration
+from custodes.rules.own_keys import read_own
 
 _DAY = timedelta(days=1)
 
@@ -93,16 +93,8 @@ def read_baseline(document: Document, faults: list[Fault]) -> Baseline | None:
     said = document.data["custodes"].get("baseline")
     if said is None:
         return None
-    place = ("custodes", "baseline")
     if not isinstance(said, dict):
-        faults.append(document.fault("custodes.baseline wants a mapping, like {of: self, factor: 3}", *place))
+        wanted = "custodes.baseline wants a mapping, like {of: self, factor: 3}"
+        faults.append(document.fault(wanted, "custodes", "baseline"))
         return None
-    try:
-        return Baseline.model_validate(said)
-    except ValidationError as error:
-        for detail in error.errors():
-            key = ".".join(map(str, detail["loc"]))
-            hint = did_you_mean(key, list(Baseline.model_fields)) if detail["type"] == "extra_forbidden" else None
-            what = "unknown key" if detail["type"] == "extra_forbidden" else detail["msg"].removeprefix("Value error, ")
-            faults.append(document.fault(f"custodes.baseline.{key}: {what}", *place, *detail["loc"], hint=hint))
-        return None
+    return read_own("baseline", Baseline, said, document, faults)

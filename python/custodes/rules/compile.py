@@ -22,7 +22,12 @@ from custodes.rules.parse import OPERATORS, Parsed, sigma_fault
 from custodes.rules.plan import build_plan
 from custodes.rules.sieve import read_sieve
 
-_TYPES = (SigmaCorrelationType.EVENT_COUNT, SigmaCorrelationType.VALUE_COUNT, SigmaCorrelationType.TEMPORAL)
+CORRELATION_TYPES = (
+    SigmaCorrelationType.EVENT_COUNT,
+    SigmaCorrelationType.VALUE_COUNT,
+    SigmaCorrelationType.TEMPORAL,
+)
+"""Those that are supported."""
 _SPANS = ("keep_open", "resolution")
 OWN_KEYS = (*_SPANS, "baseline", "new", "dormant", "tuning", "runbook")
 """What may stand under a rule's ``custodes`` key."""
@@ -104,10 +109,10 @@ def _correlation(one: Parsed, parts: list[tuple[str, Condition | None]], faults:
     before = len(faults)
     document = one.document
     own = document.data["correlation"]
-    if sigma.type not in _TYPES:
+    if sigma.type not in CORRELATION_TYPES:
         faults.append(
             document.fault(f"correlation type '{sigma.type}' is not supported yet", "correlation", "type",
-                           hint=f"supported: {', '.join(type_.name.lower() for type_ in _TYPES)}")
+                           hint=f"supported: {', '.join(type_.name.lower() for type_ in CORRELATION_TYPES)}")
         )  # fmt: skip
     if sigma.aliases.aliases:
         faults.append(document.fault("aliases are not supported yet", "correlation", "aliases"))

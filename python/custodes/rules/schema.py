@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
+from pydantic import TypeAdapter
+
+from custodes.config.model import Duration
 from custodes.rules.baseline import Baseline
+from custodes.rules.compile import CORRELATION_TYPES
 from custodes.rules.model import LEVELS
 from custodes.rules.parse import OPERATORS
 from custodes.rules.sieve import New
 
 _TEXT = {"type": "string"}
 _TEXTS = {"type": "array", "items": _TEXT}
-_SPAN = {"type": "string", "pattern": r"^\d+(ms|[smhdw])$", "examples": ["10s", "1h", "28d"]}
+_SPAN = TypeAdapter(Duration).json_schema()
 _SIGMA_SPAN = {"type": "string", "pattern": r"^\d+[smhdwMQYy]$", "examples": ["1h", "7d"]}
 
 
@@ -61,7 +65,7 @@ _CORRELATION = {
     "required": ["type", "rules", "timespan"],
     "additionalProperties": False,
     "properties": {
-        "type": {"enum": ["event_count", "value_count", "temporal"]},
+        "type": {"enum": [type_.name.lower() for type_ in CORRELATION_TYPES]},
         "rules": {"oneOf": [_TEXT, _TEXTS], "description": "Names or ids of rules."},
         "group-by": {**_TEXTS, "description": "The fields whose values make a group; none: all events are one."},
         "timespan": {**_SIGMA_SPAN, "description": "The window's length."},

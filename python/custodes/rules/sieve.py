@@ -7,13 +7,13 @@ told in docs/rules.md.
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from custodes.config import Document, Fault
-from custodes.config.faults import did_you_mean
 from custodes.config.model import Duration
+from custodes.rules.own_keys import read_own
 
 _DAY = timedelta(days=1)
 
@@ -80,7 +80,6 @@ class Dormant(BaseModel):
 
 
 Sieve = New | Dormant
-_S = TypeVar("_S", New, Dormant)
 
 
 def read_sieve(document: Document, counted: str | None, faults: list[Fault]) -> Sieve | None:
@@ -90,26 +89,12 @@ def read_sieve(document: Document, counted: str | None, faults: list[Fault]) -> 
         faults.append(document.fault("custodes.new and custodes.dormant do not go together", "custodes", "dormant"))
         return None
     if "dormant" in own:
-        return _read("dormant", Dormant, {"silent": own["dormant"]}, document, faults)
+        return read_own("dormant", Dormant, {"silent": own["dormant"]}, document, faults, is_one_value=True)
     if "new" in own:
         said = {} if own["new"] is True else own["new"]
         if not isinstance(said, dict):
             faults.append(document.fault("custodes.new wants a mapping, like {field: resource}", "custodes", "new"))
             return None
-        given = {"field": counted} if counted and "field" not in said else {}
-        return _read("new", New, {**given, **said}, document, faults)
+        given = {"field": counted} if counted else {}
+        return read_own("new", New, {**given, **said}, document, faults)
     return None
-
-
-def _read(key: str, kind: type[_S], said: dict[str, Any], document: Document, faults: list[Fault]) -> _S | None:
-    try:
-        return kind.model_validate(said)
-    except ValidationError as error:
-        for detail in error.errors():
-            inner: tuple[int | str, ...] = () if kind is Dormant else detail["loc"]
-            name = ".".join(map(str, ("custodes", key, *inner)))
-            is_unknown = detail["type"] == "extra_forbidden"
-            hint = did_you_mean(str(inner[-1]), list(kind.model_fields)) if is_unknown else None
-            what = "unknown key" if is_unknown else detail["msg"].removeprefix("Value error, ")
-            faults.append(document.fault(f"{name}: {what}", "custodes", key, *inner, hint=hint))
-        return None

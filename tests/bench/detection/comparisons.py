@@ -27,9 +27,11 @@ _KEEP_DAYS = 7
 
 def by_count(clean: Days, full: Days) -> tuple[Scores, Scores]:
     """One threshold for everybody: distinct subjects a day."""
-    return {key: float(day.subjects) for key, day in clean.items()}, {
-        key: float(day.subjects) for key, day in full.items()
-    }
+    return _counts(clean), _counts(full)
+
+
+def _counts(days: Days) -> Scores:
+    return {key: float(day.subjects) for key, day in days.items()}
 
 
 def by_z_score(clean: Days, full: Days) -> tuple[Scores, Scores]:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import orjson
 
 DAY = 86_400_000_000
+"""Microseconds."""
 
 
 class Features(NamedTuple):

@@ -13,6 +13,7 @@ from custodes._core import Engine
 from custodes.config.mapping import load_mapping
 from custodes.demo.half_year import HalfYear
 from custodes.demo.half_year.insiders import Deed
+from custodes.demo.half_year.writing import write_tables
 from custodes.findings import Finding, Ledger
 from custodes.rules import Rule, build_plan
 from custodes.tables import LookupTables
@@ -68,11 +69,11 @@ class Watch:
         return self._ledger.findings()
 
 
-def season(seed: int, rules: Sequence[Rule], people: int, with_features: bool = True) -> Season:
+def season(seed: int, rules: Sequence[Rule], people: int) -> Season:
     """Simulates a half year and has the rules watch it."""
-    half_year = HalfYear(seed, people=people)
+    half_year, tables = HalfYear(seed, people=people), LookupTables()
     with tempfile.TemporaryDirectory() as folder:
-        tables = _tables(half_year, Path(folder))
+        tables.load(write_tables(half_year, Path(folder)), load_mapping("custodes").table_uses())
     clean, full = Watch(rules, tables), Watch(rules, tables)
     told = Season(seed, people, 0, 0)
     for number, (work, deeds) in enumerate(half_year.days_apart()):
@@ -80,22 +81,12 @@ def season(seed: int, rules: Sequence[Rule], people: int, with_features: bool = 
         full.day(_lines(heapq.merge(work.events, deeds.events)))
         told.events += len(work.events) + len(deeds.events)
         told.weeks = (number + 1) / 7
-        if with_features:
-            told.days.update(features_of(work.events, ()))
-            if deeds.events:
-                told.days_found.update(features_of(work.events, deeds.events))
+        told.days.update(features_of(work.events, ()))
+        if deeds.events:
+            told.days_found.update(features_of(work.events, deeds.events))
     told.clean, told.found = clean.findings(), full.findings()
     told.deeds = [deed for deed in half_year.deeds if deed.times]
     return told
-
-
-def _tables(half_year: HalfYear, folder: Path) -> LookupTables:
-    tables, mapping = LookupTables(), load_mapping("custodes")
-    files = {name: folder / f"{name}.csv" for name in half_year.tables()}
-    for name, text in half_year.tables().items():
-        files[name].write_text(text)
-    tables.load(files, mapping.table_uses())
-    return tables
 
 
 def _lines(events: Iterable[tuple[int, bytes]]) -> bytes:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from xml.etree import ElementTree as Xml
 
 _COLOURS = ("#0550ae", "#9a6700", "#8250df", "#57606a")
-_STYLE = "svg { font: 13px system-ui, sans-serif; background: #fff } text { fill: #1b1f24 } .grid { stroke: #d0d7de }"
+_STYLE = "svg { font: 13px system-ui, sans-serif; background: #fff } text { fill: #1b1f24 }"
 
 
 def _picture(width: int, height: int, title: str) -> Xml.Element:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, median
 
+from processes import table
+
 from custodes.demo.half_year.insiders import Deed
 from custodes.findings import Finding
 from detection.comparisons import compared
@@ -103,7 +105,7 @@ def _by_kind(cases: Mapping[str, Sequence[Case]], others: Mapping[str, Counter[s
         ["**all**", f"**{found_in_all} of {len(every)}, {_share(found_in_all, every):.0%}**", "", "", "", "",
          *(f"**{count}, {_share(count, every):.0%}**" for count in sums)]
     )  # fmt: skip
-    return _table(["kind", "found", "look-ups before it, median", "most", "share", "by", *others], rows)
+    return table(["kind", "found", "look-ups before it, median", "most", "share", "by", *others], rows).rstrip()
 
 
 def _false(seasons: Sequence[Season], thousands: float) -> str:
@@ -113,13 +115,8 @@ def _false(seasons: Sequence[Season], thousands: float) -> str:
         by_level[level] += count
     rows = [[rule, level, f"{count / thousands:.2f}"] for (rule, level), count in by_rule.most_common()]
     rows += [["**all**", level, f"**{by_level[level] / thousands:.2f}**"] for level in ("high", "medium", "low")]
-    return _table(["rule", "level", "a week for 1,000"], rows)
+    return table(["rule", "level", "a week for 1,000"], rows).rstrip()
 
 
 def _share(count: int, cases: Sequence[Case]) -> float:
     return count / len(cases)
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---"] + ["---:"] * (len(head) - 1), *rows]
-    return "\n".join("| " + " | ".join(row) + " |" for row in lines)

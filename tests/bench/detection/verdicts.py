@@ -8,9 +8,8 @@ from collections.abc import Sequence
 from custodes.demo.half_year.insiders import Deed
 from custodes.findings import Finding
 from custodes.findings.risk import risks
+from detection.features import DAY
 
-DAY = 86_400_000_000
-"""Microseconds."""
 TOLD = ("medium", "high", "critical")
 """Levels that somebody is told of."""
 

@@ -28,8 +28,16 @@ def write(half_year: HalfYear, folder: Path, on_day: Callable[[Day], None] = lam
     ]
     lines = b"".join(orjson.dumps(label, option=orjson.OPT_APPEND_NEWLINE) for label in labels)
     (folder / "labels.jsonl").write_bytes(lines)
+    write_tables(half_year, folder)
+
+
+def write_tables(half_year: HalfYear, folder: Path) -> dict[str, Path]:
+    """Writes a CSV file for each look-up table; returns them by name."""
+    files = {}
     for name, text in half_year.tables().items():
-        (folder / f"{name}.csv").write_text(text)
+        files[name] = folder / f"{name}.csv"
+        files[name].write_text(text)
+    return files
 
 
 def _rfc3339(micros: int) -> str:

@@ -498,9 +498,6 @@ impl Profile {
     /// The days from `first` to `last` on which there was anything, each with its peak, and with on how many days of the
     /// window of `span` days that ends with it there was.
     fn windows(&self, first: Day, last: Day, span: Day) -> Vec<(Day, u32, f64)> {
-        if span == 1 {
-            return self.days(first, last).map(|(day, peak)| (day, peak, 1.0)).collect();
-        }
         let days: Vec<(Day, u32)> = self.days((first + 1).saturating_sub(span), last).collect();
         let mut begin = 0;
         let windows = days.iter().enumerate().map(|(at, &(day, peak))| {

@@ -93,6 +93,11 @@ impl Seen {
         if since > day { Day::from(self.before_pause) } else { since }
     }
 
+    /// The newest day seen that counts as before `day`.
+    fn before(&self, day: Day) -> Option<Day> {
+        self.latest(day.checked_sub(LAG)?)
+    }
+
     /// The newest day seen that is not after `day`.
     fn latest(&self, day: Day) -> Option<Day> {
         let newest = Day::from(self.newest);
@@ -164,20 +169,19 @@ impl Sieve {
         match self.plan {
             SievePlan::Waking { silent_days } => {
                 group.on(day, LONGEST_SLEEP);
-                let last = day.checked_sub(LAG).and_then(|before| group.latest(before));
+                let last = group.before(day);
                 last.is_some_and(|last| day - last > silent_days && day - last <= LONGEST_SLEEP)
             }
             SievePlan::New { over_days, after_days, .. } => {
                 group.on(day, over_days);
-                let last = day.checked_sub(LAG).and_then(|before| group.latest(before));
+                let last = group.before(day);
                 let is_known =
                     last.is_some_and(|last| day - last <= over_days && group.since(last) + after_days <= day);
                 let Some(field) = self.field else { return false };
                 values.retain(work, field, |value| {
                     let seen = of_groups.entry(keyring.combine(&[work.print, value])).or_default();
                     seen.on(day, over_days);
-                    let last = day.checked_sub(LAG).and_then(|before| seen.latest(before));
-                    is_known && last.is_none_or(|last| day - last > over_days)
+                    is_known && seen.before(day).is_none_or(|last| day - last > over_days)
                 })
             }
         }

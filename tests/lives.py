@@ -1,0 +1,32 @@
+"""An engine that is now and then written down and goes on as another."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Sequence
+from typing import Any
+
+from custodes._core import Engine, restore
+from custodes.findings import Finding, Ledger
+from custodes.rules import Rule
+
+
+def findings_over_restarts(
+    rules: Sequence[Rule], plan: str, stream: Sequence[dict[str, Any]], rng: random.Random
+) -> list[Finding]:
+    """What comes of a stream in batches of all sizes, on one thread or two, with restarts between some of them."""
+    ledger, engine = Ledger(rules), Engine(plan, rng.choice([1, 2]))
+    rest = list(stream)
+    while rest:
+        size = rng.randint(1, 40)
+        some, rest = rest[:size], rest[size:]
+        ledger.apply(engine.process_lines(b"".join(json.dumps(event).encode() + b"\n" for event in some)).changes)
+        ledger.apply(engine.updates())
+        if rng.random() < 0.3:
+            frame = engine.save_frame()
+            parts = [b"".join(engine.save_part(part, {})) for part in range(engine.parts())]
+            engine, *dropped = restore(plan, frame, parts)
+            assert dropped == [[], [], []]
+    ledger.apply(engine.finish().changes)
+    return ledger.findings()
