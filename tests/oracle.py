@@ -37,7 +37,7 @@ class Finding:
     opening_pane: int
     opened_at: int
     closed_at: int
-    peak: int
+    peak: float
     count: int
 
 

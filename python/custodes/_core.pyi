@@ -55,9 +55,9 @@ class FindingChange:
     """Start of the first pane at which it held."""
     held_until: int
     """End of the last pane at which it holds as far as is known."""
-    peak: int
+    peak: float
     """Largest count in any pane."""
-    threshold: int
+    threshold: float
     """What its group's count is held against."""
     usual: float | None
     """What was usual for the group, where a baseline made the threshold."""

@@ -52,7 +52,7 @@ def test_figures_follow_what_happened(bench: Bench) -> None:
 
 def test_findings_that_grew_are_stored_before_what_made_them_grow_is_committed(bench: Bench) -> None:
     bench.feed(Joined(0), look_ups(["P1"], [f"s{n}" for n in range(200)]))
-    seen: list[int] = []
+    seen: list[float] = []
     bench.source.on_commit = lambda: seen.append(bench.monitor.store.page().findings[0].peak)
     bench.source.arrivals.append([look_ups(["P1"], [f"t{n}" for n in range(50)])])
     bench.monitor.step(0)

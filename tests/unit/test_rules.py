@@ -15,7 +15,7 @@ from custodes._core import Engine
 from custodes.config import FaultsError
 from custodes.config.mapping import load_mapping
 from custodes.rules import Rule, build_plan, load_rules, shipped_pack
-from custodes.rules.compile import default_resolution
+from custodes.rules.timing import default_resolution
 
 EVENT = {
     "time": "2026-01-05T08:00:00Z",

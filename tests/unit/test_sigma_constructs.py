@@ -30,12 +30,19 @@ title: Exports
 name: exports
 logsource: {product: custodes}
 detection: {s: {action: export}, condition: s}
-"""
-CHAINED = """\
+---
+title: Wipes
+name: wipes
+logsource: {product: custodes}
+detection: {s: {action: wipe}, condition: s}
 ---
 title: Other
 name: other
-correlation: {type: event_count, rules: [looks], group-by: [actor], timespan: 5s, condition: {gte: 1}}
+correlation: {type: event_count, rules: [looks], group-by: [actor], timespan: 5s, condition: {gte: 2}}
+---
+title: Another
+name: another
+correlation: {type: event_count, rules: [other], group-by: [actor], timespan: 5s, condition: {gte: 1}}
 """
 
 
@@ -53,8 +60,7 @@ def written(one: dict[str, Any], folder: Path) -> Path:
     path = folder / "rules.yml"
     if "correlation" in one:
         correlation = json.dumps(one["correlation"])
-        others = OTHERS + (CHAINED if one["correlation"]["rules"] == ["other"] else "")
-        path.write_text(f"title: Under test\nname: under_test\nstatus: test\ncorrelation: {correlation}\n{others}")
+        path.write_text(f"title: Under test\nname: under_test\nstatus: test\ncorrelation: {correlation}\n{OTHERS}")
     else:
         detection = json.dumps(one["detection"])
         logsource = "logsource: {product: custodes}"

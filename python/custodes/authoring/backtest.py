@@ -6,6 +6,7 @@ cost little more than one. A budget of findings a week is met by looking ever cl
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -131,8 +132,12 @@ def backtest(
     ``on_pass`` hears that a pass begins, its number from 1, and returns who hears how many bytes were read. Raises
     :class:`BacktestError` for a rule that more events can end, and for files without any event.
     """
-    if not set(rule.holds) <= {"gte", "gt"}:
-        raise BacktestError(f"'{rule.title}' has no threshold that more events reach; a backtest wants gte or gt")
+    if not rule.grows:
+        raise BacktestError(
+            f"'{rule.title}' has no threshold that more events reach; a backtest wants gte or gt of those"
+        )
+    if rule.follows:
+        raise BacktestError(f"'{rule.title}' counts findings of others; backtest those")
     past, own = _Past(paths, mapping, tables or Tables(), threads, lateness), _own(rule)
     steps = {max(2, round(own * _STEP**n)) for n in range(-_STEPS_DOWN, _STEPS_UP + 1)}
     first = _Pass([rule, *_variants(rule, steps)], past, on_pass(1))
@@ -160,7 +165,7 @@ def backtest(
 
 def _own(rule: Rule) -> int:
     """The least count the rule fires at."""
-    return max(rule.holds.get("gte", 1), rule.holds.get("gt", 0) + 1)
+    return math.ceil(max(rule.holds.get("gte", 1), rule.holds.get("gt", 0) + 1))
 
 
 def _variants(rule: Rule, thresholds: Iterable[int]) -> list[Rule]:

@@ -17,9 +17,9 @@ class FindingOut(BaseModel):
     group: dict[str, str] = Field(description="The group-by fields and their values.")
     opened_at: str = Field(description="Time of the event that made the condition hold. RFC 3339 UTC.")
     closed_at: str | None = Field(description="End of the last pane at which it held; null while open.")
-    peak: int = Field(description="Largest count in any window.")
+    peak: int | float = Field(description="Largest count, or measure, in any window.")
     count: int = Field(description="Matching events from the opening window's start to the last held pane.")
-    threshold: int = Field(description="What the count was held against when the finding opened.")
+    threshold: int | float = Field(description="What the count was held against when the finding opened.")
     usual: float | None = Field(
         None, description="What was usual for the group; there only where a baseline made the threshold."
     )

@@ -36,9 +36,10 @@ class Finding:
     closed_at: int | None
     held_from: int
     held_until: int
-    peak: int
+    peak: float
+    """The largest count, or what was measured: an ``int`` where it is whole."""
     count: int
-    threshold: int
+    threshold: float
     """What the count was held against when the finding opened."""
     keep_open: int
     """Microseconds that two runs of one finding may lie apart."""
@@ -74,7 +75,7 @@ class Finding:
     @property
     def times_threshold(self) -> float:
         """The peak as a multiple of the threshold."""
-        return self.peak / max(self.threshold, 1)
+        return self.peak / self.threshold if self.threshold > 0 else max(self.peak, 0)
 
     def joins(self, other: Finding) -> bool:
         """Whether both are the same finding: same rule and group, and the intervals overlap or join."""

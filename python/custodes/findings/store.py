@@ -20,11 +20,13 @@ from sqlalchemy import (
     BigInteger,
     Column,
     Connection,
+    Dialect,
     Float,
     Index,
     MetaData,
     String,
     Table,
+    TypeDecorator,
     and_,
     bindparam,
     create_engine,
@@ -53,6 +55,17 @@ StoreError = SQLAlchemyError
 
 _metadata = MetaData()
 
+
+class _Amount(TypeDecorator[float]):
+    """A count, or what was measured: read back as an ``int`` where it is whole."""
+
+    impl = Float(53)
+    cache_ok = True
+
+    def process_result_value(self, value: float | None, dialect: Dialect) -> float | None:
+        return int(value) if value is not None and value == int(value) else value
+
+
 _table = Table(
     "findings",
     _metadata,
@@ -65,9 +78,9 @@ _table = Table(
     Column("closed_at", BigInteger),
     Column("held_from", BigInteger, nullable=False),
     Column("held_until", BigInteger, nullable=False),
-    Column("peak", BigInteger, nullable=False),
+    Column("peak", _Amount, nullable=False),
     Column("count", BigInteger, nullable=False),
-    Column("threshold", BigInteger, nullable=False),
+    Column("threshold", _Amount, nullable=False),
     Column("keep_open", BigInteger, nullable=False),
     Column("usual", Float),
     Index("findings_by_group", "rule_id", "group", "held_until"),

@@ -2,67 +2,61 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
-from typing import Any
 
-from sigma.correlations import SigmaCorrelationRule, SigmaCorrelationType
+from sigma.correlations import (
+    SigmaCorrelationRule,
+    SigmaCorrelationType,
+    SigmaExtendedCorrelationCondition,
+)
 from sigma.exceptions import SigmaError
 from sigma.rule import SigmaRule
 
 from custodes._core import Engine
-from custodes.config import Document, Fault, parse_duration
+from custodes.config import Fault
 from custodes.config.faults import did_you_mean
 from custodes.config.mapping import Mapping
-from custodes.rules.baseline import read_baseline
+from custodes.rules.base import base_of
 from custodes.rules.conditions import Condition, UnsupportedError, compile_condition
+from custodes.rules.correlation import Target, compile_correlation
 from custodes.rules.locate import field_place
-from custodes.rules.model import LEVELS, Rule
-from custodes.rules.parse import OPERATORS, Parsed, sigma_fault
+from custodes.rules.model import Rule
+from custodes.rules.parse import Parsed, sigma_fault
 from custodes.rules.plan import build_plan
 from custodes.rules.sieve import read_sieve
+from custodes.rules.timing import SPANS, Timing, read_timing
 
-CORRELATION_TYPES = (
-    SigmaCorrelationType.EVENT_COUNT,
-    SigmaCorrelationType.VALUE_COUNT,
-    SigmaCorrelationType.TEMPORAL,
-)
+CORRELATION_TYPES = tuple(SigmaCorrelationType)
 """Those that are supported."""
-_SPANS = ("keep_open", "resolution")
-OWN_KEYS = (*_SPANS, "baseline", "new", "dormant", "tuning", "runbook")
+OWN_KEYS = (*SPANS, "baseline", "new", "dormant", "tuning", "runbook")
 """What may stand under a rule's ``custodes`` key."""
 _PLANNED_KEYS = ("reset",)
-_LONGEST_SECONDS = 10 * 366 * 86_400
-_PANES = 600
-"""Panes of a window unless ``resolution`` says otherwise."""
+_AN_HOUR = timedelta(hours=1)
 
 
 def compile_rules(parsed: list[Parsed], named: set[str], faults: list[Fault]) -> list[Rule]:
     """Compiles what can be; what can't goes to ``faults``. ``named`` are the names of rules with faults, too."""
-    before = len(faults)
-    by_reference: dict[str, Parsed] = {}
-    for one in parsed:
-        for reference in {str(one.sigma.id or ""), str(one.sigma.name or ""), one.id} - {""}:
-            if reference in by_reference:
-                taken = by_reference[reference].document
-                faults.append(
-                    one.document.fault(f"'{reference}' is taken by {taken.file}:{taken.line}", "id",
-                                       hint="ids and names of rules must differ")
-                )  # fmt: skip
-            by_reference[reference] = one
-    if len(faults) > before:
+    by_reference = _by_reference(parsed, faults)
+    if by_reference is None:
         return []
-    referred: set[str] = set()
-    correlations: list[tuple[Parsed, list[Parsed]]] = []
-    for one in parsed:
-        if isinstance(one.sigma, SigmaCorrelationRule):
-            targets = _resolve(one, by_reference, named, faults)
-            referred.update(target.id for target in targets)
-            correlations.append((one, targets))
+    references = {one.id: _references(one, by_reference, named, faults) for one in parsed if _is_correlation(one)}
+    referred = {target.id for targets in references.values() for _, target in targets}
     conditions = {one.id: _detection(one, faults) for one in parsed if isinstance(one.sigma, SigmaRule)}
     found: dict[str, Rule | None] = {}
-    for one, targets in correlations:
-        found[one.id] = _correlation(one, [(target.title, conditions[target.id]) for target in targets], faults)
+    for one in _targets_first(parsed, references, faults):
+        known: list[Target] = []
+        for reference, target in references[one.id]:
+            when = conditions.get(target.id)
+            rule = found.get(target.id)
+            if when is not None:
+                known.append(Target(reference, target.title, when))
+            elif rule is not None:
+                known.append(Target(reference, target.title, {"opened": rule.id}, rule.group_by))
+        is_sound = _has_sound_keys(one, faults)
+        complete = is_sound and known and len(known) == len(_named_by(one))
+        found[one.id] = compile_correlation(one, known, faults) if complete else None
     for one in parsed:
         when = conditions.get(one.id)
         if when is not None and (one.id not in referred or one.generates):
@@ -70,7 +64,7 @@ def compile_rules(parsed: list[Parsed], named: set[str], faults: list[Fault]) ->
     rules: dict[str, Rule] = {}
     for one in parsed:
         rule = found.get(one.id)
-        if rule is None or not _runs(rule, one, faults):
+        if rule is None or not _runs(rule, one, faults, [other for other in found.values() if other]):
             continue
         if rule.title in rules:
             first = rules[rule.title]
@@ -82,86 +76,69 @@ def compile_rules(parsed: list[Parsed], named: set[str], faults: list[Fault]) ->
     return list(rules.values())
 
 
-def _resolve(one: Parsed, by_reference: dict[str, Parsed], named: set[str], faults: list[Fault]) -> list[Parsed]:
+def _is_correlation(one: Parsed) -> bool:
+    return isinstance(one.sigma, SigmaCorrelationRule)
+
+
+def _by_reference(parsed: list[Parsed], faults: list[Fault]) -> dict[str, Parsed] | None:
+    """The rules by all that may be used to refer to them; ``None`` where two have the same."""
+    before = len(faults)
+    known: dict[str, Parsed] = {}
+    for one in parsed:
+        for reference in {str(one.sigma.id or ""), str(one.sigma.name or ""), one.id} - {""}:
+            if reference in known:
+                taken = known[reference].document
+                faults.append(
+                    one.document.fault(f"'{reference}' is taken by {taken.file}:{taken.line}", "id",
+                                       hint="ids and names of rules must differ")
+                )  # fmt: skip
+            known[reference] = one
+    return None if len(faults) > before else known
+
+
+def _named_by(one: Parsed) -> list[str]:
+    """What a correlation refers to, in its order."""
+    sigma = one.sigma
+    assert isinstance(sigma, SigmaCorrelationRule)  # noqa: S101 - the caller has looked
+    if sigma.rules is None and isinstance(sigma.condition, SigmaExtendedCorrelationCondition):
+        return sigma.condition.get_referenced_rules()
+    return [reference.reference for reference in sigma.rules or ()]
+
+
+def _references(
+    one: Parsed, by_reference: dict[str, Parsed], named: set[str], faults: list[Fault]
+) -> list[tuple[str, Parsed]]:
+    """The rules a correlation refers to, as far as there are such."""
     targets = []
-    for at, reference in enumerate(one.sigma.rules or []):  # type: ignore[union-attr]
-        place = ("correlation", "rules", at)
-        if not isinstance(reference.reference, str):
+    for at, reference in enumerate(_named_by(one)):
+        has_list = "rules" in one.document.data["correlation"]
+        place = ("correlation", "rules", at) if has_list else ("correlation", "condition")
+        if not isinstance(reference, str):
             faults.append(one.document.fault("a reference is a rule's name or id", *place))
-            continue
-        target = by_reference.get(reference.reference)
-        if target is None and reference.reference in named:
-            continue
-        if target is None:
-            hint = did_you_mean(reference.reference, named)
-            faults.append(one.document.fault(f"no rule '{reference.reference}'", *place, hint=hint))
-        elif isinstance(target.sigma, SigmaCorrelationRule):
-            faults.append(one.document.fault("a correlation of correlations is not supported yet", *place))
-        else:
-            targets.append(target)
+        elif reference in by_reference:
+            targets.append((reference, by_reference[reference]))
+        elif reference not in named:
+            hint = did_you_mean(reference, named)
+            faults.append(one.document.fault(f"no rule '{reference}'", *place, hint=hint))
     return targets
 
 
-def _correlation(one: Parsed, parts: list[tuple[str, Condition | None]], faults: list[Fault]) -> Rule | None:
-    """``parts`` are the titles and conditions of the rules it refers to."""
-    sigma = one.sigma
-    assert isinstance(sigma, SigmaCorrelationRule)  # noqa: S101 - the caller has looked
-    before = len(faults)
-    document = one.document
-    own = document.data["correlation"]
-    if sigma.type not in CORRELATION_TYPES:
-        faults.append(
-            document.fault(f"correlation type '{sigma.type}' is not supported yet", "correlation", "type",
-                           hint=f"supported: {', '.join(type_.name.lower() for type_ in CORRELATION_TYPES)}")
-        )  # fmt: skip
-    if sigma.aliases.aliases:
-        faults.append(document.fault("aliases are not supported yet", "correlation", "aliases"))
-    condition = own.get("condition", {})
-    if not isinstance(condition, dict):
-        faults.append(
-            document.fault("conditions over the names of rules are not supported yet", "correlation", "condition")
-        )
-        return None
-    distinct = condition.get("field")
-    if sigma.type == SigmaCorrelationType.VALUE_COUNT and not isinstance(distinct, str):
-        faults.append(document.fault("value_count counts one field", "correlation", "condition", "field"))
-    holds = _bounds(document, condition, faults)
-    is_temporal = sigma.type == SigmaCorrelationType.TEMPORAL
-    if is_temporal and len(parts) < 2:
-        faults.append(document.fault("temporal wants two rules or more", "correlation", "rules"))
-    if is_temporal and not holds:
-        holds = {"gte": len(parts)}
-    if sigma.timespan.seconds > _LONGEST_SECONDS:
-        faults.append(document.fault("timespan is longer than ten years", "correlation", "timespan"))
-        return None
-    timing = _timing(one, timedelta(seconds=sigma.timespan.seconds), faults)
-    known = [(title, part) for title, part in parts if part is not None]
-    if len(faults) > before or not known or len(known) < len(parts) or timing is None:
-        return None
-    when: Condition = known[0][1] if len(known) == 1 else {"any": [part for _, part in known]}
-    counted = distinct if sigma.type == SigmaCorrelationType.VALUE_COUNT else None
-    rule = _rule(one, when, tuple(sigma.group_by or ()), counted, timing, holds)
-    if document.data.get("custodes"):
-        baseline, sieve = read_baseline(document, faults), read_sieve(document, counted, faults)
-        rule = replace(rule, baseline=baseline, sieve=sieve)
-    if len(faults) > before:
-        return None
-    return replace(rule, parts=tuple(known)) if is_temporal else rule
-
-
-def _bounds(document: Document, condition: dict[str, Any], faults: list[Fault]) -> dict[str, int]:
-    """Sigma's operators on a count, and their bounds."""
-    holds: dict[str, int] = {}
-    for operator in OPERATORS:
-        if operator in condition:
-            bound = condition[operator]
-            if not isinstance(bound, int) or isinstance(bound, bool) or bound < 0:
+def _targets_first(
+    parsed: list[Parsed], references: dict[str, list[tuple[str, Parsed]]], faults: list[Fault]
+) -> Iterator[Parsed]:
+    """The correlations, each after those it refers to."""
+    waiting = [one for one in parsed if _is_correlation(one)]
+    while waiting:
+        ids = {one.id for one in waiting}
+        ready = [one for one in waiting if not any(target.id in ids for _, target in references[one.id])]
+        if not ready:
+            for one in waiting:
                 faults.append(
-                    document.fault(f"'{operator}' wants a whole number", "correlation", "condition", operator)
+                    one.document.fault("it refers to itself, by way of what it refers to", "correlation", "rules")
                 )
-            else:
-                holds[operator] = bound
-    return holds
+            return
+        yield from ready
+        waiting = [one for one in waiting if one not in ready]
 
 
 def _detection(one: Parsed, faults: list[Fault]) -> Condition | None:
@@ -180,13 +157,13 @@ def _detection(one: Parsed, faults: list[Fault]) -> Condition | None:
         faults.append(one.document.fault(f"not a detection: {type(error).__name__}: {error}", "detection"))
         return None
     when = conditions[0] if len(conditions) == 1 else {"any": conditions}
-    probe = _rule(one, when, (), None, _Timing(timedelta(hours=1), timedelta(hours=1), timedelta(0)), {"gte": 1})
-    return when if _runs(probe, one, faults) else None
+    probe = base_of(one, when, (), Timing(_AN_HOUR, _AN_HOUR, timedelta(0)), {"gte": 1})
+    return when if _runs(probe, one, faults, [probe]) else None
 
 
 def _single(one: Parsed, when: Condition, faults: list[Fault]) -> Rule | None:
     """A detection no correlation refers to: one event is enough, findings an actor an hour."""
-    timing = _timing(one, timedelta(hours=1), faults)
+    timing = read_timing(one, _AN_HOUR, faults) if _has_sound_keys(one, faults) else None
     if timing is None:
         return None
     sieve = None
@@ -197,87 +174,32 @@ def _single(one: Parsed, when: Condition, faults: list[Fault]) -> Rule | None:
             faults.append(one.document.fault("a baseline is for what a correlation counts", "custodes", "baseline"))
         if len(faults) > before:
             return None
-    return replace(_rule(one, when, ("actor",), None, timing, {"gte": 1}), sieve=sieve)
+    return replace(base_of(one, when, ("actor",), timing, {"gte": 1}), sieve=sieve)
 
 
-@dataclass(frozen=True)
-class _Timing:
-    timespan: timedelta
-    resolution: timedelta
-    keep_open: timedelta
-
-
-def _timing(one: Parsed, timespan: timedelta, faults: list[Fault]) -> _Timing | None:
-    """The rule's spans, with what its ``custodes:`` key says of them."""
+def _has_sound_keys(one: Parsed, faults: list[Fault]) -> bool:
+    """Whether all that stands under ``custodes`` is known."""
     own = one.document.data.get("custodes") or {}
-    spans: dict[str, timedelta] = {}
     before = len(faults)
     if not isinstance(own, dict):
         faults.append(one.document.fault("'custodes' wants a mapping", "custodes"))
-        return None
-    for key, value in own.items():
+        return False
+    for key in own:
         if key in _PLANNED_KEYS:
             faults.append(one.document.fault(f"'{key}' is not supported yet", "custodes", key))
         elif key not in OWN_KEYS:
             hint = did_you_mean(str(key), OWN_KEYS)
             faults.append(one.document.fault(f"unknown key 'custodes.{key}'", "custodes", key, hint=hint))
-        elif key in _SPANS:
-            try:
-                spans[key] = parse_duration(value)
-            except ValueError as error:
-                faults.append(one.document.fault(f"custodes.{key}: {error}", "custodes", key))
-    resolution = spans.get("resolution", default_resolution(timespan))
-    if "resolution" in spans and (resolution < timedelta(seconds=1) or timespan % resolution):
-        faults.append(
-            one.document.fault("resolution wants at least 1s and must divide the timespan", "custodes", "resolution")
-        )
-    if len(faults) > before:
-        return None
-    return _Timing(timespan, resolution, spans.get("keep_open", timespan))
+    return len(faults) == before
 
 
-def default_resolution(timespan: timedelta) -> timedelta:
-    """The finest pane of at least a second that makes at most 600 of ``timespan`` and divides it."""
-    total = timespan // timedelta(milliseconds=1)
-    panes = next(n for n in range(min(_PANES, total // 1000), 0, -1) if total % n == 0)
-    return timedelta(milliseconds=total // panes)
+def _runs(rule: Rule, one: Parsed, faults: list[Fault], others: list[Rule]) -> bool:
+    """Whether the engine takes the rule: it alone knows its regular expressions and paths.
 
-
-def _rule(
-    one: Parsed,
-    when: Condition,
-    group_by: tuple[str, ...],
-    distinct: str | None,
-    timing: _Timing,
-    holds: dict[str, int],
-) -> Rule:
-    level = str(one.sigma.level).lower() if one.sigma.level else "medium"
-    own = one.document.data.get("custodes") or {}
-    return Rule(
-        id=one.id,
-        title=one.sigma.title or one.id,
-        level=level if level in LEVELS else "medium",
-        description=one.sigma.description or "",
-        group_by=group_by,
-        distinct=distinct,
-        timespan=timing.timespan,
-        resolution=timing.resolution,
-        keep_open=timing.keep_open,
-        holds=holds,
-        when=when,
-        file=one.document.file,
-        line=one.document.line,
-        false_positives=tuple(str(text).strip() for text in one.sigma.falsepositives or ()),
-        references=tuple(str(link) for link in one.sigma.references or ()),
-        tuning=str(own.get("tuning", "")).strip(),
-        runbook=own.get("runbook"),
-    )
-
-
-def _runs(rule: Rule, one: Parsed, faults: list[Fault]) -> bool:
-    """Whether the engine takes the rule: it alone knows its regular expressions and paths."""
+    It is given those of ``others`` as well whose findings the rule counts.
+    """
     try:
-        Engine(build_plan([rule], Mapping({"time": ["time"], "actor": ["actor"]})))
+        Engine(build_plan(_with_followed(rule, others), Mapping({"time": ["time"], "actor": ["actor"]})))
     except ValueError as error:
         problem = str(error).removeprefix(f"rule '{rule.id}': ")
         named = problem.split("'")[1] if problem.startswith("field '") else None
@@ -285,3 +207,11 @@ def _runs(rule: Rule, one: Parsed, faults: list[Fault]) -> bool:
         faults.append(one.document.fault(problem, *place))
         return False
     return True
+
+
+def _with_followed(rule: Rule, others: list[Rule]) -> list[Rule]:
+    """The rule, and all whose findings it counts, directly or not."""
+    wanted = [rule]
+    for one in wanted:
+        wanted += [other for other in others if other.id in one.follows and other not in wanted]
+    return wanted

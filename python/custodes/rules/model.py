@@ -7,11 +7,21 @@ from datetime import timedelta
 from typing import Any
 
 from custodes.rules.baseline import Baseline
-from custodes.rules.conditions import keywords_of
+from custodes.rules.conditions import Condition, keywords_of
+from custodes.rules.measure import Measure
 from custodes.rules.sieve import Sieve
 
 LEVELS = ("informational", "low", "medium", "high", "critical")
 """Sigma's levels, least severe first."""
+
+
+@dataclass(frozen=True)
+class Branch:
+    """The events of one condition, grouped by fields of their own."""
+
+    when: Condition
+    group_by: tuple[str, ...]
+    """As many as the rule's ``group_by`` has names."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +39,7 @@ class Rule:
     timespan: timedelta
     resolution: timedelta
     keep_open: timedelta
-    holds: dict[str, int]
+    holds: dict[str, float]
     """Sigma's operators and their bounds; all must hold."""
     when: dict[str, Any] = field(repr=False)
     """The condition in the engine's terms."""
@@ -38,6 +48,13 @@ class Rule:
     parts: tuple[tuple[str, dict[str, Any]], ...] = field(default=(), repr=False)
     """Names and conditions of the rules of which is counted how many an event's group has met, each once; ``when`` is
     any of them. None where events, or a field's values, are counted."""
+
+    branches: tuple[Branch, ...] = field(default=(), repr=False)
+    """Of each condition that ``when`` is any of, how its events are grouped, where that is not the same for all; and
+    wherever findings are counted."""
+
+    measure: Measure | None = None
+    """What is held against ``holds``; ``None``: the count."""
 
     sieve: Sieve | None = None
     """Which of these events count, by what their group did on days before; ``None``: all do."""
@@ -59,8 +76,21 @@ class Rule:
         return {name for condition in (self.when, *(part for _, part in self.parts)) for name in keywords_of(condition)}
 
     @property
+    def follows(self) -> set[str]:
+        """The ids of the rules whose findings it counts."""
+        return {str(branch.when["opened"]) for branch in self.branches if "opened" in branch.when}
+
+    @property
+    def grows(self) -> bool:
+        """Whether more events can only bring it nearer to firing, so that it is judged with every event."""
+        return set(self.holds) <= {"gte", "gt"} and (self.measure is None or self.measure.grows)
+
+    @property
     def counts(self) -> str:
         """What is counted, as a person reads it."""
+        if self.measure:
+            of = f", of {', '.join(name for name, _ in self.parts)}" if self.parts else ""
+            return f"{self.measure.said}{of}"
         if self.parts:
             return f"rules met, of {', '.join(name for name, _ in self.parts)}"
         counted = f"distinct {self.distinct}" if self.distinct else "events"
@@ -73,7 +103,7 @@ class Rule:
         return f"{bounds}, if that is {self.baseline.said}" if self.baseline else bounds
 
     @property
-    def threshold(self) -> int:
+    def threshold(self) -> float:
         """The bound shown to people: the one nearest to firing."""
         return next(self.holds[op] for op in ("gte", "gt", "eq", "lte", "lt", "neq") if op in self.holds)
 
@@ -89,6 +119,8 @@ class Rule:
             "group_by": list(self.group_by),
             "distinct": self.distinct,
             "parts": [condition for _, condition in self.parts],
+            "branches": [{"when": branch.when, "group_by": branch.group_by} for branch in self.branches],
+            "measure": self.measure.as_plan() if self.measure else None,
             "timespan_ms": millis(self.timespan),
             "resolution_ms": millis(self.resolution),
             "keep_open_ms": millis(self.keep_open),

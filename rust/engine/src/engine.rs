@@ -8,15 +8,16 @@
 use crate::admit::Checks;
 use crate::codec::{Damaged, Reader, Writer};
 use crate::crew::Crew;
-use crate::detect::{ByPeer, Day, Days, Profiles};
+use crate::detect::{Announced, ByPeer, Day, Days, Profiles};
 use crate::field::FieldTable;
 use crate::finding::Change;
 use crate::key::Keyring;
-use crate::keyed::{KeyedStream, Measure, Placed, StreamSpec};
+use crate::keyed::{Intake, KeyedStream, Placed, StreamSpec};
 use crate::lane::Lane;
+use crate::layout::{Conditions, Layout, Place, lay_out};
 use crate::lookup::Tables;
 use crate::matcher::Matcher;
-use crate::plan::{Condition, Plan, PlanError, RulePlan, SievePlan};
+use crate::plan::{Plan, PlanError};
 use crate::record::{Lines, Record};
 use crate::record_batch::{Decoder, Fetched, Sealed};
 use crate::reject::Reject;
@@ -31,6 +32,7 @@ use std::collections::hash_map::RandomState;
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::BuildHasher;
 use std::num::NonZeroUsize;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// What the caller says about a batch.
@@ -116,6 +118,9 @@ pub struct Engine {
     tables: Tables,
     /// Where rules with a baseline are in every shard.
     following: Vec<(usize, usize, usize)>,
+    specs: Arc<[StreamSpec]>,
+    /// Which streams each level has: those of one count what the openings on those below make.
+    levels: Vec<Range<usize>>,
     days: Days,
 }
 
@@ -147,7 +152,8 @@ impl Engine {
             share.check()?;
         }
         let mut conditions = Conditions::default();
-        let Layout { streams: specs, placed } = lay_out(&plan.rules, &mut conditions, &mut fields)?;
+        let Layout { streams: specs, levels, placed, followed } =
+            lay_out(&plan.rules, &mut conditions, &mut fields)?;
         let elsewhere = plan.repartition.as_ref().map_or(&[][..], |repartition| &repartition.rules);
         let elsewhere = lay_out(elsewhere, &mut conditions, &mut fields)?.streams;
         let outbound = Outbound::new(plan, elsewhere, &mut fields)?;
@@ -164,7 +170,9 @@ impl Engine {
                     counted,
                     peers,
                 });
-                KeyedStream::new(spec, days, placed)
+                let mut stream = KeyedStream::new(spec, days, placed);
+                stream.announce(&followed);
+                stream
             });
             Shard::new(streams.collect(), reader.clone(), keyring)
         });
@@ -187,6 +195,8 @@ impl Engine {
             max_skew: micros(plan.max_future_skew_ms),
             tables: Tables::default(),
             following,
+            specs: Arc::clone(&specs),
+            levels,
             days,
         })
     }
@@ -419,8 +429,8 @@ impl Engine {
     /// Writes a part down as it stands, which no part has been past the last. `positions` are the source's: of each stream,
     /// that of its next event. The bytes come in pieces.
     pub fn save_part(&self, part: usize, positions: &[(StreamId, u64)]) -> Vec<Vec<u8>> {
-        let (shard, stream) = (part / self.arrangement.len(), part % self.arrangement.len());
-        let Some(keyed) = self.shards.get(shard).map(|shard| &shard.streams[stream]) else {
+        let (shard, stream) = (part % SHARDS, part / SHARDS);
+        let Some(keyed) = self.shards[shard].streams.get(stream) else {
             return Vec::new();
         };
         let mut to = Writer::default();
@@ -461,14 +471,13 @@ impl Engine {
         if saved.len() * SHARDS != parts.len() {
             return Err(Damaged("it has too few parts, or too many").into());
         }
-        let judging =
-            plan.rules.iter().filter(|rule| rule.holds.floor().is_none()).map(|rule| rule.id.as_str());
+        let judging = plan.rules.iter().filter(|rule| rule.floor().is_none()).map(|rule| rule.id.as_str());
         let mut dropped = Dropped::default();
         let fates =
             snapshot::fates(&saved, &engine.arrangement, &judging.collect::<BTreeSet<_>>(), &mut dropped);
         let mut resuming: FxHashMap<StreamId, Vec<Vec<u64>>> = FxHashMap::default();
         for (number, part) in parts.iter().enumerate() {
-            let (shard, fate) = (number / saved.len(), &fates[number % saved.len()]);
+            let (shard, fate) = (number % SHARDS, &fates[number / SHARDS]);
             let from = &mut Reader::new(part);
             let positions: Vec<(StreamId, u64)> = from.list(12, |from| Ok((from.u32()?, from.u64()?)))?;
             let mut nobody = KeyedStream::empty();
@@ -620,6 +629,19 @@ impl Engine {
         }
     }
 
+    /// Counts openings in the streams from `first` on.
+    fn count_openings(&mut self, first: usize, openings: &[Announced]) {
+        for (at, spec) in
+            self.specs.iter().enumerate().skip(first).filter(|(_, spec)| !spec.openings.is_empty())
+        {
+            let mut intakes: [Intake; SHARDS] = Default::default();
+            self.lanes[0].matched[at] += spec.take_in_openings(openings, &self.keyring, &mut intakes);
+            for (shard, intake) in self.shards.iter_mut().zip(&mut intakes) {
+                shard.streams[at].count_openings(intake, openings, spec);
+            }
+        }
+    }
+
     fn settled(&mut self) -> Outcome {
         let mut outcome = Outcome::default();
         self.settle(&mut outcome);
@@ -628,8 +650,15 @@ impl Engine {
 
     fn settle(&mut self, outcome: &mut Outcome) {
         let watermark = self.watermark.current();
-        for shard in &mut self.shards {
-            shard.settle(watermark, &mut outcome.changes);
+        for level in self.levels.clone() {
+            for shard in &mut self.shards {
+                shard.settle(level.clone(), watermark, &mut outcome.changes);
+            }
+            let settled = self.shards.iter_mut().flat_map(|shard| &mut shard.streams[level.clone()]);
+            let openings: Vec<Announced> = settled.flat_map(KeyedStream::take_announced).collect();
+            if !openings.is_empty() {
+                self.count_openings(level.end, &openings);
+            }
         }
         self.close_days(watermark);
         outcome.watermark = self.current_watermark();
@@ -647,98 +676,6 @@ fn random_keyring() -> Keyring {
     key[..8].copy_from_slice(&seed.hash_one(0).to_le_bytes());
     key[8..].copy_from_slice(&seed.hash_one(1).to_le_bytes());
     Keyring::new(key)
-}
-
-/// Conditions of rules, each once.
-#[derive(Default)]
-struct Conditions<'p> {
-    known: Vec<&'p Condition>,
-    compiled: Vec<Matcher>,
-}
-
-impl<'p> Conditions<'p> {
-    /// The place of a condition of a rule.
-    fn of(
-        &mut self,
-        condition: &'p Condition,
-        rule: &str,
-        fields: &mut FieldTable,
-    ) -> Result<usize, PlanError> {
-        if let Some(known) = self.known.iter().position(|&known| known == condition) {
-            return Ok(known);
-        }
-        self.compiled.push(Matcher::compile(condition, rule, fields)?);
-        self.known.push(condition);
-        Ok(self.known.len() - 1)
-    }
-}
-
-/// The streams of rules, each once.
-struct Layout {
-    streams: Arc<[StreamSpec]>,
-    /// Of each rule.
-    placed: Vec<Place>,
-}
-
-/// Where a rule has its place.
-struct Place {
-    stream: usize,
-    /// What it counts, among what its stream counts.
-    counted: Option<usize>,
-    /// Where its stream has the values that say who are peers.
-    peers: Option<usize>,
-}
-
-fn lay_out<'p>(
-    rules: &'p [RulePlan],
-    conditions: &mut Conditions<'p>,
-    fields: &mut FieldTable,
-) -> Result<Layout, PlanError> {
-    let (mut specs, mut placed) = (Vec::<StreamSpec>::new(), Vec::new());
-    for rule in rules {
-        rule.check()?;
-        let condition = conditions.of(&rule.when, &rule.id, fields)?;
-        let group_by = rule.group_by.iter().map(|name| fields.id(name)).collect::<Result<Vec<_>, _>>()?;
-        let sieve = rule.sieve.as_ref();
-        let same = |spec: &StreamSpec| {
-            let known = spec.sieve.as_ref().map(|(known, _)| known);
-            (spec.condition, &spec.group_by, known) == (condition, &group_by, sieve)
-        };
-        let stream = specs.iter().position(same).unwrap_or_else(|| {
-            specs.push(StreamSpec {
-                condition,
-                group_by: group_by.clone(),
-                sieve: sieve.cloned().map(|sieve| (sieve, None)),
-                counted: Vec::new(),
-            });
-            specs.len() - 1
-        });
-        let field = sieve.and_then(SievePlan::field).map(|name| fields.id(name)).transpose()?;
-        let measure = match &rule.distinct {
-            Some(name) => Some(Measure::Values(fields.id(name)?)),
-            None if rule.parts.is_empty() => None,
-            None => {
-                let parts = rule.parts.iter().map(|part| conditions.of(part, &rule.id, fields));
-                Some(Measure::Met(parts.collect::<Result<_, _>>()?))
-            }
-        };
-        let peers = rule.baseline.as_ref().and_then(|baseline| baseline.peers.as_ref());
-        let peers = peers.map(|name| fields.id(name)).transpose()?.map(Measure::Values);
-        let all = &mut specs[stream].counted;
-        let mut place_of = |measure: Measure| {
-            all.iter().position(|known| *known == measure).unwrap_or_else(|| {
-                all.push(measure);
-                all.len() - 1
-            })
-        };
-        let (counted, peers) = (measure.map(&mut place_of), peers.map(&mut place_of));
-        let new = field.map(Measure::Values).map(&mut place_of);
-        if let Some((_, field)) = &mut specs[stream].sieve {
-            *field = new;
-        }
-        placed.push(Place { stream, counted, peers });
-    }
-    Ok(Layout { streams: specs.into(), placed })
 }
 
 /// The lines of `text` that end within its first `bytes` or are the first to end behind, and the rest.

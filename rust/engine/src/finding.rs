@@ -45,10 +45,10 @@ pub struct Change {
     pub from: Micros,
     /// End of the last pane at which it is known to have held.
     pub until: Micros,
-    /// Largest count in any pane.
-    pub peak: u64,
-    /// What its group's count is held against.
-    pub threshold: u64,
+    /// Largest count, or measure, in any pane.
+    pub peak: f64,
+    /// What that is held against.
+    pub threshold: f64,
     /// What was usual for the group, where a baseline made the threshold.
     pub usual: Option<f64>,
     /// Matching events from the opening window's start to the last held pane.
@@ -59,6 +59,7 @@ pub struct Change {
 
 /// An open finding. Event counts are readings of its group's running counter, which may wrap.
 #[derive(Debug)]
+#[allow(clippy::struct_excessive_bools)] // facts that have nothing to do with each other
 pub(crate) struct Finding {
     pub(crate) slot: u32,
     pub(crate) group: Vec<String>,
@@ -81,6 +82,8 @@ pub(crate) struct Finding {
     recheck: Option<PaneIndex>,
     told: bool,
     changed: bool,
+    /// Whether rules that count its rule's openings have heard of it.
+    announced: bool,
 }
 
 impl Finding {
@@ -100,8 +103,10 @@ pub(crate) struct FindingSet {
     free: Vec<u32>,
     /// A group's findings. Slots are given out here, so nobody can aim at a bucket.
     by_group: FxHashMap<u32, SmallVec<[u32; 1]>>,
-    /// Findings opened and not told of yet. This and the next two may name one that is gone, or another in its place.
+    /// Findings opened and not told of yet. This and the next three may name one that is gone, or another in its place.
     opened: Vec<u32>,
+    /// Findings not announced yet.
+    unannounced: Vec<u32>,
     /// Findings changed since they were told of.
     changed: Vec<u32>,
     /// Findings of which panes must be read again.
@@ -194,8 +199,10 @@ impl FindingSet {
             recheck: None,
             told: false,
             changed: false,
+            announced: false,
         });
         self.opened.push(key);
+        self.unannounced.push(key);
         self.due.push(Reverse((due, key)));
         key
     }
@@ -239,6 +246,28 @@ impl FindingSet {
         keys
     }
 
+    /// None of the findings so far is to be announced.
+    pub(crate) fn pass_over_announcing(&mut self) {
+        self.unannounced.clear();
+    }
+
+    /// The findings to be announced, now that nothing in a pane before `pane` will change. They count as announced.
+    pub(crate) fn take_announced(&mut self, pane: PaneIndex) -> Vec<u32> {
+        let mut due = Vec::new();
+        let mut keys = std::mem::take(&mut self.unannounced);
+        keys.retain(|&key| {
+            let Some(finding) = self.get_mut(key).filter(|finding| !finding.announced) else { return false };
+            let is_due = finding.first < pane;
+            finding.announced = is_due;
+            if is_due {
+                due.push(key);
+            }
+            !is_due
+        });
+        self.unannounced = keys;
+        due
+    }
+
     /// The findings told of that have changed since, in the order of their first change.
     pub(crate) fn take_changed(&mut self) -> Vec<u32> {
         let mut keys = std::mem::take(&mut self.changed);
@@ -275,6 +304,7 @@ impl FindingSet {
             to.u64(finding.bar.need);
             to.flag(finding.bar.usual.is_some());
             to.u64(finding.bar.usual.unwrap_or_default().to_bits());
+            to.flag(finding.announced);
         }
     }
 
@@ -301,7 +331,9 @@ impl FindingSet {
                 recheck: None,
                 told: true,
                 changed: true,
+                announced: from.flag()?,
             };
+            set.unannounced.push(key);
             set.due.push(Reverse((due_after(finding.last), key)));
             set.changed.push(key);
             set.enlist(finding.slot, finding.first, key);

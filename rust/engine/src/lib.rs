@@ -31,6 +31,8 @@ mod json;
 mod key;
 mod keyed;
 mod lane;
+mod layout;
+mod level;
 mod lookup;
 mod matcher;
 mod path;

@@ -64,6 +64,7 @@ impl Matcher {
             Condition::All(parts) => Self::All(list(parts, fields)?),
             Condition::Any(parts) => Self::Any(list(parts, fields)?),
             Condition::Not(part) => Self::Not(Box::new(Self::compile(part, rule, fields)?)),
+            Condition::Opened(_) => Self::Any(Vec::new()),
             Condition::Field { name, test } => {
                 let field = fields.id(name)?;
                 match test {

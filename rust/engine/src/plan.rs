@@ -4,6 +4,7 @@
 //! checks it again and trusts nobody.
 
 use crate::derive::{Derivation, TimePart};
+use crate::level::Scale;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
@@ -114,20 +115,27 @@ pub struct RulePlan {
     pub when: Condition,
     /// The fields whose values make a group. Empty: all events are one group.
     pub group_by: Vec<String>,
+    /// Where the conditions that `when` is any of do not all group by the same fields: the fields of each, which go by the
+    /// names of `group_by`. Where `when` has openings, each is a branch.
+    #[serde(default)]
+    pub branches: Vec<Branch>,
     /// Count distinct values of this field; without it, count events.
     #[serde(default)]
     pub distinct: Option<String>,
     /// Count which of these conditions are met, each once, instead; `when` is any of them.
     #[serde(default)]
     pub parts: Vec<Condition>,
+    /// Hold this against the condition, instead of a count.
+    #[serde(default)]
+    pub measure: Option<MeasurePlan>,
     /// The window's length.
     pub timespan_ms: u64,
     /// The pane's length; divides the timespan.
     pub resolution_ms: u64,
     /// Runs no further apart than this are one finding.
     pub keep_open_ms: u64,
-    /// The condition on the count.
-    pub holds: Holds,
+    /// The condition on the count, or on what is measured.
+    pub holds: Holds<f64>,
     /// Has only some of these events count.
     #[serde(default)]
     pub sieve: Option<SievePlan>,
@@ -138,6 +146,16 @@ pub struct RulePlan {
     /// again; then those that reach four times, and so on. Without it, all do.
     #[serde(default)]
     pub most_open: Option<NonZeroUsize>,
+}
+
+/// Events of one condition and the groups they are in.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Branch {
+    /// Which events.
+    pub when: Condition,
+    /// The fields whose values make a group; of an opening, those its own rule groups by.
+    pub group_by: Vec<String>,
 }
 
 /// Which of a group's events count, by what it did on days before yesterday.
@@ -219,22 +237,124 @@ pub enum BaselineOf {
     Both,
 }
 
-/// Bounds on a count; all that are given must hold.
+/// What is measured of the events in a window.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum MeasurePlan {
+    /// The sum of a field's numbers. What is below zero adds nothing.
+    Sum {
+        /// The field.
+        field: String,
+    },
+    /// The mean of a field's numbers.
+    Mean {
+        /// The field.
+        field: String,
+    },
+    /// A quantile of a field's numbers.
+    Quantile {
+        /// The field.
+        field: String,
+        /// Which, 0 to 1.
+        quantile: f64,
+    },
+    /// How many of the rule's `parts` were met one after another in their order.
+    InOrder,
+    /// 1 where the rule's `parts` were met in one of these ways.
+    Pattern {
+        /// The ways.
+        ways: Vec<Way>,
+    },
+}
+
+/// A way to meet conditions, which are named by their places among a rule's parts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Way {
+    /// Those that were met.
+    pub met: Vec<usize>,
+    /// Whether one after another.
+    pub in_order: bool,
+    /// Those that were not.
+    pub absent: Vec<usize>,
+}
+
+impl MeasurePlan {
+    /// The field whose numbers are measured.
+    pub(crate) fn field(&self) -> Option<&str> {
+        match self {
+            Self::Sum { field } | Self::Mean { field } | Self::Quantile { field, .. } => Some(field),
+            Self::InOrder | Self::Pattern { .. } => None,
+        }
+    }
+
+    /// Whether it is of amounts, rather than of conditions.
+    pub(crate) fn has_amounts(&self) -> bool {
+        self.field().is_some()
+    }
+
+    /// Whether more events can only make more of it.
+    fn grows(&self) -> bool {
+        match self {
+            Self::Sum { .. } | Self::InOrder => true,
+            Self::Mean { .. } | Self::Quantile { .. } => false,
+            Self::Pattern { ways } => ways.iter().all(|way| way.absent.is_empty()),
+        }
+    }
+
+    /// Checks what the schema cannot say; `parts` are so many.
+    fn check(&self, parts: usize) -> Result<(), &'static str> {
+        if self.has_amounts() == (parts > 0) || parts > 64 {
+            return Err("amounts are of a field, and an order is of 1 to 64 conditions");
+        }
+        match self {
+            Self::Quantile { quantile, .. } if !(0.0..=1.0).contains(quantile) => {
+                Err("a quantile is between 0 and 1")
+            }
+            Self::Pattern { ways }
+                if ways.iter().any(|way| way.met.iter().chain(&way.absent).any(|&part| part >= parts)) =>
+            {
+                Err("a pattern is of the rule's own parts")
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Bounds on a count, or on what is measured; all that are given must hold.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Holds {
+pub struct Holds<N = u64> {
     /// At least.
-    pub gte: Option<u64>,
+    pub gte: Option<N>,
     /// More than.
-    pub gt: Option<u64>,
+    pub gt: Option<N>,
     /// At most.
-    pub lte: Option<u64>,
+    pub lte: Option<N>,
     /// Less than.
-    pub lt: Option<u64>,
+    pub lt: Option<N>,
     /// Exactly.
-    pub eq: Option<u64>,
+    pub eq: Option<N>,
     /// Anything but.
-    pub neq: Option<u64>,
+    pub neq: Option<N>,
+}
+
+impl Holds<f64> {
+    fn bounds(&self) -> impl Iterator<Item = f64> {
+        [self.gte, self.gt, self.lte, self.lt, self.eq, self.neq].into_iter().flatten()
+    }
+
+    fn levels(&self, scale: Scale) -> Holds {
+        let level = |bound: Option<f64>| bound.map(|bound| scale.level(bound));
+        Holds {
+            gte: level(self.gte),
+            gt: level(self.gt),
+            lte: level(self.lte),
+            lt: level(self.lt),
+            eq: level(self.eq),
+            neq: level(self.neq),
+        }
+    }
 }
 
 impl Holds {
@@ -276,6 +396,8 @@ pub enum Condition {
     Any(Vec<Condition>),
     /// The part does not hold.
     Not(Box<Condition>),
+    /// Not an event of the source: that a finding of this rule opens, at the time it opens, once the watermark has passed it.
+    Opened(String),
     /// A test of one field. A list passes when any element does.
     Field {
         /// Canonical or dotted name.
@@ -291,6 +413,7 @@ impl Condition {
         match self {
             Self::All(parts) | Self::Any(parts) => parts.iter().for_each(|part| part.for_each_field(each)),
             Self::Not(part) => part.for_each_field(each),
+            Self::Opened(_) => {}
             Self::Field { name, test } => {
                 each(name);
                 if let Test::Same { other, .. } = test {
@@ -469,10 +592,45 @@ impl Share {
 }
 
 impl RulePlan {
+    /// What the levels it is held against stand for.
+    pub(crate) fn scale(&self) -> Scale {
+        let is_real = self.measure.as_ref().is_some_and(MeasurePlan::has_amounts);
+        if is_real { Scale::Reals } else { Scale::Counts }
+    }
+
+    /// Its condition, on levels.
+    pub(crate) fn on_levels(&self) -> Holds {
+        self.holds.levels(self.scale())
+    }
+
+    /// The least level that holds, where more events can only keep it holding. `None` where they could end it; such a
+    /// condition is judged when the watermark passes.
+    pub(crate) fn floor(&self) -> Option<u64> {
+        self.on_levels().floor().filter(|_| self.measure.as_ref().is_none_or(MeasurePlan::grows))
+    }
+
+    /// The field of which it counts or measures the values.
+    pub(crate) fn counted_field(&self) -> Option<&str> {
+        self.distinct.as_deref().or_else(|| self.measure.as_ref()?.field())
+    }
+
+    /// The ids of the rules whose openings it counts.
+    pub(crate) fn follows(&self) -> impl Iterator<Item = &str> {
+        self.branches.iter().filter_map(|branch| match &branch.when {
+            Condition::Opened(rule) => Some(rule.as_str()),
+            _ => None,
+        })
+    }
+
     /// The fields by which it is decided which events it counts, and in which groups.
     pub(crate) fn deciding_fields(&self) -> BTreeSet<&str> {
         let peers = self.baseline.iter().filter_map(|baseline| baseline.peers.as_ref());
-        let mut fields: BTreeSet<&str> = self.group_by.iter().chain(peers).map(String::as_str).collect();
+        let mut fields: BTreeSet<&str> = peers.map(String::as_str).collect();
+        if self.branches.is_empty() {
+            fields.extend(self.group_by.iter().map(String::as_str));
+        }
+        let events = self.branches.iter().filter(|branch| !matches!(branch.when, Condition::Opened(_)));
+        fields.extend(events.flat_map(|branch| &branch.group_by).map(String::as_str));
         fields.extend(self.sieve.as_ref().and_then(SievePlan::field));
         for condition in self.parts.iter().chain([&self.when]) {
             condition.for_each_field(&mut |name| {
@@ -493,11 +651,37 @@ impl RulePlan {
                 "days that were before are from 2 to 400, and a group is known after no more of them",
             ));
         }
-        if self.distinct.is_some() && !self.parts.is_empty() {
+        if self.distinct.is_some() && !(self.parts.is_empty() && self.measure.is_none()) {
             return Err(fault("values of a field and conditions are not counted together"));
         }
+        if self.branches.iter().any(|branch| branch.group_by.len() != self.group_by.len()) {
+            return Err(fault("every branch has as many fields as the groups have names"));
+        }
+        if !self.branches.is_empty() && !self.parts.is_empty() && self.branches.len() != self.parts.len() {
+            return Err(fault("every part is a branch, where there are branches"));
+        }
+        if self.branches.len() > 64 {
+            return Err(fault("there are more than 64 branches"));
+        }
+        let follows = self.follows().next().is_some();
+        if follows && (self.baseline.is_some() || self.sieve.is_some()) {
+            return Err(fault("openings of findings have neither a baseline nor a sieve"));
+        }
+        if let Some(measure) = &self.measure {
+            measure.check(self.parts.len()).map_err(fault)?;
+            if self.baseline.is_some() {
+                return Err(fault("a baseline is for counts"));
+            }
+        }
+        let is_sound = |bound: f64| match self.scale() {
+            Scale::Counts => bound >= 0.0 && bound.fract() == 0.0,
+            Scale::Reals => bound.is_finite(),
+        };
+        if !self.holds.bounds().all(is_sound) {
+            return Err(fault("a count's bound is a whole number, any other a finite one"));
+        }
         if let Some(baseline) = &self.baseline {
-            if self.holds.floor().is_none() {
+            if self.floor().is_none() {
                 return Err(fault("a baseline raises a threshold; wanted gte or gt"));
             }
             if !(1..=400).contains(&baseline.over_days)

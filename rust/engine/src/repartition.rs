@@ -80,7 +80,7 @@ impl Outbound {
         repartition.check()?;
         let mut names = BTreeSet::from(["time", "actor", "subject"]);
         for rule in &repartition.rules {
-            names.extend(rule.deciding_fields().into_iter().chain(rule.distinct.as_deref()));
+            names.extend(rule.deciding_fields().into_iter().chain(rule.counted_field()));
         }
         let field = |name: &str| {
             let key = format!("{}:", serde_json::Value::from(name)).into_bytes();
@@ -102,7 +102,7 @@ impl Outbound {
     pub(crate) fn take(&mut self, event: &Event<'_>, position: u64, met: &[bool], keyring: &Keyring) {
         self.wanted_by.clear();
         for stream in self.streams.iter().filter(|stream| met[stream.condition]) {
-            stream.for_each_print(event, keyring, &mut |print| {
+            stream.for_each_group(event, met, keyring, &mut |print| {
                 let partition = partition_of(print, self.partitions);
                 if !self.wanted_by.contains(&partition) {
                     self.wanted_by.push(partition);

@@ -11,6 +11,7 @@ use crate::keyed::{Intake, KeyedStream, Names};
 use crate::shedding::{Ages, Forgotten};
 use crate::time::Micros;
 use crate::watermark::StreamClock;
+use std::ops::Range;
 
 /// How many shards there are: as many threads at most count at once, and a snapshot's parts are that much smaller. With four
 /// nothing is slower than with one; with sixteen, on one thread, everything is by a tenth.
@@ -52,7 +53,7 @@ impl Shard {
         for (at, stream) in self.streams.iter_mut().enumerate() {
             for piece in &mut *pieces {
                 let mut names =
-                    Names { events: piece.events, reader: &mut self.reader, keyring: self.keyring };
+                    Names::Events { events: piece.events, reader: &mut self.reader, keyring: self.keyring };
                 stream.count(&mut piece.intakes[at], piece.clock, until, &mut names);
             }
         }
@@ -105,9 +106,9 @@ impl Shard {
         &mut self.streams[stream].windows[window].detectors[at]
     }
 
-    /// Brings everything up to the watermark and tells what came of it.
-    pub(crate) fn settle(&mut self, watermark: Micros, changes: &mut Vec<Change>) {
-        for stream in &mut self.streams {
+    /// Brings some streams up to the watermark and tells what came of it.
+    pub(crate) fn settle(&mut self, streams: Range<usize>, watermark: Micros, changes: &mut Vec<Change>) {
+        for stream in &mut self.streams[streams] {
             stream.settle(watermark, changes);
         }
     }

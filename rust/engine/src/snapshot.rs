@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use thiserror::Error;
 
 /// The version of the bytes. Other versions are refused: a snapshot that is misread would miscount.
-pub const VERSION: u16 = 3;
+pub const VERSION: u16 = 4;
 
 /// What of a snapshot was not taken over.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -68,16 +68,16 @@ impl Identity {
         let kept = |baseline: &BaselinePlan| {
             json!([rule.id, baseline.of, baseline.over_days, baseline.peers]).to_string()
         };
-        let counted = sources(rule.distinct.as_deref().into_iter().collect());
+        let counted = sources(rule.counted_field().into_iter().collect());
         let mut fields = rule.deciding_fields();
         fields.extend(["time", "actor"]);
         Self {
             id: rule.id.clone(),
-            stream: json!([rule.when, rule.group_by, rule.sieve, sources(fields)]).to_string(),
+            stream: json!([rule.when, rule.group_by, rule.branches, rule.sieve, sources(fields)]).to_string(),
             window: if rule.parts.is_empty() {
-                json!([rule.timespan_ms, rule.resolution_ms, rule.distinct, counted])
+                json!([rule.timespan_ms, rule.resolution_ms, rule.distinct, rule.measure, counted])
             } else {
-                json!([rule.timespan_ms, rule.resolution_ms, rule.parts])
+                json!([rule.timespan_ms, rule.resolution_ms, rule.parts, rule.measure])
             }
             .to_string(),
             decision: json!([rule.id, rule.holds, rule.keep_open_ms, rule.baseline]).to_string(),

@@ -135,6 +135,19 @@ impl StreamClock {
         Self { current: self.current.max(floor), ..self }
     }
 
+    /// A clock that has come so far and stands still.
+    pub(crate) fn standing(at: Micros) -> Self {
+        let none = Micros::MIN;
+        Self { stream: 0, own: none, others: none, lateness: 0, current: at }
+    }
+
+    /// The same clock with the watermark so much further behind.
+    pub(crate) fn behind_by(self, delay: Micros) -> Self {
+        let current =
+            if self.current == Micros::MAX { self.current } else { self.current.saturating_sub(delay) };
+        Self { lateness: self.lateness + delay, current, ..self }
+    }
+
     /// The largest event time seen on the stream.
     pub(crate) fn time(&self) -> Option<Micros> {
         Some(self.own).filter(|&time| time != Micros::MIN)

@@ -82,13 +82,16 @@ fn a_finding_opens_updates_and_closes() {
     assert_eq!(opened.changes[0].until, (START + 60) * 1_000_000);
     assert_eq!(kinds(&feed(&mut engine, &[event(3, "a", "4")])), [], "updates are told when asked for");
     let updates = engine.updates();
-    assert_eq!(updates.iter().map(|c| (c.kind, c.peak)).collect::<Vec<_>>(), [(ChangeKind::Updated, 4)]);
+    assert_eq!(
+        updates.iter().map(|c| (c.kind, c.peak as u64)).collect::<Vec<_>>(),
+        [(ChangeKind::Updated, 4)]
+    );
     assert_eq!(engine.updates(), []);
     assert_eq!(kinds(&feed(&mut engine, &[event(60, "b", "1")])), []);
     let closed = feed(&mut engine, &[event(300, "b", "1")]);
     assert_eq!(kinds(&closed), [ChangeKind::Closed]);
     let Change { id, peak, count, closed_at, .. } = &closed.changes[0];
-    assert_eq!((id, *peak, *count), (&opened.changes[0].id, 4, 4));
+    assert_eq!((id, *peak as u64, *count), (&opened.changes[0].id, 4, 4));
     // Without 1 (from second 60) three are left; without 2's last, at second 62, two.
     assert_eq!(*closed_at, Some((START + 62) * 1_000_000));
 }
@@ -126,7 +129,7 @@ fn an_opening_behind_the_watermark_stays_what_it_was() {
     }
     feed(&mut engine, &[at(93_362, "a")]);
     let updates = engine.updates();
-    assert_eq!((updates[0].opened_at, updates[0].peak), (START * 1_000_000 + 90_170_000, 4));
+    assert_eq!((updates[0].opened_at, updates[0].peak as u64), (START * 1_000_000 + 90_170_000, 4));
 }
 
 /// Found by fuzzing: what was still to be read again of a finding went with it when another swallowed it.
@@ -140,7 +143,7 @@ fn a_swallowed_finding_keeps_its_peak() {
     };
     let events = [(10_000, 1), (30_000, 1), (31_000, 1), (32_000, 1), (31_500, 2), (22_500, 1)];
     let outcome = feed(&mut engine, &events.iter().map(at).collect::<Vec<_>>());
-    let found: Vec<_> = outcome.changes.iter().map(|c| (c.kind, c.peak, c.count)).collect();
+    let found: Vec<_> = outcome.changes.iter().map(|c| (c.kind, c.peak as u64, c.count)).collect();
     assert_eq!(found, [(ChangeKind::Opened, 2, 6)]);
 }
 
@@ -202,7 +205,7 @@ fn finals(events: &[(i64, u8, u8)], cuts: &[usize], rule: &str) -> Vec<Final> {
     found.extend(engine.finish().changes);
     let mut closed: Vec<_> = (found.into_iter())
         .filter(|change| change.kind == ChangeKind::Closed)
-        .map(|c| (c.group, c.opened_at, c.closed_at, c.peak, c.count))
+        .map(|c| (c.group, c.opened_at, c.closed_at, c.peak as u64, c.count))
         .collect();
     closed.sort();
     closed

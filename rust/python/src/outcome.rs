@@ -3,6 +3,25 @@
 use custodes_engine as core;
 use pyo3::prelude::*;
 
+/// A count, or what was measured: an `int` where it is whole.
+#[derive(Debug, Clone, Copy, IntoPyObject)]
+pub enum Amount {
+    Whole(i64),
+    Real(f64),
+}
+
+impl From<f64> for Amount {
+    fn from(number: f64) -> Self {
+        /// Up to here every whole number has its own.
+        const EXACT: f64 = 9_007_199_254_740_992.0;
+        if number.fract() == 0.0 && number.abs() <= EXACT {
+            Self::Whole(number as i64)
+        } else {
+            Self::Real(number)
+        }
+    }
+}
+
 /// A finding that changed in a batch. Times are microseconds since the epoch.
 #[pyclass(frozen, get_all, module = "custodes._core")]
 #[derive(Clone)]
@@ -15,8 +34,8 @@ pub struct FindingChange {
     closed_at: Option<i64>,
     held_from: i64,
     held_until: i64,
-    peak: u64,
-    threshold: u64,
+    peak: Amount,
+    threshold: Amount,
     usual: Option<f64>,
     count: u64,
     merged_into: Option<String>,
@@ -38,8 +57,8 @@ impl From<core::Change> for FindingChange {
             closed_at: change.closed_at,
             held_from: change.from,
             held_until: change.until,
-            peak: change.peak,
-            threshold: change.threshold,
+            peak: change.peak.into(),
+            threshold: change.threshold.into(),
             usual: change.usual,
             count: change.count,
             merged_into: change.merged_into,

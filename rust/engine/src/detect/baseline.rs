@@ -119,7 +119,7 @@ impl Profiles {
         let span_days = rule.timespan_ms.div_ceil(86_400_000) as Day;
         Self {
             plan: plan.clone(),
-            floor: rule.holds.floor().unwrap_or(1),
+            floor: rule.floor().unwrap_or(1),
             days,
             span: span_days,
             peers_at,

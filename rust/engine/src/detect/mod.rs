@@ -7,11 +7,13 @@
 mod baseline;
 mod following;
 mod judging;
+mod measuring;
 mod reread;
 mod settle;
 
 use crate::codec::{Damaged, Reader, Writer};
 use crate::finding::{FindingSet, Opening};
+use crate::level::Scale;
 use crate::plan::{Holds, RulePlan};
 use crate::shard::SHARDS;
 use crate::time::Micros;
@@ -19,6 +21,7 @@ use crate::window::{PaneIndex, Reading};
 pub(crate) use baseline::{Bar, ByPeer, Day, Days, Known, Profiles};
 use judging::Judging;
 use rustc_hash::FxHashSet;
+use uuid::Uuid;
 
 /// An event that has just been counted.
 #[derive(Debug, Clone, Copy)]
@@ -33,6 +36,18 @@ pub(crate) struct Counted {
     pub(crate) newest: bool,
 }
 
+/// The opening of a finding, for rules that count those.
+#[derive(Debug, Clone)]
+pub(crate) struct Announced {
+    /// Its rule's position in the plan.
+    pub(crate) rule: usize,
+    pub(crate) id: Uuid,
+    pub(crate) time: Micros,
+    pub(crate) group: Vec<String>,
+    /// The largest count so far.
+    pub(crate) peak: f64,
+}
+
 /// Looks a group's names up; done when a finding opens, not for every event.
 pub(crate) type NamesOf<'a> = dyn FnMut() -> Vec<String> + 'a;
 
@@ -43,7 +58,9 @@ pub(crate) struct Detector {
     /// The rule's position in the plan.
     pub(crate) rule: usize,
     holds: Holds,
-    /// The least count that holds; `u64::MAX` where the condition is judged at the watermark or by a baseline.
+    /// What levels stand for.
+    scale: Scale,
+    /// The least level that holds; `u64::MAX` where the condition is judged at the watermark or by a baseline.
     pub(crate) need: u64,
     /// Panes two runs of one finding may lie apart.
     keep: u32,
@@ -51,6 +68,8 @@ pub(crate) struct Detector {
     /// What is usual, of a rule with a baseline.
     profiles: Option<Box<Profiles>>,
     findings: FindingSet,
+    /// Openings that other rules have to hear of; `None` where none does.
+    announced: Option<Vec<Announced>>,
     pub(crate) opened: u64,
     /// How many findings may be open before only groups that stand out open one.
     most_open: usize,
@@ -89,17 +108,19 @@ impl SavedDetector {
 impl Detector {
     /// `profiles` are those of a rule with a baseline.
     pub(crate) fn new(plan: &RulePlan, rule: usize, profiles: Option<Profiles>) -> Self {
-        let floor = plan.holds.floor();
+        let floor = plan.floor();
         let follows = profiles.is_some();
         Self {
             id: plan.id.clone(),
             rule,
-            holds: plan.holds,
+            holds: plan.on_levels(),
+            scale: plan.scale(),
             need: floor.filter(|_| !follows).unwrap_or(u64::MAX),
             keep: (plan.keep_open_ms / plan.resolution_ms) as u32,
             judging: floor.is_none().then(Judging::default),
             profiles: profiles.map(Box::new),
             findings: FindingSet::default(),
+            announced: None,
             opened: 0,
             most_open: plan.most_open.map_or(usize::MAX, |most| most.get().div_ceil(SHARDS)),
             unlisted: FxHashSet::default(),
@@ -141,6 +162,16 @@ impl Detector {
         Ok(Gone { findings, known: saved.known })
     }
 
+    /// Has the openings of its findings kept for [`Self::take_announced`].
+    pub(crate) fn announce(&mut self) {
+        self.announced = Some(Vec::new());
+    }
+
+    /// Openings that have come to be final since the last call.
+    pub(crate) fn take_announced(&mut self) -> Vec<Announced> {
+        self.announced.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
     /// Bytes of what is usual for whom.
     pub(crate) fn heap_bytes(&self) -> usize {
         self.profiles.as_ref().map_or(0, |profiles| profiles.heap_bytes())
@@ -152,8 +183,8 @@ impl Detector {
     }
 
     /// The largest of `counts` there was lately over what it is held against.
-    pub(crate) fn peak_ratio(&self, largest: u32) -> f64 {
-        let plain = || f64::from(largest) / self.threshold() as f64;
+    pub(crate) fn peak_ratio(&self, largest: u64) -> f64 {
+        let plain = || self.times(largest, self.threshold());
         self.profiles.as_ref().map_or_else(plain, |profiles| profiles.closest())
     }
 
@@ -165,8 +196,15 @@ impl Detector {
         self.unlisted.len()
     }
 
+    /// The level shown as a finding's threshold.
     pub(crate) fn threshold(&self) -> u64 {
         self.holds.threshold().max(1)
+    }
+
+    /// One level over another, as what they stand for.
+    fn times(&self, level: u64, of: u64) -> f64 {
+        let times = self.scale.number(level) / self.scale.number(of);
+        if times.is_finite() { times } else { 0.0 }
     }
 
     /// Whether a group has an open finding.
@@ -174,9 +212,10 @@ impl Detector {
         self.findings.has(slot)
     }
 
-    /// Whether a count is close to the threshold: more than half of it.
-    pub(crate) fn is_close(&self, count: u64) -> bool {
-        count.saturating_mul(2) > self.profiles.as_ref().map_or(self.need, |profiles| profiles.floor())
+    /// Whether a level is close to the threshold: more than half of it.
+    pub(crate) fn is_close(&self, level: u64) -> bool {
+        let floor = self.profiles.as_ref().map_or(self.need, |profiles| profiles.floor());
+        self.scale.number(level) * 2.0 > self.scale.number(floor)
     }
 
     /// The count fell from `before` to `after`; `last` is the last pane that had the count before.
@@ -233,7 +272,7 @@ impl Detector {
     /// Whether a finding may open for a group whose count is `peak`. Each doubling of the threshold has room of its own, so
     /// that nobody is hidden behind a crowd that has done less.
     fn has_room_for(&mut self, slot: u32, peak: u64, need: u64) -> bool {
-        let doublings = (peak / need).max(1).ilog2() as usize;
+        let doublings = self.times(peak, need).max(1.0).log2() as usize;
         let has_room = self.findings.len() < self.most_open.saturating_mul(1 + doublings);
         if has_room {
             self.unlisted.remove(&slot);

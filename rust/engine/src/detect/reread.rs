@@ -17,8 +17,7 @@ impl Detector {
         names: &[String],
         settle_opening: impl Fn(&Finding) -> bool,
     ) {
-        let segments = counts.segments(slot, low, high);
-        for (first, last, count) in segments.within(low, high) {
+        for (first, last, count) in counts.levels(slot, low, high) {
             if !self.meets(count) {
                 continue;
             }
@@ -74,7 +73,7 @@ impl Detector {
         names: &[String],
     ) -> Option<u32> {
         let head = counts.head(slot).unwrap_or(last);
-        let at_head = last >= head && counts.total(slot) >= self.need;
+        let at_head = counts.series().is_none() && last >= head && counts.total(slot) >= self.need;
         let before = |first: PaneIndex| counts.events_through(slot, first.saturating_sub(counts.span));
         let joined: SmallVec<[u32; 2]> = (self.findings.of(slot).into_iter())
             .filter(|&key| self.findings.get(key).is_some_and(|f| f.joins(first, last, head, self.keep)))

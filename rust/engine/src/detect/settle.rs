@@ -1,6 +1,6 @@
 //! Settling: what is decided once a batch, when the watermark has moved, and what is told of it.
 
-use super::Detector;
+use super::{Announced, Detector};
 use crate::finding::{Change, ChangeKind, Finding};
 use crate::window::{PaneIndex, Reading};
 
@@ -17,7 +17,24 @@ impl Detector {
         for key in self.findings.take_opened() {
             self.tell(counts, ChangeKind::Opened, key, changes);
         }
+        self.announce_before(pane);
         self.close(counts, pane, changes);
+    }
+
+    /// Keeps the openings that nothing can change any more.
+    fn announce_before(&mut self, pane: PaneIndex) {
+        let Self { findings, announced: Some(announced), scale, rule, .. } = self else {
+            return self.findings.pass_over_announcing();
+        };
+        for key in findings.take_announced(pane) {
+            announced.extend(findings.get(key).map(|finding| Announced {
+                rule: *rule,
+                id: finding.id,
+                time: finding.opened_at,
+                group: finding.group.clone(),
+                peak: scale.number(finding.peak),
+            }));
+        }
     }
 
     /// Tells of findings whose figures changed since they were last told of.
@@ -64,8 +81,12 @@ impl Detector {
             closed_at: (kind == ChangeKind::Closed).then_some(until),
             from: counts.start_of(finding.first),
             until,
-            peak: finding.peak,
-            threshold: if finding.bar.need == self.need { self.threshold() } else { finding.bar.need },
+            peak: self.scale.number(finding.peak),
+            threshold: self.scale.number(if finding.bar.need == self.need {
+                self.threshold()
+            } else {
+                finding.bar.need
+            }),
             usual: finding.bar.usual,
             count: u64::from(events.wrapping_sub(finding.events_before)),
             merged_into: None,

@@ -3,6 +3,7 @@
 //! Taking in and counting are apart, so that counting knows which groups are next and can have their memory on its
 //! way, and so that lanes can take in at once what shards then count.
 
+use crate::detect::Announced;
 use crate::field::{Event, EventReader, FieldId, Scalar};
 use crate::key::{Fingerprint, Keyring};
 use crate::plan::{Share, SievePlan};
@@ -50,6 +51,11 @@ impl Intake {
         self.work.get(self.done).map(|one| one.watermark_with(clock))
     }
 
+    /// Leaves only the openings for whose place `keep` holds.
+    pub(super) fn retain_openings(&mut self, mut keep: impl FnMut(usize) -> bool) {
+        self.work.retain(|work| keep(work.event as usize));
+    }
+
     pub(super) fn clear(&mut self) {
         self.done = 0;
         self.work.clear();
@@ -94,9 +100,16 @@ impl Values {
         kept > first
     }
 
-    /// Keeps what an event has of what is counted; returns where. `met` says of each condition whether it meets it.
+    /// Keeps what an event has of what is counted; returns where. `met` says of each condition whether it meets it,
+    /// `through` by which of them it is in its group.
     #[inline]
-    fn take(&mut self, event: &Event<'_>, met: &[bool], counted: &[Measure], keyring: &Keyring) -> u32 {
+    fn take(
+        &mut self,
+        event: &Event<'_>,
+        (met, through): (&[bool], Through),
+        counted: &[Measure],
+        keyring: &Keyring,
+    ) -> u32 {
         let ranges = self.ranges.len() as u32;
         for measure in counted {
             let first = self.prints.len();
@@ -110,10 +123,45 @@ impl Values {
                 },
                 Measure::Met(conditions) => {
                     // Known by their places in the rule, which are the same in every engine.
-                    let places = conditions.iter().enumerate().filter(|&(_, &condition)| met[condition]);
-                    self.prints.extend(places.map(|(place, _)| keyring.print(&place.to_le_bytes())));
+                    let places = conditions
+                        .iter()
+                        .enumerate()
+                        .filter(|&(at, &condition)| met[condition] && through.has(at));
+                    self.prints.extend(places.map(|(place, _)| part_print(place, keyring)));
+                }
+                &Measure::Amounts(field) => {
+                    let amounts =
+                        event.scalars(field).iter().map(|&scalar| event.text(scalar).parse::<f64>());
+                    self.prints
+                        .extend(amounts.flatten().filter(|amount| amount.is_finite()).map(f64::to_bits));
+                }
+                Measure::Moment(conditions) => {
+                    let bits =
+                        conditions.iter().enumerate().map(|(at, &condition)| u64::from(met[condition]) << at);
+                    self.prints.push(through.0 & bits.fold(0, |all, bit| all | bit));
                 }
             }
+            self.ranges.push((first as u32, self.prints.len() as u32));
+        }
+        ranges
+    }
+
+    /// Keeps what the opening of a finding has of what is counted; returns where.
+    fn take_opening(&mut self, of: &[OpeningMeasure], opening: &Announced, keyring: &Keyring) -> u32 {
+        let ranges = self.ranges.len() as u32;
+        for measure in of {
+            let first = self.prints.len();
+            self.prints.extend(match *measure {
+                OpeningMeasure::Name(at) => opening.group.get(at).map(|name| keyring.print(name.as_bytes())),
+                OpeningMeasure::Number(at) => {
+                    let number = opening.group.get(at).and_then(|name| name.parse::<f64>().ok());
+                    number.filter(|number| number.is_finite()).map(f64::to_bits)
+                }
+                OpeningMeasure::Peak => Some(opening.peak.to_bits()),
+                OpeningMeasure::Part(place) => Some(part_print(place, keyring)),
+                OpeningMeasure::Bit(place) => Some(1 << place),
+                OpeningMeasure::Nothing => None,
+            });
             self.ranges.push((first as u32, self.prints.len() as u32));
         }
         ranges
@@ -129,6 +177,58 @@ impl Values {
     }
 }
 
+/// The branches by which an event is in a group, a bit each.
+#[derive(Debug, Clone, Copy)]
+struct Through(u64);
+
+impl Through {
+    const ALL: Self = Self(u64::MAX);
+
+    fn has(self, branch: usize) -> bool {
+        self.0 >> (branch & 63) & 1 == 1
+    }
+}
+
+/// What stands for a condition, by its place in its rule.
+fn part_print(place: usize, keyring: &Keyring) -> Fingerprint {
+    keyring.print(&place.to_le_bytes())
+}
+
+/// What of the opening of a finding is counted.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum OpeningMeasure {
+    /// One of its group's names.
+    Name(usize),
+    /// One of these, as a number.
+    Number(usize),
+    /// The largest count so far.
+    Peak,
+    /// That it is the rule's part at this place.
+    Part(usize),
+    /// The same, as a bit.
+    Bit(usize),
+    /// It has nothing of it.
+    Nothing,
+}
+
+/// The openings of one rule's findings, as events of a stream.
+#[derive(Debug, Clone)]
+pub(crate) struct OpeningSpec {
+    /// The rule's number in the plan.
+    pub(crate) rule: usize,
+    /// Which of its group's names make the group here.
+    pub(crate) group: Vec<usize>,
+    /// By what the stream counts.
+    pub(crate) counted: Vec<OpeningMeasure>,
+}
+
+impl OpeningSpec {
+    /// What makes it the same for two rules.
+    pub(crate) fn key(&self) -> (usize, &[usize]) {
+        (self.rule, &self.group)
+    }
+}
+
 /// What of an event is counted, each once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Measure {
@@ -136,6 +236,10 @@ pub(crate) enum Measure {
     Values(FieldId),
     /// Which of these conditions it meets, by their places among the engine's.
     Met(Vec<usize>),
+    /// The bits of a field's numbers, each time they come.
+    Amounts(FieldId),
+    /// Which of these conditions it meets at once, a bit each.
+    Moment(Vec<usize>),
 }
 
 /// What taking in an event depends on beside the event.
@@ -153,11 +257,15 @@ pub(crate) struct Taking<'a> {
 }
 
 /// What makes a keyed stream: which events, grouped by what; and what its windows count.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct StreamSpec {
     /// The condition's place among the engine's.
     pub(crate) condition: usize,
-    pub(crate) group_by: Vec<FieldId>,
+    pub(crate) grouping: Grouping,
+    /// Openings of findings that are its events too.
+    pub(crate) openings: Vec<OpeningSpec>,
+    /// How far it is behind the watermark, so that openings are in time.
+    pub(crate) delay: Micros,
     /// Which of these events count, with the place of the field it asks for among what is counted.
     pub(crate) sieve: Option<(SievePlan, Option<usize>)>,
     /// What some window counts the distinct ones of.
@@ -165,6 +273,20 @@ pub(crate) struct StreamSpec {
 }
 
 impl StreamSpec {
+    /// Has something counted, which it may be already; returns its place. `of_openings` says what each of its openings has
+    /// of it.
+    pub(crate) fn count(
+        &mut self,
+        measure: Measure,
+        of_openings: impl Iterator<Item = OpeningMeasure>,
+    ) -> usize {
+        self.counted.iter().position(|known| *known == measure).unwrap_or_else(|| {
+            self.counted.push(measure);
+            self.openings.iter_mut().zip(of_openings).for_each(|(spec, of)| spec.counted.push(of));
+            self.counted.len() - 1
+        })
+    }
+
     /// Takes in an event that meets the condition, the `at`th of the piece: into the `stream`th intake of the shard
     /// that has its group. `times` are its own and the largest before it.
     #[inline]
@@ -178,7 +300,7 @@ impl StreamSpec {
         shards: &mut [Vec<Intake>],
     ) {
         let Taking { keyring, met, position, resume, share } = *taking;
-        self.for_each_print(event, keyring, &mut |print| {
+        self.for_each_print(event, met, keyring, &mut |print, through| {
             if share.is_some_and(|share| !share.has(print)) {
                 return;
             }
@@ -187,50 +309,150 @@ impl StreamSpec {
                 return;
             }
             let intake = &mut shards[shard][stream];
-            let ranges = intake.values.take(event, met, &self.counted, keyring);
+            let ranges = intake.values.take(event, (met, through), &self.counted, keyring);
             intake.work.push(Work { print, time, newest, event: at as u32, ranges, slot: NO_SLOT });
         });
     }
 
     /// Names the groups of an event, each once.
     #[inline]
-    pub(crate) fn for_each_print(
+    fn for_each_print(
         &self,
         event: &Event<'_>,
+        met: &[bool],
         keyring: &Keyring,
-        each: &mut impl FnMut(Fingerprint),
+        each: &mut impl FnMut(Fingerprint, Through),
     ) {
-        if let Some(print) = only_group(event, &self.group_by, keyring) {
-            return each(print);
+        let Grouping { fields, branches } = &self.grouping;
+        if !branches.is_empty() {
+            return for_each_by_branch(event, branches, met, keyring, each);
+        }
+        if let Some(print) = only_group(event, fields, keyring) {
+            return each(print, Through::ALL);
         }
         // A list can name a group twice.
         let mut known: SmallVec<[Fingerprint; 4]> = SmallVec::new();
-        for_each_group(event, &self.group_by, keyring, &mut |print, _| {
+        for_each_group(event, fields, keyring, &mut |print, _| {
             if !known.contains(&print) {
                 known.push(print);
-                each(print);
+                each(print, Through::ALL);
             }
         });
     }
+
+    /// Names the groups of an event that meets the condition, each once.
+    pub(crate) fn for_each_group(
+        &self,
+        event: &Event<'_>,
+        met: &[bool],
+        keyring: &Keyring,
+        each: &mut impl FnMut(Fingerprint),
+    ) {
+        self.for_each_print(event, met, keyring, &mut |print, _| each(print));
+    }
+
+    /// Takes in those of `openings` that are events here, into the `stream`th intake of the shard that has their group.
+    /// Returns how many there are.
+    pub(crate) fn take_in_openings(
+        &self,
+        openings: &[Announced],
+        keyring: &Keyring,
+        shards: &mut [Intake],
+    ) -> u64 {
+        let mut taken = 0;
+        for (at, opening) in openings.iter().enumerate() {
+            for spec in self.openings.iter().filter(|spec| spec.rule == opening.rule) {
+                let names = spec.group.iter().filter_map(|&name| opening.group.get(name));
+                let prints: SmallVec<[Fingerprint; 4]> =
+                    names.map(|name| keyring.print(name.as_bytes())).collect();
+                let print = keyring.combine(&prints);
+                let intake = &mut shards[print as u32 as usize % shards.len()];
+                let ranges = intake.values.take_opening(&spec.counted, opening, keyring);
+                let (time, event) = (opening.time, at as u32);
+                intake.work.push(Work { print, time, newest: Micros::MIN, event, ranges, slot: NO_SLOT });
+                taken += 1;
+            }
+        }
+        taken
+    }
+
+    /// The names of the group that an opening is in here.
+    fn names_of(&self, opening: &Announced) -> Vec<String> {
+        let spec = self.openings.iter().find(|spec| spec.rule == opening.rule);
+        let names = spec.into_iter().flat_map(|spec| &spec.group);
+        names.filter_map(|&name| opening.group.get(name).cloned()).collect()
+    }
 }
 
-/// Gives names back to fingerprints, by reading the event again: only a new finding needs them.
-pub(crate) struct Names<'a> {
-    pub(crate) events: &'a [&'a [u8]],
-    pub(crate) reader: &'a mut EventReader,
-    pub(crate) keyring: Keyring,
+/// What makes the groups of a stream.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Grouping {
+    /// The fields whose values do; those of branches, where there are any.
+    pub(crate) fields: Vec<FieldId>,
+    /// Of each its place in its rule, its condition's among the engine's, and the fields of the events that meet it.
+    pub(crate) branches: Vec<(usize, usize, Vec<FieldId>)>,
+}
+
+impl Grouping {
+    /// All lists of fields that make a group.
+    fn lists(&self) -> impl Iterator<Item = &[FieldId]> {
+        let plain = self.branches.is_empty().then_some(&self.fields[..]);
+        plain.into_iter().chain(self.branches.iter().map(|(_, _, fields)| &fields[..]))
+    }
+}
+
+/// Every group an event is in by some branch, and by which.
+#[cold]
+fn for_each_by_branch(
+    event: &Event<'_>,
+    branches: &[(usize, usize, Vec<FieldId>)],
+    met: &[bool],
+    keyring: &Keyring,
+    each: &mut impl FnMut(Fingerprint, Through),
+) {
+    let mut known: SmallVec<[(Fingerprint, u64); 4]> = SmallVec::new();
+    for (part, condition, fields) in branches {
+        if met[*condition] {
+            for_each_group(event, fields, keyring, &mut |print, _| match known
+                .iter_mut()
+                .find(|(known, _)| *known == print)
+            {
+                Some((_, through)) => *through |= 1 << part,
+                None => known.push((print, 1 << part)),
+            });
+        }
+    }
+    known.into_iter().for_each(|(print, through)| each(print, Through(through)));
+}
+
+/// Gives names back to fingerprints: only a new finding needs them.
+pub(crate) enum Names<'a> {
+    /// By reading the event again.
+    Events { events: &'a [&'a [u8]], reader: &'a mut EventReader, keyring: Keyring },
+    /// From the openings at hand.
+    Openings { openings: &'a [Announced], spec: &'a StreamSpec },
 }
 
 impl Names<'_> {
-    pub(super) fn of(&mut self, work: &Work, fields: &[FieldId]) -> Vec<String> {
+    pub(super) fn of(&mut self, work: &Work, grouping: &Grouping) -> Vec<String> {
+        let at = work.event as usize;
         let mut names = Vec::new();
-        let record = self.events.get(work.event as usize).and_then(|bytes| std::str::from_utf8(bytes).ok());
-        let Some(Ok(event)) = record.map(|record| self.reader.read(record)) else { return names };
-        for_each_group(&event, fields, &self.keyring, &mut |print, combination| {
-            if print == work.print && names.is_empty() {
-                names.extend(combination.iter().map(|&scalar| event.text(scalar).to_owned()));
+        match self {
+            Self::Openings { openings, spec } => {
+                names = openings.get(at).map(|opening| spec.names_of(opening)).unwrap_or_default();
             }
-        });
+            Self::Events { events, reader, keyring } => {
+                let record = events.get(at).and_then(|bytes| std::str::from_utf8(bytes).ok());
+                let Some(Ok(event)) = record.map(|record| reader.read(record)) else { return names };
+                for fields in grouping.lists() {
+                    for_each_group(&event, fields, keyring, &mut |print, combination| {
+                        if print == work.print && names.is_empty() {
+                            names.extend(combination.iter().map(|&scalar| event.text(scalar).to_owned()));
+                        }
+                    });
+                }
+            }
+        }
         names
     }
 }

@@ -10,21 +10,22 @@ mod saved;
 mod shedding;
 mod sieve;
 
-use crate::detect::{Counted, Days, Detector, Profiles};
-use crate::field::FieldId;
+use crate::detect::{Announced, Counted, Days, Detector, Profiles};
 use crate::finding::Change;
 use crate::key::{Fingerprint, Keyring};
 use crate::plan::RulePlan;
 use crate::prefetch::prefetch;
 use crate::time::Micros;
 use crate::watermark::StreamClock;
-use crate::window::{Added, Arrivals, Arriving, Counts, Reading, Rows, State};
+use crate::window::{Added, Arrivals, Arriving, Counts, Reading, Rows, Series, State};
 use groups::Groups;
 use intake::{NO_SLOT, Values, Work};
+use rustc_hash::FxHashMap;
 use sieve::Sieve;
 use smallvec::SmallVec;
+use uuid::Uuid;
 
-pub(crate) use intake::{Intake, Measure, Names, StreamSpec, Taking};
+pub(crate) use intake::{Grouping, Intake, Measure, Names, OpeningMeasure, OpeningSpec, StreamSpec, Taking};
 pub use saved::Orphan;
 pub(crate) use saved::WindowFate;
 
@@ -38,10 +39,12 @@ const LOOKS: f64 = 4.0;
 #[derive(Debug)]
 pub(crate) struct Window {
     pub(crate) counts: Counts,
+    /// What its rules decide by, where that is not the count.
+    series: Option<Series>,
     pub(crate) detectors: Vec<Detector>,
-    /// The counted field's place among the stream's; `None` counts events.
+    /// The counted or measured field's place among the stream's; `None` counts events.
     counted: Option<usize>,
-    /// The least count any detector needs.
+    /// The least level any detector needs.
     floor: u64,
     judging: bool,
     /// Whether some rule has a baseline, and so has to hear of every event.
@@ -63,7 +66,11 @@ pub(crate) struct Placed<'p> {
 /// A shard's part of a keyed stream.
 #[derive(Debug)]
 pub(crate) struct KeyedStream {
-    group_by: Vec<FieldId>,
+    grouping: Grouping,
+    /// How far behind the watermark it is.
+    delay: Micros,
+    /// Openings of late that it has counted: so none counts twice after a restart.
+    heard: FxHashMap<Uuid, Micros>,
     sieve: Option<Sieve>,
     groups: Groups,
     pub(crate) windows: Vec<Window>,
@@ -81,7 +88,9 @@ impl KeyedStream {
         let mut windows = Vec::new();
         rules.for_each(|rule| add(&mut windows, rule, days));
         Self {
-            group_by: spec.group_by.clone(),
+            grouping: spec.grouping.clone(),
+            delay: spec.delay,
+            heard: FxHashMap::default(),
             sieve: spec.sieve.as_ref().map(|(plan, field)| Sieve::new(plan, days, *field)),
             groups: Groups::default(),
             states: Rows::new(windows.len()),
@@ -93,8 +102,7 @@ impl KeyedStream {
 
     /// A stream no rule counts by.
     pub(crate) fn empty() -> Self {
-        let spec = StreamSpec { condition: 0, group_by: Vec::new(), sieve: None, counted: Vec::new() };
-        Self::new(&spec, Days { offset: 0 }, std::iter::empty())
+        Self::new(&StreamSpec::default(), Days { offset: 0 }, std::iter::empty())
     }
 
     pub(crate) fn groups(&self) -> usize {
@@ -135,7 +143,7 @@ impl KeyedStream {
         let now = ahead.unwrap_or(work.len());
         let work = &mut work[..now];
         *done += now;
-        let clock = clock.not_before(self.floor);
+        let clock = clock.behind_by(self.delay).not_before(self.floor);
         let blocks = work.len().div_ceil(BLOCK);
         for at in 0..blocks + 3 {
             if let Some(block) = block(work, Some(at)) {
@@ -172,7 +180,7 @@ impl KeyedStream {
     }
 
     fn prefetch_values(&self, one: &Work, values: &Values) {
-        for window in &self.windows {
+        for window in self.windows.iter().filter(|window| window.series.is_none()) {
             window.counts.prefetch(one.slot, window.values(values, one));
         }
     }
@@ -218,14 +226,20 @@ impl KeyedStream {
             }
         }
         for &(at, added) in &of_note {
-            let Window { counts, detectors, floor, judging, following, .. } = &mut self.windows[at];
-            let reading = Reading::new(counts, &self.states, &self.arrivals);
+            let Window { counts, series, detectors, floor, judging, following, .. } = &mut self.windows[at];
+            let reading = Reading::new(counts, series.as_ref(), &self.states, &self.arrivals);
             let event = Counted { slot, time, pane: added.pane, watermark, newest };
-            let names = &mut || names.of(one, &self.group_by);
+            let names = &mut || names.of(one, &self.grouping);
             if *judging && added.new_pane {
                 for detector in &mut *detectors {
                     detector.changes_at(reading, slot, added.pane);
                 }
+            }
+            if series.is_some() {
+                for detector in &mut *detectors {
+                    detector.measure(reading, event, added, names);
+                }
+                continue;
             }
             if *following {
                 for detector in &mut *detectors {
@@ -254,15 +268,16 @@ impl KeyedStream {
             self.states.reach(slot);
             let states = self.states.get_mut(slot).unwrap_or_default();
             for (window, state) in self.windows.iter_mut().zip(&mut *states) {
-                window.counts.clear(state);
+                window.clear(slot, state);
             }
             if let Some(first) = states.first_mut() {
                 (first.newest, first.last_arrival) = (Micros::MIN, self.arrivals.none());
             }
-            for Window { counts, detectors, .. } in self.windows.iter_mut().filter(|window| window.judging) {
-                let names = names.of(work, &self.group_by);
+            for window in self.windows.iter_mut().filter(|window| window.judging) {
+                let names = names.of(work, &self.grouping);
+                let (reading, detectors) = window.decisions(&self.states, &self.arrivals);
                 for detector in detectors {
-                    detector.start_judging(Reading::new(counts, &self.states, &self.arrivals), slot, &names);
+                    detector.start_judging(reading, slot, &names);
                 }
             }
         }
@@ -271,22 +286,27 @@ impl KeyedStream {
 
     /// Brings everything up to the watermark at the end of a batch and tells what came of it.
     pub(crate) fn settle(&mut self, watermark: Micros, changes: &mut Vec<Change>) {
-        let watermark = watermark.max(self.floor);
+        let watermark = self.own_watermark(watermark);
+        if self.delay > 0 {
+            self.floor = watermark;
+            let longest = self.windows.iter().map(|window| window.counts.timespan()).max().unwrap_or(0);
+            self.heard.retain(|_, time| *time >= watermark.saturating_sub(longest));
+        }
         if let Some(sieve) = &mut self.sieve {
             sieve.settle(watermark);
         }
         // A group is done with when the longest window is, so that one sets the pace.
         let mut share: f64 = 1.0;
-        for Window { counts, detectors, .. } in &mut self.windows {
-            let pane = counts.pane(watermark);
-            let reading = Reading::new(counts, &self.states, &self.arrivals);
+        for window in &mut self.windows {
+            let pane = window.counts.pane(watermark);
+            let (reading, detectors) = window.decisions(&self.states, &self.arrivals);
             for detector in &mut *detectors {
                 detector.settle(reading, pane, changes);
             }
             // Where days are kept for longer than that, groups are looked at a few times in so long.
             let kept = detectors.iter().filter_map(Detector::profiles).map(Profiles::pace);
             let looked_at = (LOOKS * kept.fold(1.0, f64::min)).min(1.0);
-            share = share.min(looked_at * counts.settle(watermark));
+            share = share.min(looked_at * window.counts.settle(watermark));
         }
         let before = self.arrivals.first();
         self.arrivals.trim(watermark);
@@ -310,10 +330,39 @@ impl KeyedStream {
         }
     }
 
+    /// Where this stream is when the watermark is at `watermark`.
+    fn own_watermark(&self, watermark: Micros) -> Micros {
+        let own = if watermark == Micros::MAX { watermark } else { watermark.saturating_sub(self.delay) };
+        own.max(self.floor)
+    }
+
+    /// Counts openings, of those at hand the ones that were taken in.
+    pub(crate) fn count_openings(&mut self, intake: &mut Intake, openings: &[Announced], spec: &StreamSpec) {
+        let heard = &mut self.heard;
+        intake.retain_openings(|at| {
+            let opening = &openings[at];
+            heard.insert(opening.id, opening.time).is_none()
+        });
+        let clock = StreamClock::standing(self.floor.saturating_add(self.delay));
+        self.count(intake, clock, None, &mut Names::Openings { openings, spec });
+    }
+
+    /// Has the openings of some rules' findings kept.
+    pub(crate) fn announce(&mut self, rules: &[usize]) {
+        let detectors = self.windows.iter_mut().flat_map(|window| &mut window.detectors);
+        detectors.filter(|detector| rules.contains(&detector.rule)).for_each(Detector::announce);
+    }
+
+    /// What has come to be final of its rules' openings.
+    pub(crate) fn take_announced(&mut self) -> impl Iterator<Item = Announced> {
+        let detectors = self.windows.iter_mut().flat_map(|window| &mut window.detectors);
+        detectors.flat_map(Detector::take_announced)
+    }
+
     /// Findings whose figures changed since they were last told of.
     pub(crate) fn updates(&mut self, changes: &mut Vec<Change>) {
-        for Window { counts, detectors, .. } in &mut self.windows {
-            let reading = Reading::new(counts, &self.states, &self.arrivals);
+        for window in &mut self.windows {
+            let (reading, detectors) = window.decisions(&self.states, &self.arrivals);
             for detector in detectors {
                 detector.updates(reading, changes);
             }
@@ -321,15 +370,21 @@ impl KeyedStream {
     }
 
     /// Each rule at work and the largest count any group reached within its timespan before `newest`.
-    pub(crate) fn detectors(&self, newest: Option<Micros>) -> impl Iterator<Item = (&Detector, u32)> {
-        self.windows.iter().flat_map(move |Window { counts, detectors, .. }| {
-            let largest = newest.map_or(0, |newest| counts.largest(newest));
+    pub(crate) fn detectors(&self, newest: Option<Micros>) -> impl Iterator<Item = (&Detector, u64)> {
+        self.windows.iter().flat_map(move |Window { counts, series, detectors, .. }| {
+            let largest = newest.map_or(0, |newest| match series {
+                Some(series) => series.largest(counts.pane(newest)),
+                None => counts.largest(newest),
+            });
             detectors.iter().map(move |detector| (detector, largest))
         })
     }
 
     pub(crate) fn heap_bytes(&self) -> usize {
-        let windows: usize = self.windows.iter().map(|window| window.counts.heap_bytes()).sum();
+        let of_window = |window: &Window| {
+            window.counts.heap_bytes() + window.series.as_ref().map_or(0, Series::heap_bytes)
+        };
+        let windows: usize = self.windows.iter().map(of_window).sum();
         let detectors = self.windows.iter().flat_map(|window| &window.detectors);
         let windows = windows + detectors.map(Detector::heap_bytes).sum::<usize>();
         let sieve = self.sieve.as_ref().map_or(0, Sieve::heap_bytes);
@@ -347,6 +402,7 @@ fn add(windows: &mut Vec<Window>, rule: Placed<'_>, days: Days) {
     let detector = Detector::new(plan, number, profiles);
     let same = |window: &&mut Window| {
         (window.counts.span, window.counts.resolution, window.counted) == (span, resolution, counted)
+            && window.series.as_ref().map(Series::measure) == plan.measure.as_ref()
     };
     if let Some(window) = windows.iter_mut().find(same) {
         window.floor = window.floor.min(detector.need);
@@ -355,7 +411,8 @@ fn add(windows: &mut Vec<Window>, rule: Placed<'_>, days: Days) {
         window.detectors.push(detector);
     } else {
         windows.push(Window {
-            counts: Counts::new(span, resolution, counted.is_some(), windows.len()),
+            counts: Counts::new(span, resolution, counted.is_some() && plan.measure.is_none(), windows.len()),
+            series: plan.measure.as_ref().map(|measure| Series::new(measure, span)),
             counted,
             floor: detector.need,
             judging: detector.is_judging(),
@@ -383,6 +440,9 @@ impl Window {
     /// Counts an event in its group's state. Returns what it came to where some rule has to decide anew.
     #[inline]
     fn count(&mut self, state: &mut State, event: Arriving, values: &[Fingerprint]) -> Option<Added> {
+        if self.series.is_some() {
+            return self.measure(state, event, values);
+        }
         let Self { counts, detectors, floor, judging, following, .. } = self;
         let added = counts.add(state, event, values, *floor, |last, before, after, events| {
             for detector in &mut *detectors {
@@ -394,13 +454,47 @@ impl Window {
         })
     }
 
+    /// Measures an event in its group. Returns what counting it came to where some rule has to decide anew.
+    fn measure(&mut self, state: &mut State, event: Arriving, data: &[u64]) -> Option<Added> {
+        let added = self.counts.add(state, event, &[], u64::MAX, |_, _, _, _| ())?;
+        let (span, settled) = (self.counts.span, self.counts.settled());
+        let series = self.series.as_mut()?;
+        series.add(event.slot, (added.pane, event.time), data, (settled.saturating_sub(span + 1), settled));
+        let decides = !added.in_order
+            || self.judging && added.new_pane
+            || series.may_have_come_to(event.slot, self.floor);
+        decides.then_some(added)
+    }
+
+    /// What is read, and who decides by it.
+    fn decisions<'w>(
+        &'w mut self,
+        states: &'w Rows<State>,
+        arrivals: &'w Arrivals,
+    ) -> (Reading<'w>, &'w mut [Detector]) {
+        let Self { counts, series, detectors, .. } = self;
+        (Reading::new(counts, series.as_ref(), states, arrivals), detectors)
+    }
+
+    fn reading<'w>(&'w self, states: &'w Rows<State>, arrivals: &'w Arrivals) -> Reading<'w> {
+        Reading::new(&self.counts, self.series.as_ref(), states, arrivals)
+    }
+
+    /// Forgets what the window has of a group.
+    fn clear(&mut self, slot: u32, state: &mut State) {
+        self.counts.clear(state);
+        if let Some(series) = &mut self.series {
+            series.clear(slot);
+        }
+    }
+
     /// Forgets a group that no window can reach and no finding needs. Returns whether it was one.
     fn let_go(&mut self, slot: u32, states: &mut Rows<State>, arrivals: &Arrivals) -> bool {
-        let over = Reading::new(&self.counts, states, arrivals).is_over(slot)
+        let over = self.reading(states, arrivals).is_over(slot)
             && !self.detectors.iter().any(|detector| detector.keeps(slot));
         if over && let Some(state) = states.get_mut(slot).and_then(|states| states.get_mut(self.counts.place))
         {
-            self.counts.clear(state);
+            self.clear(slot, state);
         }
         over
     }

@@ -4,8 +4,10 @@ use super::KeyedStream;
 use super::sieve::Memory;
 use crate::codec::{Damaged, Reader, Writer};
 use crate::detect::{Detector, Gone, Known};
+use crate::plan::MeasurePlan;
 use crate::time::Micros;
-use crate::window::{Arrivals, Counts};
+use crate::window::{Arrivals, Counts, Series};
+use uuid::Uuid;
 
 /// What becomes of a saved window.
 #[derive(Debug)]
@@ -31,7 +33,11 @@ pub struct Orphan {
 impl KeyedStream {
     /// Writes the stream down as it stands between two batches, the last of which left the watermark at `watermark`.
     pub(crate) fn save(&self, watermark: Micros, to: &mut Writer) {
-        to.i64(watermark.max(self.floor));
+        to.i64(self.own_watermark(watermark));
+        to.list(self.heard.iter(), |to, (id, time)| {
+            to.raw(id.into_bytes());
+            to.i64(*time);
+        });
         to.flag(self.sieve.is_some());
         if let Some(sieve) = &self.sieve {
             sieve.save(to);
@@ -39,6 +45,7 @@ impl KeyedStream {
         self.groups.save(to);
         self.arrivals.save(to);
         for window in &self.windows {
+            to.flag(window.series.is_some());
             window.counts.save(to);
             window.detectors.iter().for_each(|detector| detector.save(to));
         }
@@ -48,8 +55,9 @@ impl KeyedStream {
                 to.i64(first.newest);
                 to.u32(first.last_arrival);
             }
-            for state in states {
+            for (window, state) in self.windows.iter().zip(states) {
                 state.save(to);
+                window.series.iter().for_each(|series| series.save(slot, to));
             }
         }
     }
@@ -62,6 +70,8 @@ impl KeyedStream {
         fates: &[WindowFate],
     ) -> Result<Vec<Orphan>, Damaged> {
         self.floor = from.i64()?;
+        let opening = |from: &mut Reader<'_>| Ok((Uuid::from_bytes(from.raw()?), from.i64()?));
+        self.heard = from.list::<_, Vec<_>>(24, opening)?.into_iter().collect();
         if from.flag()? {
             let memory = Memory::load(from)?;
             if let Some(sieve) = &mut self.sieve {
@@ -74,16 +84,21 @@ impl KeyedStream {
             window.counts.begin_with(self.arrivals.next());
         }
         let mut orphans = Vec::new();
-        let mut unneeded: Vec<Counts> = Vec::new();
+        let mut unneeded: Vec<(Counts, Option<Series>)> = Vec::new();
         for fate in fates {
             let window = fate.place.and_then(|place| self.windows.get_mut(place));
+            let has_series = from.flag()?;
             let Some(window) = window else {
-                unneeded.push(Counts::new(1, fate.resolution, false, 0).load(from)?);
+                let counts = Counts::new(1, fate.resolution, false, 0).load(from)?;
+                unneeded.push((counts, has_series.then(|| Series::new(&MeasurePlan::InOrder, 1))));
                 for _ in &fate.detectors {
                     orphans.extend(orphaned(from, fate.resolution)?.0);
                 }
                 continue;
             };
+            if has_series != window.series.is_some() {
+                return Err(Damaged("a window measures something else"));
+            }
             window.counts = window.counts.load(from)?;
             for (kept, days) in fate.detectors.iter().zip(&fate.days) {
                 if let Some(detector) = kept.and_then(|at| window.detectors.get_mut(at)) {
@@ -97,7 +112,7 @@ impl KeyedStream {
                 }
             }
         }
-        self.load_states(from, fates, &unneeded)?;
+        self.load_states(from, fates, &mut unneeded)?;
         Ok(orphans)
     }
 
@@ -105,21 +120,25 @@ impl KeyedStream {
         &mut self,
         from: &mut Reader<'_>,
         fates: &[WindowFate],
-        unneeded: &[Counts],
+        unneeded: &mut [(Counts, Option<Series>)],
     ) -> Result<(), Damaged> {
         for slot in 0..self.groups.slots() {
             self.states.reach(slot);
             let (newest, last_arrival) = (from.i64()?, from.u32()?);
             let states = self.states.get_mut(slot).unwrap_or_default();
-            let mut unneeded = unneeded.iter();
+            let mut unneeded = unneeded.iter_mut();
             for fate in fates {
                 if let Some(place) = fate.place
                     && let (Some(window), Some(state)) = (self.windows.get_mut(place), states.get_mut(place))
                 {
                     *state = window.counts.load_state(from)?;
                     window.counts.hold(state);
-                } else if let Some(counts) = unneeded.next() {
+                    if let Some(series) = &mut window.series {
+                        series.load(slot, from)?;
+                    }
+                } else if let Some((counts, series)) = unneeded.next() {
                     counts.load_state(from)?;
+                    series.iter_mut().try_for_each(|series| series.load(0, from))?;
                 }
             }
             if let Some(first) = states.first_mut() {

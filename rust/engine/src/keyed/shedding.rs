@@ -4,7 +4,7 @@ use super::{KeyedStream, Window};
 use crate::detect::Detector;
 use crate::shedding::{Ages, Forgotten};
 use crate::time::Micros;
-use crate::window::{Arrivals, Reading, Rows, State};
+use crate::window::{Arrivals, Rows, State};
 
 impl KeyedStream {
     /// Bytes in use: all but those that wait for another group.
@@ -23,6 +23,8 @@ impl KeyedStream {
             let panes = self.windows.iter().map(|window| window.counts.last_of_pane(newest));
             let states = self.states.get(slot).unwrap_or_default();
             let logs: usize = states.iter().map(State::heap_bytes).sum();
+            let series = self.windows.iter().filter_map(|window| window.series.as_ref());
+            let logs = logs + series.map(|series| series.bytes_of(slot)).sum::<usize>();
             ages.add(panes.max().unwrap_or(newest), of_index + self.states.row_bytes() + logs);
         }
         for window in self.windows.iter().filter(|window| !window.judging) {
@@ -51,7 +53,7 @@ impl KeyedStream {
         for slot in (0..self.groups.slots()).filter(|&slot| old[slot as usize]) {
             let states = self.states.get_mut(slot).unwrap_or_default();
             for (window, state) in self.windows.iter_mut().zip(states) {
-                window.counts.clear(state);
+                window.clear(slot, state);
                 window.detectors.iter_mut().for_each(|detector| detector.forget(slot));
             }
         }
@@ -76,8 +78,8 @@ impl KeyedStream {
 impl Window {
     /// Whether no rule is close to firing for a group, or judges it for having few events.
     fn is_dispensable(&self, slot: u32, states: &Rows<State>, arrivals: &Arrivals) -> bool {
-        let counts = Reading::new(&self.counts, states, arrivals);
-        let now = counts.count_now(slot);
+        let counts = self.reading(states, arrivals);
+        let now = counts.level_now(slot);
         let is_needed = |detector: &Detector| detector.has(slot) || detector.is_close(now);
         !self.judging && !counts.is_recent(slot) && !self.detectors.iter().any(is_needed)
     }

@@ -7,7 +7,7 @@
 use super::PaneIndex;
 use super::pairs::PairTable;
 use super::panes::{PaneLog, Part, Shape};
-use super::peaks::Peaks;
+use super::peaks::{Peaks, eighth};
 use super::recent::{ArrivalNumber, Values};
 use crate::codec::{Damaged, Reader, Writer};
 use crate::key::Fingerprint;
@@ -141,9 +141,14 @@ impl Counts {
         if !(self.here.from..self.here.until).contains(&time) {
             let pane = self.pane(time);
             let from = self.start_of(pane);
-            self.here = Here { from, until: from + self.resolution, pane, slice: self.slice(pane) };
+            self.here = Here { from, until: from + self.resolution, pane, slice: eighth(pane, self.span) };
         }
         self.here.pane
+    }
+
+    /// A window's length.
+    pub(crate) fn timespan(&self) -> Micros {
+        Micros::from(self.span) * self.resolution
     }
 
     pub(crate) fn start_of(&self, pane: PaneIndex) -> Micros {
@@ -153,10 +158,6 @@ impl Counts {
     /// The last time that is in the same pane.
     pub(crate) fn last_of_pane(&self, time: Micros) -> Micros {
         self.start_of(self.pane(time) + 1) - 1
-    }
-
-    fn slice(&self, pane: PaneIndex) -> PaneIndex {
-        pane / self.span.div_ceil(8)
     }
 
     pub(crate) fn settled(&self) -> PaneIndex {
@@ -231,7 +232,7 @@ impl Counts {
         log.total += new;
         log.enter(moved, shape.forget, &mut self.log_bytes);
         let total = log.total;
-        self.peaks.see(self.here.slice, total);
+        self.peaks.see(self.here.slice, u64::from(total));
         Some(Added { pane, total: u64::from(total), in_order: time >= watermark, new_pane })
     }
 
@@ -255,8 +256,8 @@ impl Counts {
         if inside {
             log.total += new;
         }
-        let slice = self.slice(head);
-        self.peaks.see(slice, log.total);
+        let slice = eighth(head, self.span);
+        self.peaks.see(slice, u64::from(log.total));
         u64::from(log.total)
     }
 
@@ -306,8 +307,8 @@ impl Counts {
     }
 
     /// The largest count any group reached within the last timespan before `newest`.
-    pub(crate) fn largest(&self, newest: Micros) -> u32 {
-        self.peaks.largest(self.slice(self.pane(newest)))
+    pub(crate) fn largest(&self, newest: Micros) -> u64 {
+        self.peaks.largest(eighth(self.pane(newest), self.span))
     }
 
     /// Lets go of the values of arrivals before `first`, which has come on from `before`.

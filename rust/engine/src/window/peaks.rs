@@ -6,7 +6,7 @@ use crate::codec::{Damaged, Reader, Writer};
 /// The largest count of each eighth of the last timespan.
 #[derive(Debug, Default)]
 pub(crate) struct Peaks {
-    slices: [(PaneIndex, u32); 9],
+    slices: [(PaneIndex, u64); 9],
     /// The slice last seen, and its place.
     slice: PaneIndex,
     place: usize,
@@ -15,7 +15,7 @@ pub(crate) struct Peaks {
 impl Peaks {
     /// Notes a group's count; `slice` numbers eighths of the timespan.
     #[inline]
-    pub(crate) fn see(&mut self, slice: PaneIndex, count: u32) {
+    pub(crate) fn see(&mut self, slice: PaneIndex, count: u64) {
         if slice != self.slice {
             self.turn_to(slice);
         }
@@ -36,20 +36,26 @@ impl Peaks {
     pub(crate) fn save(&self, to: &mut Writer) {
         for (slice, count) in self.slices {
             to.u32(slice);
-            to.u32(count);
+            to.u64(count);
         }
     }
 
     pub(crate) fn load(from: &mut Reader<'_>) -> Result<Self, Damaged> {
         let mut peaks = Self::default();
         for known in &mut peaks.slices {
-            *known = (from.u32()?, from.u32()?);
+            *known = (from.u32()?, from.u64()?);
         }
         Ok(peaks)
     }
 
     /// The largest count within a timespan before slice `newest`.
-    pub(crate) fn largest(&self, newest: PaneIndex) -> u32 {
+    pub(crate) fn largest(&self, newest: PaneIndex) -> u64 {
         self.slices.iter().filter(|(at, _)| at + 8 >= newest).map(|&(_, count)| count).max().unwrap_or(0)
     }
+}
+
+/// The number of the eighth of a timespan of so many panes that a pane is in.
+#[inline]
+pub(crate) fn eighth(pane: PaneIndex, span: u32) -> PaneIndex {
+    pane / span.div_ceil(8)
 }

@@ -5,6 +5,7 @@ use super::counts::{Counts, State};
 use super::recent::{ArrivalNumber, Arrivals};
 use super::rows::Rows;
 use super::segments::Segments;
+use super::series::{Series, Stretch};
 use crate::key::Fingerprint;
 use crate::time::Micros;
 use rustc_hash::FxHashMap;
@@ -17,11 +18,22 @@ pub(crate) struct Reading<'a> {
     counts: &'a Counts,
     states: &'a Rows<State>,
     arrivals: &'a Arrivals,
+    /// What is held against conditions, where that is not the count.
+    series: Option<&'a Series>,
 }
 
 impl<'a> Reading<'a> {
-    pub(crate) fn new(counts: &'a Counts, states: &'a Rows<State>, arrivals: &'a Arrivals) -> Self {
-        Self { counts, states, arrivals }
+    pub(crate) fn new(
+        counts: &'a Counts,
+        series: Option<&'a Series>,
+        states: &'a Rows<State>,
+        arrivals: &'a Arrivals,
+    ) -> Self {
+        Self { counts, states, arrivals, series }
+    }
+
+    pub(crate) fn series(&self) -> Option<&'a Series> {
+        self.series
     }
 }
 
@@ -59,8 +71,11 @@ impl Reading<'_> {
         self.state(slot).map_or(0, |state| u64::from(state.log.total))
     }
 
-    /// The count in the window that ends at the watermark, and of what has come since.
-    pub(crate) fn count_now(&self, slot: u32) -> u64 {
+    /// The level of the window that ends at the watermark; of a count, that and what has come since.
+    pub(crate) fn level_now(&self, slot: u32) -> u64 {
+        if let Some(series) = self.series {
+            return series.level(slot, self.settled());
+        }
         self.state(slot).map_or(0, |state| {
             let within = state.log.from((self.settled() + 1).saturating_sub(self.span));
             within.map(|pane| u64::from(pane.weight(self.counts.values))).sum()
@@ -168,6 +183,12 @@ impl Reading<'_> {
         seen
     }
 
+    /// The exact levels of panes `low..=high`.
+    pub(crate) fn levels(&self, slot: u32, low: PaneIndex, high: PaneIndex) -> Vec<Stretch> {
+        let counts = || self.segments(slot, low, high).within(low, high).collect();
+        self.series.map_or_else(counts, |series| series.levels(slot, low, high))
+    }
+
     /// The exact counts of panes `low..=high`.
     ///
     /// Where values are counted, one without recent arrivals counts from its last pane for a window's
@@ -199,6 +220,9 @@ impl Reading<'_> {
     /// The time at which, in order of time, the count reached `need` in pane `first`; `None` where that lies
     /// behind the watermark and so is settled.
     pub(crate) fn reached_at(&self, slot: u32, first: PaneIndex, need: u64) -> Option<Micros> {
+        if let Some(series) = self.series {
+            return series.reached_at(slot, first, need);
+        }
         let mut times: Vec<Micros> = if self.counts.values {
             self.new_values_of(slot, first)
         } else {

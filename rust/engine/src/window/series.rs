@@ -1,0 +1,511 @@
+//! Series: what a window knows of its events beyond how many they are, for conditions on their amounts or their order.
+//!
+//! A group's events lie in the cells of their panes. Once a pane is behind the watermark its cell keeps no more than its
+//! measure needs: of a sum or a mean the sum, of an order the changes from one kind of event to another, of a quantile the
+//! amounts. Sums are kept as whole millionths, so they are the same in any order.
+
+use super::PaneIndex;
+use super::peaks::{Peaks, eighth};
+use crate::codec::{Damaged, Reader, Writer};
+use crate::level::Scale;
+use crate::plan::{MeasurePlan, Way};
+use crate::time::Micros;
+use smallvec::SmallVec;
+use std::collections::VecDeque;
+use std::ops::{AddAssign, Range, SubAssign};
+
+/// Millionths in one.
+const FINENESS: f64 = 1e6;
+/// No amount counts for more than this, so that no sum overflows.
+const MOST: f64 = 1e18;
+
+/// A stretch of panes that have one level: first, last, level.
+pub(crate) type Stretch = (PaneIndex, PaneIndex, u64);
+
+/// A measure over the events of one window, in every group.
+#[derive(Debug)]
+pub(crate) struct Series {
+    measure: MeasurePlan,
+    span: u32,
+    /// By slot.
+    rows: Vec<Row>,
+    peaks: Peaks,
+    bytes: usize,
+}
+
+/// One group's events in and around its window.
+#[derive(Debug, Default)]
+struct Row {
+    cells: VecDeque<Cell>,
+    /// The first cell in the window of the newest one, and what that window comes to.
+    front: usize,
+    head: Total,
+}
+
+/// The events of one pane.
+#[derive(Debug)]
+struct Cell {
+    pane: PaneIndex,
+    /// In order of arrival, or condensed.
+    entries: Vec<Entry>,
+    is_condensed: bool,
+    total: Total,
+    /// The conditions met in it, a bit each.
+    met: u64,
+}
+
+/// What is measured of an event: the bits of an amount, or which conditions it meets, a bit each.
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    time: Micros,
+    datum: u64,
+}
+
+/// What amounts come to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Total {
+    millionths: i128,
+    amounts: u64,
+}
+
+impl AddAssign for Total {
+    fn add_assign(&mut self, more: Self) {
+        self.millionths += more.millionths;
+        self.amounts += more.amounts;
+    }
+}
+
+impl SubAssign for Total {
+    fn sub_assign(&mut self, less: Self) {
+        self.millionths -= less.millionths;
+        self.amounts -= less.amounts;
+    }
+}
+
+impl Total {
+    fn of(measure: &MeasurePlan, datum: u64) -> Self {
+        if !measure.has_amounts() {
+            return Self::default();
+        }
+        let amount = f64::from_bits(datum).clamp(-MOST, MOST);
+        // More of them must never make a sum less.
+        let amount = if matches!(measure, MeasurePlan::Sum { .. }) { amount.max(0.0) } else { amount };
+        Self { millionths: (amount * FINENESS).round() as i128, amounts: 1 }
+    }
+
+    fn sum(self) -> f64 {
+        self.millionths as f64 / FINENESS
+    }
+}
+
+impl Cell {
+    fn new(pane: PaneIndex) -> Self {
+        Self { pane, entries: Vec::new(), is_condensed: false, total: Total::default(), met: 0 }
+    }
+
+    /// Its entries in order of time.
+    fn in_order(&self) -> Vec<Entry> {
+        let mut entries = self.entries.clone();
+        entries.sort_by_key(|entry| entry.time);
+        entries
+    }
+
+    /// Lets go of what is not needed once no order within it can change what is decided.
+    fn condense(&mut self, measure: &MeasurePlan) {
+        self.is_condensed = true;
+        match measure {
+            MeasurePlan::Sum { .. } | MeasurePlan::Mean { .. } => self.entries = Vec::new(),
+            MeasurePlan::Quantile { .. } => self.entries.shrink_to_fit(),
+            MeasurePlan::InOrder | MeasurePlan::Pattern { .. } => {
+                let mut moments = self.in_order();
+                moments.dedup_by(|next, moment| {
+                    let is_same = next.time == moment.time;
+                    moment.datum |= if is_same { next.datum } else { 0 };
+                    is_same
+                });
+                moments.dedup_by_key(|moment| moment.datum);
+                moments.shrink_to_fit();
+                self.entries = moments;
+            }
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        size_of::<Self>() + self.entries.len() * size_of::<Entry>()
+    }
+}
+
+impl Row {
+    /// The places of the cells with panes in `low..=high`.
+    fn between(&self, low: PaneIndex, high: PaneIndex) -> Range<usize> {
+        let from = self.cells.partition_point(|cell| cell.pane < low);
+        from..self.cells.partition_point(|cell| cell.pane <= high).max(from)
+    }
+
+    fn total(&self, cells: Range<usize>) -> Total {
+        let mut total = Total::default();
+        self.cells.range(cells).for_each(|cell| total += cell.total);
+        total
+    }
+
+    fn met(&self, cells: Range<usize>) -> u64 {
+        self.cells.range(cells).fold(0, |met, cell| met | cell.met)
+    }
+
+    /// Works out anew what lies in the window of the newest cell.
+    fn find_head(&mut self, span: u32) {
+        let newest = self.cells.back().map_or(0, |cell| cell.pane);
+        let head = self.between((newest + 1).saturating_sub(span), newest);
+        (self.front, self.head) = (head.start, self.total(head));
+    }
+}
+
+impl Series {
+    pub(crate) fn new(measure: &MeasurePlan, span: u32) -> Self {
+        Self { measure: measure.clone(), span, rows: Vec::new(), peaks: Peaks::default(), bytes: 0 }
+    }
+
+    pub(crate) fn measure(&self) -> &MeasurePlan {
+        &self.measure
+    }
+
+    /// Adds an event to a pane of a group. Cells before `forget` are out of reach; those before `settled` can be condensed.
+    pub(crate) fn add(
+        &mut self,
+        slot: u32,
+        (pane, time): (PaneIndex, Micros),
+        data: &[u64],
+        (forget, settled): (PaneIndex, PaneIndex),
+    ) {
+        let Self { measure, span, rows, bytes, .. } = self;
+        if rows.len() <= slot as usize {
+            rows.resize_with(slot as usize + 1, Row::default);
+        }
+        let row = &mut rows[slot as usize];
+        let place = row.cells.partition_point(|cell| cell.pane < pane);
+        let is_newest = place == row.cells.len();
+        if row.cells.get(place).is_none_or(|cell| cell.pane != pane) {
+            row.cells.insert(place, Cell::new(pane));
+            *bytes += size_of::<Cell>();
+            if is_newest {
+                while row.cells.front().is_some_and(|cell| cell.pane < forget && cell.pane < pane) {
+                    *bytes -= row.cells.pop_front().map_or(0, |cell| cell.bytes());
+                }
+                for cell in row.cells.iter_mut().rev().filter(|cell| cell.pane < settled) {
+                    if cell.is_condensed {
+                        break;
+                    }
+                    *bytes -= cell.bytes();
+                    cell.condense(measure);
+                    *bytes += cell.bytes();
+                }
+            }
+            row.find_head(*span);
+        }
+        let place = row.cells.partition_point(|cell| cell.pane < pane);
+        let cell = &mut row.cells[place];
+        for &datum in data {
+            let more = Total::of(measure, datum);
+            cell.total += more;
+            if place >= row.front {
+                row.head += more;
+            }
+            if !measure.has_amounts() {
+                cell.met |= datum;
+            }
+            if !(cell.is_condensed && matches!(measure, MeasurePlan::Sum { .. } | MeasurePlan::Mean { .. })) {
+                cell.entries.push(Entry { time, datum });
+                *bytes += size_of::<Entry>();
+            }
+        }
+        if let Some(level) = self.at_most(&self.rows[slot as usize]) {
+            self.peaks.see(eighth(pane, self.span), level);
+        }
+    }
+
+    /// Forgets a group.
+    pub(crate) fn clear(&mut self, slot: u32) {
+        if let Some(row) = self.rows.get_mut(slot as usize) {
+            self.bytes -= row.cells.iter().map(Cell::bytes).sum::<usize>();
+            *row = Row::default();
+        }
+    }
+
+    /// Whether the window of a group's newest pane may have come to `level`: never wrongly not.
+    #[inline]
+    pub(crate) fn may_have_come_to(&self, slot: u32, level: u64) -> bool {
+        let row = self.rows.get(slot as usize);
+        row.is_some_and(|row| self.at_most(row).is_none_or(|most| most >= level))
+    }
+
+    /// The level of the window of a group's newest pane, or more, where that is told without looking at every event.
+    fn at_most(&self, row: &Row) -> Option<u64> {
+        let window = row.front..row.cells.len();
+        match &self.measure {
+            MeasurePlan::Sum { .. } | MeasurePlan::Mean { .. } => Some(self.measured(row, window, row.head)),
+            MeasurePlan::Quantile { .. } => None,
+            MeasurePlan::InOrder => Some(u64::from(row.met(window).count_ones())),
+            MeasurePlan::Pattern { ways } => {
+                let met = row.met(window);
+                Some(u64::from(ways.iter().any(|way| way.is_among(met))))
+            }
+        }
+    }
+
+    /// The largest level, or more, that was in any group within the last timespan before pane `newest`.
+    pub(crate) fn largest(&self, newest: PaneIndex) -> u64 {
+        self.peaks.largest(eighth(newest, self.span))
+    }
+
+    /// The level of the window that ends with `pane`.
+    pub(crate) fn level(&self, slot: u32, pane: PaneIndex) -> u64 {
+        let Some(row) = self.rows.get(slot as usize) else { return 0 };
+        let window = row.between((pane + 1).saturating_sub(self.span), pane);
+        let total = row.total(window.clone());
+        self.measured(row, window, total)
+    }
+
+    /// The last pane from `pane` on, after which there are no events, whose level is at least `level`, as `pane`'s is. Of a
+    /// measure that grows with its events.
+    pub(crate) fn stays(&self, slot: u32, pane: PaneIndex, level: u64) -> PaneIndex {
+        let Some(row) = self.rows.get(slot as usize) else { return pane };
+        let window = row.between((pane + 1).saturating_sub(self.span), pane);
+        // Without its first cells a window is never at more, so the first to leave too little can be sought by halves.
+        let mut total = row.total(window.clone());
+        let (mut low, mut high) = (window.start, window.end);
+        if self.measure.has_amounts() {
+            while low < high {
+                total -= row.cells[low].total;
+                if self.measured(row, low + 1..high, total) < level {
+                    break;
+                }
+                low += 1;
+            }
+        } else {
+            while low < high {
+                let middle = low + (high - low) / 2;
+                if self.measured(row, middle + 1..window.end, total) < level {
+                    high = middle;
+                } else {
+                    low = middle + 1;
+                }
+            }
+        }
+        row.cells.get(low).map_or(pane, |cell| cell.pane + self.span - 1)
+    }
+
+    /// The levels of panes `low..=high`.
+    pub(crate) fn levels(&self, slot: u32, low: PaneIndex, high: PaneIndex) -> Vec<Stretch> {
+        let Some(row) = self.rows.get(slot as usize) else { return Vec::new() };
+        let near = row.between((low + 1).saturating_sub(self.span), high);
+        let changes = row.cells.range(near.clone()).flat_map(|cell| [cell.pane, cell.pane + self.span]);
+        let mut edges: Vec<PaneIndex> =
+            changes.filter(|edge| (low..=high).contains(edge)).chain([low]).collect();
+        edges.sort_unstable();
+        edges.dedup();
+        let ends: Vec<PaneIndex> = edges.iter().skip(1).map(|next| next - 1).chain([high]).collect();
+        let (mut window, mut total) = (near.start..near.start, Total::default());
+        let mut stretches = Vec::with_capacity(edges.len());
+        for (first, last) in edges.into_iter().zip(ends) {
+            while window.end < near.end && row.cells[window.end].pane <= first {
+                total += row.cells[window.end].total;
+                window.end += 1;
+            }
+            while window.start < window.end && row.cells[window.start].pane + self.span <= first {
+                total -= row.cells[window.start].total;
+                window.start += 1;
+            }
+            stretches.push((first, last, self.measured(row, window.clone(), total)));
+        }
+        stretches
+    }
+
+    /// The time at which, in order of time, `level` was reached in pane `first`; `None` where that is settled.
+    pub(crate) fn reached_at(&self, slot: u32, first: PaneIndex, level: u64) -> Option<Micros> {
+        let row = self.rows.get(slot as usize)?;
+        let place = row.cells.binary_search_by_key(&first, |cell| cell.pane).ok()?;
+        let cell = row.cells.get(place).filter(|cell| !cell.is_condensed)?;
+        let before = row.between((first + 1).saturating_sub(self.span), first.checked_sub(1)?);
+        let entries = cell.in_order();
+        let mut total = row.total(before.clone());
+        for (at, entry) in entries.iter().enumerate() {
+            total += Total::of(&self.measure, entry.datum);
+            let ends_a_moment = entries.get(at + 1).is_none_or(|next| next.time > entry.time);
+            if ends_a_moment && self.measured_with(row, before.clone(), &entries[..=at], total) >= level {
+                return Some(entry.time);
+            }
+        }
+        None
+    }
+
+    fn measured(&self, row: &Row, cells: Range<usize>, total: Total) -> u64 {
+        self.measured_with(row, cells, &[], total)
+    }
+
+    /// The level of some cells and the entries after them; `total` is that of all.
+    fn measured_with(&self, row: &Row, cells: Range<usize>, after: &[Entry], total: Total) -> u64 {
+        let real = |number| Scale::Reals.level(number);
+        match &self.measure {
+            MeasurePlan::Sum { .. } | MeasurePlan::Mean { .. } | MeasurePlan::Quantile { .. }
+                if total.amounts == 0 =>
+            {
+                0
+            }
+            MeasurePlan::Sum { .. } => real(total.sum()),
+            MeasurePlan::Mean { .. } => real(total.sum() / total.amounts as f64),
+            MeasurePlan::Quantile { quantile, .. } => {
+                let entries = row.cells.range(cells).flat_map(|cell| &cell.entries).chain(after);
+                real(quantile_of(entries.map(|entry| f64::from_bits(entry.datum)).collect(), *quantile))
+            }
+            MeasurePlan::InOrder => longest_chain(&moments(row, cells, after)),
+            MeasurePlan::Pattern { ways } => {
+                let met = row.met(cells.clone()) | after.iter().fold(0, |met, entry| met | entry.datum);
+                let mut moments_of = None;
+                let holds = ways.iter().any(|way| {
+                    way.is_among(met)
+                        && (!way.in_order
+                            || way.follows(
+                                moments_of.get_or_insert_with(|| moments(row, cells.clone(), after)),
+                            ))
+                });
+                u64::from(holds)
+            }
+        }
+    }
+
+    pub(crate) fn heap_bytes(&self) -> usize {
+        self.bytes + self.rows.capacity() * size_of::<Row>()
+    }
+
+    /// Bytes of one group.
+    pub(crate) fn bytes_of(&self, slot: u32) -> usize {
+        self.rows.get(slot as usize).map_or(0, |row| row.cells.iter().map(Cell::bytes).sum())
+    }
+
+    /// Writes a group down.
+    pub(crate) fn save(&self, slot: u32, to: &mut Writer) {
+        let none = VecDeque::new();
+        let cells = self.rows.get(slot as usize).map_or(&none, |row| &row.cells);
+        to.list(cells.iter(), |to, cell| {
+            to.u32(cell.pane);
+            to.flag(cell.is_condensed);
+            to.raw(cell.total.millionths.to_le_bytes());
+            to.u64(cell.total.amounts);
+            to.u64(cell.met);
+            to.list(cell.entries.iter(), |to, entry| {
+                to.i64(entry.time);
+                to.u64(entry.datum);
+            });
+        });
+    }
+
+    /// Takes up what was saved of a group.
+    pub(crate) fn load(&mut self, slot: u32, from: &mut Reader<'_>) -> Result<(), Damaged> {
+        let cells: VecDeque<Cell> = from.list(45, |from| {
+            Ok(Cell {
+                pane: from.u32()?,
+                is_condensed: from.flag()?,
+                total: Total { millionths: i128::from_le_bytes(from.raw()?), amounts: from.u64()? },
+                met: from.u64()?,
+                entries: from
+                    .list(size_of::<Entry>(), |from| Ok(Entry { time: from.i64()?, datum: from.u64()? }))?,
+            })
+        })?;
+        if !cells.iter().is_sorted_by(|cell, next| cell.pane < next.pane) {
+            return Err(Damaged("a series is out of order"));
+        }
+        self.bytes += cells.iter().map(Cell::bytes).sum::<usize>();
+        if self.rows.len() <= slot as usize {
+            self.rows.resize_with(slot as usize + 1, Row::default);
+        }
+        let row = &mut self.rows[slot as usize];
+        row.cells = cells;
+        row.find_head(self.span);
+        Ok(())
+    }
+}
+
+/// Which conditions were met at each moment, in order of time.
+fn moments(row: &Row, cells: Range<usize>, after: &[Entry]) -> Vec<u64> {
+    let mut moments: Vec<(Micros, u64)> = Vec::new();
+    let mut note = |entry: &Entry| match moments.last_mut() {
+        Some((time, met)) if *time == entry.time => *met |= entry.datum,
+        _ => moments.push((entry.time, entry.datum)),
+    };
+    for cell in row.cells.range(cells) {
+        cell.in_order().iter().for_each(&mut note);
+    }
+    after.iter().for_each(&mut note);
+    moments.into_iter().map(|(_, met)| met).collect()
+}
+
+/// How many different conditions, at most, were met one after another in their own order, those of one moment too.
+fn longest_chain(moments: &[u64]) -> u64 {
+    let mut longest: SmallVec<[u64; 8]> = SmallVec::new();
+    for &met in moments {
+        let mut before = 0;
+        for condition in 0..(u64::BITS - met.leading_zeros()) as usize {
+            if longest.len() == condition {
+                longest.push(0);
+            }
+            if met >> condition & 1 == 1 {
+                longest[condition] = longest[condition].max(before + 1);
+            }
+            before = before.max(longest[condition]);
+        }
+    }
+    longest.into_iter().max().unwrap_or(0)
+}
+
+/// The quantile of some amounts, between two of them in proportion (Hyndman and Fan's definition 7).
+fn quantile_of(mut amounts: Vec<f64>, quantile: f64) -> f64 {
+    let position = quantile * (amounts.len() - 1) as f64;
+    let (_, &mut below, above) = amounts.select_nth_unstable_by(position as usize, f64::total_cmp);
+    let next = above.iter().copied().min_by(f64::total_cmp).unwrap_or(below);
+    below + (next - below) * position.fract()
+}
+
+impl Way {
+    /// Whether it can be gone with these conditions met, whatever their order.
+    fn is_among(&self, met: u64) -> bool {
+        let bit = |&condition: &usize| met >> condition & 1 == 1;
+        self.met.iter().all(bit) && !self.absent.iter().any(bit)
+    }
+
+    /// Whether its conditions were met one after another.
+    fn follows(&self, moments: &[u64]) -> bool {
+        let mut wanted = self.met.iter().peekable();
+        for met in moments {
+            while wanted.next_if(|&&condition| met >> condition & 1 == 1).is_some() {}
+        }
+        wanted.peek().is_none()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_lie_between_amounts() {
+        for (quantile, expected) in [(0.0, 1.0), (0.5, 2.5), (0.25, 1.75), (1.0, 4.0)] {
+            assert_eq!(
+                Scale::Reals.level(quantile_of(vec![4.0, 1.0, 3.0, 2.0], quantile)),
+                Scale::Reals.level(expected)
+            );
+        }
+    }
+
+    #[test]
+    fn chains_are_in_the_order_of_the_conditions() {
+        for (moments, longest) in [
+            (&[0b001, 0b100, 0b010][..], 2),
+            (&[0b001, 0b010, 0b100], 3),
+            (&[0b111], 3),
+            (&[0b100, 0b010, 0b001], 1),
+            (&[], 0),
+        ] {
+            assert_eq!(longest_chain(moments), longest, "{moments:?}");
+        }
+    }
+}
