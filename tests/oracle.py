@@ -13,6 +13,9 @@ from dataclasses import dataclass, field
 from itertools import product
 from typing import Any
 
+Occurrence = tuple[int, list[str]]
+"""A matching event: its time, and its values."""
+
 
 @dataclass(frozen=True)
 class Rule:
@@ -20,13 +23,15 @@ class Rule:
 
     group_by: Sequence[str]
     timespan: int
-    condition: Callable[[int], bool]
-    need: int | None
-    """The least count that holds, for conditions that more events cannot end; else ``None``."""
+    condition: Callable[[float], bool]
+    need: float | None
+    """The least level that holds, for conditions that more events cannot end; else ``None``."""
     distinct: str | None = None
     resolution: int = 1
     keep_open: int | None = None
     where: Callable[[Mapping[str, Any]], bool] = field(default=lambda event: True)
+    measure: Callable[[Sequence[Occurrence]], float | None] | None = None
+    """What a window's events, in order of time, come to beside their number; ``None`` where they come to nothing."""
 
 
 @dataclass(frozen=True, order=True)
@@ -54,7 +59,7 @@ def texts(value: Any) -> list[str]:
 
 def findings(events: Iterable[Mapping[str, Any]], rule: Rule) -> list[Finding]:
     """All findings of ``rule`` over ``events``, whose ``time`` is microseconds since the epoch."""
-    groups: dict[tuple[str, ...], list[tuple[int, list[str]]]] = defaultdict(list)
+    groups: dict[tuple[str, ...], list[Occurrence]] = defaultdict(list)
     for event in events:
         if rule.where(event):
             values = texts(event.get(rule.distinct)) if rule.distinct else []
@@ -64,58 +69,66 @@ def findings(events: Iterable[Mapping[str, Any]], rule: Rule) -> list[Finding]:
     return sorted(found)
 
 
-def _of_group(group: tuple[str, ...], events: list[tuple[int, list[str]]], rule: Rule) -> list[Finding]:
+def _of_group(group: tuple[str, ...], events: list[Occurrence], rule: Rule) -> list[Finding]:
     width = rule.resolution * 1_000_000
     span = rule.timespan // rule.resolution
     keep = (rule.timespan if rule.keep_open is None else rule.keep_open) // rule.resolution
-    by_pane: dict[int, list[tuple[int, list[str]]]] = defaultdict(list)
+    by_pane: dict[int, list[Occurrence]] = defaultdict(list)
     for time, values in events:
         by_pane[time // width].append((time, values))
 
-    def count(window: Iterable[tuple[int, list[str]]]) -> int:
+    def level(window: Sequence[Occurrence]) -> float | None:
+        if rule.measure is not None:
+            return rule.measure(window)
         if rule.distinct is None:
-            return len(list(window))
-        return len({value for _, values in window for value in values})
+            return len(window) or None
+        return len({value for _, values in window for value in values}) or None
 
     panes = sorted(by_pane)
 
-    def between(first: int, last: int) -> list[tuple[int, list[str]]]:
+    def between(first: int, last: int) -> list[Occurrence]:
         """The events of panes ``first`` to ``last``."""
         return [event for at in panes[bisect_left(panes, first) : bisect_right(panes, last)] for event in by_pane[at]]
 
-    # The count changes only where events come or leave; between those panes it stays as it is.
+    # The level changes only where events come or leave; between those panes it stays as it is.
     edges = sorted({edge for pane in by_pane for edge in (pane, pane + span)})
-    runs: list[list[int]] = []  # first pane, last pane, peak
+    runs: list[tuple[int, int, float]] = []  # first pane, last pane, peak
     for start, end in zip(edges, [*edges[1:], edges[-1] + 1], strict=True):
-        size = count(between(start - span + 1, start))
-        if size == 0 or not rule.condition(size):
+        size = level(between(start - span + 1, start))
+        if size is None or not rule.condition(size):
             continue
         if runs and start - runs[-1][1] - 1 <= keep:
-            runs[-1][1] = end - 1
-            runs[-1][2] = max(runs[-1][2], size)
+            first, _, peak = runs.pop()
+            runs.append((first, end - 1, max(peak, size)))
         else:
-            runs.append([start, end - 1, size])
+            runs.append((start, end - 1, size))
 
     result = []
     for first, last, peak in runs:
         opened_at = first * width
         if rule.need is not None:
             before = between(first - span + 1, first - 1)
-            inside = sorted(by_pane[first], key=lambda event: event[0])
-            opened_at = next(event[0] for n, event in enumerate(inside, 1) if count(before + inside[:n]) >= rule.need)
+            times = sorted({time for time, _ in by_pane[first]})
+            opened_at = next(
+                until
+                for until in times
+                if (level(before + [one for one in by_pane[first] if one[0] <= until]) or 0) >= rule.need
+            )
         counted = len(between(first - span + 1, last))
         result.append(Finding(group, first, opened_at, (last + 1) * width, peak, counted))
     return result
 
 
-def gte(bound: int) -> dict[str, Any]:
+def gte(bound: float) -> dict[str, Any]:
     """``condition`` and ``need`` for ``gte: bound``."""
     return {"condition": lambda n: n >= bound, "need": bound}
 
 
-def judged(op: str, bound: int) -> dict[str, Any]:
+def judged(op: str, bound: float) -> dict[str, Any]:
     """``condition`` and ``need`` for a condition that more events can end."""
-    tests: dict[str, Callable[[int], bool]] = {
+    tests: dict[str, Callable[[float], bool]] = {
+        "gte": lambda n: n >= bound,
+        "gt": lambda n: n > bound,
         "lt": lambda n: n < bound,
         "lte": lambda n: n <= bound,
         "eq": lambda n: n == bound,

@@ -72,12 +72,15 @@ def plan_rule(rule: dict[str, Any], name: str) -> dict[str, Any]:
     span_ms = rule["panes"] * rule["resolution"] * 1000
     keep = rule["keep_panes"]
     when: dict[str, Any] = {"all": []}
-    if rule["resource"]:
+    if rule.get("follows"):
+        when = {"opened": rule["follows"]}
+    elif rule["resource"]:
         when = {"field": {"name": "resource", "test": {"text": {"parts": [{"literal": rule["resource"]}]}}}}
     return {
         "id": name,
         "when": when,
         "group_by": rule["group_by"],
+        "branches": [{"when": when, "group_by": rule["group_by"]}] if rule.get("follows") else [],
         "distinct": rule["distinct"],
         "timespan_ms": span_ms,
         "resolution_ms": rule["resolution"] * 1000,

@@ -96,6 +96,40 @@ steps = st.lists(st.tuples(st.integers(0, 1), st.integers(1, 12)), max_size=12)
 def test_nothing_is_lost_and_nothing_counted_twice(
     data: st.DataObject, streams: list[list[dict[str, Any]]], chosen: list[dict[str, Any]], lives: list[list[Any]]
 ) -> None:
+    run = read_over_lives(data, streams, chosen, lives)
+    everything = [event for stream in streams for event in stream]
+    for at, rule in enumerate(chosen):
+        assert run.findings(at) == oracle.findings(everything, oracle_rule(rule))
+    run.store.close()
+
+
+@given(
+    st.data(),
+    st.lists(st.lists(events, max_size=40), min_size=2, max_size=2),
+    rules.filter(lambda rule: rule["group_by"]),
+    rules,
+    st.lists(steps, min_size=2, max_size=4),
+)
+@settings(max_examples=400, deadline=None)
+def test_findings_of_findings_are_neither_lost_nor_counted_twice(
+    data: st.DataObject,
+    streams: list[list[dict[str, Any]]],
+    followed: dict[str, Any],
+    follower: dict[str, Any],
+    lives: list[list[Any]],
+) -> None:
+    follower |= {"group_by": followed["group_by"][:1], "distinct": None, "resource": None}
+    run = read_over_lives(data, streams, [followed, {**follower, "follows": "r0"}], lives)
+    inner = oracle.findings([event for stream in streams for event in stream], oracle_rule(followed))
+    openings = [{"time": one.opened_at, **dict(zip(followed["group_by"], one.group, strict=True))} for one in inner]
+    assert run.findings(0) == inner
+    assert run.findings(1) == oracle.findings(openings, oracle_rule(follower))
+    run.store.close()
+
+
+def read_over_lives(
+    data: st.DataObject, streams: list[list[dict[str, Any]]], chosen: list[dict[str, Any]], lives: list[list[Any]]
+) -> Run:
     """In each life a snapshot is begun, a part saved now and then between batches, and more is read before the end."""
     delay = st.integers(0, LATENESS_S * 1_000_000)
     arriving = []
@@ -117,10 +151,7 @@ def test_nothing_is_lost_and_nothing_counted_twice(
                     break
         run.crash(newest, data.draw(st.integers(1, 2)))
     run.finish()
-    everything = [event for stream in streams for event in stream]
-    for at, rule in enumerate(chosen):
-        assert run.findings(at) == oracle.findings(everything, oracle_rule(rule))
-    run.store.close()
+    return run
 
 
 @given(

@@ -130,18 +130,7 @@ def test_what_it_counts_is_said(rules: list[Rule], tmp_path: Path) -> None:
     assert (told.counts, told.counted) == (True, ["Looks", "Exports"])
 
 
-@pytest.mark.parametrize(
-    ("before", "after", "fault"),
-    [
-        ("rules: [looks, exports, wipes]", "rules: [looks]", "5: temporal wants two rules or more"),
-        ("timespan: 30s\ncustodes", "timespan: 30s\n  condition: looks and exports and wipes\ncustodes",
-         "8: conditions over the names of rules are not supported yet"),
-        ("type: temporal\n  rules: [looks", "type: temporal_ordered\n  rules: [looks",
-         "4: correlation type 'temporal_ordered' is not supported yet (supported: event_count, value_count, temporal)"),
-    ],
-)  # fmt: skip
-def test_what_is_not_there_yet_is_an_error_with_its_line(before: str, after: str, fault: str, tmp_path: Path) -> None:
+def test_one_rule_is_not_enough(tmp_path: Path) -> None:
     path = tmp_path / "rules.yml"
-    assert before in RULES
-    path.write_text(RULES.replace(before, after, 1))
-    assert faults_of(path) == [f"{path}:{fault}"]
+    path.write_text(RULES.replace("rules: [looks, exports, wipes]", "rules: [looks]", 1))
+    assert faults_of(path) == [f"{path}:5: temporal wants two rules or more"]
