@@ -236,13 +236,13 @@ FOLLOWING = (
     + correlation("Rare", type="event_count", rules="[exports]", group_by="[actor]", timespan="4s", condition="{eq: 1}")
     + correlation("Again", type="event_count", rules="[Busy, Rare]", group_by="[actor]", timespan="30s",
                   condition="{gte: 3}")
-    + correlation("Then wiped", type="temporal_ordered", rules="[Busy, wipes]", group_by="[actor]", timespan="20s")
+    + correlation("Wiped_after", type="temporal_ordered", rules="[Busy, wipes]", group_by="[actor]", timespan="20s")
     + correlation("Several", type="value_count", rules="[Busy]", timespan="30s", condition="{field: actor, gte: 2}")
     + correlation("Much", type="value_sum", rules="[Busy]", group_by="[actor]", timespan="30s",
                   condition="{field: peak, gte: 7}")
-    + correlation("Third level", type="temporal", rules="[Again, Then wiped, Rare]", group_by="[actor]",
-                  timespan="40s", condition="Again and (Then wiped or not Rare)".replace("Then wiped", "then_wiped"))
-).replace("name: Then wiped", "name: then_wiped").replace("Again, Then wiped", "Again, then_wiped")  # fmt: skip
+    + correlation("Third level", type="temporal", rules="[Again, Wiped_after, Rare]", group_by="[actor]",
+                  timespan="40s", generate="true", condition="Again and (Wiped_after or not Rare)")
+)  # fmt: skip
 kept = partial(oracle.Rule, resolution=2, keep_open=7)
 
 
@@ -282,7 +282,7 @@ def test_findings_of_findings_are_what_the_oracle_says(
     of_third = openings(agains, "again") + openings(wipeds, "wiped") + rare
     wanted = {
         "Again": agains,
-        "Then wiped": wipeds,
+        "Wiped_after": wipeds,
         "Several": oracle.findings(busy, several),
         "Much": oracle.findings(busy, much),
         "Third level": oracle.findings(of_third, third),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -121,3 +122,69 @@ def test_an_event_counts_when_the_engine_counts_it(rule: Rule, fields: dict[str,
     told = explain(rule, MAPPING, event)
     assert told.counts == bool(outcome.changes)
     assert (told.rejected is None) == (not outcome.rejects)
+
+
+FOLLOWING = """\
+title: Busy
+name: busy
+correlation: {type: event_count, rules: [looks], group-by: [actor], timespan: 1h, condition: {gte: 2}}
+---
+title: Looks
+name: looks
+logsource: {product: custodes}
+detection: {s: {action: read}, condition: s}
+---
+title: Grants
+name: grants
+logsource: {product: custodes}
+detection: {s: {action: grant}, condition: s}
+---
+title: Granted and busy
+name: under_test
+correlation:
+  type: temporal
+  rules: [busy, grants]
+  group-by: [who]
+  timespan: 1h
+  aliases: {who: {busy: actor, grants: grantee}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("event", "counts", "group", "counted"),
+    [
+        ({"action": "grant", "grantee": "P7"}, True, ["P7"], ["Grants"]),
+        ({"action": "grant"}, False, [], ["Grants"]),
+        ({"action": "read", "grantee": "P7"}, False, ["P7"], []),
+    ],
+)
+def test_findings_of_others_and_fields_of_aliases_are_told_apart_from_events(
+    event: dict[str, Any], counts: bool, group: list[str], counted: list[str], tmp_path: Path
+) -> None:
+    path = tmp_path / "rules.yml"
+    path.write_text(FOLLOWING)
+    under_test = next(rule for rule in load_rules([path]) if rule.title == "Granted and busy")
+    told = explain(under_test, MAPPING, line(**event))
+    assert (told.counts, told.group, told.counted) == (counts, {"who": group}, counted)
+    assert [(part.text, part.holds) for part in told.parts][:2] == [
+        ("any of", bool(counted)),
+        ("a finding of the rule busy opens, which no event is", False),
+    ]
+
+
+def test_what_is_measured_is_shown(tmp_path: Path) -> None:
+    path = tmp_path / "rules.yml"
+    measured = "type: value_sum, rules: [looks], group-by: [actor], timespan: 1h, condition: {field: count, gte: 9.5}"
+    path.write_text(
+        FOLLOWING.replace(
+            "type: event_count, rules: [looks], group-by: [actor], timespan: 1h, condition: {gte: 2}", measured, 1
+        )
+    )
+    under_test = next(rule for rule in load_rules([path]) if rule.title == "Busy")
+    told = explain(under_test, MAPPING, line(action="read", count=4.5))
+    assert (told.counts, told.counted, under_test.counts, under_test.fires) == (
+        True,
+        ["4.5"],
+        "sum of count",
+        "gte 9.5",
+    )

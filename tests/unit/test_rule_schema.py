@@ -44,5 +44,5 @@ def test_it_knows_the_keys_that_the_compiler_knows() -> None:
 def test_what_is_misspelt_is_not_of_its_shape() -> None:
     schema = rule_schema()
     assert unknown({"custodes": {"keepopen": "1h"}}, schema) == [".custodes.keepopen"]
-    assert unknown({"correlation": {"type": "value_sum"}}, schema) == [".correlation.type: value_sum"]
+    assert unknown({"correlation": {"type": "value_summ"}}, schema) == [".correlation.type: value_summ"]
     assert unknown({"custodes": {"baseline": {"ovr": 3}}}, schema) == [".custodes.baseline.ovr"]

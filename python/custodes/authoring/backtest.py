@@ -138,6 +138,7 @@ def backtest(
         )
     if rule.follows:
         raise BacktestError(f"'{rule.title}' counts findings of others; backtest those")
+    rule = replace(rule, silent=False)
     past, own = _Past(paths, mapping, tables or Tables(), threads, lateness), _own(rule)
     steps = {max(2, round(own * _STEP**n)) for n in range(-_STEPS_DOWN, _STEPS_UP + 1)}
     first = _Pass([rule, *_variants(rule, steps)], past, on_pass(1))

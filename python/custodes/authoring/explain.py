@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -63,10 +64,12 @@ class Explanation:
 def explain(rule: Rule, mapping: Mapping, event: bytes, tables: Tables | None = None) -> Explanation:
     """What ``rule`` makes of an event, a JSON object as the source has it."""
     nodes = list(_nodes(rule.when, 0))
-    fields = {str(node["field"]["name"]) for _, node in nodes if "field" in node} | set(rule.group_by)
-    if rule.distinct is not None:
-        fields.add(rule.distinct)
-    probes = [_probe(rule, f"part {at}", when=node) for at, (_, node) in enumerate(nodes)]
+    sources = [branch.group_by for branch in rule.branches if "opened" not in branch.when] or [rule.group_by]
+    counted_field = rule.measure.field if rule.measure else rule.distinct
+    fields = {str(node["field"]["name"]) for _, node in nodes if "field" in node} | {*itertools.chain(*sources)}
+    if counted_field is not None:
+        fields.add(counted_field)
+    probes = [_probe(rule, f"part {at}", when=_of_events(node)) for at, (_, node) in enumerate(nodes)]
     probes += [_probe(rule, f"field {field}", group_by=(field,)) for field in sorted(fields)]
     engine, ledger = Engine(build_plan(probes, mapping)), Ledger(probes)
     if tables is not None:
@@ -83,13 +86,27 @@ def explain(rule: Rule, mapping: Mapping, event: bytes, tables: Tables | None = 
         Part(depth, _said(node), holds, sorted(values[node["field"]["name"]]) if "field" in node else None)
         for (depth, node), holds in zip(nodes, matched[: len(nodes)], strict=True)
     ]
-    counted = None if rule.distinct is None else sorted(values[rule.distinct])
+    outermost = [part for part in parts if part.depth == 1] if len(rule.branches or rule.parts) > 1 else parts[:1]
+    counted = None if counted_field is None else sorted(values[counted_field])
     if rule.parts:
-        outermost = [part for part in parts if part.depth == 1]
         counted = [name for (name, _), part in zip(rule.parts, outermost, strict=True) if part.holds]
-    return Explanation(
-        rejected, parts[0].holds, parts, {field: sorted(values[field]) for field in rule.group_by}, counted
-    )
+    if rule.branches:
+        met = [branch.group_by for branch, part in zip(rule.branches, outermost, strict=True) if part.holds]
+        sources = met or sources
+    group: dict[str, Sequence[str]] = {
+        name: sorted({value for fields in sources for value in values[fields[at]]})
+        for at, name in enumerate(rule.group_by)
+    }
+    return Explanation(rejected, parts[0].holds, parts, group, counted)
+
+
+def _of_events(node: Any) -> Any:
+    """The part of a condition without findings of others, which no event is."""
+    if "opened" in node:
+        return {"any": []}
+    if "any" in node:
+        return {"any": [_of_events(part) for part in node["any"]]}
+    return node
 
 
 def _probe(rule: Rule, name: str, when: Any = None, group_by: tuple[str, ...] = ()) -> Rule:
@@ -115,7 +132,12 @@ def _said(node: dict[str, Any]) -> str:
         return "any of"
     if "not" in node:
         return "not"
-    name, test = node["field"]["name"], node["field"]["test"]
+    if "opened" in node:
+        return f"a finding of the rule {node['opened']} opens, which no event is"
+    return _said_of(node["field"]["name"], node["field"]["test"])
+
+
+def _said_of(name: str, test: Any) -> str:
     if test == "null":
         return f"{name} is absent or null"
     ((kind, wanted),) = test.items()

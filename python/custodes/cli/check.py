@@ -12,7 +12,7 @@ from custodes.config import Fault, FaultsError
 from custodes.config.load import load_config
 from custodes.config.mapping import load_mapping
 from custodes.config.model import Config
-from custodes.rules import load_rules, shipped_pack
+from custodes.rules import load_rules, sharing_faults, shipped_pack
 from custodes.sources.client import unknown_settings
 from custodes.sources.kafka import reachable
 from custodes.tables import LookupTables
@@ -58,11 +58,12 @@ def _check_files(config: Path | None, rules: list[Path]) -> tuple[Config | None,
         rules = loaded.rules or list(shipped_pack())
         faults += _check_places(loaded)
     try:
-        count = len(load_rules(rules))
+        known = load_rules(rules)
     except FaultsError as error:
-        faults += error.faults
-        count = 0
-    return loaded, faults, count
+        return loaded, faults + error.faults, 0
+    if loaded is not None and loaded.workers is not None:
+        faults += sharing_faults(known, frozenset(loaded.workers.keyed_by))
+    return loaded, faults, len(known)
 
 
 def _check_places(config: Config) -> list[Fault]:

@@ -16,7 +16,7 @@ from custodes.config.load import load_config
 from custodes.config.mapping import load_mapping
 from custodes.config.model import Config
 from custodes.monitor import Monitor
-from custodes.rules import Ruleset, build_plan, load_rules, shipped_pack
+from custodes.rules import Ruleset, build_plan, load_rules, sharing_faults, shipped_pack
 from custodes.tables import LookupTables
 
 log = structlog.get_logger("custodes.reload")
@@ -47,8 +47,12 @@ def compile_rules(settings: Config, tables: LookupTables) -> Ruleset:
         max_record_bytes=settings.max_record_bytes,
         most_open=settings.findings.most_open,
     )
-    keyed_by = settings.workers.keyed_by if settings.workers else []
-    return Ruleset(rules, write, frozenset(keyed_by))
+    if settings.workers is None:
+        return Ruleset(rules, write)
+    keyed_by = frozenset(settings.workers.keyed_by)
+    if faults := sharing_faults(rules, keyed_by):
+        raise FaultsError(faults)
+    return Ruleset(rules, write, keyed_by)
 
 
 class Reload:

@@ -82,6 +82,7 @@ def _as_dict(rule: Rule) -> dict[str, object]:
         "resolution": format_duration(rule.resolution),
         "keep_open": format_duration(rule.keep_open),
         "condition": rule.holds,
+        "silent": rule.silent,
         "baseline": rule.baseline.model_dump(mode="json") if rule.baseline else None,
         "false_positives": list(rule.false_positives),
         "tuning": rule.tuning,

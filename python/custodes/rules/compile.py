@@ -43,6 +43,8 @@ def compile_rules(parsed: list[Parsed], named: set[str], faults: list[Fault]) ->
         return []
     references = {one.id: _references(one, by_reference, named, faults) for one in parsed if _is_correlation(one)}
     referred = {target.id for targets in references.values() for _, target in targets}
+    loud = {target.id for one in parsed if one.has_generated for _, target in references[one.id]}
+    silent = {one.id for one in parsed if one.id in referred - loud and not one.generates}
     conditions = {one.id: _detection(one, faults) for one in parsed if isinstance(one.sigma, SigmaRule)}
     found: dict[str, Rule | None] = {}
     for one in _targets_first(parsed, references, faults):
@@ -56,10 +58,11 @@ def compile_rules(parsed: list[Parsed], named: set[str], faults: list[Fault]) ->
                 known.append(Target(reference, target.title, {"opened": rule.id}, rule.group_by))
         is_sound = _has_sound_keys(one, faults)
         complete = is_sound and known and len(known) == len(_named_by(one))
-        found[one.id] = compile_correlation(one, known, faults) if complete else None
+        rule = compile_correlation(one, known, faults) if complete else None
+        found[one.id] = rule and replace(rule, silent=one.id in silent)
     for one in parsed:
         when = conditions.get(one.id)
-        if when is not None and (one.id not in referred or one.generates):
+        if when is not None and one.id not in silent:
             found[one.id] = _single(one, when, faults)
     rules: dict[str, Rule] = {}
     for one in parsed:

@@ -56,6 +56,9 @@ class Rule:
     measure: Measure | None = None
     """What is held against ``holds``; ``None``: the count."""
 
+    silent: bool = False
+    """Whether only rules that count its findings hear of them."""
+
     sieve: Sieve | None = None
     """Which of these events count, by what their group did on days before; ``None``: all do."""
 
@@ -100,6 +103,8 @@ class Rule:
     def fires(self) -> str:
         """When it fires, as a person reads it."""
         bounds = " and ".join(f"{operator} {bound:,}" for operator, bound in self.holds.items())
+        if self.silent:
+            return f"{bounds}, for other rules"
         return f"{bounds}, if that is {self.baseline.said}" if self.baseline else bounds
 
     @property
@@ -125,6 +130,7 @@ class Rule:
             "resolution_ms": millis(self.resolution),
             "keep_open_ms": millis(self.keep_open),
             "holds": self.holds,
+            "silent": self.silent,
             "sieve": self.sieve.as_plan() if self.sieve else None,
             "baseline": self.baseline.as_plan() if self.baseline else None,
         }

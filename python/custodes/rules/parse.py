@@ -60,9 +60,12 @@ class Parsed:
     @property
     def generates(self) -> bool:
         """Whether the rule fires by itself even where a correlation refers to it."""
-        if isinstance(self.sigma, SigmaCorrelationRule):
-            return self.sigma.generate
         return bool(self.document.data.get("generate"))
+
+    @property
+    def has_generated(self) -> bool:
+        """Whether the rules it refers to fire by themselves nevertheless."""
+        return isinstance(self.sigma, SigmaCorrelationRule) and self.sigma.generate
 
 
 def is_test_file(path: Path) -> bool:

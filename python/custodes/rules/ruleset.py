@@ -11,10 +11,33 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from custodes.config import Fault
 from custodes.rules.model import Rule
 
 _LARGEST_EVENT = 1 << 30
 """What is handed on was small enough for the worker that read it."""
+
+
+def sharing_faults(rules: Sequence[Rule], keyed_by: frozenset[str]) -> list[Fault]:
+    """What several workers cannot count: findings of findings that are not all with the same worker."""
+    by_id = {rule.id: rule for rule in rules}
+    faults = []
+    for rule in rules:
+        apart = [
+            one.title for one in (rule, *(by_id[id_] for id_ in sorted(rule.follows))) if not _stays(one, keyed_by)
+        ]
+        if rule.follows and apart:
+            faults.append(
+                Fault(f"'{rule.title}' counts findings, but those of '{apart[0]}' are spread over workers", rule.file,
+                      rule.line, hint="have both grouped by what the records are keyed by (workers.keyed_by)")
+            )  # fmt: skip
+    return faults
+
+
+def _stays(rule: Rule, keyed_by: frozenset[str]) -> bool:
+    """Whether a rule's groups lie within the source's partitions."""
+    grouped = [branch.group_by for branch in rule.branches] or [rule.group_by]
+    return bool(keyed_by) and all(keyed_by <= set(fields) for fields in grouped)
 
 
 class PlanWriter(Protocol):
@@ -47,7 +70,7 @@ class Ruleset:
         return [rule for rule in self.rules if not self._stays(rule)]
 
     def _stays(self, rule: Rule) -> bool:
-        return bool(self.keyed_by) and self.keyed_by <= set(rule.group_by)
+        return _stays(rule, self.keyed_by)
 
     def plan_where_read(self, key: str, shares: int) -> str:
         """For the engine of a source partition. ``key`` is that of the fingerprints, in hexadecimal digits."""

@@ -62,19 +62,27 @@ _DETECTION = {
 }
 _CORRELATION = {
     "type": "object",
-    "required": ["type", "rules", "timespan"],
+    "required": ["type", "timespan"],
     "additionalProperties": False,
     "properties": {
         "type": {"enum": [type_.name.lower() for type_ in CORRELATION_TYPES]},
-        "rules": {"oneOf": [_TEXT, _TEXTS], "description": "Names or ids of rules."},
+        "rules": {"oneOf": [_TEXT, _TEXTS], "description": "Names or ids of rules, detections or correlations."},
+        "generate": {"type": "boolean", "description": "Whether the rules it refers to fire by themselves too."},
+        "aliases": {
+            "type": "object",
+            "description": "Names for group-by, and by rule the field each stands for.",
+            "additionalProperties": {"type": "object", "additionalProperties": _TEXT},
+        },
         "group-by": {**_TEXTS, "description": "The fields whose values make a group; none: all events are one."},
         "timespan": {**_SIGMA_SPAN, "description": "The window's length."},
         "condition": {
-            "type": "object",
+            "type": ["object", "string"],
+            "description": "Bounds; or, of temporal and temporal_ordered, an expression over the names of the rules.",
             "additionalProperties": False,
             "properties": {
-                "field": {**_TEXT, "description": "The field whose distinct values value_count counts."},
-                **{operator: {"type": "integer", "minimum": 0} for operator in OPERATORS},
+                "field": {**_TEXT, "description": "The field whose values are counted or measured."},
+                "percentile": {"type": "integer", "minimum": 0, "maximum": 100},
+                **{operator: {"type": "number"} for operator in OPERATORS},
             },
         },
     },

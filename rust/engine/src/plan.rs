@@ -142,6 +142,9 @@ pub struct RulePlan {
     /// Holds each group's count against what is usual, if that is more than `holds` says.
     #[serde(default)]
     pub baseline: Option<BaselinePlan>,
+    /// Nobody is told of its findings but rules that count them.
+    #[serde(default)]
+    pub silent: bool,
     /// About how many findings may be open at once. Beyond, only groups that reach twice the threshold open one, as many
     /// again; then those that reach four times, and so on. Without it, all do.
     #[serde(default)]

@@ -68,6 +68,8 @@ pub(crate) struct Detector {
     /// What is usual, of a rule with a baseline.
     profiles: Option<Box<Profiles>>,
     findings: FindingSet,
+    /// Whether only other rules hear of its findings.
+    silent: bool,
     /// Openings that other rules have to hear of; `None` where none does.
     announced: Option<Vec<Announced>>,
     pub(crate) opened: u64,
@@ -120,6 +122,7 @@ impl Detector {
             judging: floor.is_none().then(Judging::default),
             profiles: profiles.map(Box::new),
             findings: FindingSet::default(),
+            silent: plan.silent,
             announced: None,
             opened: 0,
             most_open: plan.most_open.map_or(usize::MAX, |most| most.get().div_ceil(SHARDS)),

@@ -8,6 +8,7 @@ impl Detector {
     /// Brings everything up to the watermark, which has come to `pane`, and tells of findings that opened, were
     /// swallowed or are over. Those whose figures changed wait for [`Self::updates`].
     pub(crate) fn settle(&mut self, counts: Reading<'_>, pane: PaneIndex, changes: &mut Vec<Change>) {
+        let told = changes.len();
         self.recheck(counts);
         self.judge_final(counts, pane);
         for (finding, into) in self.findings.take_merged() {
@@ -19,6 +20,9 @@ impl Detector {
         }
         self.announce_before(pane);
         self.close(counts, pane, changes);
+        if self.silent {
+            changes.truncate(told);
+        }
     }
 
     /// Keeps the openings that nothing can change any more.
@@ -39,7 +43,8 @@ impl Detector {
 
     /// Tells of findings whose figures changed since they were last told of.
     pub(crate) fn updates(&mut self, counts: Reading<'_>, changes: &mut Vec<Change>) {
-        for key in self.findings.take_changed() {
+        let changed = self.findings.take_changed();
+        for key in changed.into_iter().filter(|_| !self.silent) {
             self.tell(counts, ChangeKind::Updated, key, changes);
         }
     }
