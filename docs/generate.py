@@ -80,7 +80,7 @@ def _sigma() -> str:
     for section, constructs in yaml.safe_load(CONSTRUCTS.read_text()).items():
         lines += [f"## {section}", "", "| construct | |", "| --- | --- |"]
         for one in constructs:
-            message = str(one.get("error", "")).partition(": ")[2]
+            message = str(one.get("error") or one.get("error_in_pipeline") or "").partition(": ")[2]
             lines.append(f"| {one['construct']} | {f'no: *{message}*' if message else 'yes'} |")
         lines.append("")
     return "\n".join(lines)

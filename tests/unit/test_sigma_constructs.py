@@ -62,6 +62,8 @@ def every(kind: str) -> list[Any]:
 def written(one: dict[str, Any], folder: Path) -> Path:
     """The construct as a rule file; its fourth line has it."""
     path = folder / "rules.yml"
+    if "pipeline" in one:
+        (folder / "pipeline.yml").write_text(json.dumps(one["pipeline"]))
     if "correlation" in one:
         correlation = json.dumps(one["correlation"])
         path.write_text(f"title: Under test\nname: under_test\nstatus: test\ncorrelation: {correlation}\n{OTHERS}")
@@ -73,7 +75,7 @@ def written(one: dict[str, Any], folder: Path) -> Path:
 
 
 def found(path: Path, events: list[dict[str, Any]]) -> list[Finding]:
-    rules = load_rules([path])
+    rules = load_rules([path.parent])
     engine, ledger = Engine(build_plan(rules, load_mapping("custodes"))), Ledger(rules)
     outcome = engine.process_lines(b"".join(json.dumps(event).encode() + b"\n" for event in events))
     assert outcome.rejects == []
@@ -103,8 +105,15 @@ def test_a_correlation_finds_what_it_should(one: dict[str, Any], tmp_path: Path)
 @pytest.mark.parametrize("one", every("error"))
 def test_what_is_not_supported_is_an_error_with_its_line(one: dict[str, Any], tmp_path: Path) -> None:
     path = written(one, tmp_path)
-    assert f"{path}:{one['error']}" in faults_of(path)
+    assert f"{path}:{one['error']}" in faults_of(path.parent)
+
+
+@pytest.mark.parametrize("one", every("error_in_pipeline"))
+def test_a_pipeline_that_cannot_be_applied_is_an_error_with_its_line(one: dict[str, Any], tmp_path: Path) -> None:
+    path = written(one, tmp_path).parent / "pipeline.yml"
+    assert f"{path}:{one['error_in_pipeline']}" in faults_of(path.parent)
 
 
 def test_every_construct_is_of_a_kind_that_is_tested() -> None:
-    assert all({"matches", "findings", "error"} & set(one) for constructs in CONSTRUCTS.values() for one in constructs)
+    kinds = {"matches", "findings", "error", "error_in_pipeline"}
+    assert all(kinds & set(one) for constructs in CONSTRUCTS.values() for one in constructs)

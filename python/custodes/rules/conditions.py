@@ -173,5 +173,8 @@ def _parts(field: str, value: SigmaString) -> list[Any]:
             case SpecialChars.WILDCARD_SINGLE:
                 parts.append("any_one")
             case _:
-                raise UnsupportedError(f"field '{field}': placeholders are not supported", field)
+                hint = "a pipeline among the rules can give it values (value_placeholders)"
+                raise UnsupportedError(
+                    f"field '{field}': the placeholder %{part.name}% stands for nothing; {hint}", field
+                )
     return parts

@@ -54,7 +54,7 @@ def compile_correlation(one: Parsed, targets: Sequence[Target], faults: list[Fau
     document = one.document
     timing = read_timing(one, timedelta(seconds=sigma.timespan.seconds), faults)
     holds, measure = _condition(sigma, targets, document, faults)
-    distinct = document.data["correlation"]["condition"]["field"] if _counts_values(sigma, document, faults) else None
+    distinct = _field(sigma, document, faults) if sigma.type == SigmaCorrelationType.VALUE_COUNT else None
     group_by = tuple(sigma.group_by or ())
     branches = _branches(sigma, targets, document, faults)
     counted = distinct or (measure.field if measure else None)
@@ -107,11 +107,9 @@ def _condition(
         return holds or {"gte": len(targets)}, InOrder() if in_order else None
     if kind is None:
         return holds, None
-    field = condition.get("field")
-    if not isinstance(field, str):
-        faults.append(document.fault(f"{sigma.type.name.lower()} is of one field", "correlation", "condition", "field"))
-        return holds, None
-    return holds, Amount(kind, field, _quantile(sigma, document, faults) if kind == "quantile" else None)
+    field = _field(sigma, document, faults)
+    quantile = _quantile(sigma, document, faults) if kind == "quantile" else None
+    return holds, Amount(kind, field, quantile) if field else None
 
 
 def _quantile(sigma: SigmaCorrelationRule, document: Document, faults: list[Fault]) -> float:
@@ -127,13 +125,16 @@ def _quantile(sigma: SigmaCorrelationRule, document: Document, faults: list[Faul
     return percentile / 100
 
 
-def _counts_values(sigma: SigmaCorrelationRule, document: Document, faults: list[Fault]) -> bool:
-    if sigma.type != SigmaCorrelationType.VALUE_COUNT:
-        return False
-    if not isinstance(document.data["correlation"]["condition"].get("field"), str):
-        faults.append(document.fault("value_count counts one field", "correlation", "condition", "field"))
-        return False
-    return True
+def _field(sigma: SigmaCorrelationRule, document: Document, faults: list[Fault]) -> str | None:
+    """The field whose values are counted or measured, by the name that a pipeline gave it."""
+    condition = sigma.condition
+    field = condition.fieldref if isinstance(condition, SigmaCorrelationCondition) else None
+    if isinstance(field, list) and len(field) == 1:
+        return field[0]
+    if isinstance(field, str):
+        return field
+    faults.append(document.fault(f"{sigma.type.name.lower()} is of one field", "correlation", "condition", "field"))
+    return None
 
 
 def _bounds(document: Document, condition: dict[str, Any], faults: list[Fault], *, whole: bool) -> dict[str, float]:

@@ -10,6 +10,7 @@ from custodes.config import Document, Fault, FaultsError, load_documents
 from custodes.rules.compile import compile_rules
 from custodes.rules.model import Rule
 from custodes.rules.parse import apply_filters, is_test_file, names_of, parse, rule_files
+from custodes.rules.pipelines import apply_pipeline, is_pipeline, read_pipelines
 
 
 def shipped_pack() -> Iterator[Path]:
@@ -30,8 +31,12 @@ def load_rules(paths: Iterable[Path]) -> list[Rule]:
             documents.extend(document for document in load_documents(path) if document.data is not None)
         except FaultsError as error:
             faults.extend(error.faults)
+    pipeline = read_pipelines([document for document in documents if is_pipeline(document)], faults)
+    documents = [document for document in documents if not is_pipeline(document)]
     parsed, filters = parse(documents, faults)
     apply_filters(parsed, filters)
+    if pipeline is not None:
+        parsed = apply_pipeline(parsed, pipeline, faults)
     rules = compile_rules(parsed, names_of(documents), faults)
     if faults:
         raise FaultsError(faults)
