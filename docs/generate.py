@@ -73,15 +73,15 @@ def _sigma() -> str:
         "# Sigma, construct by construct",
         "",
         "What of the [specification](https://github.com/SigmaHQ/sigma-specification) there is. Every line is a test",
-        "(`tests/sigma/constructs.yml`): of what is there, that it matches and finds what the specification says; of",
-        "what is not, that a rule that wants it is refused with this message, file and line.",
+        "(`tests/sigma/constructs.yml`): that a rule matches and finds what the specification says, or that it is",
+        "refused with this message, file and line.",
         "",
     ]
     for section, constructs in yaml.safe_load(CONSTRUCTS.read_text()).items():
         lines += [f"## {section}", "", "| construct | |", "| --- | --- |"]
         for one in constructs:
             message = str(one.get("error") or one.get("error_in_pipeline") or "").partition(": ")[2]
-            lines.append(f"| {one['construct']} | {f'no: *{message}*' if message else 'yes'} |")
+            lines.append(f"| {one['construct']} | {f'refused: *{message}*' if message else 'yes'} |")
         lines.append("")
     return "\n".join(lines)
 

@@ -186,5 +186,5 @@ def test_what_is_measured_is_shown(tmp_path: Path) -> None:
         True,
         ["4.5"],
         "sum of count",
-        "gte 9.5",
+        "gte 9.5, for other rules",
     )

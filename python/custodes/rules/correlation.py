@@ -54,7 +54,12 @@ def compile_correlation(one: Parsed, targets: Sequence[Target], faults: list[Fau
     document = one.document
     timing = read_timing(one, timedelta(seconds=sigma.timespan.seconds), faults)
     holds, measure = _condition(sigma, targets, document, faults)
-    distinct = _field(sigma, document, faults) if sigma.type == SigmaCorrelationType.VALUE_COUNT else None
+    together = _fields(sigma) if sigma.type == SigmaCorrelationType.VALUE_COUNT else ()
+    distinct = None
+    if len(together) > 1:
+        distinct = " and ".join(together)
+    elif sigma.type == SigmaCorrelationType.VALUE_COUNT:
+        distinct = _field(sigma, document, faults)
     group_by = tuple(sigma.group_by or ())
     branches = _branches(sigma, targets, document, faults)
     counted = distinct or (measure.field if measure else None)
@@ -77,6 +82,7 @@ def compile_correlation(one: Parsed, targets: Sequence[Target], faults: list[Fau
     return replace(
         base_of(one, when, group_by, timing, holds),
         distinct=distinct,
+        together=together if len(together) > 1 else (),
         measure=measure,
         parts=parts,
         branches=branches,
@@ -125,14 +131,19 @@ def _quantile(sigma: SigmaCorrelationRule, document: Document, faults: list[Faul
     return percentile / 100
 
 
-def _field(sigma: SigmaCorrelationRule, document: Document, faults: list[Fault]) -> str | None:
-    """The field whose values are counted or measured, by the name that a pipeline gave it."""
+def _fields(sigma: SigmaCorrelationRule) -> tuple[str, ...]:
+    """The fields whose values are counted or measured, by the names that pipelines gave them."""
     condition = sigma.condition
     field = condition.fieldref if isinstance(condition, SigmaCorrelationCondition) else None
-    if isinstance(field, list) and len(field) == 1:
-        return field[0]
-    if isinstance(field, str):
-        return field
+    fields: list[object] = [*field] if isinstance(field, list) else [field]
+    return tuple(one for one in fields if isinstance(one, str))
+
+
+def _field(sigma: SigmaCorrelationRule, document: Document, faults: list[Fault]) -> str | None:
+    """The only one of them."""
+    fields = _fields(sigma)
+    if len(fields) == 1:
+        return fields[0]
     faults.append(document.fault(f"{sigma.type.name.lower()} is of one field", "correlation", "condition", "field"))
     return None
 

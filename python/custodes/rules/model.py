@@ -53,6 +53,9 @@ class Rule:
     """Of each condition that ``when`` is any of, how its events are grouped, where that is not the same for all; and
     wherever findings are counted."""
 
+    together: tuple[str, ...] = ()
+    """The fields whose values, taken together, are those of ``distinct``; none where it is a field itself."""
+
     measure: Measure | None = None
     """What is held against ``holds``; ``None``: the count."""
 

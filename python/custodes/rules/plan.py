@@ -35,6 +35,9 @@ def build_plan(
     fields = mapping.as_plan()
     for name in {name for rule in rules for name in rule.keywords}:
         fields["derived"][name] = {"from": [], "by": {"anywhere": name.removeprefix(KEYWORD)}}
+    for rule in rules:
+        if rule.together:
+            fields["derived"][rule.distinct] = {"from": rule.together, "by": "together"}
     midnight = datetime.combine(earliest, datetime.min.time(), UTC)
     return json.dumps(
         {

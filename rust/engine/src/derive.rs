@@ -18,7 +18,7 @@ use std::sync::Arc;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Derivation {
-    /// The fields it is worked out from: one, or for a table as many as its key has.
+    /// The fields it is worked out from: one; for a table as many as its key has, together any number.
     pub from: Vec<String>,
     /// In which way.
     pub by: Means,
@@ -38,6 +38,8 @@ pub enum Means {
     Part(TimePart),
     /// Whether a regular expression is found in any text or number of the record, wherever it stands; from no field.
     Anywhere(String),
+    /// The values of several fields as one, a JSON list of texts.
+    Together,
     /// What a look-up table has beside it; whether it is in the table where no column is named.
     Table {
         /// The table.
@@ -127,6 +129,7 @@ pub(crate) enum Derive {
     Buckets(Vec<f64>),
     Part(TimePart, Zone),
     Anywhere(Regex),
+    Together,
     Table {
         name: String,
         columns: Columns,
@@ -152,7 +155,7 @@ impl Derive {
         let Derivation { from, by } = derivation;
         let fits = match by {
             Means::Anywhere(_) => from.is_empty(),
-            Means::Table { .. } => !from.is_empty(),
+            Means::Table { .. } | Means::Together => !from.is_empty(),
             _ => from.len() == 1,
         };
         if !fits {
@@ -166,6 +169,7 @@ impl Derive {
                 Self::Capture(regex, room)
             }
             Means::Anywhere(pattern) => Self::Anywhere(compiled(pattern)?),
+            Means::Together => Self::Together,
             Means::Buckets(bounds) => {
                 if bounds.is_empty() || !bounds.is_sorted_by(|a, b| a < b) {
                     return Err("buckets want bounds that ascend".to_owned());
@@ -236,6 +240,10 @@ impl Derive {
                     None => write!(out, "{}", local.date()),
                 };
                 written.map_or(Derived::Nothing, |()| Derived::Written { is_number: number.is_some() })
+            }
+            Self::Together => {
+                out.push_str(&Value::from(from.to_vec()).to_string());
+                Derived::Written { is_number: false }
             }
             Self::Table { columns, table, .. } => {
                 let key = from.iter().map(|part| part.as_bytes());
