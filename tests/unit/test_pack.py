@@ -15,6 +15,7 @@ import yaml
 from custodes.authoring import find_test_files, run_tests
 from custodes.config import FaultsError, format_duration, parse_duration
 from custodes.rules import load_rules, shipped_pack
+from custodes.rules.model import POINTS
 
 PACK = sorted(shipped_pack())
 PAGE = Path(__file__).parents[2] / "docs" / "pack.md"
@@ -46,8 +47,9 @@ def _of_detection(rule: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
 
 def _of_correlation(rule: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     correlation = rule["correlation"]
-    field, bound = correlation["condition"]["field"], correlation["condition"]["gte"]
-    for other in {bound - 1, bound + 1, bound * 2, bound // 2} - {0, bound}:
+    field, bound = correlation["condition"].get("field"), correlation["condition"]["gte"]
+    step = POINTS["low"] if field == "points" else 1
+    for other in {bound - step, bound + step, bound * 2, bound // 2} - {0, bound}:
         yield f"gte {other}", _with(rule, other, "condition", "gte")
     span = parse_duration(correlation["timespan"])
     for other_span in (span / 2, span * 2):
@@ -55,7 +57,7 @@ def _of_correlation(rule: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]
     for group in (["actor"], ["subject"], ["action"], ["actor", "subject"], []):
         if group != correlation["group-by"]:
             yield f"by {group}", _with(rule, group, "group-by")
-    for other_field in ("actor", "subject", "action", "time"):
+    for other_field in ("actor", "subject", "action", "time") if field else ():
         # With one value of a field there is one group and one count: these are the same.
         if other_field != field and not (bound == 1 and other_field == "time"):
             yield f"of {other_field}", _with(rule, other_field, "condition", "field")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from custodes._core import Engine
 from custodes.config import FaultsError
 from custodes.config.mapping import load_mapping
-from custodes.rules import Rule, build_plan, load_rules, shipped_pack
+from custodes.rules import Rule, Ruleset, build_plan, load_rules, sharing_faults, shipped_pack
 from custodes.rules.timing import default_resolution
 
 EVENT = {
@@ -195,3 +196,43 @@ def test_a_rule_is_told_apart_by_id_then_name_then_title() -> None:
     rule: Rule = load_rules(shipped_pack())[0]
     assert rule.id == "2a3a4a58-7f0d-4c33-8f10-3a0fd6f4b102"
     assert (rule.threshold, rule.group_by, rule.distinct) == (120, ("actor",), "subject")
+
+
+FOLLOWING = """\
+title: Again
+name: again
+correlation: {type: event_count, rules: [busy], group-by: [actor], timespan: 1d, condition: {gte: 2}, generate: true}
+---
+title: Busy
+name: busy
+correlation: {type: event_count, rules: [looks], group-by: [actor], timespan: 1h, condition: {gte: 2}}
+---
+title: Looks
+name: looks
+logsource: {product: custodes}
+detection: {s: {action: read}, condition: s}
+"""
+
+
+@pytest.mark.parametrize(
+    ("keyed_by", "group_by", "apart"),
+    [
+        ({"actor"}, "[actor]", None),
+        (set(), "[actor]", "Again"),
+        ({"actor"}, "[app, actor]", None),
+        ({"app"}, "[app, actor]", "Again"),
+    ],
+)
+def test_findings_of_findings_are_shared_where_all_are_with_one_worker(
+    keyed_by: set[str], group_by: str, apart: str | None, tmp_path: Path
+) -> None:
+    path = tmp_path / "rules.yml"
+    path.write_text(FOLLOWING.replace("[looks], group-by: [actor]", f"[looks], group-by: {group_by}"))
+    rules = load_rules([path])
+    faults = sharing_faults(rules, frozenset(keyed_by))
+    wanted = (
+        [] if apart is None else [f"{path}:1: 'Again' counts findings, but those of '{apart}' are spread over workers"]
+    )
+    assert [str(fault).partition(" (")[0] for fault in faults.values()] == wanted
+    if not faults:
+        assert Ruleset(rules, partial(build_plan, mapping=load_mapping("custodes")), frozenset(keyed_by)).by_share == []

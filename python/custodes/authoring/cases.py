@@ -46,7 +46,7 @@ class Expected(_Part):
     rule: str = Field(description="The rule's title or id.")
     group: dict[str, str] = Field(description="Its group-by fields.")
     opened: Duration | None = Field(None, description="When it opens, from the test's start.")
-    peak: float | None = Field(None, description="The largest count.")
+    peak: int | float | None = Field(None, description="The largest count.")
     count: int | None = Field(None, description="The events counted.")
 
 

@@ -61,8 +61,8 @@ def _check_files(config: Path | None, rules: list[Path]) -> tuple[Config | None,
         known = load_rules(rules)
     except FaultsError as error:
         return loaded, faults + error.faults, 0
-    if loaded is not None and loaded.workers is not None:
-        faults += sharing_faults(known, frozenset(loaded.workers.keyed_by))
+    if loaded is not None and loaded.workers is not None and loaded.rules:
+        faults += sharing_faults(known, frozenset(loaded.workers.keyed_by)).values()
     return loaded, faults, len(known)
 
 

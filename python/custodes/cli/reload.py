@@ -50,8 +50,12 @@ def compile_rules(settings: Config, tables: LookupTables) -> Ruleset:
     if settings.workers is None:
         return Ruleset(rules, write)
     keyed_by = frozenset(settings.workers.keyed_by)
-    if faults := sharing_faults(rules, keyed_by):
-        raise FaultsError(faults)
+    faults = sharing_faults(rules, keyed_by)
+    if faults and settings.rules:
+        raise FaultsError(faults.values())
+    for fault in faults.values():
+        log.warning("a rule of the shipped pack is left out", why=str(fault))
+    rules = [rule for rule in rules if rule.id not in faults]
     return Ruleset(rules, write, keyed_by)
 
 

@@ -12,10 +12,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from custodes.findings.model import Finding
+from custodes.rules.model import POINTS
 
 _DAY = 86_400_000_000
-POINTS = {"informational": 1.0, "low": 10.0, "medium": 30.0, "high": 60.0, "critical": 100.0}
-"""What a finding of a level that just reached its threshold gives."""
 MOST_TIMES = 4.0
 """Further above its threshold a finding gives no more."""
 HALF_LIFE_DAYS = 30

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from custodes.rules.conditions import Condition
-from custodes.rules.model import LEVELS, Rule
+from custodes.rules.model import Rule
 from custodes.rules.parse import Parsed
 from custodes.rules.timing import Timing
 
@@ -11,12 +11,11 @@ from custodes.rules.timing import Timing
 def base_of(one: Parsed, when: Condition, group_by: tuple[str, ...], timing: Timing, holds: dict[str, float]) -> Rule:
     """A rule that counts events, with all that its document tells people."""
     sigma = one.sigma
-    level = str(sigma.level).lower() if sigma.level else "medium"
     own = one.document.data.get("custodes") or {}
     return Rule(
         id=one.id,
         title=sigma.title or one.id,
-        level=level if level in LEVELS else "medium",
+        level=one.level,
         description=sigma.description or "",
         group_by=group_by,
         distinct=None,

@@ -53,9 +53,9 @@ def compile_rules(parsed: list[Parsed], named: set[str], faults: list[Fault]) ->
             when = conditions.get(target.id)
             rule = found.get(target.id)
             if when is not None:
-                known.append(Target(reference, target.title, when))
+                known.append(Target(reference, target.title, when, target.level))
             elif rule is not None:
-                known.append(Target(reference, target.title, {"opened": rule.id}, rule.group_by))
+                known.append(Target(reference, target.title, {"opened": rule.id}, rule.level, rule.group_by))
         is_sound = _has_sound_keys(one, faults)
         complete = is_sound and known and len(known) == len(_named_by(one))
         rule = compile_correlation(one, known, faults) if complete else None

@@ -20,7 +20,7 @@ from custodes.rules.base import base_of
 from custodes.rules.baseline import read_baseline
 from custodes.rules.conditions import Condition
 from custodes.rules.measure import Amount, InOrder, Measure, PatternError, read_pattern
-from custodes.rules.model import Branch, Rule
+from custodes.rules.model import POINTS, Branch, Rule
 from custodes.rules.parse import OPERATORS, Parsed
 from custodes.rules.sieve import read_sieve
 from custodes.rules.timing import read_timing
@@ -34,6 +34,10 @@ _AMOUNTS = {
 }
 
 
+_OF_OPENINGS = ("peak", "points")
+"""Numbers that every opening has."""
+
+
 @dataclass(frozen=True)
 class Target:
     """A rule that a correlation refers to."""
@@ -42,8 +46,10 @@ class Target:
     """By this name or id."""
     title: str
     when: Condition
+    level: str
     fields: tuple[str, ...] | None = None
-    """What the findings of a correlation are grouped by, which is all their openings have; ``None`` for a detection."""
+    """What the findings of a correlation are grouped by: with ``peak`` and ``points`` all that their openings have.
+    ``None`` for a detection."""
 
 
 def compile_correlation(one: Parsed, targets: Sequence[Target], faults: list[Fault]) -> Rule | None:
@@ -63,7 +69,7 @@ def compile_correlation(one: Parsed, targets: Sequence[Target], faults: list[Fau
     group_by = tuple(sigma.group_by or ())
     branches = _branches(sigma, targets, document, faults)
     counted = distinct or (measure.field if measure else None)
-    if counted and counted != "peak" and all(target.fields and counted not in target.fields for target in targets):
+    if counted and counted not in _OF_OPENINGS and not any(_has(target, counted) for target in targets):
         faults.append(
             document.fault(f"none of the rules has a field '{counted}' for this", "correlation", "condition", "field")
         )
@@ -89,6 +95,11 @@ def compile_correlation(one: Parsed, targets: Sequence[Target], faults: list[Fau
         baseline=baseline,
         sieve=sieve,
     )
+
+
+def _has(target: Target, field: str) -> bool:
+    """Whether it may have a field."""
+    return target.fields is None or field in target.fields
 
 
 def _condition(
@@ -189,5 +200,5 @@ def _branches(
                     document.fault(f"the findings of '{target.reference}' have no '{field}'", "correlation", "group-by",
                                    hint=f"they are grouped by {given}; add it there, or an alias here")
                 )  # fmt: skip
-        branches.append(Branch(target.when, fields))
+        branches.append(Branch(target.when, fields, 0 if target.fields is None else POINTS[target.level]))
     return tuple(branches)

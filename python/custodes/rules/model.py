@@ -13,6 +13,8 @@ from custodes.rules.sieve import Sieve
 
 LEVELS = ("informational", "low", "medium", "high", "critical")
 """Sigma's levels, least severe first."""
+POINTS = {"informational": 1, "low": 10, "medium": 30, "high": 60, "critical": 100}
+"""What a finding of a level is worth where findings are added up."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,8 @@ class Branch:
     when: Condition
     group_by: tuple[str, ...]
     """As many as the rule's ``group_by`` has names."""
+    points: int = 0
+    """What an opening is worth, where findings are counted."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +131,7 @@ class Rule:
             "group_by": list(self.group_by),
             "distinct": self.distinct,
             "parts": [condition for _, condition in self.parts],
-            "branches": [{"when": branch.when, "group_by": branch.group_by} for branch in self.branches],
+            "branches": [vars(branch) for branch in self.branches],
             "measure": self.measure.as_plan() if self.measure else None,
             "timespan_ms": millis(self.timespan),
             "resolution_ms": millis(self.resolution),

@@ -58,6 +58,11 @@ class Parsed:
         return str(self.sigma.title or self.sigma.name or self.sigma.id)
 
     @property
+    def level(self) -> str:
+        """``medium`` where it is not said."""
+        return str(self.sigma.level).lower() if self.sigma.level else "medium"
+
+    @property
     def generates(self) -> bool:
         """Whether the rule fires by itself even where a correlation refers to it."""
         return bool(self.document.data.get("generate"))

@@ -18,18 +18,19 @@ _LARGEST_EVENT = 1 << 30
 """What is handed on was small enough for the worker that read it."""
 
 
-def sharing_faults(rules: Sequence[Rule], keyed_by: frozenset[str]) -> list[Fault]:
-    """What several workers cannot count: findings of findings that are not all with the same worker."""
+def sharing_faults(rules: Sequence[Rule], keyed_by: frozenset[str]) -> dict[str, Fault]:
+    """By rule id, what several workers cannot count: findings of findings that are not all with the same worker."""
     by_id = {rule.id: rule for rule in rules}
-    faults = []
+    faults: dict[str, Fault] = {}
     for rule in rules:
         apart = [
             one.title for one in (rule, *(by_id[id_] for id_ in sorted(rule.follows))) if not _stays(one, keyed_by)
         ]
         if rule.follows and apart:
-            faults.append(
-                Fault(f"'{rule.title}' counts findings, but those of '{apart[0]}' are spread over workers", rule.file,
-                      rule.line, hint="have both grouped by what the records are keyed by (workers.keyed_by)")
+            faults[rule.id] = Fault(
+                f"'{rule.title}' counts findings, but those of '{apart[0]}' are spread over workers",
+                rule.file, rule.line,
+                hint="have both grouped by what the records are keyed by (workers.keyed_by)",
             )  # fmt: skip
     return faults
 

@@ -234,6 +234,9 @@ fn opening_measure(
         (Measure::Values(_), Some(at)) => OpeningMeasure::Name(at),
         (Measure::Amounts(_), Some(at)) => OpeningMeasure::Number(at),
         (Measure::Amounts(_), None) if rule.counted_field() == Some("peak") => OpeningMeasure::Peak,
+        (Measure::Amounts(_), None) if rule.counted_field() == Some("points") => {
+            OpeningMeasure::Points(branch.points)
+        }
         (Measure::Values(_) | Measure::Amounts(_), None) => OpeningMeasure::Nothing,
     })
 }

@@ -159,6 +159,9 @@ pub struct Branch {
     pub when: Condition,
     /// The fields whose values make a group; of an opening, those its own rule groups by.
     pub group_by: Vec<String>,
+    /// What an opening is worth, for a measure of `points`.
+    #[serde(default)]
+    pub points: f64,
 }
 
 /// Which of a group's events count, by what it did on days before yesterday.

@@ -158,6 +158,7 @@ impl Values {
                     number.filter(|number| number.is_finite()).map(f64::to_bits)
                 }
                 OpeningMeasure::Peak => Some(opening.peak.to_bits()),
+                OpeningMeasure::Points(points) => Some(points.to_bits()),
                 OpeningMeasure::Part(place) => Some(part_print(place, keyring)),
                 OpeningMeasure::Bit(place) => Some(1 << place),
                 OpeningMeasure::Nothing => None,
@@ -203,6 +204,8 @@ pub(crate) enum OpeningMeasure {
     Number(usize),
     /// The largest count so far.
     Peak,
+    /// What it is worth.
+    Points(f64),
     /// That it is the rule's part at this place.
     Part(usize),
     /// The same, as a bit.
