@@ -127,7 +127,7 @@ def test_faults_of_the_configuration(place: Path, before: str, after: str, messa
         (
             "event_count",
             "temporal_ordered",
-            "rules/rule.yml:12: correlation type 'temporal_ordered' is not supported yet",
+            "rules/rule.yml:13: temporal_ordered wants two rules or more",
         ),
         ("event_count", "event_cnt", "rules/rule.yml:12: 'event_cnt' is no valid Sigma correlation type"),
         ("event_count", "value_count", "rules/rule.yml:11: Value count correlation rule without field reference"),
