@@ -62,7 +62,12 @@ impl Matcher {
         };
         Ok(match condition {
             Condition::All(parts) => Self::All(list(parts, fields)?),
-            Condition::Any(parts) => Self::Any(list(parts, fields)?),
+            Condition::Any(parts) => {
+                // What no event meets need not be asked.
+                let mut parts = list(parts, fields)?;
+                parts.retain(|part| !matches!(part, Self::Any(parts) if parts.is_empty()));
+                Self::Any(parts)
+            }
             Condition::Not(part) => Self::Not(Box::new(Self::compile(part, rule, fields)?)),
             Condition::Opened(_) => Self::Any(Vec::new()),
             Condition::Field { name, test } => {
