@@ -2,6 +2,7 @@
 //!
 //! A field is derived once an event, from fields that come before it in the table. A list is derived element by element.
 
+use crate::fixed::Fixed;
 use crate::lookup::{Columns, Lookup, Tables};
 use crate::time::{Micros, parse_time_number, parse_time_text};
 use jiff::Timestamp;
@@ -126,6 +127,8 @@ pub(crate) enum Derive {
     Slice(i32, Option<i32>),
     /// With room for where its groups are, so that none is made for every text.
     Capture(Regex, RefCell<CaptureLocations>),
+    /// The same where the pattern is of fixed length.
+    FixedCapture(Fixed),
     Buckets(Vec<f64>),
     Part(TimePart, Zone),
     Anywhere(Regex),
@@ -166,7 +169,7 @@ impl Derive {
             Means::Capture(pattern) => {
                 let regex = compiled(pattern)?;
                 let room = RefCell::new(regex.capture_locations());
-                Self::Capture(regex, room)
+                Fixed::of(pattern).map_or(Self::Capture(regex, room), Self::FixedCapture)
             }
             Means::Anywhere(pattern) => Self::Anywhere(compiled(pattern)?),
             Means::Together => Self::Together,
@@ -211,6 +214,10 @@ impl Derive {
                 let mut room = room.borrow_mut();
                 let found = regex.captures_read(&mut room, text);
                 let found = found.and_then(|_| room.get(usize::from(room.len() > 1)));
+                found.map_or(Derived::Nothing, |(start, end)| Derived::Within(start, end))
+            }
+            Self::FixedCapture(fixed) => {
+                let found = fixed.capture(text);
                 found.map_or(Derived::Nothing, |(start, end)| Derived::Within(start, end))
             }
             Self::Buckets(bounds) => {

@@ -27,6 +27,7 @@ mod detect;
 mod engine;
 mod field;
 mod finding;
+mod fixed;
 mod json;
 mod key;
 mod keyed;

@@ -61,7 +61,18 @@ impl Matcher {
             parts.iter().map(|part| Self::compile(part, rule, fields)).collect::<Result<Vec<_>, _>>()
         };
         Ok(match condition {
-            Condition::All(parts) => Self::All(list(parts, fields)?),
+            Condition::All(parts) => {
+                let mut all = Vec::new();
+                for part in list(parts, fields)? {
+                    match part {
+                        Self::All(parts) => all.extend(parts),
+                        part => all.push(part),
+                    }
+                }
+                // What costs least and says no most often is asked first.
+                all.sort_by_key(Self::cost);
+                Self::All(all)
+            }
             Condition::Any(parts) => {
                 // What no event meets need not be asked.
                 let mut parts = list(parts, fields)?;
@@ -86,6 +97,20 @@ impl Matcher {
                 }
             }
         })
+    }
+
+    /// About how much it costs to ask.
+    fn cost(&self) -> usize {
+        match self {
+            Self::All(parts) | Self::Any(parts) => parts.iter().map(Self::cost).sum(),
+            Self::Not(part) => part.cost(),
+            Self::Null(_) | Self::Exists(..) | Self::Value(_, ValueTest::Bool(_)) => 1,
+            Self::Value(_, ValueTest::Equal { .. } | ValueTest::Prefix { .. } | ValueTest::Suffix { .. }) => {
+                2
+            }
+            Self::Same(..) => 3,
+            Self::Value(..) => 8,
+        }
     }
 
     #[inline]

@@ -43,8 +43,8 @@ impl Detector {
 
     /// Tells of findings whose figures changed since they were last told of.
     pub(crate) fn updates(&mut self, counts: Reading<'_>, changes: &mut Vec<Change>) {
-        let changed = self.findings.take_changed();
-        for key in changed.into_iter().filter(|_| !self.silent) {
+        let grown = self.findings.take_changed();
+        for key in grown.into_iter().filter(|_| !self.silent) {
             self.tell(counts, ChangeKind::Updated, key, changes);
         }
     }

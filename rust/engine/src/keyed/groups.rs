@@ -5,7 +5,7 @@
 
 use crate::codec::{Damaged, Reader, Writer};
 use crate::key::Fingerprint;
-use crate::window::Table;
+use crate::window::{Swept, Table};
 
 #[derive(Debug, Default)]
 pub(super) struct Groups {
@@ -45,12 +45,12 @@ impl Groups {
         (slot, true)
     }
 
-    /// Looks at `share` (0 to 1) of the groups and forgets those for which `over` holds.
-    pub(super) fn sweep(&mut self, share: f64, mut over: impl FnMut(u32) -> bool) {
+    /// Looks at `share` (0 to 1) of the groups and forgets those for which `over` holds; it hears of each a little before.
+    pub(super) fn sweep(&mut self, share: f64, mut over: impl FnMut(u32, Swept) -> bool) {
         let free = &mut self.free;
-        self.index.sweep(share, |slot| {
-            let over = over(slot);
-            if over {
+        self.index.sweep(share, |slot, when| {
+            let over = over(slot, when);
+            if over && when == Swept::Now {
                 free.push(slot);
             }
             !over

@@ -17,7 +17,7 @@ use crate::plan::RulePlan;
 use crate::prefetch::prefetch;
 use crate::time::Micros;
 use crate::watermark::StreamClock;
-use crate::window::{Added, Arrivals, Arriving, Counts, Reading, Rows, Series, State};
+use crate::window::{Added, Arrivals, Arriving, Counts, Reading, Rows, Series, State, Swept};
 use groups::Groups;
 use intake::{NO_SLOT, Values, Work};
 use rustc_hash::FxHashMap;
@@ -315,7 +315,11 @@ impl KeyedStream {
         }
         if share > 0.0 {
             let Self { windows, states, arrivals, .. } = self;
-            self.groups.sweep(share, |slot| {
+            self.groups.sweep(share, |slot, when| {
+                if when == Swept::Soon {
+                    states.get(slot).into_iter().flatten().for_each(prefetch);
+                    return false;
+                }
                 // Every window is asked: one that is done with the group lets go of its part at once.
                 let mut over = true;
                 for window in &mut *windows {

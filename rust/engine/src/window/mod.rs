@@ -22,7 +22,7 @@ pub(crate) use reading::Reading;
 pub(crate) use recent::Arrivals;
 pub(crate) use rows::Rows;
 pub(crate) use series::Series;
-pub(crate) use table::Table;
+pub(crate) use table::{Swept, Table};
 
 /// A pane's number: event time divided by the resolution. At 1 s a `u32` lasts until 2106.
 pub(crate) type PaneIndex = u32;

@@ -71,6 +71,6 @@ impl PairTable {
 
     /// Looks at `share` (0 to 1) of the pairs and forgets those last seen before `bound`.
     pub(crate) fn sweep(&mut self, share: f64, bound: PaneIndex) {
-        self.last.sweep(share, |last| last >= bound);
+        self.last.sweep(share, |last, _| last >= bound);
     }
 }

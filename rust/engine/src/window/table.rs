@@ -19,6 +19,17 @@ use crate::prefetch::prefetch;
 const ROOM: usize = 5;
 const FEWEST_BUCKETS: usize = 8;
 const MOST_BUCKETS: usize = 1024;
+/// How many buckets before its own a sweep tells of an entry.
+const SWEPT_AHEAD: usize = 3;
+
+/// When an entry is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Swept {
+    /// In a moment: what it leads to may be asked for.
+    Soon,
+    /// Now.
+    Now,
+}
 
 /// A cache line.
 #[derive(Debug, Clone, Default)]
@@ -314,12 +325,12 @@ impl Table {
     /// Keeps the entries of whose number `keep` holds and gives back all the memory of the others.
     pub(crate) fn retain(&mut self, mut keep: impl FnMut(u32) -> bool) {
         for number in 0..self.segments.len() {
-            self.sweep_segment(number, 1, &mut keep);
+            self.sweep_segment(number, 1, &mut |value, when| when == Swept::Soon || keep(value));
         }
     }
 
-    /// Looks at `share` (0 to 1) of the entries and keeps those of whose number `keep` holds.
-    pub(crate) fn sweep(&mut self, share: f64, mut keep: impl FnMut(u32) -> bool) {
+    /// Looks at `share` (0 to 1) of the entries and keeps those of whose number `keep` holds; it hears of each a little before.
+    pub(crate) fn sweep(&mut self, share: f64, mut keep: impl FnMut(u32, Swept) -> bool) {
         let most = self.segments.len() as f64;
         self.owed = (self.owed + most * share).min(most);
         while self.owed >= 1.0 {
@@ -330,14 +341,21 @@ impl Table {
     }
 
     /// Memory is given back where a segment has more than `loose` times the buckets it needs.
-    fn sweep_segment(&mut self, number: usize, loose: usize, keep: &mut impl FnMut(u32) -> bool) {
+    fn sweep_segment(&mut self, number: usize, loose: usize, keep: &mut impl FnMut(u32, Swept) -> bool) {
         let segment = &self.segments[number];
         let mut kept = Segment::new(segment.buckets.len(), segment.depth);
-        segment.for_each(|key, value| {
-            if keep(value) {
-                kept.insert(key, value);
+        for (at, bucket) in segment.buckets.iter().enumerate() {
+            if let Some(later) = segment.buckets.get(at + SWEPT_AHEAD) {
+                for (_, value) in later.entries() {
+                    keep(value, Swept::Soon);
+                }
             }
-        });
+            for (key, value) in bucket.entries() {
+                if keep(value, Swept::Now) {
+                    kept.insert(key, value);
+                }
+            }
+        }
         if kept.live == segment.live {
             return;
         }
@@ -397,7 +415,7 @@ mod tests {
                 prop_assert_eq!(see(&mut table, key, value), model.insert(key, value));
                 if step % 100 == 99 {
                     if step % 200 == 99 {
-                        table.sweep(1.0, |value| value >= bound);
+                        table.sweep(1.0, |value, _| value >= bound);
                     } else {
                         table.retain(|value| value >= bound);
                     }
@@ -427,13 +445,13 @@ mod tests {
         let buckets = table.segments.iter().map(|segment| segment.buckets.len()).sum::<usize>();
         assert_eq!(buckets, table.buckets);
         for share in [0.5, 0.25, 0.25] {
-            table.sweep(share, |value| value > 200_000);
+            table.sweep(share, |value, _| value > 200_000);
         }
         assert_eq!(table.len(), 100_000);
         assert!(table.buckets * ROOM < 300_000, "{}", table.buckets);
         assert!(is_sound(&table));
         assert!((200_001..=300_000).all(|n| see(&mut table, key(n), n) == Some(n)));
-        table.sweep(1.0, |_| false);
+        table.sweep(1.0, |_, _| false);
         assert_eq!((table.len(), table.buckets), (0, table.segments.len() * FEWEST_BUCKETS));
     }
 }
