@@ -130,6 +130,10 @@ impl Past {
         if !is_due {
             return;
         }
+        // Where the watermark stands still, nothing is dead however far the head has come.
+        if panes.first().is_none_or(|pane| pane.index > forget) {
+            return;
+        }
         let dead = panes[..start].partition_point(|pane| pane.index <= forget);
         match self {
             Self::Few { len, panes, .. } => {
