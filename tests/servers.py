@@ -118,7 +118,10 @@ class Server:
                 pytest.fail(f"{what}: exited with {self.process.returncode}:\n{self.log.read_text()[-4000:]}")
             return condition()
 
-        return eventually(what, alive_and_so, limit)
+        try:
+            return eventually(what, alive_and_so, limit)
+        except pytest.fail.Exception as failure:
+            pytest.fail(f"{failure}; its log:\n{self.log.read_text()[-8000:]}")
 
     def stop(self, limit: float = 15.0) -> int:
         self.process.terminate()

@@ -145,6 +145,12 @@ class Metrics:
             ["table"],
             registry=registry,
         )
+        self.table_refused = Counter(
+            "custodes_table_refused",
+            "Records of a look-up table's topic that are no row of it; the log says which.",
+            ["table"],
+            registry=registry,
+        )
         self._add(rules)
         for reason in REASONS:
             self.rejected.labels(reason)
@@ -187,8 +193,18 @@ class Metrics:
     def table_read(self, table: str, entries: int | None) -> None:
         """Takes in that a look-up table was read; ``None`` where it could not be."""
         self.table_failed.labels(table).set(1 if entries is None else 0)
+        self.table_refused.labels(table)
         if entries is not None:
             self.table_entries.labels(table).set(entries)
+
+    def table_gone(self, table: str) -> None:
+        """Takes in that a look-up table is in force no more; its series end."""
+        for series in (self.table_entries, self.table_failed, self.table_refused):
+            series.remove(table)
+
+    def row_refused(self, table: str) -> None:
+        """Takes in that something in a look-up table is no row."""
+        self.table_refused.labels(table).inc()
 
     def news(self, kind: str, finding: Finding) -> None:
         """Takes in that a finding has ``opened`` or ``closed``, without waiting for the next :meth:`state`."""

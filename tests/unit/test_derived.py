@@ -13,7 +13,7 @@ from custodes.config import FaultsError
 from custodes.config.mapping import Mapping as FieldMapping
 from custodes.config.mapping import load_mapping
 from custodes.rules import build_plan, load_rules
-from custodes.tables import LookupTables
+from custodes.tables import LookupTables, csv_files
 
 Event = Mapping[str, object]
 TIME = "2026-01-05T22:30:00Z"
@@ -53,7 +53,7 @@ def groups(
     for name, text in (tables or {}).items():
         files[name] = folder / f"{name}.csv"
         files[name].write_text(text)
-    look_ups.load(files, mapping.table_uses())
+    look_ups.load(csv_files(files), mapping.table_uses())
     engine.use_tables(look_ups.in_force)
     lines = b"\n".join(orjson.dumps({"time": TIME, **event}) for event in events)
     outcome = engine.process_lines(lines)
@@ -152,16 +152,29 @@ def test_keywords_stand_anywhere_in_any_field(tmp_path: Path) -> None:
     assert matching(tmp_path, keywords, *events) == ["1", "3", "5 drop table"]
 
 
+class Heard(list[tuple[str, int | str | None]]):
+    """What is told of tables."""
+
+    def table_read(self, table: str, entries: int | None) -> None:
+        self.append((table, entries))
+
+    def table_gone(self, table: str) -> None:
+        self.append((table, "gone"))
+
+    def row_refused(self, table: str) -> None:
+        self.append((table, "refused"))
+
+
 def test_a_table_that_changes_is_read_again_and_one_that_breaks_is_not(tmp_path: Path) -> None:
     mapping, path = load_mapping("custodes"), tmp_path / "watched.csv"
     path.write_text("person\nS1\n")
     (tmp_path / "rules.yml").write_text(rule("    touched: {subject_watched: true}\n    condition: touched"))
     engine = Engine(build_plan(load_rules([tmp_path / "rules.yml"]), mapping))
     look_ups = LookupTables()
-    look_ups.load({"watched": path}, mapping.table_uses())
+    look_ups.load(csv_files({"watched": path}), mapping.table_uses())
     engine.use_tables(look_ups.in_force)
-    heard: list[tuple[str, int | None]] = []
-    look_ups.tell(lambda table, entries: heard.append((table, entries)))
+    heard = Heard()
+    look_ups.tell(heard)
 
     def found(actor: str, subject: str) -> bool:
         return bool(engine.process_lines(orjson.dumps({"time": TIME, "actor": actor, "subject": subject})).changes)
@@ -180,7 +193,8 @@ def test_a_table_that_changes_is_read_again_and_one_that_breaks_is_not(tmp_path:
     path.write_text("person\nS4\n")
     look_ups.look_again()
     assert found("P8", "S4")
-    assert heard == [("watched", 1), ("watched", 2), ("watched", None), ("watched", None), ("watched", 1)]
+    look_ups.load({}, mapping.table_uses())
+    assert heard == [("watched", one) for one in (1, 2, None, None, 1, "gone")]
 
 
 def test_of_tables_all_are_put_in_force_or_none(tmp_path: Path) -> None:
@@ -192,7 +206,7 @@ def test_of_tables_all_are_put_in_force_or_none(tmp_path: Path) -> None:
     (tmp_path / "rules.yml").write_text(rules)
     engine = Engine(build_plan(load_rules([tmp_path / "rules.yml"]), mapping))
     look_ups = LookupTables()
-    look_ups.load({"watched": watched, "deceased": dead}, mapping.table_uses())
+    look_ups.load(csv_files({"watched": watched, "deceased": dead}), mapping.table_uses())
     engine.use_tables(look_ups.in_force)
     actors = iter(range(100))
 
@@ -207,9 +221,9 @@ def test_of_tables_all_are_put_in_force_or_none(tmp_path: Path) -> None:
     watched.write_text("person\nS3\n")
     dead.write_text("person\nS4,too much\n")
     with pytest.raises(FaultsError):
-        look_ups.load({"watched": watched, "deceased": dead}, mapping.table_uses())
+        look_ups.load(csv_files({"watched": watched, "deceased": dead}), mapping.table_uses())
     assert sorted(found("S1", "S2", "S3", "S4")) == ["S1", "S2"]
-    look_ups.load({"watched": watched}, mapping.table_uses())
+    look_ups.load(csv_files({"watched": watched}), mapping.table_uses())
     assert sorted(found("S1", "S2", "S3", "S4")) == ["S3"], "what is no longer named is no longer in force"
 
 
@@ -246,5 +260,5 @@ def test_derivations_that_are_none(tmp_path: Path, text: str, message: str) -> N
 def test_tables_that_are_none(tmp_path: Path, name: str, text: str, message: str) -> None:
     (tmp_path / f"{name}.csv").write_text(text)
     with pytest.raises(FaultsError) as caught:
-        LookupTables().load({name: tmp_path / f"{name}.csv"}, load_mapping("custodes").table_uses())
+        LookupTables().load(csv_files({name: tmp_path / f"{name}.csv"}), load_mapping("custodes").table_uses())
     assert message in str(caught.value)

@@ -11,11 +11,11 @@ from custodes.cli.output import print_faults, stdout, write_json
 from custodes.config import Fault, FaultsError
 from custodes.config.load import load_config
 from custodes.config.mapping import load_mapping
-from custodes.config.model import Config
+from custodes.config.model import Config, TableTopic
 from custodes.rules import load_rules, sharing_faults, shipped_pack
 from custodes.sources.client import unknown_settings
 from custodes.sources.kafka import reachable
-from custodes.tables import LookupTables
+from custodes.tables import LookupTables, csv_files
 
 
 def check(
@@ -70,7 +70,8 @@ def _check_places(config: Config) -> list[Fault]:
     faults: list[Fault] = []
     try:
         mapping = load_mapping(config.mapping, config.event_time.zone)
-        LookupTables().load(config.tables, mapping.table_uses())
+        files = {name: table for name, table in config.tables.items() if isinstance(table, Path)}
+        LookupTables().load(csv_files(files), mapping.table_uses())
     except FaultsError as error:
         faults += error.faults
     if config.source.kafka is not None:
@@ -87,7 +88,8 @@ def _check_places(config: Config) -> list[Fault]:
 
 def _check_reachability(config: Config) -> list[Fault]:
     settings = config.source.kafka
-    problem = reachable(settings) if settings else None
+    tables = [table.topic for table in config.tables.values() if isinstance(table, TableTopic)]
+    problem = reachable(settings, tables) if settings else None
     if settings is None or problem is None:
         return []
     servers = ", ".join(settings.bootstrap_servers)

@@ -12,7 +12,7 @@ from custodes._core import Tables, is_time_zone
 from custodes.config import Fault, FaultsError, parse_duration
 from custodes.config.mapping import Mapping, load_mapping
 from custodes.config.threads import MOST_THREADS
-from custodes.tables import LookupTables
+from custodes.tables import LookupTables, csv_files
 
 RulePaths = Annotated[
     list[Path] | None,
@@ -50,7 +50,7 @@ def mapping_and_tables(mapping: str, zone: str, tables: list[str] | None) -> tup
             raise FaultsError([Fault(f"--table: '{said}' is not NAME=FILE")])
         files[name] = Path(file)
     fields, look_ups = load_mapping(mapping, zone), LookupTables()
-    look_ups.load(files, fields.table_uses())
+    look_ups.load(csv_files(files), fields.table_uses())
     return fields, look_ups.in_force
 
 

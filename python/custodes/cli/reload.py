@@ -17,7 +17,8 @@ from custodes.config.mapping import load_mapping
 from custodes.config.model import Config
 from custodes.monitor import Monitor
 from custodes.rules import Ruleset, build_plan, load_rules, sharing_faults, shipped_pack
-from custodes.tables import LookupTables
+from custodes.sources.table_topic import TopicTable
+from custodes.tables import FileTable, LookupTables, TableSource
 
 log = structlog.get_logger("custodes.reload")
 
@@ -37,7 +38,7 @@ def compile_rules(settings: Config, tables: LookupTables) -> Ruleset:
     """The rules of a configuration; puts its look-up tables in force. Raises :class:`FaultsError`."""
     mapping = load_mapping(settings.mapping, settings.event_time.zone)
     rules = load_rules(settings.rules or shipped_pack())
-    tables.load(settings.tables, mapping.table_uses())
+    tables.load(_table_sources(settings), mapping.table_uses())
     write = partial(
         build_plan,
         mapping=mapping,
@@ -57,6 +58,17 @@ def compile_rules(settings: Config, tables: LookupTables) -> Ruleset:
         log.warning("a rule of the shipped pack is left out", why=str(fault))
     rules = [rule for rule in rules if rule.id not in faults]
     return Ruleset(rules, write, keyed_by)
+
+
+def _table_sources(settings: Config) -> dict[str, TableSource]:
+    kafka = settings.source.kafka
+    sources: dict[str, TableSource] = {}
+    for name, table in settings.tables.items():
+        if isinstance(table, Path):
+            sources[name] = FileTable(table)
+        elif kafka is not None:
+            sources[name] = TopicTable(kafka, table)
+    return sources
 
 
 class Reload:

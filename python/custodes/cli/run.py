@@ -81,7 +81,8 @@ def _put_together(
     parts = assemble(settings, ruleset, tables.in_force, store, listen, closing)
     metrics = Metrics(ruleset.rules, parts.source.name)
     metrics.snapshots_damaged.set(parts.damaged)
-    tables.tell(metrics.table_read)
+    tables.tell(metrics)
+    closing.callback(tables.close)
     feed = Feed()
     monitor = Monitor(
         parts.work, ruleset.rules, parts.source, store, dead_letters, metrics, feed,

@@ -85,7 +85,9 @@ def _anchored(config: Config, base: Path) -> Config:
         update={
             "source": source,
             "mapping": anchored_mapping(config.mapping, base),
-            "tables": {name: anchor(path) for name, path in config.tables.items()},
+            "tables": {
+                name: anchor(table) if isinstance(table, Path) else table for name, table in config.tables.items()
+            },
             "rules": [anchor(path) for path in config.rules],
             "findings": config.findings.model_copy(update={"database": database}),
             "state": config.state.model_copy(update={"folder": anchor(config.state.folder)}),

@@ -72,6 +72,15 @@ class KafkaSource(_Section):
     )
 
 
+class TableTopic(_Section):
+    """A look-up table in a compacted topic of ``source.kafka``: each record a row, a JSON object by column."""
+
+    topic: str = Field(description="The topic. A record's key says which row it is; one without a value takes it away.")
+    columns: list[str] = Field(
+        min_length=1, description="The columns, those of the key first, as a file's header has them."
+    )
+
+
 class FileSource(_Section):
     """Events from JSON Lines files, plain, .gz or .zst, one after the other; `-` is standard input."""
 
@@ -226,9 +235,10 @@ class Config(BaseSettings):
 
     source: Source = Field(description="Where events come from.")
     mapping: str = Field("custodes", description="Built-in mapping's name, or a mapping file's path.")
-    tables: dict[str, Path] = Field(
+    tables: dict[str, Path | TableTopic] = Field(
         default_factory=dict,
-        description="Look-up tables of derived fields: CSV files with a header, by name. Read again when they change.",
+        description="Look-up tables of derived fields, by name: CSV files with a header, read again when they change, "
+        "or topics, `{topic: …, columns: […]}`, followed as they change.",
     )
     rules: list[Path] = Field(
         default_factory=list, description="Sigma rule files and directories. Default: the shipped pack."
@@ -246,9 +256,13 @@ class Config(BaseSettings):
     log: Log = Field(Log(), description="Log lines.")
 
     @model_validator(mode="after")
-    def _workers_share_what_there_is(self) -> Config:
+    def _what_is_asked_for_is_there(self) -> Config:
         if self.workers is not None and self.source.kafka is None:
             raise ValueError("workers share the partitions of Kafka topics: set source.kafka, or leave workers out")
+        if self.source.kafka is None and any(isinstance(table, TableTopic) for table in self.tables.values()):
+            raise ValueError(
+                "a look-up table in a topic is read from the brokers of source.kafka: set it, or use a file"
+            )
         if self.workers is not None and self.findings.database.startswith("sqlite"):
             raise ValueError(
                 "workers share one database of findings: set findings.database to a PostgreSQL URL like "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -342,8 +342,8 @@ class KafkaDeadLetters:
             self._producer.close()
 
 
-def reachable(settings: KafkaSettings, timeout: float = 5.0) -> str | None:
-    """Asks a broker for the topics. Returns what is wrong, or ``None``."""
+def reachable(settings: KafkaSettings, also: Iterable[str] = (), timeout: float = 5.0) -> str | None:
+    """Asks a broker for the topics, and for others ``also`` wanted. Returns what is wrong, or ``None``."""
     millis = int(timeout * 1000)
     consumer = None
     try:
@@ -355,6 +355,6 @@ def reachable(settings: KafkaSettings, timeout: float = 5.0) -> str | None:
     finally:
         if consumer is not None:
             consumer.close()
-    wanted = {*settings.topics, *filter(None, [settings.dead_letter_topic])}
+    wanted = {*settings.topics, *filter(None, [settings.dead_letter_topic]), *also}
     missing = sorted(wanted - set(known))
     return f"the broker has no topic {', '.join(missing)}" if missing else None

@@ -16,7 +16,7 @@ from custodes.demo.half_year.insiders import Deed
 from custodes.demo.half_year.writing import write_tables
 from custodes.findings import Finding, Ledger
 from custodes.rules import Rule, build_plan
-from custodes.tables import LookupTables
+from custodes.tables import LookupTables, csv_files
 from detection.features import Features, features_of
 
 
@@ -73,7 +73,7 @@ def season(seed: int, rules: Sequence[Rule], people: int) -> Season:
     """Simulates a half year and has the rules watch it."""
     half_year, tables = HalfYear(seed, people=people), LookupTables()
     with tempfile.TemporaryDirectory() as folder:
-        tables.load(write_tables(half_year, Path(folder)), load_mapping("custodes").table_uses())
+        tables.load(csv_files(write_tables(half_year, Path(folder))), load_mapping("custodes").table_uses())
     clean, full = Watch(rules, tables), Watch(rules, tables)
     told = Season(seed, people, 0, 0)
     for number, (work, deeds) in enumerate(half_year.days_apart()):
