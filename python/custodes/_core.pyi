@@ -242,6 +242,13 @@ class Engine:
         order; it may not be enough. ``None`` where nothing needed to be forgotten.
         """
 
+    def standing(self, rule: int, group: Sequence[str], time: int) -> tuple[float, float | None, float | None] | None:
+        """How a group stands with the plan's ``rule``th rule in the window that ends with the pane of ``time`` (µs).
+
+        Its count or measure, what that is held against (``None`` where nothing is known yet), and what is usual for it
+        where there is a baseline. ``None`` for a group that is not known.
+        """
+
     def stats(self) -> Stats:
         """Figures now."""
 

@@ -26,6 +26,14 @@ def replay_files(
     engine: Engine, paths: Sequence[Path], on_bytes: Callable[[int], None] = lambda _: None
 ) -> Generator[tuple[Outcome, Place]]:
     """What comes of each batch of the files, with its place, and of the end. ``on_bytes`` hears how much was read."""
+    yield from read_files(engine, paths, on_bytes)
+    yield engine.finish(), {}
+
+
+def read_files(
+    engine: Engine, paths: Sequence[Path], on_bytes: Callable[[int], None] = lambda _: None
+) -> Generator[tuple[Outcome, Place]]:
+    """The same without an end: more events may come."""
     # A file's times are measured against today only to tell nonsense like 2099 from data.
     latest = int((time.time() + _FAR_FUTURE_YEARS * 365.25 * 86_400) * 1e6)
     with closing(FileSource(paths, on_bytes)) as source:
@@ -34,4 +42,3 @@ def replay_files(
                 outcome = arrival.feed(engine, latest)
                 if outcome is not None:
                     yield outcome, source.describe(arrival.stream)
-    yield engine.finish(), {}

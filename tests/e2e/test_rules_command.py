@@ -229,3 +229,21 @@ def test_an_explanation_says_what_became_of_each_event(tmp_path: Path) -> None:
         (True, {"actor": ["P1"]}),
         (False, {"actor": []}),
     ]
+
+
+def test_explain_says_how_the_group_stands_after_the_past(tmp_path: Path) -> None:
+    (tmp_path / "rules.yml").write_text(PLAIN.replace("gte: 150", "gte: 3"))
+    looks = [{"time": 1_767_600_000 + n, "actor": "P1", "subject": f"S{n}", "action": "read"} for n in range(4)]
+    (tmp_path / "past.jsonl").write_text("".join(json.dumps(look) + "\n" for look in looks[:2]))
+    again = {**looks[0], "time": looks[2]["time"]}
+    nobody = {**looks[0], "actor": "P2", "action": "update"}
+    (tmp_path / "event.jsonl").write_text("".join(json.dumps(look) + "\n" for look in (looks[2], again, nobody)))
+    asked = ("explain", "Bulk lookups", "--rules", tmp_path / "rules.yml", "--event", tmp_path / "event.jsonl")
+    code, out, _ = run(*asked, "--past", tmp_path / "past.jsonl")
+    assert code == 0
+    assert "  actor P1: from 2 to 3, held against 3" in out.splitlines()
+    assert "  actor P1: from 3 to 3, held against 3" in out.splitlines()
+    code, out, _ = run(*asked, "--past", tmp_path / "past.jsonl", "--json")
+    stood = [one["standings"] for one in json.loads(out)]
+    assert stood[0] == [{"group": {"actor": "P1"}, "before": 2, "after": 3, "threshold": 3, "usual": None}]
+    assert stood[2] == [], "nobody has heard of P2"

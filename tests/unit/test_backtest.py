@@ -14,13 +14,17 @@ from xml.etree import ElementTree
 import pytest
 
 import oracle
-from custodes.authoring.backtest import BacktestError, backtest
+from custodes._core import Engine
+from custodes.authoring.backtest import backtest
 from custodes.authoring.labels import read_labels
+from custodes.authoring.lever import BacktestError, Lever
 from custodes.authoring.plot import plot
 from custodes.config import FaultsError
 from custodes.config.mapping import load_mapping
 from custodes.demo.agency import Agency
-from custodes.rules import Rule, load_rules, shipped_pack
+from custodes.findings import Ledger
+from custodes.rules import Rule, build_plan, load_rules, shipped_pack
+from custodes.rules.baseline import Baseline, Of
 
 START = 1_767_600_000
 SVG = "{http://www.w3.org/2000/svg}"
@@ -67,11 +71,28 @@ def test_at_every_threshold_there_is_what_the_oracle_finds(seed: int, tmp_path: 
     assert result.own.threshold == 8
     counts = {threshold: found_by_oracle(stream, HOURLY, threshold) for threshold in range(2, 62)}
     for at in result.thresholds:
-        expected = counts.get(at.threshold, [])
+        expected = counts.get(int(at.threshold), [])
         assert (at.findings, at.groups) == (len(expected), len({one.group for one in expected})), at
     keeping = [t for t in counts if all(len(counts[u]) <= 10 * result.weeks for u in counts if u >= t)]
     assert result.suggested is not None
     assert result.suggested.threshold == min(keeping)
+
+
+def test_at_every_factor_there_is_what_a_rule_with_it_finds(tmp_path: Path) -> None:
+    path = written(tmp_path, events(7, count=6000, hours=30 * 24))
+    usual = Baseline(of=Of.self, over=timedelta(days=14), factor=1.5, least_days=3)
+    rule = replace(HOURLY, timespan=timedelta(days=1), resolution=timedelta(hours=1), holds={"gte": 3}, baseline=usual)
+    result = backtest(rule, [path], MAPPING, budget=3, lever=Lever.factor)
+    assert result.own.threshold == 1.5
+    assert (result.own.findings, result.suggested is not None) == (len(result.findings), True)
+    for at in result.thresholds[::6]:
+        other = replace(rule, baseline=usual.model_copy(update={"factor": at.threshold}))
+        engine, ledger = Engine(build_plan([other], MAPPING)), Ledger([other])
+        ledger.apply(engine.process_lines(path.read_bytes()).changes)
+        ledger.apply(engine.finish().changes)
+        assert len(ledger.findings()) == at.findings, at
+    with pytest.raises(BacktestError, match="no baseline, and so no factor"):
+        backtest(HOURLY, [path], MAPPING, lever=Lever.factor)
 
 
 @pytest.mark.parametrize(("budget", "threshold"), [(0.0, 61), (1e6, 1)])

@@ -6,7 +6,6 @@ cost little more than one. A budget of findings a week is met by looking ever cl
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -15,6 +14,7 @@ from pathlib import Path
 
 from custodes._core import Engine, Tables
 from custodes.authoring.labels import Label, Verdict
+from custodes.authoring.lever import At, BacktestError, Lever
 from custodes.config.mapping import Mapping
 from custodes.findings import Finding, Ledger
 from custodes.replaying import replay_files
@@ -27,19 +27,6 @@ _LARGEST = 1 << 40
 _AT_ONCE = 200
 """Thresholds asked in one pass to look closer."""
 _WEEK = timedelta(weeks=1) // timedelta(microseconds=1)
-
-
-@dataclass(frozen=True)
-class At:
-    """What there would have been at a threshold."""
-
-    threshold: int
-    findings: int
-    groups: int
-    """Different ones that had a finding."""
-
-    def a_week(self, weeks: float) -> float:
-        return self.findings / weeks
 
 
 @dataclass(frozen=True)
@@ -59,15 +46,10 @@ class Backtest:
     """For each label, whether the rule at its own threshold found it."""
     suggested: At | None
     """The least threshold that keeps to the budget from there on; ``None`` without a budget, or where none does."""
-
-    @property
-    def own(self) -> At:
-        """What there is at the rule's own threshold."""
-        return _at(_own(self.rule), self.findings)
-
-
-class BacktestError(ValueError):
-    """A rule that cannot be asked at other thresholds."""
+    own: At
+    """What there is at the rule's own threshold."""
+    lever: Lever = Lever.threshold
+    """What ``thresholds`` are."""
 
 
 @dataclass(frozen=True)
@@ -123,6 +105,7 @@ def backtest(
     tables: Tables | None = None,
     labels: Sequence[Label] = (),
     budget: float | None = None,
+    lever: Lever = Lever.threshold,
     threads: int = 1,
     lateness: timedelta = timedelta(seconds=10),
     on_pass: Callable[[int], Callable[[int], None]] = lambda number: lambda size: None,
@@ -132,16 +115,12 @@ def backtest(
     ``on_pass`` hears that a pass begins, its number from 1, and returns who hears how many bytes were read. Raises
     :class:`BacktestError` for a rule that more events can end, and for files without any event.
     """
-    if not rule.grows:
-        raise BacktestError(
-            f"'{rule.title}' has no threshold that more events reach; a backtest wants gte or gt of those"
-        )
     if rule.follows:
         raise BacktestError(f"'{rule.title}' counts findings of others; backtest those")
-    rule = replace(rule, silent=False)
-    past, own = _Past(paths, mapping, tables or Tables(), threads, lateness), _own(rule)
+    rule, own = replace(rule, silent=False), lever.of(rule)
+    past = _Past(paths, mapping, tables or Tables(), threads, lateness)
     steps = {max(2, round(own * _STEP**n)) for n in range(-_STEPS_DOWN, _STEPS_UP + 1)}
-    first = _Pass([rule, *_variants(rule, steps)], past, on_pass(1))
+    first = _Pass([rule, *_variants(rule, lever, steps)], past, on_pass(1))
     earliest = past.earliest()
     if earliest is None or first.latest is None:
         raise BacktestError("the files have no events that can be counted")
@@ -151,30 +130,25 @@ def backtest(
     number = 1
     while budget is not None and (between := _closer(known, budget * weeks)):
         number += 1
-        known |= _by_threshold(_Pass(_variants(rule, between), past, on_pass(number)).found)
+        known |= _by_threshold(_Pass(_variants(rule, lever, between), past, on_pass(number)).found)
+    suggested = None if budget is None else _least_within(known, budget * weeks)
     return Backtest(
         rule,
         first.events,
         first.rejected,
         weeks,
         findings,
-        [known[threshold] for threshold in sorted(known)],
+        [lever.shown(known[place]) for place in sorted(known)],
         [label.judged_by(findings) for label in labels],
-        None if budget is None else _least_within(known, budget * weeks),
+        suggested and lever.shown(suggested),
+        lever.shown(known[own]),
+        lever,
     )
 
 
-def _own(rule: Rule) -> int:
-    """The least count the rule fires at."""
-    return math.ceil(max(rule.holds.get("gte", 1), rule.holds.get("gt", 0) + 1))
-
-
-def _variants(rule: Rule, thresholds: Iterable[int]) -> list[Rule]:
-    """The rule at other thresholds."""
-    return [
-        replace(rule, id=str(threshold), title=str(threshold), holds={"gte": threshold})
-        for threshold in sorted(thresholds)
-    ]
+def _variants(rule: Rule, lever: Lever, places: Iterable[int]) -> list[Rule]:
+    """The rule with the lever at other places."""
+    return [lever.move(rule, place) for place in sorted(places)]
 
 
 def _by_threshold(found: dict[str, list[Finding]]) -> dict[int, At]:
@@ -202,6 +176,7 @@ def _closer(known: dict[int, At], budget: float) -> list[int]:
         return [round(most * _STEP**n) for n in range(1, _STEPS_UP)] if most < _LARGEST else []
     if within.threshold == least:
         return sorted({round(least / _STEP**n) for n in range(1, _STEPS_DOWN)} - {0, least})
-    below = max(threshold for threshold in known if threshold < within.threshold)
-    step = -(-(within.threshold - below) // _AT_ONCE)
-    return list(range(below + step, within.threshold, step))
+    first = int(within.threshold)
+    below = max(threshold for threshold in known if threshold < first)
+    step = -(-(first - below) // _AT_ONCE)
+    return list(range(below + step, first, step))

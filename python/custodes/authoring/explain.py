@@ -36,6 +36,8 @@ class Explanation:
 
     rejected: str | None
     """Why it is no event at all."""
+    time: int | None
+    """When it was, in microseconds since the epoch."""
     matches: bool
     """Whether the condition holds."""
     parts: Sequence[Part]
@@ -97,7 +99,7 @@ def explain(rule: Rule, mapping: Mapping, event: bytes, tables: Tables | None = 
         name: sorted({value for fields in sources for value in values[fields[at]]})
         for at, name in enumerate(rule.group_by)
     }
-    return Explanation(rejected, parts[0].holds, parts, group, counted)
+    return Explanation(rejected, outcome.clock, parts[0].holds, parts, group, counted)
 
 
 def _of_events(node: Any) -> Any:

@@ -48,7 +48,7 @@ def plot(result: Backtest, budget: float | None) -> str:
     x = _Axis([at.threshold for at in (*shown, *none, *(at for _, at in marks))], _LEFT, _WIDTH - _RIGHT)
     y = _Axis([*weekly, budget or 1.0, 1.0], _HEIGHT - _BOTTOM, _TOP)
     svg = Xml.Element("svg", xmlns="http://www.w3.org/2000/svg", viewBox=f"0 0 {_WIDTH} {_HEIGHT}", role="img")
-    title = f"{result.rule.title}: findings a week by threshold"
+    title = f"{result.rule.title}: findings a week by {result.lever.value}"
     Xml.SubElement(svg, "title").text = title
     Xml.SubElement(svg, "style").text = _STYLE
     _text(svg, _LEFT, 26, title, css="title")
@@ -58,7 +58,7 @@ def plot(result: Backtest, budget: float | None) -> str:
     for value in y.decades():
         _line(svg, (_LEFT, y.at(value)), (_WIDTH - _RIGHT, y.at(value)), "grid")
         _text(svg, _LEFT - 8, y.at(value) + 4, f"{value:,g}", anchor="end")
-    _text(svg, (_LEFT + _WIDTH - _RIGHT) / 2, _HEIGHT - 14, "threshold", anchor="middle")
+    _text(svg, (_LEFT + _WIDTH - _RIGHT) / 2, _HEIGHT - 14, result.lever.value, anchor="middle")
     points = [(x.at(at.threshold), y.at(a_week)) for at, a_week in zip(shown, weekly, strict=True)]
     # From the last threshold with findings it falls to the bottom at the first without.
     points += [(x.at(at.threshold), y.at(0)) for at in none]

@@ -13,10 +13,12 @@ from rich.table import Table
 from rich.text import Text
 
 from custodes.authoring import CaseResult, find_test_files, run_tests
-from custodes.authoring.backtest import At, Backtest, BacktestError, backtest
+from custodes.authoring.backtest import Backtest, backtest
 from custodes.authoring.explain import Explanation, explain
 from custodes.authoring.labels import read_labels
+from custodes.authoring.lever import At, BacktestError, Lever
 from custodes.authoring.plot import plot
+from custodes.authoring.standing import Past, Standing
 from custodes.cli.memory import keep_freed_memory
 from custodes.cli.options import (
     Lateness,
@@ -139,25 +141,39 @@ def run_explain(
     rule: Annotated[str, typer.Argument(help="The rule's title or id.")],
     event: Annotated[Path, typer.Option(help="A file with events as JSON Lines; - is standard input.")],
     rules: RulePaths = None,
+    past: Annotated[
+        list[Path] | None,
+        typer.Option(help="Files of the events before: says how its group stands then.", show_default=False),
+    ] = None,
     mapping: MappingName = "custodes",
     zone: Zone = "UTC",
     table: TableFiles = None,
+    allowed_lateness: Lateness = "10s",
     json: Annotated[bool, typer.Option("--json", help="A JSON array with an object for each event.")] = False,
 ) -> None:
     """Say why an event counts for a rule, or why it does not."""
-    chosen = _choose(rule, load_rules(rules or shipped_pack()))
+    loaded = load_rules(rules or shipped_pack())
+    chosen = _choose(rule, loaded)
     fields, tables = mapping_and_tables(mapping, zone, table)
-    check_readable([event])
+    check_readable([event, *(past or [])])
     text = sys.stdin.buffer.read() if str(event) == "-" else event.read_bytes()
-    explained = [explain(chosen, fields, line, tables) for line in text.splitlines() if line.strip()]
+    lines = [line for line in text.splitlines() if line.strip()]
+    explained = [explain(chosen, fields, line, tables) for line in lines]
+    standings: list[list[Standing]] = [[] for _ in lines]
+    if past:
+        with reading(past) as on_bytes:
+            late = lateness(allowed_lateness)
+            before = Past(chosen, loaded, fields, tables, past, lateness=late, on_bytes=on_bytes)
+        standings = [before.take(line, one) for line, one in zip(lines, explained, strict=True)]
     if json:
-        write_json([one.as_dict() for one in explained])
+        told = zip(explained, standings, strict=True)
+        write_json([{**one.as_dict(), "standings": [vars(stands) for stands in stood]} for one, stood in told])
         return
-    for number, one in enumerate(explained, 1):
-        _show_explanation(chosen, number, one)
+    for number, (one, stood) in enumerate(zip(explained, standings, strict=True), 1):
+        _show_explanation(chosen, number, one, stood)
 
 
-def _show_explanation(rule: Rule, number: int, one: Explanation) -> None:
+def _show_explanation(rule: Rule, number: int, one: Explanation, standings: list[Standing]) -> None:
     verdict = Text("counts", "bold green") if one.counts else Text("does not count", "bold red")
     stdout.print(Text.assemble(f"event {number} ", verdict, f" for {rule.title}"))
     if one.rejected is not None:
@@ -172,6 +188,11 @@ def _show_explanation(rule: Rule, number: int, one: Explanation) -> None:
     if one.counted is not None:
         stdout.print(Text(f"  counts {rule.counts}: {', '.join(one.counted) or 'nothing, so it adds none'}"))
     stdout.print(Text(f"  within {format_duration(rule.timespan)} fires at {rule.fires}"))
+    for stands in standings:
+        who = ", ".join(f"{name} {value}" for name, value in stands.group.items()) or "everything"
+        against = "nothing, since nothing is usual yet" if stands.threshold is None else f"{stands.threshold:,}"
+        usual = "" if stands.usual is None else f" (usual: {stands.usual:,.1f})"
+        stdout.print(Text(f"  {who}: from {stands.before:,} to {stands.after:,}, held against {against}{usual}"))
 
 
 @app.command("backtest")
@@ -191,6 +212,9 @@ def run_backtest(
         float | None,
         typer.Option(min=0, help="Findings a week there may be: suggests a threshold.", show_default=False),
     ] = None,
+    vary: Annotated[
+        Lever, typer.Option(help="What to ask at other values: the threshold, or the baseline's factor.")
+    ] = Lever.threshold,
     mapping: MappingName = "custodes",
     zone: Zone = "UTC",
     table: TableFiles = None,
@@ -218,7 +242,7 @@ def run_backtest(
 
         try:
             result = backtest(
-                chosen, events, fields, tables=tables, labels=known, budget=budget,
+                chosen, events, fields, tables=tables, labels=known, budget=budget, lever=vary,
                 threads=threads or usable_cores(), lateness=lateness(allowed_lateness), on_pass=on_pass,
             )  # fmt: skip
         except BacktestError as error:
@@ -244,6 +268,7 @@ def _result_as_dict(result: Backtest, budget: float | None) -> dict[str, object]
 
     return {
         "rule": _as_dict(result.rule),
+        "lever": result.lever.value,
         "events": result.events,
         "rejected": result.rejected,
         "weeks": round(result.weeks, 3),
@@ -270,7 +295,7 @@ def _show_result(result: Backtest, budget: float | None) -> None:
     rejected = f", {result.rejected:,} rejected" if result.rejected else ""
     stdout.print(Text(f"{result.rule.title}: {result.events:,} events over {weeks:.1f} weeks{rejected}"))
     table = Table(box=None, header_style="bold")
-    for name in ("threshold", "findings", "a week", "groups"):
+    for name in (result.lever.value, "findings", "a week", "groups"):
         table.add_column(name, justify="right")
     table.add_column()
     for one in _worth_showing(result):
@@ -280,7 +305,7 @@ def _show_result(result: Backtest, budget: float | None) -> None:
         table.add_row(*row, ", ".join(notes), style="bold" if notes else None)
     stdout.print(table)
     if budget is not None and result.suggested is None:
-        stdout.print(f"No threshold keeps to {budget:g} findings a week.")
+        stdout.print(f"No {result.lever.value} keeps to {budget:g} findings a week.")
     for verdict in result.verdicts:
         records = f"{verdict.taken:,} of {len(verdict.label.times):,} records"
         group = ", ".join(f"{name} {value}" for name, value in verdict.label.group.items())

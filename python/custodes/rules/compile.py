@@ -202,7 +202,7 @@ def _runs(rule: Rule, one: Parsed, faults: list[Fault], others: list[Rule]) -> b
     It is given those of ``others`` as well whose findings the rule counts.
     """
     try:
-        Engine(build_plan(_with_followed(rule, others), Mapping({"time": ["time"], "actor": ["actor"]})))
+        Engine(build_plan(rule.with_followed(others), Mapping({"time": ["time"], "actor": ["actor"]})))
     except ValueError as error:
         problem = str(error).removeprefix(f"rule '{rule.id}': ")
         named = problem.split("'")[1] if problem.startswith("field '") else None
@@ -210,11 +210,3 @@ def _runs(rule: Rule, one: Parsed, faults: list[Fault], others: list[Rule]) -> b
         faults.append(one.document.fault(problem, *place))
         return False
     return True
-
-
-def _with_followed(rule: Rule, others: list[Rule]) -> list[Rule]:
-    """The rule, and all whose findings it counts, directly or not."""
-    wanted = [rule]
-    for one in wanted:
-        wanted += [other for other in others if other.id in one.follows and other not in wanted]
-    return wanted

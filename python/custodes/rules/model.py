@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -89,6 +90,13 @@ class Rule:
     def follows(self) -> set[str]:
         """The ids of the rules whose findings it counts."""
         return {str(branch.when["opened"]) for branch in self.branches if "opened" in branch.when}
+
+    def with_followed(self, others: Sequence[Rule]) -> list[Rule]:
+        """The rule, and those of ``others`` whose findings it counts, directly or not."""
+        wanted = [self]
+        for one in wanted:
+            wanted += [other for other in others if other.id in one.follows and other not in wanted]
+        return wanted
 
     @property
     def grows(self) -> bool:

@@ -93,6 +93,17 @@ pub struct Stats {
     pub newest: Option<Micros>,
 }
 
+/// How a group stands with a rule.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Standing {
+    /// Its count, or measure.
+    pub level: f64,
+    /// What that is held against; `None` where nothing is known yet that it could be.
+    pub threshold: Option<f64>,
+    /// What is usual for it, where a baseline makes the threshold.
+    pub usual: Option<f64>,
+}
+
 /// What was forgotten because memory ran short.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shed {
@@ -574,6 +585,15 @@ impl Engine {
 
     fn matched(&self, stream: usize) -> u64 {
         self.lanes.iter().map(|lane| lane.matched[stream]).sum()
+    }
+
+    /// How a group stands with the plan's `rule`th rule in the window that ends with the pane of `time`, which is not behind the
+    /// watermark; `group` has its names in the order of the rule's fields. `None` where it is not known.
+    pub fn standing(&mut self, rule: usize, group: &[String], time: Micros) -> Option<Standing> {
+        let names = group.iter().map(|name| self.keyring.print(name.as_bytes()));
+        let print = self.keyring.combine(&names.collect::<Vec<_>>());
+        let shard = self.shards.get_mut(print as u32 as usize % SHARDS)?;
+        shard.streams.iter_mut().find_map(|stream| stream.standing(rule, print, time))
     }
 
     /// Figures now.

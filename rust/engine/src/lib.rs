@@ -52,7 +52,7 @@ mod window;
 
 pub use codec::Damaged;
 pub use derive::{Derivation, Means, TimePart, is_time_zone};
-pub use engine::{Engine, Input, Outcome, RuleStats, Shed, Stats};
+pub use engine::{Engine, Input, Outcome, RuleStats, Shed, Standing, Stats};
 pub use finding::{Change, ChangeKind};
 pub use json::{Extractor, Token};
 pub use keyed::Orphan;

@@ -28,26 +28,42 @@ fn finals(plan: &Plan, events: &[(i64, u8, u8)], cut: usize, threads: usize) -> 
     changes.extend(engine.finish().changes);
     let closed = changes.into_iter().filter(|change| change.kind == ChangeKind::Closed);
     let mut closed: Vec<Final> =
-        closed.map(|c| (c.rule, c.group, c.opened_at, c.closed_at, c.peak, c.count)).collect();
+        closed.map(|c| (c.rule, c.group, c.opened_at, c.closed_at, c.peak.to_bits(), c.count)).collect();
     closed.sort();
     closed
 }
 
 fuzz_target!(|data: &[u8]| {
     let Some((&[need, panes, keep, cut], steps)) = data.split_first_chunk() else { return };
-    let rule = |id: &str, more: &str| {
+    let rule = |id: &str, when: &str, more: &str, need: u8| {
         format!(
-            r#"{{"id":"{id}","when":{{"all":[]}},"group_by":["actor"],{more}"timespan_ms":{},"resolution_ms":1000,
-               "keep_open_ms":{},"holds":{{"gte":{}}}}}"#,
+            r#"{{"id":"{id}","when":{when},"group_by":["actor"],{more}"timespan_ms":{},"resolution_ms":1000,
+               "keep_open_ms":{},"holds":{{"gte":{need}}}}}"#,
             (1 + u64::from(panes % 60)) * 1000,
             u64::from(keep) * 1000,
-            1 + need % 8
         )
     };
+    let (all, opened, need) = (r#"{"all":[]}"#, r#"{"opened":"count"}"#, 1 + need % 8);
+    let part = |subject: u8| format!(r#"{{"field":{{"name":"subject","test":{{"number":{subject}}}}}}}"#);
+    let parts = format!(r#""parts":[{},{},{}],"#, part(0), part(1), part(2));
+    let ways = r#""measure":{"pattern":{"ways":[{"met":[2,0],"in_order":true,"absent":[1]},{"met":[1],"in_order":false,"absent":[]}]}},"#;
+    let rules = [
+        rule("count", all, "", need),
+        rule("distinct", all, r#""distinct":"subject","#, need),
+        rule("sum", all, r#""measure":{"sum":{"field":"subject"}},"#, need * 2),
+        rule("middle", all, r#""measure":{"quantile":{"field":"subject","quantile":0.5}},"#, need),
+        rule("order", all, &format!(r#"{parts}"measure":"in_order","#), 1 + need % 3),
+        rule("pattern", all, &format!("{parts}{ways}"), 1),
+        rule(
+            "again",
+            opened,
+            &format!(r#""branches":[{{"when":{opened},"group_by":["actor"]}}],"#),
+            1 + need % 3,
+        ),
+    ];
     let plan = format!(
-        r#"{{"mapping":{{"time":["time"],"actor":["actor"],"subject":["subject"]}},"rules":[{},{}]}}"#,
-        rule("count", ""),
-        rule("distinct", r#""distinct":"subject","#)
+        r#"{{"mapping":{{"time":["time"],"actor":["actor"],"subject":["subject"]}},"rules":[{}]}}"#,
+        rules.join(",")
     );
     let Ok(plan) = Plan::from_json(&plan) else { return };
     let mut now = 0;

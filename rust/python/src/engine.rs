@@ -1,6 +1,6 @@
 //! The engine object.
 
-use crate::outcome::{FindingChange, Outcome, Shed, Stats};
+use crate::outcome::{Amount, FindingChange, Outcome, Shed, Stats};
 use crate::saved::{Restored, as_restored};
 use crate::tables::Tables;
 use custodes_engine::{Aborted, Engine as Core, Fetched, Input, Plan, Record};
@@ -211,6 +211,19 @@ impl Engine {
 
     fn shed(&self, py: Python<'_>, most_bytes: usize) -> PyResult<Option<Shed>> {
         self.run(py, |core| core.shed(most_bytes).map(Shed::from))
+    }
+
+    /// `(level, threshold, usual)`.
+    #[allow(clippy::type_complexity, clippy::needless_pass_by_value)] // a tuple, and a list, in Python
+    fn standing(
+        &self,
+        py: Python<'_>,
+        rule: usize,
+        group: Vec<String>,
+        time: i64,
+    ) -> PyResult<Option<(Amount, Option<Amount>, Option<f64>)>> {
+        let standing = self.run(py, |core| core.standing(rule, &group, time))?;
+        Ok(standing.map(|one| (one.level.into(), one.threshold.map(Amount::from), one.usual)))
     }
 
     fn stats(&self, py: Python<'_>) -> PyResult<Stats> {

@@ -12,6 +12,7 @@ mod reread;
 mod settle;
 
 use crate::codec::{Damaged, Reader, Writer};
+use crate::engine::Standing;
 use crate::finding::{FindingSet, Opening};
 use crate::level::Scale;
 use crate::plan::{Holds, RulePlan};
@@ -202,6 +203,17 @@ impl Detector {
     /// The level shown as a finding's threshold.
     pub(crate) fn threshold(&self) -> u64 {
         self.holds.threshold().max(1)
+    }
+
+    /// What a group's level is held against at a time.
+    pub(crate) fn standing(&mut self, slot: u32, level: u64, time: Micros) -> Standing {
+        let plain = Some(Bar { need: self.threshold(), usual: None });
+        let bar = self.profiles.as_mut().map_or(plain, |profiles| profiles.bar(slot, time));
+        Standing {
+            level: self.scale.number(level),
+            threshold: bar.map(|bar| self.scale.number(bar.need)),
+            usual: bar.and_then(|bar| bar.usual),
+        }
     }
 
     /// One level over another, as what they stand for.

@@ -11,6 +11,7 @@ mod shedding;
 mod sieve;
 
 use crate::detect::{Announced, Counted, Days, Detector, Profiles};
+use crate::engine::Standing;
 use crate::finding::Change;
 use crate::key::{Fingerprint, Keyring};
 use crate::plan::RulePlan;
@@ -371,6 +372,20 @@ impl KeyedStream {
                 detector.updates(reading, changes);
             }
         }
+    }
+
+    /// How the group of this fingerprint stands with a rule in the window that ends with the pane of `time`.
+    pub(crate) fn standing(&mut self, rule: usize, print: Fingerprint, time: Micros) -> Option<Standing> {
+        let slot = self.groups.find(print)?;
+        for window in &mut self.windows {
+            let pane = window.counts.pane(time);
+            let (reading, detectors) = window.decisions(&self.states, &self.arrivals);
+            if let Some(detector) = detectors.iter_mut().find(|detector| detector.rule == rule) {
+                let level = reading.levels(slot, pane, pane).first().map_or(0, |&(_, _, level)| level);
+                return Some(detector.standing(slot, level, time));
+            }
+        }
+        None
     }
 
     /// Each rule at work and the largest count any group reached within its timespan before `newest`.
