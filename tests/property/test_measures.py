@@ -6,6 +6,7 @@ Events come in any order the allowed lateness covers, in batches of all sizes, o
 from __future__ import annotations
 
 import itertools
+import json
 import random
 import statistics
 from collections.abc import Callable, Sequence
@@ -18,13 +19,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import oracle
+from custodes._core import Engine
 from custodes.config.mapping import load_mapping
-from custodes.findings import Finding
-from custodes.rules import Rule, build_plan, load_rules
+from custodes.findings import Finding, Ledger
+from custodes.rules import Rule, Ruleset, build_plan, load_rules
 from lives import findings_over_restarts
-from streams import shuffled
+from streams import Record, shuffled
 
 START = 1_767_600_000
+KEY = "000102030405060708090a0b0c0d0e0f"
 MAPPING = load_mapping("custodes")
 DETECTIONS = """\
 title: Looks
@@ -324,3 +327,31 @@ def test_groups_by_aliases_are_what_the_oracle_says(
     counted = kept(["who", "action"], 12, **oracle.gte(2))
     for rule, same in zip(aliased, (both, counted), strict=True):
         assert told(found, rule) == expected(source, same)
+
+
+@given(listed=events, owners=st.lists(st.sampled_from(["a", "b", ["a", "b"]]), min_size=40, max_size=40))
+def test_shares_come_to_what_one_engine_comes_to(
+    rules: dict[str, Rule], aliased: list[Rule], listed: list[dict[str, Any]], owners: list[Any]
+) -> None:
+    """Events of these rules are handed on with all that is measured and grouped by."""
+    stream = [{**event, "owner": owner} for event, owner in zip(as_stream(listed), owners, strict=False)]
+    every = [*(rules[title] for title in CASES), *aliased]
+    whole, records = (
+        Engine(build_plan(every, MAPPING)),
+        [Record(at, json.dumps(one).encode()) for at, one in enumerate(stream)],
+    )
+    alone = Ledger(every)
+    alone.apply(whole.process_records(records).changes)
+    alone.apply(whole.finish().changes)
+    ruleset = Ruleset(every, partial(build_plan, mapping=MAPPING))
+    handing_on, together = Engine(ruleset.plan_where_read(KEY, 3)), Ledger(every)
+    parcels = handing_on.process_records(records).parcels
+    for share in range(3):
+        counting = Engine(ruleset.plan_by_share(KEY, share, 3))
+        for to, _, parcel in parcels:
+            if to == share:
+                outcome = counting.process_parcel(parcel)
+                assert outcome.rejects == []
+                together.apply(outcome.changes)
+        together.apply(counting.finish().changes)
+    assert [told(together.findings(), rule) for rule in every] == [told(alone.findings(), rule) for rule in every]
