@@ -355,3 +355,27 @@ def test_shares_come_to_what_one_engine_comes_to(
                 together.apply(outcome.changes)
         together.apply(counting.finish().changes)
     assert [told(together.findings(), rule) for rule in every] == [told(alone.findings(), rule) for rule in every]
+
+
+def test_what_is_measured_can_be_forgotten_but_not_what_is_about_to_fire(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    said = {"rules": "[looks]", "group_by": "[subject]", "timespan": "1d"}
+    for kind in ("value_sum", "value_avg"):
+        rule = load(correlation("Much", type=kind, **said, condition="{field: count, gte: 100}"), tmp_path_factory)[-1]
+        engine, ledger = Engine(build_plan([rule], MAPPING)), Ledger([rule])
+
+        def look(at: int, subject: str, count: int) -> bytes:
+            event = {"time": START + at, "actor": "a", "action": "read", "subject": subject, "count": count}
+            return json.dumps(event).encode() + b"\n"
+
+        engine.process_lines(look(0, "close", 60) + b"".join(look(n // 100, f"S{n}", 5) for n in range(20_000)))
+        engine.process_lines(look(3600, "later", 1))
+        before = engine.used_bytes()
+        shed = engine.shed(before // 2)
+        assert shed is not None
+        assert engine.used_bytes() <= before // 2
+        engine.process_lines(look(3700, "close", 140 if kind == "value_avg" else 40))
+        ledger.apply(engine.finish().changes)
+        found = [(one.group, one.opened_at // 1_000_000 - START, one.count) for one in ledger.findings()]
+        assert found == [({"subject": "close"}, 3700, 2)]

@@ -227,9 +227,14 @@ impl Detector {
         self.findings.has(slot)
     }
 
+    /// Whether it looks for groups that have little.
+    pub(crate) fn looks_for_little(&self) -> bool {
+        self.holds.floor().is_none()
+    }
+
     /// Whether a level is close to the threshold: more than half of it.
     pub(crate) fn is_close(&self, level: u64) -> bool {
-        let floor = self.profiles.as_ref().map_or(self.need, |profiles| profiles.floor());
+        let floor = self.profiles.as_ref().map_or(self.threshold(), |profiles| profiles.floor());
         self.scale.number(level) * 2.0 > self.scale.number(floor)
     }
 

@@ -80,8 +80,9 @@ impl Window {
     fn is_dispensable(&self, slot: u32, states: &Rows<State>, arrivals: &Arrivals) -> bool {
         let counts = self.reading(states, arrivals);
         let now = counts.level_now(slot);
-        let is_needed = |detector: &Detector| detector.has(slot) || detector.is_close(now);
-        !self.judging && !counts.is_recent(slot) && !self.detectors.iter().any(is_needed)
+        let is_needed =
+            |detector: &Detector| detector.has(slot) || detector.looks_for_little() || detector.is_close(now);
+        !counts.is_recent(slot) && !self.detectors.iter().any(is_needed)
     }
 
     fn add_to(&self, forgotten: &mut [Forgotten], mut add: impl FnMut(&mut Forgotten)) {

@@ -16,6 +16,8 @@ use std::ops::{AddAssign, Range, SubAssign};
 
 /// Millionths in one.
 const FINENESS: f64 = 1e6;
+/// So many cells or entries are kept without room for more.
+const FEW: usize = 4;
 /// No amount counts for more than this, so that no sum overflows.
 const MOST: f64 = 1e18;
 
@@ -130,12 +132,17 @@ impl Cell {
         }
     }
 
-    fn bytes(&self) -> usize {
-        size_of::<Self>() + self.entries.len() * size_of::<Entry>()
+    fn heap_bytes(&self) -> usize {
+        self.entries.capacity() * size_of::<Entry>()
     }
 }
 
 impl Row {
+    fn heap_bytes(&self) -> usize {
+        let entries: usize = self.cells.iter().map(Cell::heap_bytes).sum();
+        self.cells.capacity() * size_of::<Cell>() + entries
+    }
+
     /// The places of the cells with panes in `low..=high`.
     fn between(&self, low: PaneIndex, high: PaneIndex) -> Range<usize> {
         let from = self.cells.partition_point(|cell| cell.pane < low);
@@ -178,6 +185,8 @@ impl Series {
         (forget, settled): (PaneIndex, PaneIndex),
     ) {
         let Self { measure, span, rows, bytes, .. } = self;
+        // Most groups have few events, and so no room that is not used.
+        let makes_room = |len: usize, capacity: usize| len == capacity && len < FEW;
         if rows.len() <= slot as usize {
             rows.resize_with(slot as usize + 1, Row::default);
         }
@@ -185,19 +194,23 @@ impl Series {
         let place = row.cells.partition_point(|cell| cell.pane < pane);
         let is_newest = place == row.cells.len();
         if row.cells.get(place).is_none_or(|cell| cell.pane != pane) {
+            let before = row.cells.capacity();
+            if makes_room(row.cells.len(), before) {
+                row.cells.reserve_exact(1);
+            }
             row.cells.insert(place, Cell::new(pane));
-            *bytes += size_of::<Cell>();
+            *bytes += (row.cells.capacity() - before) * size_of::<Cell>();
             if is_newest {
                 while row.cells.front().is_some_and(|cell| cell.pane < forget && cell.pane < pane) {
-                    *bytes -= row.cells.pop_front().map_or(0, |cell| cell.bytes());
+                    *bytes -= row.cells.pop_front().map_or(0, |cell| cell.heap_bytes());
                 }
                 for cell in row.cells.iter_mut().rev().filter(|cell| cell.pane < settled) {
                     if cell.is_condensed {
                         break;
                     }
-                    *bytes -= cell.bytes();
+                    *bytes -= cell.heap_bytes();
                     cell.condense(measure);
-                    *bytes += cell.bytes();
+                    *bytes += cell.heap_bytes();
                 }
             }
             row.find_head(*span);
@@ -214,8 +227,12 @@ impl Series {
                 cell.met |= datum;
             }
             if !(cell.is_condensed && matches!(measure, MeasurePlan::Sum { .. } | MeasurePlan::Mean { .. })) {
+                let before = cell.heap_bytes();
+                if makes_room(cell.entries.len(), cell.entries.capacity()) {
+                    cell.entries.reserve_exact(1);
+                }
                 cell.entries.push(Entry { time, datum });
-                *bytes += size_of::<Entry>();
+                *bytes += cell.heap_bytes() - before;
             }
         }
         if let Some(level) = self.at_most(&self.rows[slot as usize]) {
@@ -226,7 +243,7 @@ impl Series {
     /// Forgets a group.
     pub(crate) fn clear(&mut self, slot: u32) {
         if let Some(row) = self.rows.get_mut(slot as usize) {
-            self.bytes -= row.cells.iter().map(Cell::bytes).sum::<usize>();
+            self.bytes -= row.heap_bytes();
             *row = Row::default();
         }
     }
@@ -379,7 +396,7 @@ impl Series {
 
     /// Bytes of one group.
     pub(crate) fn bytes_of(&self, slot: u32) -> usize {
-        self.rows.get(slot as usize).map_or(0, |row| row.cells.iter().map(Cell::bytes).sum())
+        self.rows.get(slot as usize).map_or(0, Row::heap_bytes)
     }
 
     /// Writes a group down.
@@ -414,12 +431,12 @@ impl Series {
         if !cells.iter().is_sorted_by(|cell, next| cell.pane < next.pane) {
             return Err(Damaged("a series is out of order"));
         }
-        self.bytes += cells.iter().map(Cell::bytes).sum::<usize>();
         if self.rows.len() <= slot as usize {
             self.rows.resize_with(slot as usize + 1, Row::default);
         }
         let row = &mut self.rows[slot as usize];
         row.cells = cells;
+        self.bytes += row.heap_bytes();
         row.find_head(self.span);
         Ok(())
     }
