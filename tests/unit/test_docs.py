@@ -9,6 +9,8 @@ from types import ModuleType
 
 import pytest
 
+from custodes.authoring import find_test_files, run_tests
+
 ROOT = Path(__file__).parent.parent.parent
 PAGES = sorted(p for p in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 
@@ -60,3 +62,9 @@ def test_each_fault_has_a_test_a_metric_an_alert_and_a_runbook() -> None:
         (rule,) = re.findall(rf"- alert: {name[0]}\n((?:(?!- alert:)[\s\S])*)", alerts)
         assert metric.strip("`") in rule or fault == "killed" or "worker" in fault, f"{name[0]} asks for no {metric}"
         assert test.split()[0].strip("`") in tests, fault
+
+
+def test_the_examples_hold() -> None:
+    files = find_test_files([ROOT / "docs" / "examples"])
+    assert files
+    assert [result for path in files for result in run_tests(path) if result.failures] == []
