@@ -4,12 +4,18 @@ use super::{KeyedStream, Window};
 use crate::detect::Detector;
 use crate::shedding::{Ages, Forgotten};
 use crate::time::Micros;
-use crate::window::{Arrivals, Rows, State};
+use crate::window::{Arrivals, Rows, Series, State};
 
 impl KeyedStream {
     /// Bytes in use: all but those that wait for another group.
     pub(crate) fn used_bytes(&self) -> usize {
-        self.heap_bytes().saturating_sub(self.groups.free() * self.states.row_bytes())
+        self.heap_bytes().saturating_sub(self.groups.free() * self.row_bytes())
+    }
+
+    /// Bytes that a slot takes with or without a group.
+    fn row_bytes(&self) -> usize {
+        let series = self.windows.iter().filter_map(|window| window.series.as_ref());
+        self.states.row_bytes() + series.map(Series::row_bytes).sum::<usize>()
     }
 
     /// Adds up by age what [`Self::forget_before`] would free.
@@ -25,7 +31,7 @@ impl KeyedStream {
             let logs: usize = states.iter().map(State::heap_bytes).sum();
             let series = self.windows.iter().filter_map(|window| window.series.as_ref());
             let logs = logs + series.map(|series| series.bytes_of(slot)).sum::<usize>();
-            ages.add(panes.max().unwrap_or(newest), of_index + self.states.row_bytes() + logs);
+            ages.add(panes.max().unwrap_or(newest), of_index + self.row_bytes() + logs);
         }
         for window in self.windows.iter().filter(|window| !window.judging) {
             window.counts.ages(ages);

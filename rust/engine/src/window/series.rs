@@ -6,6 +6,7 @@
 
 use super::PaneIndex;
 use super::peaks::{Peaks, eighth};
+use super::rows::Rows;
 use crate::codec::{Damaged, Reader, Writer};
 use crate::level::Scale;
 use crate::plan::{MeasurePlan, Way};
@@ -30,7 +31,7 @@ pub(crate) struct Series {
     measure: MeasurePlan,
     span: u32,
     /// By slot.
-    rows: Vec<Row>,
+    rows: Rows<Row>,
     peaks: Peaks,
     bytes: usize,
 }
@@ -95,8 +96,14 @@ impl Total {
         Self { millionths: (amount * FINENESS).round() as i128, amounts: 1 }
     }
 
-    fn sum(self) -> f64 {
-        self.millionths as f64 / FINENESS
+    /// The level of a sum or a mean.
+    fn level(self, measure: &MeasurePlan) -> u64 {
+        let sum = self.millionths as f64 / FINENESS;
+        match measure {
+            _ if self.amounts == 0 => 0,
+            MeasurePlan::Mean { .. } => Scale::Reals.level(sum / self.amounts as f64),
+            _ => Scale::Reals.level(sum),
+        }
     }
 }
 
@@ -169,7 +176,7 @@ impl Row {
 
 impl Series {
     pub(crate) fn new(measure: &MeasurePlan, span: u32) -> Self {
-        Self { measure: measure.clone(), span, rows: Vec::new(), peaks: Peaks::default(), bytes: 0 }
+        Self { measure: measure.clone(), span, rows: Rows::new(1), peaks: Peaks::default(), bytes: 0 }
     }
 
     pub(crate) fn measure(&self) -> &MeasurePlan {
@@ -184,13 +191,11 @@ impl Series {
         data: &[u64],
         (forget, settled): (PaneIndex, PaneIndex),
     ) {
-        let Self { measure, span, rows, bytes, .. } = self;
+        let Self { measure, span, rows, bytes, peaks } = self;
         // Most groups have few events, and so no room that is not used.
         let makes_room = |len: usize, capacity: usize| len == capacity && len < FEW;
-        if rows.len() <= slot as usize {
-            rows.resize_with(slot as usize + 1, Row::default);
-        }
-        let row = &mut rows[slot as usize];
+        rows.reach(slot);
+        let Some([row]) = rows.get_mut(slot) else { return };
         let place = row.cells.partition_point(|cell| cell.pane < pane);
         let is_newest = place == row.cells.len();
         if row.cells.get(place).is_none_or(|cell| cell.pane != pane) {
@@ -235,14 +240,18 @@ impl Series {
                 *bytes += cell.heap_bytes() - before;
             }
         }
-        if let Some(level) = self.at_most(&self.rows[slot as usize]) {
-            self.peaks.see(eighth(pane, self.span), level);
+        if let Some(level) = at_most(measure, row) {
+            peaks.see(eighth(pane, *span), level);
         }
+    }
+
+    fn row(&self, slot: u32) -> Option<&Row> {
+        self.rows.get(slot)?.first()
     }
 
     /// Forgets a group.
     pub(crate) fn clear(&mut self, slot: u32) {
-        if let Some(row) = self.rows.get_mut(slot as usize) {
+        if let Some([row]) = self.rows.get_mut(slot) {
             self.bytes -= row.heap_bytes();
             *row = Row::default();
         }
@@ -251,22 +260,7 @@ impl Series {
     /// Whether the window of a group's newest pane may have come to `level`: never wrongly not.
     #[inline]
     pub(crate) fn may_have_come_to(&self, slot: u32, level: u64) -> bool {
-        let row = self.rows.get(slot as usize);
-        row.is_some_and(|row| self.at_most(row).is_none_or(|most| most >= level))
-    }
-
-    /// The level of the window of a group's newest pane, or more, where that is told without looking at every event.
-    fn at_most(&self, row: &Row) -> Option<u64> {
-        let window = row.front..row.cells.len();
-        match &self.measure {
-            MeasurePlan::Sum { .. } | MeasurePlan::Mean { .. } => Some(self.measured(row, window, row.head)),
-            MeasurePlan::Quantile { .. } => None,
-            MeasurePlan::InOrder => Some(u64::from(row.met(window).count_ones())),
-            MeasurePlan::Pattern { ways } => {
-                let met = row.met(window);
-                Some(u64::from(ways.iter().any(|way| way.is_among(met))))
-            }
-        }
+        self.row(slot).is_some_and(|row| at_most(&self.measure, row).is_none_or(|most| most >= level))
     }
 
     /// The largest level, or more, that was in any group within the last timespan before pane `newest`.
@@ -276,7 +270,7 @@ impl Series {
 
     /// The level of the window that ends with `pane`.
     pub(crate) fn level(&self, slot: u32, pane: PaneIndex) -> u64 {
-        let Some(row) = self.rows.get(slot as usize) else { return 0 };
+        let Some(row) = self.row(slot) else { return 0 };
         let window = row.between((pane + 1).saturating_sub(self.span), pane);
         let total = row.total(window.clone());
         self.measured(row, window, total)
@@ -285,7 +279,7 @@ impl Series {
     /// The last pane from `pane` on, after which there are no events, whose level is at least `level`, as `pane`'s is. Of a
     /// measure that grows with its events.
     pub(crate) fn stays(&self, slot: u32, pane: PaneIndex, level: u64) -> PaneIndex {
-        let Some(row) = self.rows.get(slot as usize) else { return pane };
+        let Some(row) = self.row(slot) else { return pane };
         let window = row.between((pane + 1).saturating_sub(self.span), pane);
         // Without its first cells a window is never at more, so the first to leave too little can be sought by halves.
         let mut total = row.total(window.clone());
@@ -313,7 +307,7 @@ impl Series {
 
     /// The levels of panes `low..=high`.
     pub(crate) fn levels(&self, slot: u32, low: PaneIndex, high: PaneIndex) -> Vec<Stretch> {
-        let Some(row) = self.rows.get(slot as usize) else { return Vec::new() };
+        let Some(row) = self.row(slot) else { return Vec::new() };
         let near = row.between((low + 1).saturating_sub(self.span), high);
         let changes = row.cells.range(near.clone()).flat_map(|cell| [cell.pane, cell.pane + self.span]);
         let mut edges: Vec<PaneIndex> =
@@ -339,7 +333,7 @@ impl Series {
 
     /// The time at which, in order of time, `level` was reached in pane `first`; `None` where that is settled.
     pub(crate) fn reached_at(&self, slot: u32, first: PaneIndex, level: u64) -> Option<Micros> {
-        let row = self.rows.get(slot as usize)?;
+        let row = self.row(slot)?;
         let place = row.cells.binary_search_by_key(&first, |cell| cell.pane).ok()?;
         let cell = row.cells.get(place).filter(|cell| !cell.is_condensed)?;
         let before = row.between((first + 1).saturating_sub(self.span), first.checked_sub(1)?);
@@ -361,18 +355,12 @@ impl Series {
 
     /// The level of some cells and the entries after them; `total` is that of all.
     fn measured_with(&self, row: &Row, cells: Range<usize>, after: &[Entry], total: Total) -> u64 {
-        let real = |number| Scale::Reals.level(number);
         match &self.measure {
-            MeasurePlan::Sum { .. } | MeasurePlan::Mean { .. } | MeasurePlan::Quantile { .. }
-                if total.amounts == 0 =>
-            {
-                0
-            }
-            MeasurePlan::Sum { .. } => real(total.sum()),
-            MeasurePlan::Mean { .. } => real(total.sum() / total.amounts as f64),
+            MeasurePlan::Sum { .. } | MeasurePlan::Mean { .. } => total.level(&self.measure),
             MeasurePlan::Quantile { quantile, .. } => {
                 let entries = row.cells.range(cells).flat_map(|cell| &cell.entries).chain(after);
-                real(quantile_of(entries.map(|entry| f64::from_bits(entry.datum)).collect(), *quantile))
+                let amounts: Vec<f64> = entries.map(|entry| f64::from_bits(entry.datum)).collect();
+                if amounts.is_empty() { 0 } else { Scale::Reals.level(quantile_of(amounts, *quantile)) }
             }
             MeasurePlan::InOrder => longest_chain(&moments(row, cells, after)),
             MeasurePlan::Pattern { ways } => {
@@ -391,18 +379,23 @@ impl Series {
     }
 
     pub(crate) fn heap_bytes(&self) -> usize {
-        self.bytes + self.rows.capacity() * size_of::<Row>()
+        self.bytes + self.rows.heap_bytes()
     }
 
-    /// Bytes of one group.
+    /// Bytes that a slot takes with or without a group.
+    pub(crate) fn row_bytes(&self) -> usize {
+        self.rows.row_bytes()
+    }
+
+    /// Bytes of one group beside them.
     pub(crate) fn bytes_of(&self, slot: u32) -> usize {
-        self.rows.get(slot as usize).map_or(0, Row::heap_bytes)
+        self.row(slot).map_or(0, Row::heap_bytes)
     }
 
     /// Writes a group down.
     pub(crate) fn save(&self, slot: u32, to: &mut Writer) {
         let none = VecDeque::new();
-        let cells = self.rows.get(slot as usize).map_or(&none, |row| &row.cells);
+        let cells = self.row(slot).map_or(&none, |row| &row.cells);
         to.list(cells.iter(), |to, cell| {
             to.u32(cell.pane);
             to.flag(cell.is_condensed);
@@ -431,14 +424,24 @@ impl Series {
         if !cells.iter().is_sorted_by(|cell, next| cell.pane < next.pane) {
             return Err(Damaged("a series is out of order"));
         }
-        if self.rows.len() <= slot as usize {
-            self.rows.resize_with(slot as usize + 1, Row::default);
+        self.rows.reach(slot);
+        if let Some([row]) = self.rows.get_mut(slot) {
+            row.cells = cells;
+            self.bytes += row.heap_bytes();
+            row.find_head(self.span);
         }
-        let row = &mut self.rows[slot as usize];
-        row.cells = cells;
-        self.bytes += row.heap_bytes();
-        row.find_head(self.span);
         Ok(())
+    }
+}
+
+/// The level of the window of a group's newest pane, or more, where that is told without looking at every event.
+fn at_most(measure: &MeasurePlan, row: &Row) -> Option<u64> {
+    let met = || row.met(row.front..row.cells.len());
+    match measure {
+        MeasurePlan::Sum { .. } | MeasurePlan::Mean { .. } => Some(row.head.level(measure)),
+        MeasurePlan::Quantile { .. } => None,
+        MeasurePlan::InOrder => Some(u64::from(met().count_ones())),
+        MeasurePlan::Pattern { ways } => Some(u64::from(ways.iter().any(|way| way.is_among(met())))),
     }
 }
 
