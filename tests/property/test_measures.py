@@ -24,27 +24,17 @@ from custodes.config.mapping import load_mapping
 from custodes.findings import Finding, Ledger
 from custodes.rules import Rule, Ruleset, build_plan, load_rules
 from lives import findings_over_restarts
+from rule_texts import detection
 from streams import Record, shuffled
 
 START = 1_767_600_000
 KEY = "000102030405060708090a0b0c0d0e0f"
 MAPPING = load_mapping("custodes")
-DETECTIONS = """\
-title: Looks
-name: looks
-logsource: {product: custodes}
-detection: {selection: {action: [read, search]}, condition: selection}
----
-title: Exports
-name: exports
-logsource: {product: custodes}
-detection: {selection: {action: [export, search]}, condition: selection}
----
-title: Wipes
-name: wipes
-logsource: {product: custodes}
-detection: {selection: {action: delete}, condition: selection}
-"""
+DETECTIONS = (
+    detection("Looks", "{action: [read, search]}")
+    + detection("Exports", "{action: [export, search]}")
+    + detection("Wipes", "{action: delete}")
+)
 ACTIONS = {"looks": {"read", "search"}, "exports": {"export", "search"}, "wipes": {"delete"}}
 
 

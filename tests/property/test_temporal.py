@@ -17,6 +17,7 @@ from custodes.config.mapping import load_mapping
 from custodes.findings import Ledger
 from custodes.rules import Rule, build_plan, load_rules
 from faults import faults_of
+from rule_texts import detection
 
 START = 1_767_600_000
 MAPPING = load_mapping("custodes")
@@ -39,22 +40,12 @@ correlation:
   timespan: 30s
   condition: {gte: 2}
 custodes: {keep_open: 10s}
----
-title: Looks
-name: looks
-logsource: {product: custodes}
-detection: {selection: {action: [read, search]}, condition: selection}
----
-title: Exports
-name: exports
-logsource: {product: custodes}
-detection: {selection: {action: [export, search]}, condition: selection}
----
-title: Wipes
-name: wipes
-logsource: {product: custodes}
-detection: {selection: {resource: log, action: delete}, condition: selection}
 """
+RULES += (
+    detection("Looks", "{action: [read, search]}")
+    + detection("Exports", "{action: [export, search]}")
+    + detection("Wipes", "{resource: log, action: delete}")
+)
 
 
 @pytest.fixture(scope="module")

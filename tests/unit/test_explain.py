@@ -15,6 +15,7 @@ from custodes._core import Engine
 from custodes.authoring.explain import explain
 from custodes.config.mapping import load_mapping
 from custodes.rules import Rule, build_plan, load_rules
+from rule_texts import detection
 
 MAPPING = load_mapping("custodes")
 RULE = """\
@@ -124,20 +125,11 @@ def test_an_event_counts_when_the_engine_counts_it(rule: Rule, fields: dict[str,
     assert (told.rejected is None) == (not outcome.rejects)
 
 
-FOLLOWING = """\
+FOLLOWING = (
+    """\
 title: Busy
 name: busy
 correlation: {type: event_count, rules: [looks], group-by: [actor], timespan: 1h, condition: {gte: 2}}
----
-title: Looks
-name: looks
-logsource: {product: custodes}
-detection: {s: {action: read}, condition: s}
----
-title: Grants
-name: grants
-logsource: {product: custodes}
-detection: {s: {action: grant}, condition: s}
 ---
 title: Granted and busy
 name: under_test
@@ -148,6 +140,9 @@ correlation:
   timespan: 1h
   aliases: {who: {busy: actor, grants: grantee}}
 """
+    + detection("Looks", "{action: read}")
+    + detection("Grants", "{action: grant}")
+)
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from custodes.config import FaultsError
 from custodes.config.mapping import load_mapping
 from custodes.rules import Rule, Ruleset, build_plan, load_rules, sharing_faults, shipped_pack
 from custodes.rules.timing import default_resolution
+from rule_texts import detection
 
 EVENT = {
     "time": "2026-01-05T08:00:00Z",
@@ -206,12 +207,7 @@ correlation: {type: event_count, rules: [busy], group-by: [actor], timespan: 1d,
 title: Busy
 name: busy
 correlation: {type: event_count, rules: [looks], group-by: [actor], timespan: 1h, condition: {gte: 2}}
----
-title: Looks
-name: looks
-logsource: {product: custodes}
-detection: {s: {action: read}, condition: s}
-"""
+""" + detection("Looks", "{action: read}")
 
 
 @pytest.mark.parametrize(

@@ -14,27 +14,17 @@ from custodes.config.mapping import load_mapping
 from custodes.findings import Finding, Ledger
 from custodes.rules import build_plan, load_rules
 from faults import faults_of
+from rule_texts import detection
 
 CONSTRUCTS: dict[str, list[dict[str, Any]]] = yaml.safe_load(
     (Path(__file__).parents[1] / "sigma" / "constructs.yml").read_text()
 )
 START = 1_767_600_000
-OTHERS = """\
----
-title: Looks
-name: looks
-logsource: {product: custodes}
-detection: {s: {action: read}, condition: s}
----
-title: Exports
-name: exports
-logsource: {product: custodes}
-detection: {s: {action: export}, condition: s}
----
-title: Wipes
-name: wipes
-logsource: {product: custodes}
-detection: {s: {action: wipe}, condition: s}
+OTHERS = (
+    detection("Looks", "{action: read}")
+    + detection("Exports", "{action: export}")
+    + detection("Wipes", "{action: wipe}")
+    + """\
 ---
 title: Other
 name: other
@@ -44,6 +34,7 @@ title: Another
 name: another
 correlation: {type: event_count, rules: [other], group-by: [actor], timespan: 5s, condition: {gte: 1}}
 """
+)
 
 
 REFERRED = ("Other", "Looks")

@@ -64,10 +64,11 @@ def compile_rules(parsed: list[Parsed], named: set[str], faults: list[Fault]) ->
         when = conditions.get(one.id)
         if when is not None and one.id not in silent:
             found[one.id] = _single(one, when, faults)
+    others = [rule for rule in found.values() if rule]
     rules: dict[str, Rule] = {}
     for one in parsed:
         rule = found.get(one.id)
-        if rule is None or not _runs(rule, one, faults, [other for other in found.values() if other]):
+        if rule is None or not _runs(rule, one, faults, others):
             continue
         if rule.title in rules:
             first = rules[rule.title]
@@ -161,7 +162,7 @@ def _detection(one: Parsed, faults: list[Fault]) -> Condition | None:
         return None
     when = conditions[0] if len(conditions) == 1 else {"any": conditions}
     probe = base_of(one, when, (), Timing(_AN_HOUR, _AN_HOUR, timedelta(0)), {"gte": 1})
-    return when if _runs(probe, one, faults, [probe]) else None
+    return when if _runs(probe, one, faults, []) else None
 
 
 def _single(one: Parsed, when: Condition, faults: list[Fault]) -> Rule | None:

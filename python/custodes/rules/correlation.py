@@ -32,8 +32,6 @@ _AMOUNTS = {
     SigmaCorrelationType.VALUE_MEDIAN: "quantile",
     SigmaCorrelationType.VALUE_PERCENTILE: "quantile",
 }
-
-
 _OF_OPENINGS = ("peak", "points")
 """Numbers that every opening has."""
 
@@ -60,12 +58,9 @@ def compile_correlation(one: Parsed, targets: Sequence[Target], faults: list[Fau
     document = one.document
     timing = read_timing(one, timedelta(seconds=sigma.timespan.seconds), faults)
     holds, measure = _condition(sigma, targets, document, faults)
-    together = _fields(sigma) if sigma.type == SigmaCorrelationType.VALUE_COUNT else ()
-    distinct = None
-    if len(together) > 1:
-        distinct = " and ".join(together)
-    elif sigma.type == SigmaCorrelationType.VALUE_COUNT:
-        distinct = _field(sigma, document, faults)
+    counts_values = sigma.type == SigmaCorrelationType.VALUE_COUNT
+    fields = _fields(sigma, document, faults) if counts_values else ()
+    distinct = " and ".join(fields) or None
     group_by = tuple(sigma.group_by or ())
     branches = _branches(sigma, targets, document, faults)
     counted = distinct or (measure.field if measure else None)
@@ -88,7 +83,7 @@ def compile_correlation(one: Parsed, targets: Sequence[Target], faults: list[Fau
     return replace(
         base_of(one, when, group_by, timing, holds),
         distinct=distinct,
-        together=together if len(together) > 1 else (),
+        together=fields if len(fields) > 1 else (),
         measure=measure,
         parts=parts,
         branches=branches,
@@ -124,9 +119,9 @@ def _condition(
         return holds or {"gte": len(targets)}, InOrder() if in_order else None
     if kind is None:
         return holds, None
-    field = _field(sigma, document, faults)
+    fields = _fields(sigma, document, faults, most=1)
     quantile = _quantile(sigma, document, faults) if kind == "quantile" else None
-    return holds, Amount(kind, field, quantile) if field else None
+    return holds, Amount(kind, fields[0], quantile) if fields else None
 
 
 def _quantile(sigma: SigmaCorrelationRule, document: Document, faults: list[Fault]) -> float:
@@ -142,21 +137,18 @@ def _quantile(sigma: SigmaCorrelationRule, document: Document, faults: list[Faul
     return percentile / 100
 
 
-def _fields(sigma: SigmaCorrelationRule) -> tuple[str, ...]:
-    """The fields whose values are counted or measured, by the names that pipelines gave them."""
+def _fields(
+    sigma: SigmaCorrelationRule, document: Document, faults: list[Fault], most: int | None = None
+) -> tuple[str, ...]:
+    """The fields that are counted or measured, by the names that pipelines gave them; one at least, or a fault."""
     condition = sigma.condition
     field = condition.fieldref if isinstance(condition, SigmaCorrelationCondition) else None
-    fields: list[object] = [*field] if isinstance(field, list) else [field]
-    return tuple(one for one in fields if isinstance(one, str))
-
-
-def _field(sigma: SigmaCorrelationRule, document: Document, faults: list[Fault]) -> str | None:
-    """The only one of them."""
-    fields = _fields(sigma)
-    if len(fields) == 1:
-        return fields[0]
+    named: list[object] = [*field] if isinstance(field, list) else [field]
+    fields = tuple(one for one in named if isinstance(one, str))
+    if fields and (most is None or len(fields) <= most):
+        return fields
     faults.append(document.fault(f"{sigma.type.name.lower()} is of one field", "correlation", "condition", "field"))
-    return None
+    return ()
 
 
 def _bounds(document: Document, condition: dict[str, Any], faults: list[Fault], *, whole: bool) -> dict[str, float]:

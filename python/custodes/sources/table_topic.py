@@ -148,8 +148,7 @@ class TopicTable:
     def _row(self, record: Any) -> bytes | None:
         """A record as a line of CSV; ``None`` where it takes its row away.
 
-        Raises ``ValueError``
-        or ``TypeError`` for what is no row.
+        Raises ``ValueError`` or ``TypeError`` for what is no row.
         """
         if record.key is None:
             raise ValueError("it has no key, which says which row it is")

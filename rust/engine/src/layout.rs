@@ -8,7 +8,7 @@ use crate::keyed::{Grouping, Measure, OpeningMeasure, OpeningSpec, StreamSpec};
 use crate::matcher::Matcher;
 use crate::plan::{Branch, Condition, PlanError, RulePlan, SievePlan};
 use crate::time::Micros;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -77,16 +77,16 @@ pub(crate) fn lay_out<'p>(
         let on_level = rules.iter().enumerate().filter(|&(at, _)| following.levels[at] == level);
         for (at, rule) in on_level {
             rule.check()?;
-            placed[at] = place(rule, &following, rules, &mut streams, conditions, fields)?;
+            placed[at] = place(rule, &following, &mut streams, conditions, fields)?;
         }
         levels.push(first..streams.len());
     }
-    let followed = (0..rules.len()).filter(|&at| following.is_followed(rules, at)).collect();
-    Ok(Layout { streams: streams.into(), levels, placed, followed })
+    Ok(Layout { streams: streams.into(), levels, placed, followed: following.followed() })
 }
 
 /// Which rules count the openings of which.
 struct Following<'p> {
+    rules: &'p [RulePlan],
     numbers: BTreeMap<&'p str, usize>,
     levels: Vec<usize>,
 }
@@ -116,17 +116,26 @@ impl<'p> Following<'p> {
                 }
             }
         }
-        Ok(Self { numbers, levels })
+        Ok(Self { rules, numbers, levels })
     }
 
-    fn is_followed(&self, rules: &[RulePlan], at: usize) -> bool {
-        rules.iter().flat_map(RulePlan::follows).any(|id| self.numbers.get(id) == Some(&at))
+    /// The numbers of the rules that others follow.
+    fn followed(&self) -> Vec<usize> {
+        let followed = self.rules.iter().flat_map(RulePlan::follows).filter_map(|id| self.numbers.get(id));
+        followed.copied().collect::<BTreeSet<_>>().into_iter().collect()
+    }
+
+    /// The number of the rule whose openings a branch is, and the rule; `None` for a branch of events.
+    fn followed_by(&self, branch: &Branch) -> Option<(usize, &'p RulePlan)> {
+        let Condition::Opened(id) = &branch.when else { return None };
+        let number = *self.numbers.get(id.as_str())?;
+        Some((number, &self.rules[number]))
     }
 
     /// How far behind the watermark the openings of rules come that `rule` follows: the length of a pane, on each level.
-    fn delay(&self, rules: &[RulePlan], rule: &RulePlan) -> Micros {
-        let followed = rule.follows().filter_map(|id| rules.get(*self.numbers.get(id)?));
-        let delays = followed.map(|one| one.resolution_ms as Micros * 1000 + self.delay(rules, one));
+    fn delay(&self, rule: &RulePlan) -> Micros {
+        let followed = rule.branches.iter().filter_map(|branch| self.followed_by(branch));
+        let delays = followed.map(|(_, one)| one.resolution_ms as Micros * 1000 + self.delay(one));
         delays.max().unwrap_or(0)
     }
 }
@@ -135,7 +144,6 @@ impl<'p> Following<'p> {
 fn place<'p>(
     rule: &'p RulePlan,
     following: &Following<'p>,
-    rules: &'p [RulePlan],
     streams: &mut Vec<StreamSpec>,
     conditions: &mut Conditions<'p>,
     fields: &mut FieldTable,
@@ -144,8 +152,8 @@ fn place<'p>(
     let mut grouping = Grouping::default();
     let mut openings = Vec::new();
     for (part, branch) in rule.branches.iter().enumerate() {
-        if let Condition::Opened(followed) = &branch.when {
-            openings.push(opening_spec(rule, branch, following.numbers[followed.as_str()], rules)?);
+        if let Some((number, followed)) = following.followed_by(branch) {
+            openings.push(opening_spec(rule, branch, number, followed)?);
         } else {
             let condition = conditions.of(&branch.when, &rule.id, fields)?;
             let names = branch.group_by.iter().map(|name| fields.id(name));
@@ -166,7 +174,7 @@ fn place<'p>(
             condition,
             grouping: grouping.clone(),
             openings: openings.clone(),
-            delay: following.delay(rules, rule),
+            delay: following.delay(rule),
             sieve: sieve.cloned().map(|sieve| (sieve, None)),
             counted: Vec::new(),
         });
@@ -184,16 +192,18 @@ fn place<'p>(
         (None, None) => Some(Measure::Met(parts)),
     };
     let counted = measure.map(|measure| {
-        let of_openings = (rule.branches.iter().enumerate())
-            .filter_map(|(part, branch)| opening_measure(rule, &measure, part, branch, rules));
+        let of_openings = rule.branches.iter().enumerate().filter_map(|(part, branch)| {
+            let (_, followed) = following.followed_by(branch)?;
+            Some(opening_measure(rule, &measure, part, branch, followed))
+        });
         spec.count(measure.clone(), of_openings)
     });
-    let own = |name: &String, fields: &mut FieldTable| Ok(Measure::Values(fields.id(name)?));
-    let peers = rule.baseline.as_ref().and_then(|baseline| baseline.peers.as_ref());
-    let peers = peers.map(|name| own(name, fields)).transpose()?;
-    let peers = peers.map(|measure| spec.count(measure, std::iter::empty()));
-    let new = sieve.and_then(SievePlan::field).map(|name| fields.id(name)).transpose()?;
-    let new = new.map(|field| spec.count(Measure::Values(field), std::iter::empty()));
+    let mut values_of = |name: Option<&str>| {
+        let field = name.map(|name| fields.id(name)).transpose()?;
+        Ok(field.map(|field| spec.count(Measure::Values(field), std::iter::empty())))
+    };
+    let peers = values_of(rule.baseline.as_ref().and_then(|baseline| baseline.peers.as_deref()))?;
+    let new = values_of(sieve.and_then(SievePlan::field))?;
     if let Some((_, field)) = &mut spec.sieve {
         *field = new;
     }
@@ -205,30 +215,28 @@ fn opening_spec(
     rule: &RulePlan,
     branch: &Branch,
     number: usize,
-    rules: &[RulePlan],
+    followed: &RulePlan,
 ) -> Result<OpeningSpec, PlanError> {
     let name = |wanted: &String| {
-        rules[number].group_by.iter().position(|name| name == wanted).ok_or_else(|| PlanError::Rule {
+        followed.group_by.iter().position(|name| name == wanted).ok_or_else(|| PlanError::Rule {
             rule: rule.id.clone(),
-            problem: format!("field '{wanted}': the findings of '{}' are not by it", rules[number].id),
+            problem: format!("field '{wanted}': the findings of '{}' are not by it", followed.id),
         })
     };
     let group = branch.group_by.iter().map(name).collect::<Result<Vec<_>, _>>()?;
     Ok(OpeningSpec { rule: number, group, counted: Vec::new() })
 }
 
-/// What of a branch's openings a measure counts; `None` for a branch of events.
+/// What of the openings of a rule that is `followed` a measure counts.
 fn opening_measure(
     rule: &RulePlan,
     measure: &Measure,
     part: usize,
     branch: &Branch,
-    rules: &[RulePlan],
-) -> Option<OpeningMeasure> {
-    let Condition::Opened(followed) = &branch.when else { return None };
-    let names = &rules.iter().find(|one| one.id == *followed)?.group_by;
-    let name = names.iter().position(|name| Some(name.as_str()) == rule.counted_field());
-    Some(match (measure, name) {
+    followed: &RulePlan,
+) -> OpeningMeasure {
+    let name = followed.group_by.iter().position(|name| Some(name.as_str()) == rule.counted_field());
+    match (measure, name) {
         (Measure::Met(_), _) => OpeningMeasure::Part(part),
         (Measure::Moment(_), _) => OpeningMeasure::Bit(part),
         (Measure::Values(_), Some(at)) => OpeningMeasure::Name(at),
@@ -238,5 +246,5 @@ fn opening_measure(
             OpeningMeasure::Points(branch.points)
         }
         (Measure::Values(_) | Measure::Amounts(_), None) => OpeningMeasure::Nothing,
-    })
+    }
 }

@@ -196,7 +196,7 @@ impl Series {
         let makes_room = |len: usize, capacity: usize| len == capacity && len < FEW;
         rows.reach(slot);
         let Some([row]) = rows.get_mut(slot) else { return };
-        let place = row.cells.partition_point(|cell| cell.pane < pane);
+        let mut place = row.cells.partition_point(|cell| cell.pane < pane);
         let is_newest = place == row.cells.len();
         if row.cells.get(place).is_none_or(|cell| cell.pane != pane) {
             let before = row.cells.capacity();
@@ -219,8 +219,8 @@ impl Series {
                 }
             }
             row.find_head(*span);
+            place = row.cells.partition_point(|cell| cell.pane < pane);
         }
-        let place = row.cells.partition_point(|cell| cell.pane < pane);
         let cell = &mut row.cells[place];
         for &datum in data {
             let more = Total::of(measure, datum);
