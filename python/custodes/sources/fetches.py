@@ -141,6 +141,17 @@ def ask_for_a_fresh_assignment(consumer: Any) -> None:
     consumer._coordinator.request_rejoin()
 
 
+def go_on_joining(consumer: Any) -> None:
+    """Has the next poll wait for a join that is under way.
+
+    One that was begun because partitions were added is taken for done as soon as they are dealt out. If a poll ends
+    before the broker has said so too, nobody asks for its answer any more (kafka-python 3.0.12, see docs/sources.md),
+    and the partitions that were given up for it are never had back.
+    """
+    if consumer._coordinator.rejoining:
+        consumer._coordinator.request_rejoin()
+
+
 class Client(KafkaNetClient):  # type: ignore[misc]
     """kafka-python's client with larger receives, which says why it finds no broker."""
 

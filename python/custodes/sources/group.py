@@ -18,6 +18,7 @@ from custodes.sources.fetches import (
     Client,
     ask_ahead,
     ask_for_a_fresh_assignment,
+    go_on_joining,
     hears_its_coordinator,
     take_whole,
 )
@@ -122,6 +123,7 @@ class Member:
         if self._assignment_is_old and self.has_joined:
             self._assignment_is_old = False
             ask_for_a_fresh_assignment(self.consumer)
+        go_on_joining(self.consumer)
         fetched: Mapping[TopicPartition, list[Any]] = {}
         try:
             fetched = self.consumer.poll(timeout_ms=int(timeout * 1000), max_records=self._settings.max_poll_records)
