@@ -27,6 +27,14 @@ def fetched_pieces(fetched: bytes, least: int) -> list[tuple[int, int, int, int,
     Raises ``ValueError`` for bytes that are no batches of message format v2.
     """
 
+def encode_history(parts: Sequence[tuple[str, int, Recording]]) -> bytes:
+    """Writes recordings as one Parquet file.
+
+    Each part is the name of a stream, the first position of it that is not written yet, and what was recorded. The
+    columns are ``source``, ``position``, ``time``, ``actor``, ``subject``, ``resource``, ``action``, ``peer_group``,
+    ``purpose``, ``client_ip``, ``app`` and ``record``, which stands in the first row of an event only.
+    """
+
 class SourceRecord(Protocol):
     """What ``process_records`` needs of a record; kafka-python's ``ConsumerRecord`` is one."""
 
@@ -94,6 +102,16 @@ class Outcome:
     """The largest event time seen on the batch's stream."""
     parcels: list[tuple[int, int, bytes]]
     """Events that other engines count: each parcel's share, the position of its first event, and the events."""
+    recording: Recording
+    """The events, where the plan wants them kept for the history; else empty."""
+
+@final
+class Recording:
+    """What is kept of a batch's events: a row for each event and each of its subjects."""
+
+    last_position: int | None
+    """Where the last event is in its stream; ``None`` where there is none."""
+    def __len__(self) -> int: ...
 
 @final
 class RuleStats:

@@ -114,6 +114,16 @@ class Metrics:
             "Records that were gone from the source before they were read; `/api/v1/gaps` says which.",
             registry=registry,
         )
+        self.history_waiting = Gauge(
+            "custodes_history_waiting_rows",
+            "Rows of the history not written yet; far more than 100000 where the disk refuses them.",
+            registry=registry,
+        )
+        self.history_lost = Gauge(
+            "custodes_history_lost_rows",
+            "Rows given up since start because the disk refused them for too long; no finding is missing for it.",
+            registry=registry,
+        )
         self.findings_waiting = Gauge(
             "custodes_findings_waiting",
             "Changes of findings that wait because the database refuses them.",

@@ -6,7 +6,7 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
@@ -17,6 +17,7 @@ from custodes.feed import Feed
 from custodes.figures import Figures
 from custodes.findings import Finding, Missed
 from custodes.findings.store import FencedError, FindingStore, StoreError
+from custodes.history import HistoryWriter
 from custodes.limits import Limits
 from custodes.metrics import Metrics
 from custodes.rules import Rule, Ruleset
@@ -137,13 +138,15 @@ class Monitor:
         feed: Feed,
         *,
         memory: int | None = None,
+        history: HistoryWriter | None = None,
         on_news: Callable[[str, Finding], None] = lambda kind, finding: None,
         on_status: Callable[[Status], None] = lambda status: None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """``memory`` is the most that windows may hold, in bytes; ``None`` sets no bound.
 
-        ``on_news`` hears of each finding that opens or closes, ``on_status`` once a second how things stand.
+        ``history`` is given what the engine records. ``on_news`` hears of each finding that opens or closes,
+        ``on_status`` once a second how things stand.
         ``clock`` is in epoch seconds.
         """
         self.rules = rules
@@ -159,6 +162,7 @@ class Monitor:
         self._totals = _Totals()
         self._database = _Database()
         self._letters = _Letters()
+        self._history = history
         self._limits = Limits(memory, metrics, clock)
         self._wanted: queue.SimpleQueue[tuple[Ruleset, int, Future[None]]] = queue.SimpleQueue()
         self._open_by_rule: dict[str, int] = {}
@@ -282,7 +286,10 @@ class Monitor:
         else:
             self._streams.add(arrival.stream)
         if isinstance(arrival, Gap):
-            self.tell_of(arrival, self._source.describe(arrival.stream))
+            place = self._source.describe(arrival.stream)
+            self.tell_of(arrival, place)
+            if self._history is not None and arrival.position < arrival.expected:
+                self._history.begin_anew(_name_of(place))
         for task, outcome in self._work.take(arrival, int(self._clock() * 1e6)):
             self._deal_with(task, outcome, self._source.describe(arrival.stream), begun)
         self._limits.keep(self._work.tasks())
@@ -306,6 +313,8 @@ class Monitor:
             self._totals.events += outcome.events
             self._totals.rejected += len(outcome.rejects)
             self._totals.late += outcome.late
+            if self._history is not None and place and len(outcome.recording):
+                self._history.take(_name_of(place), outcome.recording)
             self.metrics.batch(outcome, time.perf_counter() - begun)
         self._tell(news)
 
@@ -381,6 +390,9 @@ class Monitor:
             self._refused(error)
         self.metrics.findings_waiting.set(self._waiting())
         self.metrics.letters_waiting.set(len(self._letters.waiting))
+        if self._history is not None:
+            self.metrics.history_waiting.set(self._history.waiting_rows)
+            self.metrics.history_lost.set(self._history.lost)
         self.metrics.connected.set(self._source.connected)
         self.metrics.state(figures, self._open_by_rule, len(self._streams), lag, now)
         self.metrics.snapshots(figures.snapshot_at, figures.snapshot_failures, now)
@@ -422,3 +434,8 @@ class Monitor:
             engine_bytes=figures.bytes,
             snapshot_at=figures.snapshot_at,
         )
+
+
+def _name_of(place: Mapping[str, str | int]) -> str:
+    """A stream's name, the same in every process: a path, or topic and partition."""
+    return "/".join(map(str, place.values()))

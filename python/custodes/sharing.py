@@ -79,6 +79,8 @@ class Keeping:
     interval: float
     """Seconds between two snapshots of a task."""
     keep: int
+    before: Callable[[], None] = lambda: None
+    """Called before a snapshot is begun; may raise ``OSError``."""
 
 
 @dataclass(frozen=True)
@@ -272,10 +274,14 @@ class SharedWork:
             self._keeping.interval,
             pace=self._pace,
             thread=self._thread,
-            begins=partial(self._tell_all, held),
+            begins=partial(self._before_snapshot, held),
             arrived=self._handing.flush,
             still_ours=partial(self._still_ours, held, claim),
         )
+
+    def _before_snapshot(self, held: _Held) -> None:
+        self._keeping.before()
+        self._tell_all(held)
 
     def _agree(self) -> _Agreed:
         """What all workers must have in common. Asked once: it takes reading the state."""

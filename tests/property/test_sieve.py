@@ -195,8 +195,10 @@ def test_what_it_counts_is_said(rule: Rule) -> None:
 
 def test_its_field_goes_with_events_that_are_counted_elsewhere(rule: Rule) -> None:
     rule = replace(rule, distinct=None)
-    elsewhere = {"fingerprint_key": "0" * 32, "repartition": {"rules": [rule.as_plan()], "partitions": 1}}
-    engine = Engine(build_plan([], load_mapping("custodes"), among_workers=elsewhere))
+    plan = build_plan(
+        [], load_mapping("custodes"), handed_on=[rule], shares=1, among_workers={"fingerprint_key": "0" * 32}
+    )
+    engine = Engine(plan)
     event = {"time": START, "actor": "P0", "resource": ["r1"], "action": "read", "app": "x"}
     (parcel,) = engine.process_lines(json.dumps(event).encode()).parcels
     assert b'"resource":["r1"]' in parcel[2]

@@ -8,12 +8,14 @@ from __future__ import annotations
 import os
 import random
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from custodes.history import History, Shelf
 from look_ups import HOUR, RULES, Sender, all_findings, assert_as_the_oracle, look_ups
 from servers import CUSTODES, Kafka, Server, free_port, get_json
 
@@ -70,3 +72,9 @@ def test_killed_again_and_again_it_finds_what_the_oracle_finds(kafka: Kafka, tmp
     found = server.wait_for("all findings to close", settled, 120)
     assert server.stop() == 0
     assert_as_the_oracle(found, events)
+    shelf = Shelf(tmp_path / "custodes-history")
+    positions = Counter((one.source, one.position) for one in History(shelf).accesses({}, limit=2 * EVENTS))
+    # The sender ends each partition with an event.
+    sent = EVENTS + PARTITIONS
+    assert (len(positions), sum(segment.rows for segment in shelf.segments)) == (sent, sent)
+    shelf.close()

@@ -153,7 +153,11 @@ def test_three_workers_find_what_one_would(kafka: Kafka, team: TeamMaker, store:
         f"{topic}/{number}" for topic in (name, f"{name}-repartition") for number in range(partitions)
     )
     assert all(len(worker["tasks"]) == 4 for worker in workers)
-    assert sum(worker.status()["events"] for worker in three.workers) == len(events) + partitions
+    # A status is up to a second old.
+    everything = len(events) + partitions
+    eventually(
+        "all events to be told of", lambda: sum(one.status()["events"] for one in three.workers) == everything, 10
+    )
     assert three.stop() == [0, 0, 0]
     assert (tmp_path / "states" / "tasks" / name).exists() == (store == "directory")
 

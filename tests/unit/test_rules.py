@@ -232,3 +232,21 @@ def test_findings_of_findings_are_shared_where_all_are_with_one_worker(
     assert [str(fault).partition(" (")[0] for fault in faults.values()] == wanted
     if not faults:
         assert Ruleset(rules, partial(build_plan, mapping=load_mapping("custodes")), frozenset(keyed_by)).by_share == []
+
+
+def test_keywords_of_rules_that_others_count_go_with_the_events(tmp_path: Path) -> None:
+    """Whoever reads the events works out what is handed on, and so must know how."""
+    path = tmp_path / "rule.yml"
+    path.write_text(
+        "title: Word\nname: word\nlogsource: {product: custodes}\n"
+        "detection:\n    words: [secret]\n    condition: words\n"
+        "---\ntitle: Words\ncorrelation:\n    type: event_count\n    rules: [word]\n    group-by: [subject]\n"
+        "    timespan: 1h\n    condition: {gte: 2}\n"
+    )
+    rules = load_rules([path])
+    ruleset = Ruleset(rules, partial(build_plan, mapping=load_mapping("custodes")), frozenset({"actor"}))
+    reading, counting = Engine(ruleset.plan_where_read("0" * 32, 1)), Engine(ruleset.plan_by_share("0" * 32, 0, 1))
+    events = [{"time": 1_700_000_000 + at, "actor": "a", "subject": "s", "note": "Secret"} for at in range(2)]
+    parcels = reading.process_lines("\n".join(map(json.dumps, events)).encode()).parcels
+    changes = [change for _, first, parcel in parcels for change in counting.process_parcel(parcel, first).changes]
+    assert [(change.kind, change.group, change.peak) for change in changes] == [("opened", ["s"], 2)]

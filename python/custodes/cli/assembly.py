@@ -12,9 +12,10 @@ from kafka.errors import KafkaError
 
 from custodes._core import Tables
 from custodes.config import Fault, FaultsError
-from custodes.config.model import Config, Workers
+from custodes.config.model import Config, HistorySettings, Workers
 from custodes.config.model import KafkaSource as KafkaSettings
 from custodes.findings.store import FindingStore
+from custodes.history import HistoryWriter, Shelf
 from custodes.monitor import Monitor, Status
 from custodes.rules import Ruleset
 from custodes.sharing import Keeping, SharedWork
@@ -44,10 +45,32 @@ class Assembly:
     """Tells the parts of the monitor that they are in."""
 
 
+def open_history(settings: HistorySettings, closing: ExitStack) -> tuple[Shelf, HistoryWriter]:
+    """The history's files and who writes them. Raises :class:`FaultsError`."""
+    try:
+        shelf = Shelf(settings.folder)
+    except FolderInUseError as error:
+        raise FaultsError([Fault(str(error), hint="set history.folder")]) from error
+    except OSError as error:
+        raise FaultsError(
+            [Fault(f"{settings.folder} cannot be used: {error.strerror}", hint="set history.folder")]
+        ) from error
+    writer = HistoryWriter(shelf, settings.keep)
+    closing.callback(writer.close)
+    return shelf, writer
+
+
 def assemble(
-    settings: Config, ruleset: Ruleset, tables: Tables, store: FindingStore, url: str, closing: ExitStack
+    settings: Config,
+    ruleset: Ruleset,
+    tables: Tables,
+    store: FindingStore,
+    url: str,
+    closing: ExitStack,
+    before_snapshots: Callable[[], None],
 ) -> Assembly:
-    """Opens what is needed; ``closing`` closes it. ``url`` is where this process is reached.
+    """Opens what is needed; ``closing`` closes it. ``url`` is where this process is reached; ``before_snapshots`` is
+    called before each is begun, and may raise ``OSError``.
 
     Raises :class:`FaultsError` for what the configuration names and that cannot be had.
     """
@@ -55,7 +78,10 @@ def assemble(
     closing.callback(folder.close)
     worker = f"custodes-{folder.owner()}"
     if settings.workers is not None and settings.source.kafka is not None:
-        return _shared(settings, settings.source.kafka, settings.workers, ruleset, tables, store, worker, url, closing)
+        return _shared(
+            settings, settings.source.kafka, settings.workers, ruleset, tables, store, worker, url, closing,
+            before_snapshots,
+        )  # fmt: skip
     snapshots = Snapshots(folder, settings.state.keep)
     try:
         recovered = recover(snapshots, ruleset.plan(), ruleset.rules, settings.engine.threads, tables)
@@ -64,7 +90,7 @@ def assemble(
         raise FaultsError([Fault(str(error), file=str(settings.state.folder), hint=hint)]) from error
     store.close_left_open(recovered.left_open)
     source = _source(settings, worker)
-    checkpoints = Checkpoints(snapshots, settings.state.interval.total_seconds())
+    checkpoints = Checkpoints(snapshots, settings.state.interval.total_seconds(), begins=before_snapshots)
     closing.callback(checkpoints.close)
     closing.callback(source.close)
     if recovered.snapshot is not None:
@@ -84,6 +110,7 @@ def _shared(
     worker: str,
     url: str,
     closing: ExitStack,
+    before_snapshots: Callable[[], None],
 ) -> Assembly:
     idle_after = settings.event_time.idle_after.total_seconds()
     source = SharedKafkaSource(kafka, workers, idle_after, worker)
@@ -94,7 +121,7 @@ def _shared(
         ruleset,
         handing,
         store,
-        Keeping(states, settings.state.interval.total_seconds(), settings.state.keep),
+        Keeping(states, settings.state.interval.total_seconds(), settings.state.keep, before_snapshots),
         idle_after=idle_after,
         threads=settings.engine.threads,
         tables=tables,

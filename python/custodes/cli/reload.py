@@ -47,6 +47,7 @@ def compile_rules(settings: Config, tables: LookupTables) -> Ruleset:
         earliest=settings.event_time.earliest,
         max_record_bytes=settings.max_record_bytes,
         most_open=settings.findings.most_open,
+        history=settings.history is not None,
     )
     if settings.workers is None:
         return Ruleset(rules, write)

@@ -13,7 +13,7 @@ import typer
 
 from custodes import __version__
 from custodes._core import DEBUG_BUILD
-from custodes.cli.assembly import assemble
+from custodes.cli.assembly import assemble, open_history
 from custodes.cli.log import set_up_log
 from custodes.cli.memory import keep_freed_memory
 from custodes.cli.reload import Reload, compile_rules
@@ -78,7 +78,11 @@ def _put_together(
     closing.callback(store.close)
     dead_letters = _dead_letters(settings)
     closing.callback(dead_letters.close)
-    parts = assemble(settings, ruleset, tables.in_force, store, listen, closing)
+    writer = None
+    if settings.history is not None:
+        _, writer = open_history(settings.history, closing)
+    before_snapshots = writer.flush if writer else lambda: None
+    parts = assemble(settings, ruleset, tables.in_force, store, listen, closing, before_snapshots)
     metrics = Metrics(ruleset.rules, parts.source.name)
     metrics.snapshots_damaged.set(parts.damaged)
     tables.tell(metrics)
@@ -86,7 +90,7 @@ def _put_together(
     feed = Feed()
     monitor = Monitor(
         parts.work, ruleset.rules, parts.source, store, dead_letters, metrics, feed,
-        memory=settings.engine.memory, on_news=on_news, on_status=parts.on_status,
+        memory=settings.engine.memory, history=writer, on_news=on_news, on_status=parts.on_status,
     )  # fmt: skip
     parts.attach(monitor)
     reload = Reload(config, settings, monitor, tables)

@@ -91,6 +91,7 @@ def _anchored(config: Config, base: Path) -> Config:
             "rules": [anchor(path) for path in config.rules],
             "findings": config.findings.model_copy(update={"database": database}),
             "state": config.state.model_copy(update={"folder": anchor(config.state.folder)}),
+            "history": config.history and config.history.model_copy(update={"folder": anchor(config.history.folder)}),
             "dead_letter": config.dead_letter.model_copy(update={"file": anchor(config.dead_letter.file)}),
         }
     )

@@ -171,6 +171,21 @@ class State(_Section):
     keep: int = Field(3, ge=1, description="How many are kept, for when the newest cannot be read.")
 
 
+class HistorySettings(_Section):
+    """Every event, kept for a while, for people: what lies behind a finding, what else an actor did."""
+
+    folder: Path = Field(
+        Path("custodes-history"),
+        description="Where it is kept, as Parquet files; of this process alone. They hold what the events hold, and "
+        "must be as well guarded.",
+    )
+    keep: Duration = Field(
+        timedelta(days=35),
+        description="How long before the newest event others are kept: longer than the longest window.",
+        json_schema_extra={"default": "35d"},
+    )
+
+
 class Workers(_Section):
     """Several processes, on as many machines, that share the partitions and the counting."""
 
@@ -248,6 +263,9 @@ class Config(BaseSettings):
     max_record_bytes: int = Field(1 << 20, ge=1, le=1 << 30, description="Longest record accepted.")
     findings: Findings = Field(Findings(), description="Where findings are kept.")
     state: State = Field(State(), description="Snapshots, from which a restart goes on.")
+    history: HistorySettings | None = Field(
+        HistorySettings(), description="Every event, kept for a while. `null` keeps none: findings have no events then."
+    )
     workers: Workers | None = Field(
         None, description="Share the counting with other processes of the same Kafka group. Default: count alone."
     )

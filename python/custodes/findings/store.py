@@ -11,144 +11,54 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
+from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import (
-    BigInteger,
-    Column,
-    Connection,
-    Dialect,
-    Float,
-    Index,
-    MetaData,
-    String,
-    Table,
-    TypeDecorator,
-    and_,
-    bindparam,
-    create_engine,
-    delete,
-    event,
-    func,
-    insert,
-    inspect,
-    make_url,
-    or_,
-    select,
-    text,
-    update,
-)
+from sqlalchemy import Connection, and_, bindparam, delete, func, insert, or_, select, update
 from sqlalchemy.engine import RowMapping
 from sqlalchemy.exc import SQLAlchemyError
 
 from custodes._core import FindingChange
+from custodes.database import open_database, tables
 from custodes.findings.gaps import Missed
 from custodes.findings.model import Finding
 from custodes.findings.shortfalls import Shortfall
+from custodes.findings.triage import hand_over, is_in_state
 from custodes.rules import Rule
 
 StoreError = SQLAlchemyError
 """What the store raises when the database refuses: full, locked, damaged, gone."""
 
-_metadata = MetaData()
-
-
-class _Amount(TypeDecorator[float]):
-    """A count, or what was measured: read back as an ``int`` where it is whole."""
-
-    impl = Float(53)
-    cache_ok = True
-
-    def process_result_value(self, value: float | None, dialect: Dialect) -> float | None:
-        return int(value) if value is not None and value == int(value) else value
-
-
-_table = Table(
-    "findings",
-    _metadata,
-    Column("id", String(36), primary_key=True),
-    Column("rule_id", String, nullable=False),
-    Column("rule", String, nullable=False),
-    Column("level", String, nullable=False),
-    Column("group", String, nullable=False),
-    Column("opened_at", BigInteger, nullable=False),
-    Column("closed_at", BigInteger),
-    Column("held_from", BigInteger, nullable=False),
-    Column("held_until", BigInteger, nullable=False),
-    Column("peak", _Amount, nullable=False),
-    Column("count", BigInteger, nullable=False),
-    Column("threshold", _Amount, nullable=False),
-    Column("keep_open", BigInteger, nullable=False),
-    Column("usual", Float),
-    Index("findings_by_group", "rule_id", "group", "held_until"),
-    Index("findings_by_time", "opened_at", "id"),
-    Index("findings_open", "closed_at"),
-)
-
-
-_gaps = Table(
-    "gaps",
-    _metadata,
-    Column("place", String, primary_key=True),
-    Column("expected", BigInteger, primary_key=True),
-    Column("position", BigInteger, primary_key=True),
-    Column("noticed_at", BigInteger, nullable=False),
-)
-
-_shortfalls = Table(
-    "shortfalls",
-    _metadata,
-    Column("kind", String, primary_key=True),
-    Column("rule_id", String, primary_key=True),
-    Column("since", BigInteger, primary_key=True),
-    Column("until", BigInteger, nullable=False),
-    Column("groups", BigInteger, nullable=False),
-    Column("values", BigInteger, nullable=False),
-)
+_findings, _gaps, _shortfalls = tables.findings, tables.gaps, tables.shortfalls
+_claims, _workers = tables.claims, tables.workers
 
 # Built once: making a statement costs more than running it.
-_BY_ID = select(_table).where(_table.c.id == bindparam("known_as"))
-_BY_IDS = select(_table).where(_table.c.id.in_(bindparam("known_as", expanding=True)))
+_BY_ID = select(_findings).where(_findings.c.id == bindparam("known_as"))
+_BY_IDS = select(_findings).where(_findings.c.id.in_(bindparam("known_as", expanding=True)))
 _NEAR = (
-    select(_table)
+    select(_findings)
     .where(
-        _table.c.rule_id == bindparam("of_rule"),
-        _table.c.group == bindparam("of_group"),
-        _table.c.held_until >= bindparam("from_"),
-        _table.c.held_from <= bindparam("until"),
+        _findings.c.rule_id == bindparam("of_rule"),
+        _findings.c.group == bindparam("of_group"),
+        _findings.c.held_until >= bindparam("from_"),
+        _findings.c.held_from <= bindparam("until"),
     )
-    .order_by(_table.c.held_from)
+    .order_by(_findings.c.held_from)
 )
-_INSERT = insert(_table)
+_INSERT = insert(_findings)
 _UPDATE = (
-    update(_table)
-    .where(_table.c.id == bindparam("known_as"))
-    .values({name: bindparam(name) for name in _table.c.keys() if name != "id"})  # noqa: SIM118 - not a dict
+    update(_findings)
+    .where(_findings.c.id == bindparam("known_as"))
+    .values({name: bindparam(name) for name in _findings.c.keys() if name != "id"})  # noqa: SIM118 - not a dict
 )
 
 _CLOSE = (
-    update(_table)
-    .where(_table.c.id == bindparam("known_as"), _table.c.closed_at.is_(None))
+    update(_findings)
+    .where(_findings.c.id == bindparam("known_as"), _findings.c.closed_at.is_(None))
     .values(closed_at=bindparam("end"), held_until=bindparam("end"))
-)
-
-_claims = Table(
-    "claims",
-    _metadata,
-    Column("task", String, primary_key=True),
-    Column("epoch", BigInteger, nullable=False),
-    Column("worker", String, nullable=False),
-)
-
-_workers = Table(
-    "workers",
-    _metadata,
-    Column("name", String, primary_key=True),
-    Column("seen_at", Float, nullable=False),
-    Column("status", String, nullable=False),
 )
 
 _FORGOTTEN_AFTER = 86_400.0
@@ -184,22 +94,13 @@ class FindingStore:
 
     def __init__(self, url: str) -> None:
         """Raises :data:`StoreError` for a database that cannot be had."""
-        is_postgresql = make_url(url).get_backend_name() == "postgresql"
-        self._engine = create_engine(url, **(_POSTGRESQL if is_postgresql else {}))
-        if self._engine.dialect.name == "sqlite":
-            event.listen(self._engine, "connect", _tune_sqlite)
-        with self._engine.begin() as connection:
-            if is_postgresql:
-                # Workers that start together must not make the tables together.
-                connection.execute(select(func.pg_advisory_xact_lock(_TABLES_LOCK)))
-            _metadata.create_all(connection)
-            _add_new_columns(connection)
+        self.engine = open_database(url)
         self._known_as: dict[str, str] = {}
 
     def claim(self, task: str, worker: str) -> Claim:
         """Takes a task over from whoever has it."""
         its = _claims.c.task == task
-        with self._engine.begin() as connection:
+        with self.engine.begin() as connection:
             taken = connection.execute(update(_claims).where(its).values(epoch=_claims.c.epoch + 1, worker=worker))
             if not taken.rowcount:
                 # Of two that claim a new task at once, one is refused and tries again.
@@ -210,7 +111,7 @@ class FindingStore:
     def holds(self, claim: Claim) -> bool:
         """Whether the claim is in force."""
         try:
-            with self._engine.begin() as connection:
+            with self.engine.begin() as connection:
                 self._check(connection, claim)
         except FencedError:
             return False
@@ -233,7 +134,7 @@ class FindingStore:
         :class:`FencedError` where the claim is no longer in force.
         """
         news: list[tuple[str, Finding]] = []
-        with self._engine.begin() as connection:
+        with self.engine.begin() as connection:
             self._check(connection, claim)
             for change in changes:
                 told = Finding.of(change, rules)
@@ -261,7 +162,7 @@ class FindingStore:
 
     def refresh(self, changes: Sequence[FindingChange], rules: Sequence[Rule], claim: Claim | None = None) -> None:
         """Takes in changes of findings that only grew: there can be thousands of them at once."""
-        with self._engine.begin() as connection:
+        with self.engine.begin() as connection:
             self._check(connection, claim)
             for start in range(0, len(changes), _MOST_AT_ONCE):
                 told: defaultdict[str, list[Finding]] = defaultdict(list)
@@ -303,7 +204,7 @@ class FindingStore:
             return grown
         for other in self._near(connection, grown):
             if other.id != stored.id:
-                connection.execute(delete(_table).where(_table.c.id == other.id))
+                self._remove(connection, other.id, stored.id)
                 self._known_as[other.id] = stored.id
                 grown = replace(other, closed_at=None).updated_by(grown)
         return replace(grown, id=stored.id)
@@ -311,8 +212,14 @@ class FindingStore:
     def _merge(self, connection: Connection, told: Finding, into: str | None) -> None:
         """``told`` was swallowed by ``into``, whose joined figures follow."""
         swallowed = self._known_as.pop(told.id, told.id)
-        if into is not None and self._known_as.get(into, into) != swallowed:
-            connection.execute(delete(_table).where(_table.c.id == swallowed))
+        if into is not None and (survivor := self._known_as.get(into, into)) != swallowed:
+            self._remove(connection, swallowed, survivor)
+
+    @staticmethod
+    def _remove(connection: Connection, swallowed: str, survivor: str) -> None:
+        """Removes a finding that is part of another now, which has what people made of it."""
+        connection.execute(delete(_findings).where(_findings.c.id == swallowed))
+        hand_over(connection, swallowed, survivor)
 
     def page(
         self,
@@ -322,23 +229,32 @@ class FindingStore:
         open_only: bool = False,
         rule_id: str | None = None,
         level: str | None = None,
+        state: str | None = None,
+        group: Mapping[str, str] = MappingProxyType({}),
     ) -> Page:
         """A page of findings, newest first. ``after`` is the ``next`` of the page before.
 
+        ``state`` is what people made of it; ``group`` has values that the finding's group has, and maybe others beside.
+
         Raises ``ValueError`` for an ``after`` that no page gave.
         """
-        query = select(_table).order_by(_table.c.opened_at.desc(), _table.c.id.desc()).limit(limit + 1)
+        query = select(_findings).order_by(_findings.c.opened_at.desc(), _findings.c.id.desc()).limit(limit + 1)
         if after is not None:
             opened_at, id_ = _read_cursor(after)
-            at = _table.c.opened_at
-            query = query.where(or_(at < opened_at, and_(at == opened_at, _table.c.id < id_)))
+            at = _findings.c.opened_at
+            query = query.where(or_(at < opened_at, and_(at == opened_at, _findings.c.id < id_)))
         if open_only:
-            query = query.where(_table.c.closed_at.is_(None))
+            query = query.where(_findings.c.closed_at.is_(None))
         if rule_id is not None:
-            query = query.where(_table.c.rule_id == rule_id)
+            query = query.where(_findings.c.rule_id == rule_id)
         if level is not None:
-            query = query.where(_table.c.level == level)
-        with self._engine.connect() as connection:
+            query = query.where(_findings.c.level == level)
+        if state is not None:
+            query = query.where(is_in_state(_findings.c.id, state))
+        for name, value in group.items():
+            # A group is a JSON object in one way of writing: what is in it stands there just so.
+            query = query.where(_findings.c.group.contains(_group_text({name: value})[1:-1], autoescape=True))
+        with self.engine.connect() as connection:
             found = [_finding(row) for row in connection.execute(query).mappings()]
         more = len(found) > limit
         found = found[:limit]
@@ -346,31 +262,31 @@ class FindingStore:
 
     def since(self, time: int) -> list[Finding]:
         """The findings that opened at or after a time, in microseconds since the epoch."""
-        query = select(_table).where(_table.c.opened_at >= time)
-        with self._engine.connect() as connection:
+        query = select(_findings).where(_findings.c.opened_at >= time)
+        with self.engine.connect() as connection:
             return [_finding(row) for row in connection.execute(query).mappings()]
 
     def get(self, finding_id: str) -> Finding | None:
-        with self._engine.connect() as connection:
-            row = connection.execute(select(_table).where(_table.c.id == finding_id)).mappings().first()
+        with self.engine.connect() as connection:
+            row = connection.execute(select(_findings).where(_findings.c.id == finding_id)).mappings().first()
         return None if row is None else _finding(row)
 
     def record_gap(self, missed: Missed) -> None:
         """Keeps what was never seen. A gap noticed again after a restart is the same."""
         same = and_(*(_gaps.c[name] == getattr(missed, name) for name in ("place", "expected", "position")))
-        with self._engine.begin() as connection:
+        with self.engine.begin() as connection:
             if connection.execute(select(_gaps).where(same)).first() is None:
                 connection.execute(insert(_gaps).values(vars(missed)))
 
     def gaps(self, limit: int = 100) -> list[Missed]:
         """What was never seen, the latest first."""
         query = select(_gaps).order_by(_gaps.c.noticed_at.desc(), _gaps.c.place, _gaps.c.expected).limit(limit)
-        with self._engine.connect() as connection:
+        with self.engine.connect() as connection:
             return [Missed(**row) for row in connection.execute(query).mappings()]
 
     def record_shortfalls(self, shortfalls: Iterable[Shortfall]) -> None:
         """Keeps where findings fall short; one that is known has gone on."""
-        with self._engine.begin() as connection:
+        with self.engine.begin() as connection:
             for shortfall in shortfalls:
                 row = vars(shortfall)
                 same = and_(*(_shortfalls.c[name] == row[name] for name in ("kind", "rule_id", "since")))
@@ -381,72 +297,39 @@ class FindingStore:
         """Where findings fall short, the latest first."""
         table = _shortfalls.c
         query = select(_shortfalls).order_by(table.since.desc(), table.rule_id, table.kind).limit(limit)
-        with self._engine.connect() as connection:
+        with self.engine.connect() as connection:
             return [Shortfall(**row) for row in connection.execute(query).mappings()]
 
     def close_left_open(self, ended: Iterable[tuple[str, int]]) -> None:
         """Closes findings of rules that are gone: ids and ends of what is known of them, microseconds."""
         rows = [{"known_as": self._known_as.pop(id_, id_), "end": end} for id_, end in ended]
         if rows:
-            with self._engine.begin() as connection:
+            with self.engine.begin() as connection:
                 connection.execute(_CLOSE, rows)
 
     def tell_of_worker(self, name: str, now: float, status: str) -> None:
         """Keeps how a worker stands, as JSON, for the others to show; ``now`` is in epoch seconds."""
         row = {"seen_at": now, "status": status}
-        with self._engine.begin() as connection:
+        with self.engine.begin() as connection:
             if not connection.execute(update(_workers).where(_workers.c.name == name).values(row)).rowcount:
                 connection.execute(insert(_workers).values(name=name, **row))
             connection.execute(delete(_workers).where(_workers.c.seen_at < now - _FORGOTTEN_AFTER))
 
     def workers(self) -> list[tuple[str, float, str]]:
         """Name, when it was last heard of, and status of every worker that shares the database."""
-        with self._engine.connect() as connection:
+        with self.engine.connect() as connection:
             found = connection.execute(select(_workers).order_by(_workers.c.name))
             return [(row.name, row.seen_at, row.status) for row in found]
 
     def open_counts(self) -> dict[str, int]:
         """Open findings by rule id."""
-        query = select(_table.c.rule_id, func.count()).where(_table.c.closed_at.is_(None)).group_by(_table.c.rule_id)
-        with self._engine.connect() as connection:
+        rule_id, is_open = _findings.c.rule_id, _findings.c.closed_at.is_(None)
+        query = select(rule_id, func.count()).where(is_open).group_by(rule_id)
+        with self.engine.connect() as connection:
             return {row[0]: row[1] for row in connection.execute(query)}
 
     def close(self) -> None:
-        self._engine.dispose()
-
-
-_TABLES_LOCK = 0x437573746F646573
-"""Names the lock under which tables are made."""
-
-_POSTGRESQL: dict[str, Any] = {
-    "pool_pre_ping": True,
-    "connect_args": {
-        "connect_timeout": 5,
-        # A worker that stops in mid-transaction must not hold up the one that has its tasks next.
-        "options": "-c idle_in_transaction_session_timeout=5s -c lock_timeout=10s -c statement_timeout=30s",
-    },
-}
-
-
-def _tune_sqlite(connection: Any, _: Any) -> None:
-    """WAL lets readers and the writer go on together. What is stored must be on the disk before a snapshot is that
-    has counted it, so every transaction is synced. A lock is not waited for long: the monitor tries again, and counts
-    meanwhile."""
-    cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode=WAL")
-    cursor.execute("PRAGMA synchronous=FULL")
-    cursor.execute("PRAGMA busy_timeout=250")
-    cursor.close()
-
-
-def _add_new_columns(connection: Connection) -> None:
-    """Adds columns that a database made by an earlier version has not."""
-    for table in _metadata.sorted_tables:
-        there = {column["name"] for column in inspect(connection).get_columns(table.name)}
-        for column in table.columns:
-            if column.name not in there:
-                kind = column.type.compile(connection.dialect)
-                connection.execute(text(f"ALTER TABLE {table.name} ADD COLUMN {column.name} {kind}"))
+        self.engine.dispose()
 
 
 def _group_text(group: dict[str, str]) -> str:

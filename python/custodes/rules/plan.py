@@ -24,18 +24,22 @@ def build_plan(
     earliest: date = date(2000, 1, 1),
     max_record_bytes: int = 1 << 20,
     most_open: int | None = None,
+    history: bool = False,
+    handed_on: Sequence[Rule] = (),
+    shares: int | None = None,
     among_workers: Mapping[str, Any] = MappingProxyType({}),
 ) -> str:
     """Writes the plan; a rule's position in it is the ``rule`` of what the engine reports.
 
-    ``most_open`` is about how many findings a rule may have open before only those that stand out are added; ``None``
-    sets no bound. ``among_workers`` are the plan's keys for a part of what several workers count
-    (:class:`~custodes.rules.Ruleset`).
+    ``handed_on`` are rules whose events are handed on, by which of so many ``shares`` their groups are in; ``None``
+    hands nothing on. ``most_open`` is about how many findings a rule may have open before only those that stand out are
+    added; ``None`` sets no bound. ``history`` has every event recorded. ``among_workers`` are the plan's keys for a
+    part of what several workers count (:class:`~custodes.rules.Ruleset`).
     """
     fields = mapping.as_plan()
-    for name in {name for rule in rules for name in rule.keywords}:
+    for name in {name for rule in (*rules, *handed_on) for name in rule.keywords}:
         fields["derived"][name] = {"from": [], "by": {"anywhere": name.removeprefix(KEYWORD)}}
-    for rule in rules:
+    for rule in (*rules, *handed_on):
         if rule.together:
             fields["derived"][rule.distinct] = {"from": rule.together, "by": "together"}
     midnight = datetime.combine(earliest, datetime.min.time(), UTC)
@@ -47,6 +51,8 @@ def build_plan(
             "max_future_skew_ms": max_future_skew // _MILLISECOND,
             "earliest_s": int(midnight.timestamp()),
             "max_record_bytes": max_record_bytes,
+            "history": history,
+            "repartition": {"rules": [rule.as_plan() for rule in handed_on], "partitions": shares} if shares else None,
             **among_workers,
         }
     )

@@ -44,7 +44,14 @@ def _stays(rule: Rule, keyed_by: frozenset[str]) -> bool:
 class PlanWriter(Protocol):
     """:func:`~custodes.rules.build_plan` with the settings that are the same in all plans."""
 
-    def __call__(self, rules: Sequence[Rule], *, among_workers: Mapping[str, Any] = ...) -> str: ...
+    def __call__(
+        self,
+        rules: Sequence[Rule],
+        *,
+        handed_on: Sequence[Rule] = ...,
+        shares: int | None = ...,
+        among_workers: Mapping[str, Any] = ...,
+    ) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -75,8 +82,8 @@ class Ruleset:
 
     def plan_where_read(self, key: str, shares: int) -> str:
         """For the engine of a source partition. ``key`` is that of the fingerprints, in hexadecimal digits."""
-        elsewhere = {"rules": [rule.as_plan() for rule in self.by_share], "partitions": shares}
-        return self.write(self.where_read, among_workers={"fingerprint_key": key, "repartition": elsewhere})
+        among = {"fingerprint_key": key}
+        return self.write(self.where_read, handed_on=self.by_share, shares=shares, among_workers=among)
 
     def plan_by_share(self, key: str, share: int, shares: int) -> str:
         """For the engine of a share of the groups."""
@@ -85,5 +92,6 @@ class Ruleset:
             "share": {"partition": share, "of": shares},
             "max_record_bytes": _LARGEST_EVENT,
             "earliest_s": 1,
+            "history": False,
         }
         return self.write(self.by_share, among_workers=among)

@@ -11,6 +11,7 @@ use crate::crew::Crew;
 use crate::detect::{Announced, ByPeer, Day, Days, Profiles};
 use crate::field::FieldTable;
 use crate::finding::Change;
+use crate::history::{Recorder, Recording};
 use crate::key::Keyring;
 use crate::keyed::{Intake, KeyedStream, Placed, StreamSpec};
 use crate::lane::Lane;
@@ -61,6 +62,8 @@ pub struct Outcome {
     pub clock: Option<Micros>,
     /// Events that are counted by other engines; those for one share in the order they came.
     pub parcels: Vec<Parcel>,
+    /// The events, where the plan wants them kept.
+    pub recording: Recording,
 }
 
 /// Figures of one rule now.
@@ -168,6 +171,7 @@ impl Engine {
         let elsewhere = plan.repartition.as_ref().map_or(&[][..], |repartition| &repartition.rules);
         let elsewhere = lay_out(elsewhere, &mut conditions, &mut fields)?.streams;
         let outbound = Outbound::new(plan, elsewhere, &mut fields)?;
+        let recorder = plan.history.then(|| Recorder::new(&mut fields)).transpose()?;
         let conditions: Arc<[Matcher]> = conditions.compiled.into();
         let days = Days { offset: fields.zone().offset() };
         let reader = fields.reader();
@@ -189,7 +193,7 @@ impl Engine {
         });
         let lane = |_| {
             let (conditions, specs) = (Arc::clone(&conditions), Arc::clone(&specs));
-            let elsewhere = (plan.share, outbound.clone());
+            let elsewhere = (plan.share, outbound.clone(), recorder.clone());
             Lane::new(checks.clone(), reader.clone(), conditions, specs, keyring, elsewhere, SHARDS)
         };
         let shards: Vec<Shard> = shards.collect();
@@ -253,6 +257,8 @@ impl Engine {
             // Lines are numbered within their part until it is known how many the parts before have.
             for (lane, part) in self.lanes.iter_mut().zip(&parts) {
                 lane.rejects.iter_mut().for_each(|reject| reject.position += next_line);
+                let recorded = lane.recorder.iter_mut().flat_map(|recorder| &mut recorder.rows.positions);
+                recorded.for_each(|position| *position += next_line);
                 next_line += part.passed();
             }
             self.count(&events, &mut pass);
@@ -333,6 +339,9 @@ impl Engine {
             outcome.rejects.append(&mut lane.rejects);
             if let Some(outbound) = &mut lane.outbound {
                 outbound.send(&mut outcome.parcels);
+            }
+            if let Some(recorder) = &mut lane.recorder {
+                outcome.recording.append(&mut recorder.rows);
             }
             for (pieces, intakes) in dealt.iter_mut().zip(&mut lane.intakes) {
                 pieces.push(Piece { intakes: std::mem::take(intakes), events, clock: *clock });

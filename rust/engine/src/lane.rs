@@ -5,6 +5,7 @@
 
 use crate::admit::Checks;
 use crate::field::EventReader;
+use crate::history::Recorder;
 use crate::key::Keyring;
 use crate::keyed::{Intake, StreamSpec, Taking};
 use crate::matcher::Matcher;
@@ -29,6 +30,8 @@ pub(crate) struct Lane {
     share: Option<Share>,
     /// What others count.
     pub(crate) outbound: Option<Outbound>,
+    /// What is kept of every event.
+    pub(crate) recorder: Option<Recorder>,
     /// By shard and stream: what is to be counted.
     pub(crate) intakes: Vec<Vec<Intake>>,
     /// By stream: events that met its condition.
@@ -47,7 +50,7 @@ impl Lane {
         conditions: Arc<[Matcher]>,
         streams: Arc<[StreamSpec]>,
         keyring: Keyring,
-        (share, outbound): (Option<Share>, Option<Outbound>),
+        (share, outbound, recorder): (Option<Share>, Option<Outbound>, Option<Recorder>),
         shards: usize,
     ) -> Self {
         Self {
@@ -61,6 +64,7 @@ impl Lane {
             keyring,
             share,
             outbound,
+            recorder,
             rejects: Vec::new(),
             times: Vec::new(),
             newest: Micros::MIN,
@@ -107,6 +111,9 @@ impl Lane {
                     }
                     if let Some(outbound) = &mut self.outbound {
                         outbound.take(&event, record.position, &self.met, &self.keyring);
+                    }
+                    if let Some(recorder) = &mut self.recorder {
+                        recorder.take(&event, time, record.position, record.value);
                     }
                     self.times.push((time, self.newest));
                     self.newest = self.newest.max(time);

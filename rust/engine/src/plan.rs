@@ -45,6 +45,9 @@ pub struct Plan {
     /// The share of the groups that is counted here, of events that other engines repartitioned.
     #[serde(default)]
     pub share: Option<Share>,
+    /// Whether every event is kept for the history ([`crate::Recording`]).
+    #[serde(default)]
+    pub history: bool,
 }
 
 /// Rules whose groups are counted elsewhere.

@@ -4,6 +4,7 @@
 //! place). What comes back is small: findings that changed, records refused, counters.
 
 mod engine;
+mod history;
 mod outcome;
 mod saved;
 mod tables;
@@ -14,6 +15,8 @@ use pyo3::prelude::*;
 mod _core {
     #[pymodule_export]
     use crate::engine::{Engine, count_lines, fetched_pieces};
+    #[pymodule_export]
+    use crate::history::{Recording, encode_history};
     #[pymodule_export]
     use crate::outcome::{FindingChange, Outcome, Reject, RuleStats, Shed, Stats};
     #[pymodule_export]

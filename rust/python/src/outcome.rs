@@ -1,5 +1,6 @@
 //! What the engine answers, as plain objects with attributes.
 
+use crate::history::Recording;
 use custodes_engine as core;
 use pyo3::prelude::*;
 
@@ -97,6 +98,7 @@ pub struct Outcome {
     watermark: Option<i64>,
     clock: Option<i64>,
     parcels: Vec<(u32, u64, Vec<u8>)>,
+    recording: Recording,
 }
 
 impl From<core::Outcome> for Outcome {
@@ -111,6 +113,7 @@ impl From<core::Outcome> for Outcome {
             parcels: (outcome.parcels.into_iter())
                 .map(|parcel| (parcel.partition, parcel.first, parcel.bytes))
                 .collect(),
+            recording: outcome.recording.into(),
         }
     }
 }

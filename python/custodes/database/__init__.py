@@ -1,0 +1,5 @@
+"""The SQL database: its tables, how they change from version to version, and how it is opened."""
+
+from custodes.database.opening import open_database
+
+__all__ = ["open_database"]

@@ -1,0 +1,113 @@
+"""Opening a database: made where it is new, brought up to date where it is older."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, func, inspect, make_url, select, text
+
+from custodes.database.tables import metadata
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+LATEST = "0002"
+"""The revision that :mod:`custodes.database.tables` is; the last one in ``migrations/versions``."""
+_FIRST = "0001"
+
+_TABLES_LOCK = 0x437573746F646573
+"""Names the lock under which tables are made."""
+
+_POSTGRESQL: dict[str, Any] = {
+    "pool_pre_ping": True,
+    "connect_args": {
+        "connect_timeout": 5,
+        # A worker that stops in mid-transaction must not hold up the one that has its tasks next.
+        "options": "-c idle_in_transaction_session_timeout=5s -c lock_timeout=10s -c statement_timeout=30s",
+    },
+}
+
+
+class NewerDatabaseError(RuntimeError):
+    """The database is of a later version than this program."""
+
+
+def open_database(url: str) -> Engine:
+    """An engine for the database, whose tables are those of this version.
+
+    Raises :class:`NewerDatabaseError`, and SQLAlchemy's errors for a database that cannot be had.
+    """
+    is_postgresql = make_url(url).get_backend_name() == "postgresql"
+    engine = create_engine(url, **(_POSTGRESQL if is_postgresql else {}))
+    if engine.dialect.name == "sqlite":
+        event.listen(engine, "connect", _tune_sqlite)
+    with engine.begin() as connection:
+        if is_postgresql:
+            # Workers that start together must not make the tables together.
+            connection.execute(select(func.pg_advisory_xact_lock(_TABLES_LOCK)))
+        _bring_up_to_date(connection)
+    return engine
+
+
+def _bring_up_to_date(connection: Connection) -> None:
+    there = set(inspect(connection).get_table_names())
+    if "alembic_version" in there:
+        revision = connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
+        if revision == LATEST:
+            return
+        if revision is not None and revision > LATEST:
+            raise NewerDatabaseError(f"the database is of revision {revision}, later than this version's {LATEST}")
+    if "findings" in there:
+        if "alembic_version" not in there:
+            _add_new_columns(connection, there)
+            _stamp(connection, _FIRST)
+        migrate(connection, LATEST)
+    else:
+        metadata.create_all(connection)
+        _stamp(connection, LATEST)
+
+
+def migrate(connection: Connection, revision: str) -> None:
+    """Brings the tables to a revision, step by step."""
+    # It takes a while to import, and is hardly ever needed.
+    from alembic import command  # noqa: PLC0415
+    from alembic.config import Config  # noqa: PLC0415
+
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    config.attributes["connection"] = connection
+    command.upgrade(config, revision)
+
+
+def _stamp(connection: Connection, revision: str) -> None:
+    connection.execute(
+        text("CREATE TABLE IF NOT EXISTS alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)")
+    )
+    connection.execute(text("INSERT INTO alembic_version VALUES (:revision)"), {"revision": revision})
+
+
+def _add_new_columns(connection: Connection, there: set[str]) -> None:
+    """Adds columns that the first versions had not: they kept no account of their tables."""
+    metadata.create_all(connection, tables=[table for table in metadata.sorted_tables if table.name in _OF_THE_FIRST])
+    for table in metadata.sorted_tables:
+        if table.name not in there:
+            continue
+        known = {column["name"] for column in inspect(connection).get_columns(table.name)}
+        for column in table.columns:
+            if column.name not in known:
+                kind = column.type.compile(connection.dialect)
+                connection.execute(text(f"ALTER TABLE {table.name} ADD COLUMN {column.name} {kind}"))
+
+
+_OF_THE_FIRST = ("findings", "gaps", "shortfalls", "claims", "workers")
+
+
+def _tune_sqlite(connection: Any, _: Any) -> None:
+    """WAL lets readers and the writer go on together. What is stored must be on the disk before a snapshot is that
+    has counted it, so every transaction is synced. A lock is not waited for long: the monitor tries again, and counts
+    meanwhile."""
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode=WAL")
+    cursor.execute("PRAGMA synchronous=FULL")
+    cursor.execute("PRAGMA busy_timeout=250")
+    cursor.execute("PRAGMA foreign_keys=ON")
+    cursor.close()

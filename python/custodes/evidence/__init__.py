@@ -1,0 +1,1 @@
+"""Evidence: the events behind a finding."""

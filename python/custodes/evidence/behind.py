@@ -1,0 +1,150 @@
+"""The events behind a finding, those before it opened included, found again in the history.
+
+Which events of the group's counted is not guessed: they are put to the engine, with the rule's own condition, mapping
+and look-up tables.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from custodes._core import Engine, Tables
+from custodes.findings import Finding
+from custodes.history import Access, History
+from custodes.history.asking import Recorded
+from custodes.rules import Rule, Ruleset
+
+MOST_EVENTS = 10_000
+"""So many events of a group are looked through for one finding."""
+
+
+@dataclass(frozen=True)
+class Counted:
+    """An event that counted."""
+
+    access: Access
+    """What the history has of it; of several subjects, those of the first row."""
+    subjects: Sequence[str]
+    values: Sequence[str]
+    """What it added where distinct values are counted."""
+    record: bytes
+
+
+@dataclass(frozen=True)
+class Behind:
+    """What is behind a finding."""
+
+    events: Sequence[Counted]
+    """The earliest first."""
+    since: int
+    """From when on they are looked for: the start of the window in which the condition first held."""
+    is_whole: bool
+    """Whether the history has, and this shows, all of the stretch."""
+    curve: Sequence[tuple[int, float]]
+    """How the count went: time, and the count from then on. Empty for what is no count of events or values."""
+
+    @property
+    def subjects(self) -> list[tuple[str, int]]:
+        """Whose records, and how often, the most often first."""
+        return Counter(subject for event in self.events for subject in event.subjects).most_common()
+
+
+@dataclass(frozen=True)
+class _Numbered:
+    """A record as the engine wants it."""
+
+    offset: int
+    value: bytes
+
+
+class EventsBehind:
+    """Finds them, by the rules in force."""
+
+    def __init__(self, history: History, ruleset: Ruleset, tables: Tables) -> None:
+        self._history = history
+        self.ruleset = ruleset
+        """Exchanged when the rules are."""
+        self._tables = tables
+
+    def of(self, finding: Finding) -> Behind | None:
+        """``None`` for a finding whose rule is not in force any more."""
+        rule = next((rule for rule in self.ruleset.rules if rule.id == finding.rule_id), None)
+        if rule is None:
+            return None
+        since = finding.held_from - rule.timespan // timedelta(microseconds=1)
+        until = finding.held_until
+        found = self._history.records(finding.group, since=since, until=until, limit=MOST_EVENTS)
+        events = list(self._counted(rule, finding.group, found))
+        is_whole = len(found) < MOST_EVENTS and self._history.reaches_back_to(since)
+        return Behind(events, since, is_whole, _curve(rule, events))
+
+    def _counted(self, rule: Rule, group: dict[str, str], found: Sequence[Recorded]) -> Iterator[Counted]:
+        plan = self.ruleset.write([], handed_on=[rule], shares=1, among_workers={"history": False})
+        engine = Engine(plan)
+        engine.use_tables(self._tables)
+        records = [_Numbered(at, one.record) for at, one in enumerate(found)]
+        for _, _, parcel in engine.process_records(records).parcels:
+            for at, fields in _unpacked(parcel):
+                if _is_in(rule, group, fields):
+                    values = () if rule.distinct is None else _texts(fields.get(rule.distinct))
+                    yield Counted(found[at].access, _texts(fields.get("subject")), values, found[at].record)
+
+
+def _unpacked(parcel: bytes) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The events of a parcel: of each its position, its length and its JSON."""
+    at = 0
+    while at < len(parcel):
+        position, length = struct.unpack_from("<QI", parcel, at)
+        at += 12
+        yield position, json.loads(parcel[at : at + length], parse_float=str, parse_int=str)
+        at += length
+
+
+def _texts(value: Any) -> list[str]:
+    """A field's scalars as the engine has them: text, and numbers as they are written."""
+    each = value if isinstance(value, list) else [value]
+    return [
+        str(one).lower() if isinstance(one, bool) else str(one)
+        for one in each
+        if one is not None and not isinstance(one, dict)
+    ]
+
+
+def _is_in(rule: Rule, group: dict[str, str], fields: dict[str, Any]) -> bool:
+    ways = [branch.group_by for branch in rule.branches] or [rule.group_by]
+    return any(
+        all(value in _texts(fields.get(name)) for name, value in zip(way, group.values(), strict=True)) for way in ways
+    )
+
+
+def _curve(rule: Rule, events: Sequence[Counted]) -> list[tuple[int, float]]:
+    """How many there were, or how many values, in the timespan up to each event, and when that became less."""
+    if rule.measure is not None or rule.parts or rule.together or "opened" in rule.when:
+        return []
+    span = rule.timespan // timedelta(microseconds=1)
+    curve: list[tuple[int, float]] = []
+    held: Counter[str] = Counter()
+    leaving: deque[tuple[int, Sequence[str]]] = deque()
+
+    def leave(until: int) -> None:
+        while leaving and leaving[0][0] <= until:
+            at, values = leaving.popleft()
+            held.subtract(values)
+            for value in values:
+                if not held[value]:
+                    del held[value]
+            curve.append((at, len(held)))
+
+    for number, event in enumerate(events):
+        leave(event.access.time)
+        values = [str(number)] if rule.distinct is None else event.values
+        held.update(values)
+        leaving.append((event.access.time + span, values))
+        curve.append((event.access.time, len(held)))
+    return curve

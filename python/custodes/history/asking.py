@@ -1,0 +1,208 @@
+"""Questions to the history: what an actor did, who looked at a subject, what lies behind a finding."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+from custodes.history.shelf import Shelf
+from custodes.history.writing import Freshness, HistoryWriter
+
+FIELDS = ("actor", "subject", "resource", "action", "peer_group", "purpose", "client_ip", "app")
+"""The fields with a column each."""
+_MOST_NAMES = 20
+
+
+@dataclass(frozen=True)
+class Access:
+    """One look-up of one subject, or of none."""
+
+    time: int
+    """Microseconds since the epoch."""
+    source: str
+    position: int
+    actor: str
+    subject: str | None
+    resource: str | None
+    action: str | None
+    peer_group: str | None
+    purpose: str | None
+    client_ip: str | None
+    app: str | None
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """An event as its source had it."""
+
+    access: Access
+    """Its first row."""
+    record: bytes
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What one actor did in a stretch of time, or what was done to one subject."""
+
+    accesses: int
+    first: int | None
+    last: int | None
+    others: int
+    """Different subjects of an actor, or actors of a subject."""
+    by_day: list[tuple[date, int]]
+    by_hour: list[int]
+    """Of each hour of the day, in UTC."""
+    resources: list[tuple[str, int]]
+    top_others: list[tuple[str, int]]
+    peer_groups: list[str]
+
+
+class History:
+    """Answers from the segments on a shelf. Used from any thread."""
+
+    def __init__(self, shelf: Shelf, writer: HistoryWriter | None = None) -> None:
+        self._shelf = shelf
+        self._freshness = None if writer is None else Freshness(writer)
+
+    def accesses(
+        self,
+        having: Mapping[str, str],
+        *,
+        since: int | None = None,
+        until: int | None = None,
+        before: tuple[int, str, int] | None = None,
+        limit: int = 100,
+    ) -> list[Access]:
+        """Look-ups whose fields have these values, the latest first.
+
+        ``before`` is time, source and position of the last one known, for the page after it. Raises ``ValueError`` for
+        a field that has no column.
+        """
+        where, values = _where(having, since, until)
+        if before is not None:
+            where += " AND (time, source, position) < (make_timestamptz(?), ?, ?)"
+            values += before
+        columns = ", ".join(FIELDS)
+        rows = self._ask(
+            f"SELECT DISTINCT epoch_us(time) AS moment, source, position, {columns} FROM read_parquet($files) "
+            f"WHERE {where} ORDER BY moment DESC, source DESC, position DESC, subject LIMIT {int(limit)}",
+            values, since, until,
+        )  # fmt: skip
+        return [Access(*row) for row in rows]
+
+    def records(self, having: Mapping[str, str], *, since: int, until: int, limit: int) -> list[Recorded]:
+        """The events themselves, the earliest first: all that may have these values.
+
+        A field without a column leaves nothing out.
+        """
+        known = {name: value for name, value in having.items() if name in FIELDS}
+        where, values = _where(known, since, until)
+        if "subject" in known:
+            # The record stands in the first row of its event, which may be another subject's.
+            found = self._ask(
+                f"SELECT DISTINCT actor, position FROM read_parquet($files) WHERE {where} LIMIT {int(limit)}",
+                values, since, until,
+            )  # fmt: skip
+            if not found:
+                return []
+            where, values = _where({}, since, until)
+            for at, column in enumerate(("actor", "position")):
+                each = sorted({row[at] for row in found})
+                where += f" AND {column} IN ({', '.join('?' * len(each))})"
+                values += each
+        columns = ", ".join(FIELDS)
+        rows = self._ask(
+            f"SELECT DISTINCT epoch_us(time) AS moment, source, position, {columns}, record FROM read_parquet($files) "
+            f"WHERE {where} AND record IS NOT NULL ORDER BY moment, source, position LIMIT {int(limit)}",
+            values, since, until,
+        )  # fmt: skip
+        return [Recorded(Access(*access), record.encode()) for *access, record in rows]
+
+    def reaches_back_to(self, time: int) -> bool:
+        """Whether events of a time, if there were any, are still kept; ``False`` where all that is kept is later."""
+        return any(segment.oldest <= time for segment in self._shelf.segments)
+
+    def profile(self, field: str, value: str, *, since: int | None = None, until: int | None = None) -> Profile:
+        """How the look-ups of an ``actor``, or of a ``subject``, spread over days, hours, resources and people."""
+        other = "subject" if field == "actor" else "actor"
+        where, values = _where({field: value}, since, until)
+        self._refresh()
+        with self._shelf.reading(since, until) as files:
+            if not files:
+                return Profile(0, None, None, 0, [], [0] * 24, [], [], [])
+            cursor = self._shelf.database.cursor()
+            cursor.execute(
+                f"CREATE OR REPLACE TEMP TABLE theirs AS SELECT time, {other} AS other, resource, peer_group "
+                f"FROM read_parquet(?) WHERE {where}",
+                [files, *values],
+            )
+            ((accesses, first, last, others),) = cursor.execute(
+                "SELECT count(*), epoch_us(min(time)), epoch_us(max(time)), count(DISTINCT other) FROM theirs"
+            ).fetchall()
+            days = cursor.execute("SELECT time::DATE, count(*) FROM theirs GROUP BY 1 ORDER BY 1").fetchall()
+            hours = dict(cursor.execute("SELECT hour(time), count(*) FROM theirs GROUP BY 1").fetchall())
+
+            def top(column: str) -> list[tuple[str, int]]:
+                return cursor.execute(
+                    f"SELECT {column}, count(*) FROM theirs WHERE {column} IS NOT NULL "
+                    f"GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT {_MOST_NAMES}"
+                ).fetchall()
+
+            groups = [name for name, _ in top("peer_group")]
+            return Profile(
+                accesses,
+                first,
+                last,
+                others,
+                days,
+                [hours.get(hour, 0) for hour in range(24)],
+                top("resource"),
+                top("other"),
+                groups,
+            )
+
+    def actors(self, beginning: str, limit: int = 20) -> list[str]:
+        """Actors whose names begin with a text."""
+        rows = self._ask(
+            "SELECT DISTINCT actor FROM read_parquet($files) WHERE starts_with(actor, ?) "
+            f"ORDER BY actor LIMIT {int(limit)}",
+            [beginning], None, None,
+        )  # fmt: skip
+        return [actor for (actor,) in rows]
+
+    def knows(self, field: str, value: str) -> bool:
+        """Whether there is any look-up with this value."""
+        return bool(self.accesses({field: value}, limit=1))
+
+    def _refresh(self) -> None:
+        if self._freshness is not None:
+            self._freshness.ensure()
+
+    def _ask(self, query: str, values: Sequence[Any], since: int | None, until: int | None) -> list[tuple[Any, ...]]:
+        self._refresh()
+        with self._shelf.reading(since, until) as files:
+            if not files:
+                return []
+            # Placeholders are taken in order; the files stand where the query names them.
+            asked = query.replace("$files", _listed(files))
+            return self._shelf.database.cursor().execute(asked, list(values)).fetchall()
+
+
+def _listed(files: Sequence[str]) -> str:
+    return "[" + ", ".join("'" + file.replace("'", "''") + "'" for file in files) + "]"
+
+
+def _where(having: Mapping[str, str], since: int | None, until: int | None) -> tuple[str, list[Any]]:
+    conditions, values = ["true"], list[Any]()
+    for name, value in having.items():
+        if name not in FIELDS:
+            raise ValueError(f"the history has no column '{name}'; it has {', '.join(FIELDS)}")
+        conditions.append(f"{name} = ?")
+        values.append(value)
+    for compared, bound in ((">=", since), ("<=", until)):
+        if bound is not None:
+            conditions.append(f"time {compared} make_timestamptz(?)")
+            values.append(bound)
+    return " AND ".join(conditions), values

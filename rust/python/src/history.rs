@@ -1,0 +1,49 @@
+//! What is kept of every event, on its way to a file.
+
+use custodes_engine as core;
+use custodes_history::{Part, encode};
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+use std::sync::Arc;
+
+/// The events of a batch.
+#[pyclass(frozen, from_py_object, module = "custodes._core")]
+#[derive(Clone)]
+pub struct Recording {
+    core: Arc<core::Recording>,
+}
+
+impl From<core::Recording> for Recording {
+    fn from(core: core::Recording) -> Self {
+        Self { core: Arc::new(core) }
+    }
+}
+
+#[pymethods]
+impl Recording {
+    fn __len__(&self) -> usize {
+        self.core.len()
+    }
+
+    #[getter]
+    fn last_position(&self) -> Option<u64> {
+        self.core.positions.last().copied()
+    }
+}
+
+/// Each part is the name of a stream, the first position that is not written yet, and what was recorded.
+#[pyfunction]
+#[allow(clippy::needless_pass_by_value)] // it is how PyO3 hands them over
+pub fn encode_history(py: Python<'_>, parts: Vec<(String, u64, Recording)>) -> PyResult<Bound<'_, PyBytes>> {
+    let written = py.detach(|| {
+        let parts = parts.iter().map(|(source, from, recording)| Part {
+            source,
+            from: *from,
+            recording: &recording.core,
+        });
+        encode(&parts.collect::<Vec<_>>())
+    });
+    let written = written.map_err(|error| PyRuntimeError::new_err(error.to_string()))?;
+    Ok(PyBytes::new(py, &written))
+}

@@ -1,0 +1,163 @@
+"""The history has every event once, whatever the batches, over restarts, merges and a disk that refuses."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from datetime import timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+from unittest.mock import patch
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from custodes._core import Engine
+from custodes.history import Access, History, HistoryWriter, Shelf, merging, writing
+from custodes.history.asking import Recorded
+from streams import START, Record
+
+PLAN = json.dumps(
+    {
+        "mapping": {name: [name] for name in ("time", "actor", "subject", "resource", "purpose")},
+        "rules": [],
+        "history": True,
+    }
+)
+EVER = timedelta(days=10_000)
+
+events = st.fixed_dictionaries(
+    {
+        "time": st.integers(0, 9 * 86_400).map(lambda s: START + s * 1_000_000),
+        "actor": st.sampled_from(["a", "b", "Zoë 'quoted'", 7]),
+        "subject": st.none() | st.sampled_from(["s1", "s2", 3]) | st.lists(st.sampled_from(["s1", "s2"]), max_size=3),
+    },
+    optional={"resource": st.sampled_from(["person", "hotel"]) | st.lists(st.just("many"), max_size=2)},
+)
+steps = st.lists(
+    st.tuples(
+        st.sampled_from([0, 1]), st.integers(1, 6), st.sampled_from(["on", "on", "on", "flush", "crash", "refuse"])
+    ),
+    max_size=40,
+)
+
+
+class Reading:
+    """One process: reads two partitions, writes the history, may end at any time."""
+
+    def __init__(self, folder: Path, positions: list[int]) -> None:
+        self.shelf = Shelf(folder)
+        self.writer = HistoryWriter(self.shelf, EVER)
+        self.engine = Engine(PLAN)
+        self.positions = positions
+
+    def read(self, partition: int, log: list[bytes], most: int) -> None:
+        begin = self.positions[partition]
+        records = [Record(at, value) for at, value in enumerate(log[begin : begin + most], begin)]
+        if records:
+            outcome = self.engine.process_records(records, partition)
+            self.writer.take(f"access/{partition}", outcome.recording)
+            self.positions[partition] += len(records)
+
+    def end(self) -> None:
+        """As a crash does it: what waits is gone."""
+        self.writer._waiting, self.writer._waiting_rows = [], 0
+        self.writer.close()
+
+
+def rows_of(log: list[dict[str, Any]], partition: int) -> Counter[Any]:
+    """What the history must say of a partition."""
+    rows: Counter[Any] = Counter()
+    for position, event in enumerate(log):
+        subject, resource = event["subject"], event.get("resource")
+        resource = (resource or [None])[0] if isinstance(resource, list) else resource
+        for one in set(subject or [None]) if isinstance(subject, list) else [subject]:
+            name = None if one is None else str(one)
+            rows[(event["time"], f"access/{partition}", position, str(event["actor"]), name, resource)] += 1
+    return rows
+
+
+def rows_in(event: dict[str, Any]) -> int:
+    subject = event["subject"]
+    return max(1, len(subject)) if isinstance(subject, list) else 1
+
+
+def said(access: Access) -> Any:
+    return (access.time, access.source, access.position, access.actor, access.subject, access.resource)
+
+
+@given(st.lists(events, max_size=40), st.lists(events, max_size=40), steps)
+def test_every_event_is_there_once(first: list[Any], second: list[Any], steps: list[Any]) -> None:
+    logs = [[json.dumps(event).encode() for event in log] for log in (first, second)]
+    with TemporaryDirectory() as name, patch.object(writing, "_SEGMENT_ROWS", 7):
+        process, saved = Reading(Path(name) / "history", [0, 0]), [0, 0]
+        for partition, most, then in [*steps, (0, 99, "on"), (1, 99, "flush")]:
+            put = process.shelf.put
+            if then == "refuse":
+                process.shelf.put = refuse  # type: ignore[method-assign, assignment]
+            process.read(partition, logs[partition], most)
+            try:
+                if then in {"flush", "refuse"}:
+                    process.writer.flush()
+                    saved = list(process.positions)
+            except OSError:
+                assert then == "refuse"
+            process.shelf.put = put  # type: ignore[method-assign]
+            if then == "crash":
+                process.end()
+                process = Reading(Path(name) / "history", list(saved))
+        # Everything is merged by now that can be.
+        process.writer._merger.submit(lambda: None).result()
+        segments = process.shelf.segments
+        assert not merging.mergeable(segments)
+        assert sorted(path.name for path in process.shelf.path.glob("*.parquet")) == [one.name for one in segments]
+        assert sum(one.rows for one in segments) == sum(map(rows_in, [*first, *second]))
+        history = History(process.shelf)
+        wanted = rows_of(first, 0) + rows_of(second, 1)
+        assert Counter(map(said, history.accesses({}, limit=10_000))) == wanted
+        for actor in ("a", "Zoë 'quoted'", "7"):
+            theirs = {row: count for row, count in wanted.items() if row[3] == actor}
+            found = history.accesses({"actor": actor}, limit=10_000)
+            assert Counter(map(said, found)) == theirs
+            assert [one.time for one in found] == sorted((one.time for one in found), reverse=True)
+            positions = {row[1:3] for row in theirs}
+            records = history.records({"actor": actor, "unknown": "x"}, since=0, until=2**52, limit=10_000)
+            assert sorted(map(place, records)) == sorted(positions)
+            for one in records:
+                source, position = place(one)
+                assert one.record == logs[int(source[-1])][position]
+        for subject in ("s1", "3", "nobody"):
+            records = history.records({"subject": subject}, since=0, until=2**52, limit=10_000)
+            mine = {row[1:3] for row in wanted if row[4] == subject}
+            assert mine <= set(map(place, records))
+        process.end()
+
+
+def place(one: Recorded) -> tuple[str, int]:
+    return (one.access.source, one.access.position)
+
+
+def refuse(*_: Any) -> None:
+    raise OSError(28, "No space left on device")
+
+
+@given(st.lists(events, min_size=1, max_size=30), st.integers(1, 9))
+def test_pages_join_to_the_whole(log: list[Any], size: int) -> None:
+    with TemporaryDirectory() as name:
+        process = Reading(Path(name), [0, 0])
+        single = [event | {"subject": "s1"} for event in log]
+        process.read(0, [json.dumps(event).encode() for event in single], 99)
+        process.writer.flush()
+        history = History(process.shelf)
+        whole = history.accesses({"subject": "s1"})
+        pages: list[Access] = []
+        while page := history.accesses(
+            {"subject": "s1"},
+            limit=size,
+            before=(pages[-1].time, pages[-1].source, pages[-1].position) if pages else None,
+        ):
+            pages += page
+        assert pages == whole
+        assert len(whole) == len(log)
+        process.end()

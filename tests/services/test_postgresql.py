@@ -1,0 +1,38 @@
+"""The tables in a real PostgreSQL."""
+
+from __future__ import annotations
+
+import pytest
+from sqlalchemy import insert
+
+from custodes.database import tables
+from custodes.findings.store import FindingStore
+from custodes.findings.triage import Change, TriageStore
+from databases import assert_made_new_is_what_migrations_make, assert_what_an_older_version_kept_stays
+from servers import PostgreSQL
+
+pytestmark = pytest.mark.services
+
+
+def test_migrations_make_the_tables_that_the_program_knows(postgresql: PostgreSQL) -> None:
+    assert_made_new_is_what_migrations_make(postgresql.database("migrated"))
+
+
+def test_what_an_older_version_kept_stays(postgresql: PostgreSQL) -> None:
+    assert_what_an_older_version_kept_stays(postgresql.database("older"))
+
+
+def test_triage(postgresql: PostgreSQL) -> None:
+    store = FindingStore(postgresql.database("triage"))
+    row = dict.fromkeys(("held_from", "held_until", "peak", "count", "threshold", "keep_open", "opened_at"), 1)
+    named = {"id": "f", "rule_id": "r", "rule": "Rule", "level": "high", "group": '{"actor":"100%"}'}
+    with store.engine.begin() as connection:
+        connection.execute(insert(tables.findings).values(**named, **row))
+    triage = TriageStore(store.engine)
+    triage.change("f", Change(state="acknowledged", note="looking"), "ines", 1)
+    triage.change("f", Change(state="closed", verdict="explained", note="an audit", version=1), "ines", 2)
+    assert [note.text for note in triage.history("f")] == ["looking", "explained: an audit"]
+    assert triage.verdicts() == {"r": {"explained": 1}}
+    for state, group, found in (("closed", "100%", ["f"]), ("open", "100%", []), ("closed", "100_", [])):
+        assert [one.id for one in store.page(state=state, group={"actor": group}).findings] == found
+    store.close()

@@ -1,0 +1,127 @@
+"""The history's files: what a crash leaves, what is let go of, what is answered while files come and go."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from custodes._core import Engine, Recording
+from custodes.history import History, HistoryWriter, Shelf
+from custodes.history.merging import FAN_IN, merge
+
+PLAN = json.dumps({"mapping": {name: [name] for name in ("time", "actor", "subject")}, "rules": [], "history": True})
+DAY = 86_400_000_000
+START = 20_000 * DAY
+
+
+def recorded(first: int, *days: int) -> Recording:
+    events = [{"time": (START + day * DAY), "actor": f"a{day % 3}", "subject": "s"} for day in days]
+    return Engine(PLAN).process_lines("\n".join(map(json.dumps, events)).encode(), first).recording
+
+
+def filled(folder: Path, days: list[int], keep: int = 10_000) -> tuple[Shelf, HistoryWriter]:
+    """A segment a day."""
+    shelf = Shelf(folder)
+    writer = HistoryWriter(shelf, timedelta(days=keep))
+    for at, day in enumerate(days):
+        writer.take("x", recorded(at, day))
+        writer.flush()
+    writer._merger.submit(lambda: None).result()
+    return shelf, writer
+
+
+def test_what_a_merge_leaves_behind_goes_at_the_next_start(tmp_path: Path) -> None:
+    shelf, writer = filled(tmp_path, list(range(FAN_IN - 1)))
+    before = {path.name: path.read_bytes() for path in tmp_path.glob("*.parquet")}
+    assert len(before) == FAN_IN - 1
+    merge(shelf, shelf.segments)
+    writer.close()
+    for name, data in before.items():
+        (tmp_path / name).write_bytes(data)
+    (tmp_path / "0000000009-0000000009.new").write_bytes(b"cut sh")
+    again = Shelf(tmp_path)
+    assert [(one.first, one.last, one.rows) for one in again.segments] == [(1, FAN_IN - 1, FAN_IN - 1)]
+    assert sorted(path.name for path in tmp_path.glob("0*")) == [again.segments[0].name]
+    again.close()
+
+
+def test_what_is_older_than_is_kept_goes_with_its_segment(tmp_path: Path) -> None:
+    shelf, writer = filled(tmp_path, [0, 1, 5, 20, 21], keep=18)
+    assert [(one.newest - START) // DAY for one in shelf.segments] == [5, 20, 21]
+    assert len(History(shelf).accesses({"subject": "s"})) == 3
+    writer.close()
+
+
+def test_a_reader_keeps_its_files(tmp_path: Path) -> None:
+    shelf, writer = filled(tmp_path, [0, 1, 2])
+    with shelf.reading(since=START + DAY) as files:
+        assert [Path(file).name[9] for file in files] == ["2", "3"]
+        shelf.drop(shelf.segments)
+        assert all(Path(file).exists() for file in files)
+        with shelf.reading() as later:
+            assert later == []
+        assert all(Path(file).exists() for file in files)
+    assert not list(tmp_path.glob("*.parquet"))
+    writer.close()
+
+
+def test_what_the_disk_refuses_waits_up_to_a_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("custodes.history.writing._MOST_WAITING", 2)
+    shelf, writer = filled(tmp_path, [])
+    put, shelf.put = shelf.put, refuse  # type: ignore[method-assign, assignment]
+    writer.take("x", recorded(0, 0, 1))
+    with pytest.raises(OSError, match="No space"):
+        writer.flush()
+    writer.take("x", recorded(2, 2))
+    assert (writer.waiting_rows, writer.lost) == (2, 1)
+    shelf.put = put  # type: ignore[method-assign]
+    writer.flush()
+    assert (writer.waiting_rows, [one.rows for one in shelf.segments]) == (0, [2])
+    writer.close()
+
+
+def refuse(*_: object) -> None:
+    raise OSError(28, "No space left on device")
+
+
+def test_a_stream_that_begins_anew_is_written_again(tmp_path: Path) -> None:
+    shelf, writer = filled(tmp_path, [0, 1, 2])
+    writer.close()
+    shelf = Shelf(tmp_path)
+    writer = HistoryWriter(shelf, timedelta(days=10_000))
+    writer.take("x", recorded(0, 5))
+    writer.begin_anew("x")
+    writer.take("x", recorded(0, 6))
+    writer.flush()
+    assert [(one.time - START) // DAY for one in History(shelf).accesses({})] == [6, 2, 1, 0]
+    writer.close()
+
+
+def test_profiles(tmp_path: Path) -> None:
+    shelf, writer = filled(tmp_path, [0, 3, 6, 1])
+    history = History(shelf, writer)
+    profile = history.profile("actor", "a0")
+    assert (profile.accesses, profile.others, sum(profile.by_hour), len(profile.by_day)) == (3, 1, 3, 3)
+    assert (profile.first, profile.last, profile.top_others) == (START, START + 6 * DAY, [("s", 3)])
+    assert history.profile("subject", "s", since=START + DAY).top_others == [("a0", 2), ("a1", 1)]
+    assert history.profile("actor", "nobody").accesses == 0
+    assert (history.actors("a"), history.actors("b"), history.knows("subject", "s")) == (["a0", "a1"], [], True)
+    with pytest.raises(ValueError, match="no column 'name'"):
+        history.accesses({"name": "x"})
+    writer.take("x", recorded(9, 9))
+    assert history.profile("actor", "a0").accesses == 4, "what was taken is found at once"
+    writer.close()
+
+
+def test_a_damaged_file_is_told_by_name(tmp_path: Path) -> None:
+    _, writer = filled(tmp_path, [0, 1])
+    writer.close()
+    broken = next(tmp_path.glob("*.parquet"))
+    broken.write_bytes(broken.read_bytes()[:50])
+    shelf = Shelf(tmp_path)
+    assert [one.rows for one in shelf.segments] == [1]
+    assert [path.name for path in tmp_path.glob("*.damaged")] == [broken.name + ".damaged"]
+    shelf.close()
