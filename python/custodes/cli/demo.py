@@ -5,6 +5,8 @@ from __future__ import annotations
 import tempfile
 import threading
 import time
+from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -13,24 +15,29 @@ from rich.live import Live
 from rich.progress import Progress
 from rich.text import Text
 
-from custodes._core import Engine
+from custodes._core import Engine, Tables
 from custodes.cli.log import set_up_log
 from custodes.cli.output import LEVEL_STYLES, stderr, stdout, write_json
-from custodes.cli.run import stop_on_signals
+from custodes.cli.run import hosts_without_accounts, stop_on_signals
 from custodes.config import Fault, FaultsError
 from custodes.config.mapping import load_mapping
 from custodes.console import ConsoleServer, build_app
 from custodes.demo import Agency, DemoSource, Insider
 from custodes.demo.agency import Day
 from custodes.demo.half_year import DAYS, HalfYear, write
+from custodes.evidence.behind import EventsBehind
 from custodes.feed import Feed
 from custodes.findings import Finding, rfc3339
 from custodes.findings.store import FindingStore
+from custodes.history import History, HistoryWriter, Shelf
 from custodes.metrics import Metrics
 from custodes.monitor import Monitor
-from custodes.rules import build_plan, load_rules, shipped_pack
+from custodes.rules import Ruleset, build_plan, load_rules, shipped_pack
 from custodes.sources.dead_letters import NoDeadLetters
 from custodes.tasks import WholeWork
+
+_KEPT = timedelta(days=35)
+"""How long the agency's look-ups are kept."""
 
 
 def demo(
@@ -60,22 +67,28 @@ def demo(
     agency = Agency(seed)
     source = DemoSource(agency, _speed(speed), once or json)
     rules = load_rules(shipped_pack())
-    plan = build_plan(rules, load_mapping("custodes"))
+    ruleset = Ruleset(rules, partial(build_plan, mapping=load_mapping("custodes"), history=True))
     stop = stop_on_signals()
     feed = Feed()
     with tempfile.TemporaryDirectory(prefix="custodes-demo-") as folder:
         store = FindingStore(f"sqlite:///{Path(folder) / 'findings.db'}")
+        shelf = Shelf(Path(folder) / "history")
+        writer = HistoryWriter(shelf, _KEPT)
+        history = History(shelf, writer)
         screen = _Screen(quiet=json)
         monitor = Monitor(
-            WholeWork(Engine(plan), rules, source), rules, source, store, NoDeadLetters(),
-            Metrics(rules, source.name), feed, on_news=screen.news, clock=source.clock,
+            WholeWork(Engine(ruleset.plan()), rules, source), rules, source, store, NoDeadLetters(),
+            Metrics(rules, source.name), feed, history=writer, on_news=screen.news, clock=source.clock,
         )  # fmt: skip
-        server = ConsoleServer(build_app(monitor), listen, feed)
+        behind = EventsBehind(history, ruleset, Tables())
+        app = build_app(monitor, history=history, behind=behind, hosts=hosts_without_accounts(store, listen))
+        server = ConsoleServer(app, listen, feed)
         server.start()
         try:
             screen.watch(monitor, stop, server.url)
         finally:
             server.stop()
+            writer.close()
             store.close()
     results = [_Result(insider, screen.findings) for insider in agency.insiders]
     if json:

@@ -15,6 +15,7 @@ from custodes.config import Fault, FaultsError
 from custodes.config.load import load_config
 from custodes.config.mapping import load_mapping
 from custodes.config.model import Config
+from custodes.evidence.behind import EventsBehind
 from custodes.monitor import Monitor
 from custodes.rules import Ruleset, build_plan, load_rules, sharing_faults, shipped_pack
 from custodes.sources.table_topic import TopicTable
@@ -75,8 +76,11 @@ def _table_sources(settings: Config) -> dict[str, TableSource]:
 class Reload:
     """Takes over what can be; what is broken leaves all as it was."""
 
-    def __init__(self, path: Path, settings: Config, monitor: Monitor, tables: LookupTables) -> None:
-        """``settings`` are those in force."""
+    def __init__(
+        self, path: Path, settings: Config, monitor: Monitor, tables: LookupTables, behind: EventsBehind | None = None
+    ) -> None:
+        """``settings`` are those in force; ``behind`` is told of the rules that are."""
+        self._behind = behind
         self._path = path
         self._settings = settings
         self._monitor = monitor
@@ -98,6 +102,8 @@ class Reload:
             # How the counting is shared stays as it is.
             ruleset = compile_rules(settings.model_copy(update={"workers": self._settings.workers}), self._tables)
             self._monitor.change_rules(ruleset, settings.engine.threads)
+            if self._behind is not None:
+                self._behind.ruleset = ruleset
         except FaultsError as error:
             return error.faults
         except TimeoutError:

@@ -13,16 +13,21 @@ import typer
 
 from custodes import __version__
 from custodes._core import DEBUG_BUILD
+from custodes.accounts.secrets import Secrets
+from custodes.accounts.store import AccountStore
 from custodes.cli.assembly import assemble, open_history
 from custodes.cli.log import set_up_log
 from custodes.cli.memory import keep_freed_memory
 from custodes.cli.reload import Reload, compile_rules
+from custodes.config import Fault, FaultsError, parse_listen
 from custodes.config.load import load_config
 from custodes.config.model import Config
-from custodes.console import ConsoleServer, build_app
+from custodes.console import LOOPBACK, ConsoleServer, build_app
+from custodes.evidence.behind import EventsBehind
 from custodes.feed import Feed
 from custodes.findings import Finding
 from custodes.findings.store import FindingStore
+from custodes.history import History
 from custodes.metrics import Metrics
 from custodes.monitor import Monitor
 from custodes.rules import Ruleset
@@ -78,9 +83,10 @@ def _put_together(
     closing.callback(store.close)
     dead_letters = _dead_letters(settings)
     closing.callback(dead_letters.close)
-    writer = None
+    writer, history = None, None
     if settings.history is not None:
-        _, writer = open_history(settings.history, closing)
+        shelf, writer = open_history(settings.history, closing)
+        history = History(shelf, writer)
     before_snapshots = writer.flush if writer else lambda: None
     parts = assemble(settings, ruleset, tables.in_force, store, listen, closing, before_snapshots)
     metrics = Metrics(ruleset.rules, parts.source.name)
@@ -93,9 +99,40 @@ def _put_together(
         memory=settings.engine.memory, history=writer, on_news=on_news, on_status=parts.on_status,
     )  # fmt: skip
     parts.attach(monitor)
-    reload = Reload(config, settings, monitor, tables)
+    behind = None if history is None else EventsBehind(history, ruleset, tables.in_force)
+    reload = Reload(config, settings, monitor, tables, behind)
     reload.on_signal()
-    return monitor, ConsoleServer(build_app(monitor, reload), listen, feed)
+    app = build_app(
+        monitor, reload=reload, history=history, behind=behind, secrets=_secrets(settings),
+        hosts=hosts_without_accounts(store, listen),
+    )  # fmt: skip
+    return monitor, ConsoleServer(app, listen, feed)
+
+
+def _secrets(settings: Config) -> Secrets:
+    path = settings.http.secret or settings.state.folder / "secret.key"
+    try:
+        return Secrets.kept_in(path)
+    except (OSError, ValueError) as error:
+        raise FaultsError([Fault(f"the secret cannot be had: {error}", hint="set http.secret")]) from error
+
+
+def hosts_without_accounts(store: FindingStore, listen: str) -> list[str]:
+    """The names to serve under while there are no accounts: this machine's own.
+
+    Raises :class:`FaultsError` where others would be served, and nobody could sign in.
+    """
+    host, _ = parse_listen(listen)
+    if host not in LOOPBACK and not AccountStore(store.engine).exist():
+        raise FaultsError(
+            [
+                Fault(
+                    f"{listen} is reached from elsewhere, and nobody would have to sign in",
+                    hint="listen on 127.0.0.1, or first: custodes accounts add NAME --role investigator",
+                )
+            ]
+        )
+    return list(LOOPBACK)
 
 
 def stop_on_signals() -> threading.Event:

@@ -92,6 +92,7 @@ def _anchored(config: Config, base: Path) -> Config:
             "findings": config.findings.model_copy(update={"database": database}),
             "state": config.state.model_copy(update={"folder": anchor(config.state.folder)}),
             "history": config.history and config.history.model_copy(update={"folder": anchor(config.history.folder)}),
+            "http": config.http.model_copy(update={"secret": config.http.secret and anchor(config.http.secret)}),
             "dead_letter": config.dead_letter.model_copy(update={"file": anchor(config.dead_letter.file)}),
         }
     )

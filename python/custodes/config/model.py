@@ -227,7 +227,12 @@ class Http(_Section):
 
     listen: Annotated[str, AfterValidator(_listenable)] = Field(
         "127.0.0.1:8610",
-        description="HOST:PORT to serve on. Findings name people: think before leaving loopback.",
+        description="HOST:PORT to serve on. Beyond this machine only with accounts: `custodes accounts add`.",
+    )
+    secret: Path | None = Field(
+        None,
+        description="A file with the secret of which pseudonyms are made; made where there is none. Workers share one. "
+        "Default: `secret.key` in state.folder.",
     )
 
 

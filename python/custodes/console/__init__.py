@@ -1,6 +1,6 @@
 """Everything served over HTTP: the live page, the API, metrics and probes."""
 
-from custodes.console.app import build_app
+from custodes.console.app import LOOPBACK, build_app
 from custodes.console.server import ConsoleServer
 
-__all__ = ["ConsoleServer", "build_app"]
+__all__ = ["LOOPBACK", "ConsoleServer", "build_app"]

@@ -6,6 +6,47 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from custodes.findings.triage import MOST_TEXT, State, Verdict
+
+
+class TriageOut(BaseModel):
+    """What people made of a finding."""
+
+    state: State
+    verdict: Verdict | None = Field(description="Of a closed one: how it turned out.")
+    assignee: str | None = Field(description="Whose it is.")
+    version: int = Field(description="Goes up with every change; 0 where nobody has touched it.")
+    changed_at: str | None
+
+
+class ChangeIn(BaseModel):
+    """What to do with a finding; what is left out stays as it is."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    state: State | None = Field(None, description="`closed` wants a verdict.")
+    verdict: Verdict | None = Field(None, description="All but `confirmed` want a note that says why.")
+    assignee: str | None = Field(None, max_length=64, description='An account; "" is nobody.')
+    note: str = Field("", max_length=MOST_TEXT)
+    version: int | None = Field(
+        None, ge=0, le=2**31 - 1, description="The version it is made from: 409 if it is another by now. Default: any."
+    )
+
+
+class NoteOut(BaseModel):
+    """One entry of a finding's history."""
+
+    at: str
+    by: str
+    kind: Literal["acknowledged", "closed", "reopened", "assigned", "note"]
+    text: str
+
+
+class HistoryOut(BaseModel):
+    """Everything that was done with a finding, the earliest first."""
+
+    notes: list[NoteOut]
+
 
 class FindingOut(BaseModel):
     """One rule's condition, held for one group over an interval."""
@@ -14,7 +55,9 @@ class FindingOut(BaseModel):
     rule_id: str = Field(description="The Sigma rule's id.")
     rule: str = Field(description="The rule's title.")
     level: str = Field(description="informational, low, medium, high or critical.")
-    group: dict[str, str] = Field(description="The group-by fields and their values.")
+    group: dict[str, str] = Field(
+        description="The group-by fields and their values; people are pseudonyms for those who may not know them."
+    )
     opened_at: str = Field(description="Time of the event that made the condition hold. RFC 3339 UTC.")
     closed_at: str | None = Field(description="End of the last pane at which it held; null while open.")
     peak: int | float = Field(description="Largest count, or measure, in any window.")
@@ -23,6 +66,7 @@ class FindingOut(BaseModel):
     usual: float | None = Field(
         None, description="What was usual for the group; there only where a baseline made the threshold."
     )
+    triage: TriageOut
 
 
 class FindingsOut(BaseModel):

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from custodes import __version__
+from custodes.console.naming import Naming
 from custodes.findings import Finding
 from custodes.monitor import Monitor
 from custodes.rules.model import LEVELS
@@ -51,7 +52,7 @@ class Overview:
     at: str
 
 
-def overview(monitor: Monitor) -> Overview:
+def overview(monitor: Monitor, naming: Naming) -> Overview:
     """Reads the page's content from the monitor and its store."""
     status = monitor.status
     findings = monitor.store.page(1000, open_only=True).findings
@@ -70,22 +71,22 @@ def overview(monitor: Monitor) -> Overview:
             Tile("events / s", f"{status.events_per_second:,.0f}"),
             Tile("events", f"{status.events:,}"),
             Tile("lag, records", f"{status.lag_records:,}", warns=status.lag_records > 100_000),
-            Tile("watermark behind", "–" if behind is None else _span(behind)),
+            Tile("watermark behind", "–" if behind is None else span(behind)),
             Tile("rejected", f"{status.rejected:,}", warns=status.rejected > 0),
             Tile("late", f"{status.late:,}"),
         ],
-        open=[_row(finding) for finding in by_urgency[:_SHOWN]],
-        closed=[_row(finding) for finding in recent],
+        open=[_row(finding, naming) for finding in by_urgency[:_SHOWN]],
+        closed=[_row(finding, naming) for finding in recent],
         at=datetime.fromtimestamp(status.at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC"),
     )
 
 
-def _row(finding: Finding) -> Row:
+def _row(finding: Finding, naming: Naming) -> Row:
     return Row(
         id=finding.id,
         level=finding.level,
         rule=finding.rule,
-        group=finding.who,
+        group=naming.who(finding),
         opened_at=_minute(finding.opened_at),
         closed_at=None if finding.closed_at is None else _minute(finding.closed_at),
         peak=f"{finding.peak:,}",
@@ -98,7 +99,8 @@ def _minute(micros: int) -> str:
     return datetime.fromtimestamp(micros / 1e6, UTC).strftime("%Y-%m-%d %H:%M")
 
 
-def _span(seconds: float) -> str:
+def span(seconds: float) -> str:
+    """A stretch of time for people."""
     for size, unit in ((86_400, "d"), (3600, "h"), (60, "min")):
         if seconds >= size:
             return f"{seconds / size:.1f} {unit}"

@@ -17,7 +17,7 @@ from functools import reduce
 from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import Connection, and_, bindparam, delete, func, insert, or_, select, update
+from sqlalchemy import Connection, Select, and_, bindparam, delete, func, insert, or_, select, update
 from sqlalchemy.engine import RowMapping
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -251,18 +251,16 @@ class FindingStore:
             query = query.where(_findings.c.level == level)
         if state is not None:
             query = query.where(is_in_state(_findings.c.id, state))
-        for name, value in group.items():
-            # A group is a JSON object in one way of writing: what is in it stands there just so.
-            query = query.where(_findings.c.group.contains(_group_text({name: value})[1:-1], autoescape=True))
+        query = _of_group(query, group)
         with self.engine.connect() as connection:
             found = [_finding(row) for row in connection.execute(query).mappings()]
         more = len(found) > limit
         found = found[:limit]
         return Page(found, f"{found[-1].opened_at}:{found[-1].id}" if more else None)
 
-    def since(self, time: int) -> list[Finding]:
-        """The findings that opened at or after a time, in microseconds since the epoch."""
-        query = select(_findings).where(_findings.c.opened_at >= time)
+    def since(self, time: int, group: Mapping[str, str] = MappingProxyType({})) -> list[Finding]:
+        """The findings that opened at or after a time, in microseconds; ``group`` as in :meth:`page`."""
+        query = _of_group(select(_findings).where(_findings.c.opened_at >= time), group)
         with self.engine.connect() as connection:
             return [_finding(row) for row in connection.execute(query).mappings()]
 
@@ -328,8 +326,21 @@ class FindingStore:
         with self.engine.connect() as connection:
             return {row[0]: row[1] for row in connection.execute(query)}
 
+    def tallies(self) -> dict[str, tuple[int, int]]:
+        """By rule id, how many findings there are, and when the last of them opened."""
+        query = select(_findings.c.rule_id, func.count(), func.max(_findings.c.opened_at)).group_by(_findings.c.rule_id)
+        with self.engine.connect() as connection:
+            return {rule_id: (count, last) for rule_id, count, last in connection.execute(query)}
+
     def close(self) -> None:
         self.engine.dispose()
+
+
+def _of_group(query: Select[Any], group: Mapping[str, str]) -> Select[Any]:
+    """Those whose group has these values: it is JSON in one way of writing, so what is in it stands there just so."""
+    for name, value in group.items():
+        query = query.where(_findings.c.group.contains(_group_text({name: value})[1:-1], autoescape=True))
+    return query
 
 
 def _group_text(group: dict[str, str]) -> str:

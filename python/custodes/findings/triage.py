@@ -62,6 +62,10 @@ class Note:
     kind: Literal["acknowledged", "closed", "reopened", "assigned", "note"]
     text: str
 
+    def as_dict(self) -> dict[str, Any]:
+        """The public fields."""
+        return vars(self) | {"at": rfc3339(self.at)}
+
 
 @dataclass(frozen=True)
 class Change:
@@ -84,6 +88,12 @@ class Change:
             raise ValueError(f"the note has {len(self.note)} characters; at most {MOST_TEXT} are kept")
         if self.state is None and self.assignee is None and not self.note.strip():
             raise ValueError("nothing is to be changed")
+
+    @property
+    def action(self) -> str:
+        """What it does, in a word."""
+        names = {"open": "reopen", "acknowledged": "acknowledge", "closed": "close"}
+        return names[self.state] if self.state else "note" if self.assignee is None else "assign"
 
 
 class TriageStore:

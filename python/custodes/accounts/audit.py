@@ -1,0 +1,69 @@
+"""The audit trail: every look at a person, and everything done with a finding, by whom and what for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+import structlog
+from sqlalchemy import Engine, insert, select
+
+from custodes.database.tables import audit
+from custodes.findings.model import rfc3339
+
+log = structlog.get_logger("custodes.audit")
+
+
+@dataclass(frozen=True)
+class Look:
+    """One entry."""
+
+    at: int
+    account: str
+    action: str
+    """``read`` for a look at a person, else what was done."""
+    resource: str
+    """``custodes.actor``, ``custodes.subject``, ``custodes.finding``, …"""
+    subject: str | None = None
+    """Who was looked at, or what was changed."""
+    purpose: str | None = None
+    address: str | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """The public fields."""
+        return vars(self) | {"at": rfc3339(self.at)}
+
+    def as_event(self) -> dict[str, Any]:
+        """As the access event that it is: Custodes watches its own users as it does others."""
+        named = {"subject": self.subject, "purpose": self.purpose, "client_ip": self.address}
+        whole = {"time": self.at, "actor": self.account, "action": self.action, "resource": self.resource, **named}
+        return {name: value for name, value in whole.items() if value is not None} | {"app": "custodes"}
+
+
+class AuditTrail:
+    """Appended to, never changed. Used from any thread."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def record(self, look: Look) -> None:
+        """Returns once it is kept: what cannot be put down is not shown. Raises the database's errors."""
+        with self._engine.begin() as connection:
+            connection.execute(insert(audit).values(**vars(look)))
+        log.info("looked", **{name: value for name, value in vars(look).items() if name not in {"at", "subject"}})
+
+    def page(
+        self, limit: int = 100, before: int | None = None, having: Mapping[str, str] = MappingProxyType({})
+    ) -> tuple[list[tuple[int, Look]], int | None]:
+        """Entries with their numbers, the latest first, and the ``before`` of the next page."""
+        query = select(audit).order_by(audit.c.number.desc()).limit(limit + 1)
+        if before is not None:
+            query = query.where(audit.c.number < before)
+        for name, value in having.items():
+            query = query.where(audit.c[name] == value)
+        with self._engine.connect() as connection:
+            rows = [dict(row) for row in connection.execute(query).mappings()]
+        found = [(row.pop("number"), Look(**row)) for row in rows[:limit]]
+        return found, found[-1][0] if len(rows) > limit else None

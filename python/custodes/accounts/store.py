@@ -1,0 +1,172 @@
+"""Accounts and their sessions in the database.
+
+Passwords are hashed by argon2; of a session the hash of its key is kept, so that who reads the database has none.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+from dataclasses import dataclass
+from typing import Final
+
+from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerificationError
+from sqlalchemy import Engine, delete, func, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from custodes.accounts.roles import Role
+from custodes.database.tables import accounts, sessions
+
+LEAST_PASSWORD: Final = 12
+_MOST_PASSWORD: Final = 256
+_NAME = re.compile(r"[a-z0-9][a-z0-9._@-]{0,63}")
+_SECOND = 1_000_000
+_FREE_FAILURES = 5
+"""Wrong passwords in a row before the account is locked, for longer each time."""
+_FIRST_LOCK = 30 * _SECOND
+_LONGEST_LOCK = 900 * _SECOND
+_IDLE = 8 * 3600 * _SECOND
+"""A session that was not used for so long is over."""
+_LONGEST_SESSION = 24 * 3600 * _SECOND
+_SEEN_EVERY = 60 * _SECOND
+
+
+class SignInError(Exception):
+    """The name or the password is wrong; it does not say which."""
+
+
+class LockedError(SignInError):
+    """Too many wrong passwords: the account is locked for a while."""
+
+
+@dataclass(frozen=True)
+class Account:
+    """Somebody who may sign in."""
+
+    name: str
+    role: Role
+    is_disabled: bool = False
+
+
+class AccountStore:
+    """Used from any thread. Times are microseconds since the epoch."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._hasher = PasswordHasher()
+        # Somebody who is not there takes as long to refuse as somebody who is.
+        self._nobody = self._hasher.hash(secrets.token_hex(16))
+
+    def add(self, name: str, role: Role, password: str, now: int) -> None:
+        """Raises ``ValueError`` for a name that is taken or none, and for a password that is too short."""
+        if not _NAME.fullmatch(name):
+            raise ValueError(f"'{name}' is no account's name: up to 64 of a-z, 0-9, '.', '_', '@' and '-'")
+        row = {"name": name, "role": role.value, "password": self._hashed(password), "created_at": now}
+        try:
+            with self._engine.begin() as connection:
+                connection.execute(insert(accounts).values(**row, is_disabled=False, failures=0, locked_until=0))
+        except IntegrityError as error:
+            raise ValueError(f"there is an account '{name}' already") from error
+
+    def change(
+        self, name: str, *, role: Role | None = None, password: str | None = None, disable: bool | None = None
+    ) -> None:
+        """Whoever it is has to sign in again. Raises ``KeyError`` for nobody, and ``ValueError`` as :meth:`add`."""
+        values: dict[str, object] = {"failures": 0, "locked_until": 0}
+        if role is not None:
+            values["role"] = role.value
+        if password is not None:
+            values["password"] = self._hashed(password)
+        if disable is not None:
+            values["is_disabled"] = disable
+        with self._engine.begin() as connection:
+            if not connection.execute(update(accounts).where(accounts.c.name == name).values(**values)).rowcount:
+                raise KeyError(name)
+            connection.execute(delete(sessions).where(sessions.c.account == name))
+
+    def list(self) -> list[Account]:
+        query = select(accounts.c.name, accounts.c.role, accounts.c.is_disabled).order_by(accounts.c.name)
+        with self._engine.connect() as connection:
+            return [Account(name, Role(role), disabled) for name, role, disabled in connection.execute(query)]
+
+    def exist(self) -> bool:
+        """Whether there is any account: then nobody comes in without one."""
+        with self._engine.connect() as connection:
+            return connection.execute(select(func.count()).select_from(accounts)).scalar_one() > 0
+
+    def sign_in(self, name: str, password: str, now: int) -> str:
+        """Returns the key of a new session. Raises :class:`SignInError`."""
+        with self._engine.connect() as connection:
+            row = connection.execute(select(accounts).where(accounts.c.name == name)).mappings().first()
+        if row is None or row["is_disabled"]:
+            self._is_right(self._nobody, password)
+            raise SignInError("name or password is wrong")
+        if row["locked_until"] > now:
+            seconds = -(-(row["locked_until"] - now) // _SECOND)
+            raise LockedError(f"too many wrong passwords; try again in {seconds} s")
+        if not self._is_right(row["password"], password):
+            self._failed(name, row["failures"] + 1, now)
+            raise SignInError("name or password is wrong")
+        key = secrets.token_urlsafe(32)
+        with self._engine.begin() as connection:
+            its = accounts.c.name == name
+            fresh: dict[str, object] = {"failures": 0, "locked_until": 0}
+            if self._hasher.check_needs_rehash(row["password"]):
+                fresh["password"] = self._hasher.hash(password)
+            connection.execute(update(accounts).where(its).values(**fresh))
+            connection.execute(delete(sessions).where(sessions.c.created_at < now - _LONGEST_SESSION))
+            row_of_it = {"key": _digest(key), "account": name, "created_at": now, "seen_at": now}
+            connection.execute(insert(sessions).values(**row_of_it))
+        return key
+
+    def of_session(self, key: str, now: int) -> Account | None:
+        """Whose session it is; ``None`` where it is over, or never was."""
+        query = (
+            select(sessions.c.seen_at, accounts.c.name, accounts.c.role)
+            .join(accounts, accounts.c.name == sessions.c.account)
+            .where(
+                sessions.c.key == _digest(key),
+                sessions.c.created_at > now - _LONGEST_SESSION,
+                sessions.c.seen_at > now - _IDLE,
+                accounts.c.is_disabled.is_(False),
+            )
+        )
+        with self._engine.connect() as connection:
+            row = connection.execute(query).first()
+        if row is None:
+            return None
+        if row.seen_at < now - _SEEN_EVERY:
+            with self._engine.begin() as connection:
+                connection.execute(update(sessions).where(sessions.c.key == _digest(key)).values(seen_at=now))
+        return Account(row.name, Role(row.role))
+
+    def sign_out(self, key: str) -> None:
+        with self._engine.begin() as connection:
+            connection.execute(delete(sessions).where(sessions.c.key == _digest(key)))
+
+    def _failed(self, name: str, failures: int, now: int) -> None:
+        over = failures - _FREE_FAILURES
+        lock = min(_FIRST_LOCK * 2 ** min(over, 10), _LONGEST_LOCK) if over >= 0 else 0
+        with self._engine.begin() as connection:
+            values = {"failures": failures, "locked_until": now + lock}
+            connection.execute(update(accounts).where(accounts.c.name == name).values(**values))
+
+    def _hashed(self, password: str) -> str:
+        if not LEAST_PASSWORD <= len(password) <= _MOST_PASSWORD:
+            raise ValueError(
+                f"a password has {LEAST_PASSWORD} to {_MOST_PASSWORD} characters, this has {len(password)}"
+            )
+        return self._hasher.hash(password)
+
+    def _is_right(self, hashed: str, password: str) -> bool:
+        try:
+            # What is longer than any password is not worth the work of a hash.
+            return self._hasher.verify(hashed, password[: _MOST_PASSWORD + 1])
+        except (VerificationError, InvalidHashError):
+            return False
+
+
+def _digest(key: str) -> str:
+    return hashlib.sha256(key.encode()).hexdigest()

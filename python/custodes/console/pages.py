@@ -1,0 +1,148 @@
+"""The pages about findings, rules and the audit trail."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+from fastapi import Depends, FastAPI, Form, HTTPException, Query, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import RedirectResponse
+from sse_starlette import EventSourceResponse, ServerSentEvent
+
+from custodes.accounts.roles import Permission
+from custodes.console.finding_view import finding_view
+from custodes.console.parts import Parts
+from custodes.console.rendering import page, render
+from custodes.console.rules_view import rules_view
+from custodes.console.view import overview
+from custodes.console.visitors import Auditing, Seeing, Triaging, from_our_form
+from custodes.findings.triage import STATES, VERDICTS, Change, ConflictError
+from custodes.rules.model import LEVELS
+
+_REFRESH_SECONDS = 1.0
+_LEAST_SECONDS = 0.2
+"""Between two renderings for one client: a storm of findings must not become a storm of pages."""
+_ON_A_PAGE = 100
+_ACTIONS = ("acknowledge", "close", "reopen", "note", "take", "leave")
+
+
+def add_pages(app: FastAPI, parts: Parts) -> None:
+    """Adds the routes."""
+    monitor = parts.monitor
+
+    @app.get("/", include_in_schema=False)
+    def first(request: Request, visitor: Seeing) -> Response:
+        return page(request, parts, "overview.html", view=overview(monitor, parts.naming))
+
+    @app.get("/live", include_in_schema=False)
+    async def live(request: Request, visitor: Seeing) -> EventSourceResponse:
+        def now() -> str:
+            return render("live.html", view=overview(monitor, parts.naming))
+
+        async def updates() -> AsyncIterator[ServerSentEvent]:
+            seen = -1
+            while not monitor.feed.closed:
+                seen = await monitor.feed.wait(seen, timeout=_REFRESH_SECONDS)
+                yield ServerSentEvent(data=await run_in_threadpool(now), event="overview")
+                await asyncio.sleep(_LEAST_SECONDS)
+
+        return EventSourceResponse(updates(), headers={"X-Accel-Buffering": "no"})
+
+    @app.get("/findings", include_in_schema=False)
+    def findings(
+        request: Request,
+        visitor: Seeing,
+        state: Annotated[str, Query(pattern="^(open|acknowledged|closed|)$")] = "open",
+        level: Annotated[str, Query(pattern="^[a-z]*$", max_length=16)] = "",
+        rule: Annotated[str, Query(max_length=200)] = "",
+        after: Annotated[str | None, Query(max_length=100)] = None,
+    ) -> Response:
+        try:
+            found = monitor.store.page(
+                _ON_A_PAGE, after, state=state or None, level=level or None, rule_id=rule or None
+            )  # fmt: skip
+        except ValueError as error:
+            raise HTTPException(400, str(error)) from error
+        return page(
+            request, parts, "findings.html",
+            findings=found.findings, next=found.next, stands=parts.triage.of(one.id for one in found.findings),
+            chosen={"state": state, "level": level, "rule": rule}, states=STATES, levels=LEVELS[::-1],
+            verdicts=VERDICTS, rules=monitor.rules,
+        )  # fmt: skip
+
+    @app.get("/findings/{finding_id}", include_in_schema=False)
+    def finding(request: Request, visitor: Seeing, finding_id: str) -> Response:
+        found = monitor.store.get(finding_id)
+        if found is None:
+            return page(request, parts, "missing.html", 404, what="finding")
+        reveals = visitor.may(Permission.REVEAL)
+        if reveals:
+            subject = found.group.get("actor", found.group.get("subject"))
+            parts.note_look(request, visitor, "read", "finding", subject, f"finding {finding_id}")
+        view = finding_view(parts, found, reveals)
+        return page(request, parts, "finding.html", view=view, verdicts=VERDICTS)
+
+    @app.post("/findings/triage", include_in_schema=False, dependencies=[Depends(from_our_form)])
+    def triage(
+        request: Request,
+        visitor: Triaging,
+        finding: Annotated[list[str], Form(max_length=500)],
+        action: Annotated[str, Form(pattern=f"^({'|'.join(_ACTIONS)})$")],
+        verdict: Annotated[str, Form(max_length=16)] = "",
+        note: Annotated[str, Form(max_length=4000)] = "",
+        version: Annotated[int | None, Form()] = None,
+        back: Annotated[str, Form(max_length=200)] = "/findings",
+    ) -> Response:
+        try:
+            change = _change(action, verdict, note, version, visitor.name)
+            for finding_id in finding:
+                parts.triage.change(finding_id, change, visitor.name, int(time.time() * 1e6))
+                parts.note_look(request, visitor, change.action, "finding", finding_id, note or None)
+        except KeyError:
+            return page(request, parts, "missing.html", 404, what="finding")
+        except (ConflictError, ValueError) as error:
+            status = 409 if isinstance(error, ConflictError) else 400
+            return page(request, parts, "refused.html", status, why=str(error), back=_ours(back))
+        return RedirectResponse(_ours(back), 303)
+
+    @app.get("/rules", include_in_schema=False)
+    def rules(request: Request, visitor: Seeing) -> Response:
+        return page(request, parts, "rules.html", rules=rules_view(parts))
+
+    @app.get("/audit", include_in_schema=False)
+    def audit(
+        request: Request,
+        visitor: Auditing,
+        account: Annotated[str, Query(max_length=64)] = "",
+        before: Annotated[int | None, Query(ge=0, le=2**62)] = None,
+    ) -> Response:
+        having = {"account": account} if account else {}
+        looks, following = parts.audit.page(_ON_A_PAGE, before, having)
+        return page(request, parts, "audit.html", looks=looks, following=following, account=account)
+
+
+def _change(action: str, verdict: str, note: str, version: int | None, by: str) -> Change:
+    """What a form asks for. Raises ``ValueError``."""
+    match action:
+        case "acknowledge":
+            return Change(state="acknowledged", assignee=by, note=note, version=version)
+        case "close":
+            chosen = next((one for one in VERDICTS if one == verdict), None)
+            if chosen is None:
+                raise ValueError("choose how it turned out")
+            return Change(state="closed", verdict=chosen, note=note, version=version)
+        case "reopen":
+            return Change(state="open", note=note, version=version)
+        case "take":
+            return Change(assignee=by, note=note, version=version)
+        case "leave":
+            return Change(assignee="", note=note, version=version)
+        case _:
+            return Change(note=note, version=version)
+
+
+def _ours(target: str) -> str:
+    return target if target.startswith("/findings") else "/findings"

@@ -1,0 +1,44 @@
+"""What pages and API are made from."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+from fastapi import Request
+
+from custodes.accounts.audit import AuditTrail, Look
+from custodes.accounts.secrets import Secrets
+from custodes.accounts.store import AccountStore
+from custodes.console.naming import Naming
+from custodes.console.visitors import Grants, Visitor
+from custodes.evidence.behind import EventsBehind
+from custodes.findings.triage import TriageStore
+from custodes.history import History
+from custodes.monitor import Monitor
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Everything a request may need."""
+
+    monitor: Monitor
+    secrets: Secrets
+    accounts: AccountStore
+    audit: AuditTrail
+    triage: TriageStore
+    history: History | None
+    behind: EventsBehind | None
+    grants: Grants = field(default_factory=Grants)
+
+    @property
+    def naming(self) -> Naming:
+        return Naming(self.secrets)
+
+    def note_look(
+        self, request: Request, visitor: Visitor, action: str, resource: str, subject: str | None, purpose: str | None
+    ) -> None:
+        """Puts down what is about to be seen or done."""
+        address = request.client.host if request.client else None
+        at = int(time.time() * 1e6)
+        self.audit.record(Look(at, visitor.name, action, f"custodes.{resource}", subject, purpose, address))

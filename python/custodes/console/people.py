@@ -1,0 +1,116 @@
+"""The pages about people: an actor, and a subject.
+
+Each is seen for a purpose that was given, and every look is kept.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+from typing import Annotated, Literal
+
+from fastapi import Depends, FastAPI, Form, HTTPException, Query, Request, Response
+from fastapi.responses import RedirectResponse, StreamingResponse
+
+from custodes.console.parts import Parts
+from custodes.console.person_view import person_view
+from custodes.console.rendering import page
+from custodes.console.visitors import Revealing, Visitor, from_our_form
+from custodes.findings import rfc3339
+from custodes.history import Access, History
+
+Kind = Literal["actor", "subject"]
+_MOST_EXPORTED = 100_000
+_LEAST_PURPOSE = 5
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""With one of these a spreadsheet takes a cell for a formula."""
+
+
+def add_people(app: FastAPI, parts: Parts) -> None:
+    """Adds the routes."""
+
+    @app.get("/actors/{hidden}", include_in_schema=False)
+    def actor(request: Request, visitor: Revealing, hidden: str, after: _After = None) -> Response:
+        return _person(request, parts, visitor, "actor", hidden, after)
+
+    @app.get("/subjects/{hidden}", include_in_schema=False)
+    def subject(request: Request, visitor: Revealing, hidden: str, after: _After = None) -> Response:
+        return _person(request, parts, visitor, "subject", hidden, after)
+
+    @app.post("/look", include_in_schema=False, dependencies=[Depends(from_our_form)])
+    def look(
+        visitor: Revealing,
+        kind: Annotated[Kind, Form()],
+        hidden: Annotated[str, Form(max_length=4000)],
+        purpose: Annotated[str, Form(max_length=200)] = "",
+    ) -> Response:
+        name = _named(parts, kind, hidden)
+        if len(purpose.strip()) >= _LEAST_PURPOSE:
+            parts.grants.give(visitor, kind, name, purpose.strip())
+        return RedirectResponse(parts.naming.address(kind, name), 303)
+
+    @app.get("/subjects/{hidden}/disclosures.csv", include_in_schema=False)
+    def disclosures(request: Request, visitor: Revealing, hidden: str) -> Response:
+        name = _named(parts, "subject", hidden)
+        purpose = parts.grants.purpose(visitor, "subject", name)
+        if purpose is None:
+            return RedirectResponse(parts.naming.address("subject", name), 303)
+        history = _history(parts)
+        parts.note_look(request, visitor, "export", "subject", name, purpose)
+        file_name = f'attachment; filename="disclosures-{parts.secrets.pseudonym("subject", name)}.csv"'
+        lines = _as_csv(history.accesses({"subject": name}, limit=_MOST_EXPORTED))
+        return StreamingResponse(lines, media_type="text/csv", headers={"Content-Disposition": file_name})
+
+    @app.post("/search", include_in_schema=False, dependencies=[Depends(from_our_form)])
+    def search(request: Request, visitor: Revealing, wanted: Annotated[str, Form(max_length=1000)] = "") -> Response:
+        wanted = wanted.strip()
+        if wanted and parts.monitor.store.get(wanted) is not None:
+            return RedirectResponse(f"/findings/{wanted}", 303)
+        actors = parts.history.actors(wanted) if wanted and parts.history else []
+        is_subject = bool(wanted and parts.history and parts.history.knows("subject", wanted))
+        if wanted:
+            parts.note_look(request, visitor, "search", "people", wanted, None)
+        return page(request, parts, "search.html", wanted=wanted, actors=actors, is_subject=is_subject)
+
+
+_After = Annotated[str | None, Query(max_length=400)]
+
+
+def _person(request: Request, parts: Parts, visitor: Visitor, kind: Kind, hidden: str, after: str | None) -> Response:
+    name = _named(parts, kind, hidden)
+    purpose = parts.grants.purpose(visitor, kind, name)
+    if purpose is None:
+        pseudonym = parts.secrets.pseudonym(kind, name)
+        return page(request, parts, "purpose.html", kind=kind, hidden=hidden, pseudonym=pseudonym)
+    try:
+        view = person_view(parts, kind, name, after)
+    except ValueError as error:
+        raise HTTPException(400, str(error)) from error
+    parts.note_look(request, visitor, "read", kind, name, purpose)
+    return page(request, parts, f"{kind}.html", kind=kind, name=name, hidden=hidden, purpose=purpose, view=view)
+
+
+def _named(parts: Parts, kind: str, hidden: str) -> str:
+    try:
+        return parts.secrets.shown(kind, hidden)
+    except ValueError as error:
+        raise HTTPException(404, f"no such {kind}") from error
+
+
+def _history(parts: Parts) -> History:
+    if parts.history is None:
+        raise HTTPException(404, "no history is kept: set history in the configuration")
+    return parts.history
+
+
+def _as_csv(accesses: list[Access]) -> Iterator[str]:
+    yield _row(("time", "actor", "peer_group", "resource", "action", "purpose", "app"))
+    for one in accesses:
+        yield _row((rfc3339(one.time), one.actor, one.peer_group, one.resource, one.action, one.purpose, one.app))
+
+
+def _row(cells: tuple[str | None, ...]) -> str:
+    out = io.StringIO()
+    csv.writer(out).writerow([f"'{cell}" if cell and cell.startswith(_FORMULA) else cell or "" for cell in cells])
+    return out.getvalue()

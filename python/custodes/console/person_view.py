@@ -1,0 +1,75 @@
+"""What the page of a person shows: of an actor what they did, of a subject who looked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from custodes.console.chart import bars
+from custodes.console.parts import Parts
+from custodes.findings import Finding
+from custodes.findings.risk import REACH, Risk, risks
+from custodes.findings.triage import Triage
+from custodes.history import Access, Profile
+
+_ON_A_PAGE = 100
+_DAYS = 60
+
+
+@dataclass(frozen=True)
+class PersonView:
+    """The whole page."""
+
+    findings: Sequence[Finding]
+    stands: dict[str, Triage]
+    risk: Risk | None
+    profile: Profile | None
+    """``None`` where no history is kept."""
+    by_day: Markup
+    by_hour: Markup
+    accesses: Sequence[Access]
+    following: str | None
+    """Where the next page begins."""
+
+
+def person_view(parts: Parts, kind: str, name: str, after: str | None) -> PersonView:
+    """Reads it; ``kind`` is ``actor`` or ``subject``. Raises ``ValueError`` for an ``after`` that no page gave."""
+    store, history = parts.monitor.store, parts.history
+    findings = store.page(_ON_A_PAGE, group={kind: name}).findings
+    profile = history.profile(kind, name) if history else None
+    accesses = history.accesses({kind: name}, before=_read(after), limit=_ON_A_PAGE + 1) if history else []
+    shown = accesses[:_ON_A_PAGE]
+    last = shown[-1] if len(accesses) > _ON_A_PAGE else None
+    days = [(f"{day:%m-%d}", count) for day, count in profile.by_day[-_DAYS:]] if profile else []
+    hours = [(f"{hour:02}", count) for hour, count in enumerate(profile.by_hour)] if profile else []
+    return PersonView(
+        findings=findings,
+        stands=parts.triage.of(one.id for one in findings),
+        risk=_risk(parts, name) if kind == "actor" else None,
+        profile=profile,
+        by_day=bars(days, "Look-ups by day"),
+        by_hour=bars(hours, "Look-ups by hour of the day, in UTC"),
+        accesses=shown,
+        following=None if last is None else f"{last.time}:{last.position}:{last.source}",
+    )
+
+
+def _risk(parts: Parts, actor: str) -> Risk | None:
+    newest = parts.monitor.status.newest
+    if newest is None:
+        return None
+    listed = risks(parts.monitor.store.since(newest - REACH, group={"actor": actor}), newest)
+    return next((risk for risk in listed if risk.actor == actor), None)
+
+
+def _read(after: str | None) -> tuple[int, str, int] | None:
+    """What ``following`` said: time, source and position of the last look-up shown."""
+    if after is None:
+        return None
+    time, _, rest = after.partition(":")
+    position, _, source = rest.partition(":")
+    if not time.lstrip("-").isdigit() or not position.isdigit() or len(time) > 17 or len(position) > 18:
+        raise ValueError(f"'{after}' is no page's next")
+    return int(time), source, int(position)

@@ -1,0 +1,63 @@
+"""Templates, and what all pages have in common."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from fastapi import Request
+from fastapi.responses import HTMLResponse
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from markupsafe import Markup
+
+from custodes import __version__
+from custodes.accounts.roles import Permission
+from custodes.config import format_duration
+from custodes.console.parts import Parts
+from custodes.console.visitors import visitor_of
+
+_pages = Environment(
+    loader=PackageLoader("custodes.console"),
+    autoescape=select_autoescape(),
+    trim_blocks=True,
+    lstrip_blocks=True,
+    undefined=StrictUndefined,
+)
+
+
+def moment(micros: int | None) -> Markup:
+    """A time for people, and beside it for machines."""
+    if micros is None:
+        return Markup("–")
+    time = datetime.fromtimestamp(micros // 1_000_000, UTC)
+    return Markup('<time datetime="{}Z">{}</time>').format(
+        time.isoformat().removesuffix("+00:00"), time.strftime("%Y-%m-%d %H:%M")
+    )
+
+
+def amount(number: float) -> str:
+    """A count, or a measure, for people."""
+    return f"{number:,}" if isinstance(number, int) or number == int(number) else f"{number:,.1f}"
+
+
+_pages.filters["moment"] = moment
+_pages.filters["amount"] = amount
+_pages.filters["duration"] = format_duration
+
+
+def render(template: str, **values: Any) -> str:
+    """A template's text."""
+    return _pages.get_template(template).render(version=__version__, **values)
+
+
+def page(request: Request, parts: Parts, template: str, status: int = 200, **values: Any) -> HTMLResponse:
+    """A whole page for whoever asks."""
+    visitor = visitor_of(request)
+    common = {
+        "visitor": visitor,
+        "may": {permission.value: visitor.may(permission) for permission in Permission},
+        "token": parts.secrets.form_token(visitor.key),
+        "here": request.url.path,
+        "naming": parts.naming,
+    }
+    return HTMLResponse(render(template, **common, **values), status)

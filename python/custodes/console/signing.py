@@ -1,0 +1,56 @@
+"""Signing in and out."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated
+
+from fastapi import Depends, FastAPI, Form, Query, Request, Response
+from fastapi.responses import HTMLResponse, RedirectResponse
+
+from custodes.accounts.audit import Look
+from custodes.accounts.store import SignInError
+from custodes.console.parts import Parts
+from custodes.console.rendering import render
+from custodes.console.visitors import COOKIE, from_our_form, local_target, set_cookie, visitor_of
+
+
+def add_signing(app: FastAPI, parts: Parts) -> None:
+    """Adds the routes."""
+
+    def shown(wanted: str, fault: str = "", name: str = "", status: int = 200) -> Response:
+        return HTMLResponse(render("sign-in.html", wanted=local_target(wanted), fault=fault, name=name), status)
+
+    @app.get("/sign-in", include_in_schema=False)
+    def sign_in(wanted: Annotated[str, Query(alias="next", max_length=2000)] = "/") -> Response:
+        return shown(wanted)
+
+    # It needs no token of ours: it comes from here, or the door does not let it in, and there is nobody to borrow yet.
+    @app.post("/sign-in", include_in_schema=False)
+    def signed_in(
+        request: Request,
+        name: Annotated[str, Form(max_length=64)],
+        password: Annotated[str, Form(max_length=1024)],
+        wanted: Annotated[str, Form(alias="next", max_length=2000)] = "/",
+    ) -> Response:
+        now = int(time.time() * 1e6)
+        address = request.client.host if request.client else None
+        try:
+            # A session begins with a key that nobody had before.
+            key = parts.accounts.sign_in(name, password, now)
+        except SignInError as error:
+            parts.audit.record(Look(now, name, "refused", "custodes.session", None, str(error), address))
+            return shown(wanted, str(error), name, 401)
+        parts.audit.record(Look(now, name, "sign in", "custodes.session", None, None, address))
+        response = RedirectResponse(local_target(wanted), 303)
+        set_cookie(response, request, key)
+        return response
+
+    @app.post("/sign-out", include_in_schema=False, dependencies=[Depends(from_our_form)])
+    def sign_out(request: Request) -> Response:
+        visitor = visitor_of(request)
+        parts.accounts.sign_out(visitor.key)
+        parts.note_look(request, visitor, "sign out", "session", None, None)
+        response = RedirectResponse("/sign-in", 303)
+        response.delete_cookie(COOKIE, path="/")
+        return response

@@ -1,0 +1,152 @@
+"""Who is asking, and what they may: sessions, forms that came from our own pages, and the way in."""
+
+from __future__ import annotations
+
+import getpass
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated
+from urllib.parse import quote, urlsplit
+
+from fastapi import Depends, Form, HTTPException, Request, Response
+from fastapi.responses import JSONResponse, RedirectResponse
+from starlette.concurrency import run_in_threadpool
+
+from custodes.accounts.roles import EVERYTHING, Permission, Role
+from custodes.accounts.secrets import Secrets
+from custodes.accounts.store import AccountStore
+
+COOKIE = "custodes"
+_OPEN = ("/static/", "/metrics", "/-/healthy", "/-/ready", "/sign-in")
+"""What needs no account: nothing of it names anybody."""
+_SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+_GRANT_SECONDS = 900.0
+"""For how long a purpose holds that was given for one person."""
+_MOST_GRANTS = 10_000
+
+
+@dataclass(frozen=True)
+class Visitor:
+    """Who is asking."""
+
+    name: str
+    role: Role | None
+    """``None`` where there are no accounts, and whoever sits at the machine does everything."""
+    permissions: frozenset[Permission]
+    key: str
+    """What the browser has to prove it."""
+
+    def may(self, permission: Permission) -> bool:
+        return permission in self.permissions
+
+
+@dataclass
+class Grants:
+    """Purposes that were given for looking at a person. In memory: after a restart one is asked again."""
+
+    _until: dict[tuple[str, str, str], tuple[float, str]] = field(default_factory=dict)
+
+    def give(self, visitor: Visitor, kind: str, name: str, purpose: str) -> None:
+        if len(self._until) >= _MOST_GRANTS:
+            self._until.clear()
+        self._until[(visitor.key, kind, name)] = (time.monotonic() + _GRANT_SECONDS, purpose)
+
+    def purpose(self, visitor: Visitor, kind: str, name: str) -> str | None:
+        """The purpose it was given for; ``None`` where there is none, or not any more."""
+        until, purpose = self._until.get((visitor.key, kind, name), (0.0, ""))
+        return purpose if time.monotonic() < until else None
+
+
+class Door:
+    """Lets requests in, or not."""
+
+    def __init__(self, accounts: AccountStore, keys: Secrets, hosts: Sequence[str]) -> None:
+        """``hosts`` are the names under which it serves while there are no accounts."""
+        self._accounts = accounts
+        self._secrets = keys
+        self._hosts = frozenset(hosts)
+
+    async def __call__(self, request: Request, answer: Callable[[Request], Awaitable[Response]]) -> Response:
+        if request.method not in _SAFE and not _is_from_here(request):
+            return JSONResponse({"detail": "the request comes from another site"}, 403)
+        visitor = await run_in_threadpool(self._visitor, request)
+        request.state.visitor = visitor
+        if visitor is None and not request.url.path.startswith(_OPEN):
+            return self._to_the_door(request)
+        response = await answer(request)
+        if visitor is not None and visitor.role is None and COOKIE not in request.cookies:
+            set_cookie(response, request, visitor.key)
+        return response
+
+    def _visitor(self, request: Request) -> Visitor | None:
+        key = request.cookies.get(COOKIE, "")
+        if not self._accounts.exist():
+            # A page of another site may have its own name point to this machine; it would not be one of these.
+            if urlsplit(f"//{request.headers.get('host', '')}").hostname not in self._hosts:
+                return None
+            return Visitor(getpass.getuser(), None, EVERYTHING, key or secrets.token_urlsafe(32))
+        account = self._accounts.of_session(key, int(time.time() * 1e6)) if key else None
+        return None if account is None else Visitor(account.name, account.role, account.role.permissions, key)
+
+    def _to_the_door(self, request: Request) -> Response:
+        if not self._accounts.exist():
+            return JSONResponse({"detail": "without accounts only this machine itself is served, by its own name"}, 421)
+        if request.method in _SAFE and not request.url.path.startswith("/api/"):
+            wanted = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+            return RedirectResponse(f"/sign-in?next={quote(wanted)}", 303)
+        return JSONResponse({"detail": "sign in first"}, 401, {"WWW-Authenticate": "Cookie"})
+
+
+def set_cookie(response: Response, request: Request, key: str) -> None:
+    """Gives the browser its key: no script reads it, no other site sends it."""
+    secure = request.url.scheme == "https"
+    response.set_cookie(COOKIE, key, httponly=True, samesite="strict", secure=secure, path="/")
+
+
+def _is_from_here(request: Request) -> bool:
+    """Whether a browser says that a page of ours sent it; programs say nothing."""
+    if request.headers.get("sec-fetch-site", "same-origin") not in {"same-origin", "none"}:
+        return False
+    origin = request.headers.get("origin")
+    return origin is None or urlsplit(origin).netloc == request.headers.get("host")
+
+
+def visitor_of(request: Request) -> Visitor:
+    """Who is asking. Raises 401 where nobody is known."""
+    visitor = request.state.visitor
+    if not isinstance(visitor, Visitor):
+        raise HTTPException(401, "sign in first")
+    return visitor
+
+
+def may(permission: Permission) -> Callable[[Request], Visitor]:
+    """The visitor, who must be allowed something; else 403."""
+
+    def allowed(request: Request) -> Visitor:
+        visitor = visitor_of(request)
+        if not visitor.may(permission):
+            raise HTTPException(403, f"the role {visitor.role} may not {permission}")
+        return visitor
+
+    return allowed
+
+
+Seeing = Annotated[Visitor, Depends(may(Permission.SEE))]
+Revealing = Annotated[Visitor, Depends(may(Permission.REVEAL))]
+Triaging = Annotated[Visitor, Depends(may(Permission.TRIAGE))]
+Auditing = Annotated[Visitor, Depends(may(Permission.AUDIT))]
+Operating = Annotated[Visitor, Depends(may(Permission.OPERATE))]
+
+
+def from_our_form(request: Request, token: Annotated[str, Form()] = "") -> None:
+    """A form must come from a page that this visitor was given; else 403."""
+    if not request.app.state.secrets.is_form_token(visitor_of(request).key, token):
+        raise HTTPException(403, "the form is out of date; go back, load the page again and send it once more")
+
+
+def local_target(wanted: str) -> str:
+    """Where to go next, if that is one of our own pages; else the first."""
+    is_ours = wanted.startswith("/") and not wanted.startswith(("//", "/\\")) and "\\" not in wanted
+    return wanted if is_ours and not any(ord(letter) < 32 for letter in wanted) else "/"
