@@ -79,7 +79,7 @@ class Bench:
             memory=memory,
             clock=lambda: self.now,
         )
-        self.app = build_app(self.monitor)
+        self.app = build_app(self.monitor, hosts=["custodes"])
 
     def feed(self, *arrivals: Arrival) -> None:
         self.source.arrivals.append(list(arrivals))

@@ -134,6 +134,7 @@ def test_the_api_and_its_schema(bench: Bench) -> None:
         assert {finding["group"]["actor"] for finding in both} == {"P1", "P2"}
         assert list(both[0]) == [
             "id", "rule_id", "rule", "level", "group", "opened_at", "closed_at", "peak", "count", "threshold",
+            "triage",
         ]  # fmt: skip
         one = await bench.get(f"/api/v1/findings/{both[0]['id']}")
         assert one.json() == both[0]
@@ -155,6 +156,8 @@ def test_the_api_and_its_schema(bench: Bench) -> None:
         assert set(schema["paths"]) == {
             "/api/v1/findings",
             "/api/v1/findings/{finding_id}",
+            "/api/v1/findings/{finding_id}/history",
+            "/api/v1/findings/{finding_id}/triage",
             "/api/v1/gaps",
             "/api/v1/risks",
             "/api/v1/shortfalls",
@@ -169,7 +172,8 @@ def test_the_live_stream_sends_the_page_again_when_something_happens(bench: Benc
         sent: list[str] = []
         scope: dict[str, Any] = {
             "type": "http", "method": "GET", "path": "/live", "raw_path": b"/live", "query_string": b"",
-            "headers": [], "http_version": "1.1", "scheme": "http", "server": ("custodes", 80), "root_path": "",
+            "headers": [(b"host", b"custodes")], "http_version": "1.1", "scheme": "http", "server": ("custodes", 80),
+            "root_path": "",
         }  # fmt: skip
         gone = asyncio.Event()
 

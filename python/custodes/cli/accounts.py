@@ -21,9 +21,7 @@ from custodes.database import open_database
 
 app = typer.Typer(help="Who may sign in. With the first account nobody comes in without one.", no_args_is_help=True)
 
-ConfigPath = Annotated[
-    Path, typer.Option("-c", "--config", help="Configuration file: it says where the database is.")
-]
+ConfigPath = Annotated[Path, typer.Option("-c", "--config", help="Configuration file: it says where the database is.")]
 
 
 @contextmanager

@@ -50,7 +50,7 @@ def _add_findings(router: APIRouter, parts: Parts) -> None:
                 parts.note_look(request, visitor, "read", "findings", None, f"API, {len(findings)} findings")
             groups = [finding.group for finding in findings]
         else:
-            groups = [parts.naming.group(finding) for finding in findings]
+            groups = [parts.naming(visitor).group(finding) for finding in findings]
         stands = parts.triage.of(finding.id for finding in findings)
         return [
             finding.as_dict() | {"group": group, "triage": stands[finding.id].as_dict()}
@@ -127,7 +127,7 @@ def _add_findings(router: APIRouter, parts: Parts) -> None:
             as_of=rfc3339(now) or "",
             risks=[
                 RiskOut(
-                    actor=risk.actor if may_know else parts.naming.pseudonym("actor", risk.actor),
+                    actor=risk.actor if may_know else parts.naming(visitor).pseudonym("actor", risk.actor),
                     score=round(risk.score, 1),
                     findings=[finding.id for finding in risk.findings],
                     rules=risk.rules,

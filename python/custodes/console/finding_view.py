@@ -8,7 +8,9 @@ from markupsafe import Markup
 
 from custodes.config import format_duration
 from custodes.console.chart import count_over_time
+from custodes.console.naming import Naming
 from custodes.console.parts import Parts
+from custodes.console.rendering import amount
 from custodes.console.view import span
 from custodes.evidence.behind import Counted
 from custodes.findings import Finding
@@ -16,7 +18,7 @@ from custodes.findings.triage import Note, Triage
 from custodes.rules import Rule
 
 _SHOWN_EVENTS = 50
-_SHOWN_SUBJECTS = 20
+_SHOWN_PEOPLE = 20
 _SHOWN_OTHERS = 10
 
 
@@ -37,37 +39,41 @@ class FindingView:
     event_count: int | None
     """How many were found; ``None`` where they cannot be."""
     is_whole: bool
-    subjects: list[tuple[str, int]]
-    subject_count: int
+    people_are: str
+    """``subject`` of an actor's finding: whose records; ``actor`` of others: who looked."""
+    people: list[tuple[str, int]]
+    people_count: int
     others: list[Finding]
     """Of the same actor, or the same group, the latest first."""
     triage: Triage
     notes: list[Note]
 
 
-def finding_view(parts: Parts, finding: Finding, reveals: bool) -> FindingView:
+def finding_view(parts: Parts, finding: Finding, naming: Naming, reveals: bool) -> FindingView:
     """Reads it; ``reveals`` says whether names are seen."""
     rule = next((rule for rule in parts.monitor.rules if rule.id == finding.rule_id), None)
-    names = finding.group if reveals else parts.naming.group(finding)
+    names = finding.group if reveals else naming.group(finding)
     behind = parts.behind.of(finding) if parts.behind else None
     chart = Markup("")
     if behind is not None and behind.curve:
         chart = count_over_time(behind.curve, finding.threshold, behind.since, finding.held_until, finding.opened_at)
     about = {"actor": finding.group["actor"]} if "actor" in finding.group else finding.group
     others = [one for one in parts.monitor.store.page(_SHOWN_OTHERS + 1, group=about).findings if one.id != finding.id]
-    subjects = behind.subjects if behind else []
+    people_are = "subject" if "actor" in finding.group else "actor"
+    people = behind.people(people_are) if behind else []
     return FindingView(
         finding=finding,
         rule=rule,
-        who=finding.who if reveals else parts.naming.who(finding),
+        who=finding.who if reveals else naming.who(finding),
         names=names,
         reason=_reason(finding, rule),
         chart=chart,
         events=list(behind.events[: -_SHOWN_EVENTS - 1 : -1]) if behind else [],
         event_count=len(behind.events) if behind else None,
         is_whole=behind.is_whole if behind else False,
-        subjects=subjects[:_SHOWN_SUBJECTS],
-        subject_count=len(subjects),
+        people_are=people_are,
+        people=people[:_SHOWN_PEOPLE],
+        people_count=len(people),
         others=others[:_SHOWN_OTHERS],
         triage=parts.triage.of([finding.id])[finding.id],
         notes=parts.triage.history(finding.id),
@@ -78,8 +84,8 @@ def _reason(finding: Finding, rule: Rule | None) -> str:
     """Why it fired, in a sentence."""
     counted = _counted(rule, finding.peak)
     within = f" within {format_duration(rule.timespan)}" if rule else ""
-    times = f", {finding.times_threshold:.1f} times the threshold of {_said(finding.threshold)}"
-    usual = "" if finding.usual is None else f"; {_said(finding.usual)} would be usual"
+    times = f", {finding.times_threshold:.1f} times the threshold of {amount(finding.threshold)}"
+    usual = "" if finding.usual is None else f"; {amount(finding.usual)} would be usual"
     until = "It goes on." if finding.closed_at is None else f"It lasted {_lasted(finding)}."
     return f"{counted}{within}{times}{usual}. {until}"
 
@@ -87,14 +93,10 @@ def _reason(finding: Finding, rule: Rule | None) -> str:
 def _counted(rule: Rule | None, peak: float) -> str:
     if rule is None or rule.measure is not None or rule.parts:
         what = rule.counts if rule else "counted"
-        return f"{what}: {_said(peak)}"
+        return f"{what}: {amount(peak)}"
     if rule.distinct is None:
-        return f"{_said(peak)} events"
-    return f"{_said(peak)} different {rule.distinct.replace('_', ' ')}{'s' if not rule.distinct.endswith('s') else ''}"
-
-
-def _said(number: float) -> str:
-    return f"{number:,}" if number == int(number) else f"{number:,.1f}"
+        return f"{amount(peak)} events"
+    return f"{amount(peak)} different {rule.distinct.replace('_', ' ')}{'s' if not rule.distinct.endswith('s') else ''}"
 
 
 def _lasted(finding: Finding) -> str:

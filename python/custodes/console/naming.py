@@ -20,10 +20,12 @@ class Naming:
     """What names are shown as."""
 
     secrets: Secrets
+    is_plain: bool
+    """Whether names are shown everywhere: without accounts, whoever asks sits at the machine that has them all."""
 
     def pseudonym(self, field: str, value: str) -> str:
         """A value as everybody may see it."""
-        return self.secrets.pseudonym(field, value) if field in _HIDDEN else value
+        return self.secrets.pseudonym(field, value) if field in _HIDDEN and not self.is_plain else value
 
     def who(self, finding: Finding) -> str:
         """A finding's group as everybody may see it."""
@@ -42,4 +44,4 @@ class Naming:
 
     def link(self, kind: str, name: str) -> Markup:
         """A pseudonym that leads to a person's page."""
-        return Markup('<a href="{}">{}</a>').format(self.address(kind, name), self.secrets.pseudonym(kind, name))
+        return Markup('<a href="{}">{}</a>').format(self.address(kind, name), self.pseudonym(kind, name))

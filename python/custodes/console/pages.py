@@ -35,12 +35,12 @@ def add_pages(app: FastAPI, parts: Parts) -> None:
 
     @app.get("/", include_in_schema=False)
     def first(request: Request, visitor: Seeing) -> Response:
-        return page(request, parts, "overview.html", view=overview(monitor, parts.naming))
+        return page(request, parts, "overview.html", view=overview(monitor, parts.naming(visitor)))
 
     @app.get("/live", include_in_schema=False)
     async def live(request: Request, visitor: Seeing) -> EventSourceResponse:
         def now() -> str:
-            return render("live.html", view=overview(monitor, parts.naming))
+            return render("live.html", view=overview(monitor, parts.naming(visitor)))
 
         async def updates() -> AsyncIterator[ServerSentEvent]:
             seen = -1
@@ -82,7 +82,7 @@ def add_pages(app: FastAPI, parts: Parts) -> None:
         if reveals:
             subject = found.group.get("actor", found.group.get("subject"))
             parts.note_look(request, visitor, "read", "finding", subject, f"finding {finding_id}")
-        view = finding_view(parts, found, reveals)
+        view = finding_view(parts, found, parts.naming(visitor), reveals)
         return page(request, parts, "finding.html", view=view, verdicts=VERDICTS)
 
     @app.post("/findings/triage", include_in_schema=False, dependencies=[Depends(from_our_form)])

@@ -31,9 +31,9 @@ class Parts:
     behind: EventsBehind | None
     grants: Grants = field(default_factory=Grants)
 
-    @property
-    def naming(self) -> Naming:
-        return Naming(self.secrets)
+    def naming(self, visitor: Visitor) -> Naming:
+        """How people are called where this visitor sees them."""
+        return Naming(self.secrets, is_plain=visitor.role is None)
 
     def note_look(
         self, request: Request, visitor: Visitor, action: str, resource: str, subject: str | None, purpose: str | None

@@ -48,14 +48,14 @@ def add_people(app: FastAPI, parts: Parts) -> None:
         name = _named(parts, kind, hidden)
         if len(purpose.strip()) >= _LEAST_PURPOSE:
             parts.grants.give(visitor, kind, name, purpose.strip())
-        return RedirectResponse(parts.naming.address(kind, name), 303)
+        return RedirectResponse(parts.naming(visitor).address(kind, name), 303)
 
     @app.get("/subjects/{hidden}/disclosures.csv", include_in_schema=False)
     def disclosures(request: Request, visitor: Revealing, hidden: str) -> Response:
         name = _named(parts, "subject", hidden)
         purpose = parts.grants.purpose(visitor, "subject", name)
         if purpose is None:
-            return RedirectResponse(parts.naming.address("subject", name), 303)
+            return RedirectResponse(parts.naming(visitor).address("subject", name), 303)
         history = _history(parts)
         parts.note_look(request, visitor, "export", "subject", name, purpose)
         file_name = f'attachment; filename="disclosures-{parts.secrets.pseudonym("subject", name)}.csv"'
@@ -81,7 +81,7 @@ def _person(request: Request, parts: Parts, visitor: Visitor, kind: Kind, hidden
     name = _named(parts, kind, hidden)
     purpose = parts.grants.purpose(visitor, kind, name)
     if purpose is None:
-        pseudonym = parts.secrets.pseudonym(kind, name)
+        pseudonym = parts.naming(visitor).pseudonym(kind, name)
         return page(request, parts, "purpose.html", kind=kind, hidden=hidden, pseudonym=pseudonym)
     try:
         view = person_view(parts, kind, name, after)

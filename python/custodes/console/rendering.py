@@ -37,7 +37,7 @@ def moment(micros: int | None) -> Markup:
 
 def amount(number: float) -> str:
     """A count, or a measure, for people."""
-    return f"{number:,}" if isinstance(number, int) or number == int(number) else f"{number:,.1f}"
+    return f"{int(number):,}" if number == int(number) else f"{number:,.1f}"
 
 
 _pages.filters["moment"] = moment
@@ -58,6 +58,6 @@ def page(request: Request, parts: Parts, template: str, status: int = 200, **val
         "may": {permission.value: visitor.may(permission) for permission in Permission},
         "token": parts.secrets.form_token(visitor.key),
         "here": request.url.path,
-        "naming": parts.naming,
+        "naming": parts.naming(visitor),
     }
     return HTMLResponse(render(template, **common, **values), status)

@@ -49,9 +49,10 @@ class Behind:
     curve: Sequence[tuple[int, float]]
     """How the count went: time, and the count from then on. Empty for what is no count of events or values."""
 
-    @property
-    def subjects(self) -> list[tuple[str, int]]:
-        """Whose records, and how often, the most often first."""
+    def people(self, kind: str) -> list[tuple[str, int]]:
+        """Whose records, or, of ``actor``, who looked; and how often, the most often first."""
+        if kind == "actor":
+            return Counter(event.access.actor for event in self.events).most_common()
         return Counter(subject for event in self.events for subject in event.subjects).most_common()
 
 
