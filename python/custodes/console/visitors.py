@@ -107,8 +107,9 @@ def set_cookie(response: Response, request: Request, key: str) -> None:
 
 def _is_from_here(request: Request) -> bool:
     """Whether a browser says that a page of ours sent it; programs say nothing."""
-    if request.headers.get("sec-fetch-site", "same-origin") not in {"same-origin", "none"}:
-        return False
+    if (site := request.headers.get("sec-fetch-site")) is not None:
+        return site in {"same-origin", "none"}
+    # Older browsers say less.
     origin = request.headers.get("origin")
     return origin is None or urlsplit(origin).netloc == request.headers.get("host")
 
