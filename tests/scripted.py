@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Container, Sequence
+from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import httpx
 
-from custodes._core import Engine
+from custodes._core import Engine, Tables
+from custodes.accounts.secrets import Secrets
 from custodes.config.mapping import load_mapping
 from custodes.console import build_app
+from custodes.evidence.behind import EventsBehind
 from custodes.feed import Feed
 from custodes.findings.store import FindingStore
+from custodes.history import History, HistoryWriter, Shelf
 from custodes.metrics import Metrics
 from custodes.monitor import Monitor
-from custodes.rules import Rule, build_plan, load_rules, shipped_pack
+from custodes.rules import Rule, Ruleset, build_plan, load_rules, shipped_pack
 from custodes.sources import Arrival, BeginsAnew, Lines
 from custodes.sources.dead_letters import FileDeadLetters
 from custodes.tasks import WholeWork
@@ -65,11 +70,15 @@ class Bench:
         self.source = Script()
         self.now = float(START)
         rules = rules or load_rules(shipped_pack())
-        plan = build_plan(rules, load_mapping("custodes"), most_open=most_open)
+        write = partial(build_plan, mapping=load_mapping("custodes"), most_open=most_open, history=True)
+        ruleset = Ruleset(rules, write)
+        shelf = Shelf(folder / "history")
+        self.writer = HistoryWriter(shelf, timedelta(days=35))
+        self.history = History(shelf, self.writer)
         self.store = FindingStore(f"sqlite:///{folder / 'findings.db'}")
         self.letters = FileDeadLetters(folder / "dead.jsonl")
         self.monitor = Monitor(
-            WholeWork(Engine(plan), rules, self.source),
+            WholeWork(Engine(ruleset.plan()), rules, self.source),
             rules,
             self.source,
             self.store,
@@ -77,9 +86,14 @@ class Bench:
             Metrics(rules, self.source.name),
             Feed(),
             memory=memory,
+            history=self.writer,
             clock=lambda: self.now,
         )
-        self.app = build_app(self.monitor, hosts=["custodes"])
+        behind = EventsBehind(self.history, ruleset, Tables())
+        self.secrets = Secrets.fresh()
+        self.app = build_app(
+            self.monitor, history=self.history, behind=behind, secrets=self.secrets, hosts=["custodes"]
+        )  # fmt: skip
 
     def feed(self, *arrivals: Arrival) -> None:
         self.source.arrivals.append(list(arrivals))
@@ -87,6 +101,7 @@ class Bench:
         self.monitor.step(0)
 
     def close(self) -> None:
+        self.writer.close()
         self.store.close()
         self.letters.close()
 

@@ -116,7 +116,7 @@ class Metrics:
         )
         self.history_waiting = Gauge(
             "custodes_history_waiting_rows",
-            "Rows of the history not written yet; far more than 100000 where the disk refuses them.",
+            "Rows of the history not written yet; far more than 250000 where the disk refuses them.",
             registry=registry,
         )
         self.history_lost = Gauge(

@@ -135,6 +135,7 @@ def test_a_finding_from_its_arrival_to_its_end(kafka: Kafka, topic: str, base: s
     expect(row).to_be_visible(timeout=20_000)
     assert page.evaluate("window.hereAllAlong")
     assert "P0042" not in page.content()
+    assert "41010519900101" not in page.content(), "what is worked out from a name says it too"
     can_be_used(page, axe, "overview")
     row.get_by_role("link").click()
 

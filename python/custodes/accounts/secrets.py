@@ -55,7 +55,8 @@ class Secrets:
 
     def hidden(self, kind: str, name: str) -> str:
         """A name for an address: it is found again from it, here alone."""
-        sealed = self._addresses.encrypt(name.encode() or b"\0", [kind.encode()])
+        # There must be something to seal, and a name may be empty.
+        sealed = self._addresses.encrypt(b"=" + name.encode(), [kind.encode()])
         return base64.urlsafe_b64encode(sealed).rstrip(b"=").decode()
 
     def shown(self, kind: str, hidden: str) -> str:
@@ -65,7 +66,7 @@ class Secrets:
             name = self._addresses.decrypt(sealed, [kind.encode()])
         except (InvalidTag, ValueError) as error:
             raise ValueError("no such address") from error
-        return "" if name == b"\0" else name.decode()
+        return name[1:].decode()
 
     def form_token(self, visitor: str) -> str:
         """What a form must send along, so that it came from a page that this visitor was given."""

@@ -48,7 +48,7 @@ def count_over_time(
     Xml.SubElement(svg, "polygon", {"class": "area", "points": f"{outline} {x(until)},{y(0)}"})
     Xml.SubElement(svg, "polyline", {"class": "curve", "points": outline})
     _line(svg, (_LEFT, y(threshold)), (_WIDTH - _RIGHT, y(threshold)), "threshold")
-    _text(svg, _WIDTH - _RIGHT, y(threshold) - 5, f"threshold {threshold:,g}", "end")
+    _text(svg, _LEFT + 6, y(threshold) - 5, f"threshold {threshold:,g}", "start")
     _line(svg, (x(opened_at), _TOP), (x(opened_at), _HEIGHT - _BOTTOM), "opened")
     return Markup(Xml.tostring(svg, encoding="unicode"))  # noqa: S704 - ElementTree has escaped it
 

@@ -9,10 +9,8 @@ from markupsafe import Markup
 from custodes.accounts.secrets import Secrets
 from custodes.findings import Finding
 
-PEOPLE = ("actor", "subject")
-"""The fields whose values are people with a page of their own."""
-_HIDDEN = (*PEOPLE, "client_ip", "purpose")
-"""The fields whose values say, or may say, who somebody is."""
+_NOBODY = ("resource", "action", "peer_group", "app")
+"""The fields whose values say nothing of who somebody is. What was worked out from a name may say it, too."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +23,7 @@ class Naming:
 
     def pseudonym(self, field: str, value: str) -> str:
         """A value as everybody may see it."""
-        return self.secrets.pseudonym(field, value) if field in _HIDDEN and not self.is_plain else value
+        return value if self.is_plain or field in _NOBODY else self.secrets.pseudonym(field, value)
 
     def who(self, finding: Finding) -> str:
         """A finding's group as everybody may see it."""

@@ -21,7 +21,7 @@ from custodes.history.shelf import Shelf
 
 log = structlog.get_logger("custodes.history")
 
-_SEGMENT_ROWS = 100_000
+_SEGMENT_ROWS = 250_000
 """A segment is written when so many rows wait for it."""
 _MOST_WAITING = 2_000_000
 """Rows that wait for a disk that refuses; more are given up, and counted."""

@@ -36,19 +36,14 @@ impl Texts {
         self.lengths.append(&mut other.lengths);
     }
 
-    /// The bytes of all texts together.
-    pub fn bytes(&self) -> &[u8] {
-        &self.bytes
-    }
-
-    /// Of each text, where it begins and ends among the [`bytes`](Self::bytes); `None` where there is none.
-    pub fn spans(&self) -> impl Iterator<Item = Option<(usize, usize)>> {
-        let mut end = 0;
+    /// The texts one by one; `None` where there is none.
+    pub fn each(&self) -> impl Iterator<Item = Option<&[u8]>> {
+        let mut rest = &self.bytes[..];
         self.lengths.iter().map(move |&length| {
             (length != ABSENT).then(|| {
-                let start = end;
-                end += length as usize;
-                (start, end)
+                let (text, after) = rest.split_at(length as usize);
+                rest = after;
+                text
             })
         })
     }
@@ -133,8 +128,7 @@ mod tests {
         for text in [Some(&b"one"[..]), None, Some(b""), Some(b"three")] {
             texts.push(text);
         }
-        let spans: Vec<_> = texts.spans().collect();
-        assert_eq!(spans, [Some((0, 3)), None, Some((3, 3)), Some((3, 8))]);
-        assert_eq!(texts.bytes(), b"onethree");
+        let read: Vec<_> = texts.each().collect();
+        assert_eq!(read, [Some(&b"one"[..]), None, Some(b""), Some(b"three")]);
     }
 }

@@ -69,5 +69,5 @@ pub use reject::{Reason, Reject};
 pub use repartition::{Parcel, ParcelError};
 pub use shedding::Forgotten;
 pub use snapshot::{Dropped, RestoreError, VERSION as SNAPSHOT_VERSION};
-pub use time::{format_rfc3339, parse_time_number, parse_time_text};
+pub use time::{Micros, format_rfc3339, parse_time_number, parse_time_text};
 pub use watermark::StreamId;

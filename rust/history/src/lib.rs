@@ -6,7 +6,7 @@
 #![deny(unsafe_code)]
 
 use bytes::Bytes;
-use custodes_engine::{HISTORY_FIELDS, Recording, Texts};
+use custodes_engine::{HISTORY_FIELDS, Micros, Recording, Texts};
 use parquet::basic::{Compression, Encoding, LogicalType, Repetition, TimeUnit, Type as Physical, ZstdLevel};
 use parquet::data_type::{ByteArray, ByteArrayType, DataType, Int64Type};
 use parquet::errors::Result;
@@ -27,104 +27,111 @@ pub struct Part<'r> {
     pub recording: &'r Recording,
 }
 
-/// Columns that are looked for by themselves.
-const SOUGHT: [&str; 2] = ["actor", "subject"];
+/// Where the actor is among the history's fields.
+const ACTOR: usize = 0;
 
-/// Columns whose values hardly come twice: a dictionary of them would only be in the way.
-const DISTINCT: [&str; 1] = ["record"];
+/// Columns that are looked for across all actors.
+const SOUGHT: [&str; 1] = ["subject"];
 
-/// A row group is closed when it has so many rows.
-const GROUP_ROWS: usize = 1 << 17;
+/// Columns whose values hardly come twice in a group: a dictionary of them would only be in the way.
+const DISTINCT: [&str; 4] = ["subject", "purpose", "client_ip", "record"];
 
-/// Writes the parts as one Parquet file. The columns are `source`, `position`, `time`, those of the history's fields and
-/// `record`.
+/// Rows of a group: few enough that who is asked for is in few of them.
+const GROUP_ROWS: usize = 1 << 16;
+
+/// Writes the parts as one Parquet file, sorted by actor and time, so that one person's look-ups lie together. The columns are
+/// `source`, `position`, `time`, those of the history's fields and `record`.
 ///
 /// # Errors
 /// What the format cannot hold; nothing that a recording has.
 pub fn encode(parts: &[Part<'_>]) -> Result<Vec<u8>> {
     let mut out = Vec::new();
     let mut file = SerializedFileWriter::new(&mut out, Arc::new(schema()?), Arc::new(properties()?))?;
-    let mut group: Vec<Fresh<'_>> = Vec::new();
-    let mut rows = 0;
-    for fresh in parts.iter().map(Fresh::of).filter(|fresh| fresh.rows() > 0) {
-        rows += fresh.rows();
-        group.push(fresh);
-        if rows >= GROUP_ROWS {
-            write_group(&mut file, &group)?;
-            group.clear();
-            rows = 0;
-        }
-    }
-    if rows > 0 {
-        write_group(&mut file, &group)?;
+    for rows in by_actor(parts).chunks(GROUP_ROWS) {
+        write_group(&mut file, parts, rows)?;
     }
     file.close()?;
     Ok(out)
 }
 
-/// The rows of a part that are not written yet.
-struct Fresh<'r> {
-    source: &'r str,
-    recording: &'r Recording,
-    first: usize,
+/// A row: its part, and its number there.
+type Row = (u32, u32);
+
+/// The rows that are not written yet, by actor and time.
+fn by_actor(parts: &[Part<'_>]) -> Vec<Row> {
+    let mut keyed: Vec<(&[u8], Micros, Row)> = Vec::new();
+    for (at, part) in parts.iter().enumerate() {
+        let recording = part.recording;
+        let first = recording.positions.partition_point(|&position| position < part.from);
+        let actors = recording.fields[ACTOR].each().zip(&recording.times).enumerate().skip(first);
+        keyed.extend(
+            actors.map(|(row, (actor, &time))| (actor.unwrap_or_default(), time, (at as u32, row as u32))),
+        );
+    }
+    // Of one event the rows stay in their order.
+    keyed.sort_unstable();
+    keyed.into_iter().map(|(_, _, row)| row).collect()
 }
 
-impl<'r> Fresh<'r> {
-    fn of(part: &Part<'r>) -> Self {
-        let &Part { source, from, recording } = part;
-        Self { source, recording, first: recording.positions.partition_point(|&position| position < from) }
-    }
-
-    fn rows(&self) -> usize {
-        self.recording.len() - self.first
-    }
-}
-
-fn write_group<W: Write + Send>(file: &mut SerializedFileWriter<W>, parts: &[Fresh<'_>]) -> Result<()> {
+fn write_group<W: Write + Send>(
+    file: &mut SerializedFileWriter<W>,
+    parts: &[Part<'_>],
+    rows: &[Row],
+) -> Result<()> {
     let mut group = file.next_row_group()?;
-    column::<ByteArrayType, _>(&mut group, parts, |part| {
-        (vec![ByteArray::from(part.source); part.rows()], None)
-    })?;
-    column::<Int64Type, _>(&mut group, parts, |part| {
-        (part.recording.positions[part.first..].iter().map(|&position| position as i64).collect(), None)
-    })?;
-    column::<Int64Type, _>(&mut group, parts, |part| (part.recording.times[part.first..].to_vec(), None))?;
+    let of = |&(part, row): &Row| (&parts[part as usize], row as usize);
+    let sources: Vec<ByteArray> = parts.iter().map(|part| ByteArray::from(part.source)).collect();
+    let sources: Vec<ByteArray> = rows.iter().map(|row| sources[row.0 as usize].clone()).collect();
+    column::<ByteArrayType, _>(&mut group, &sources, None)?;
+    let positions = rows.iter().map(of).map(|(part, row)| part.recording.positions[row] as i64);
+    column::<Int64Type, _>(&mut group, &positions.collect::<Vec<_>>(), None)?;
+    let times = rows.iter().map(of).map(|(part, row)| part.recording.times[row]);
+    column::<Int64Type, _>(&mut group, &times.collect::<Vec<_>>(), None)?;
     for at in 0..HISTORY_FIELDS.len() {
-        column::<ByteArrayType, _>(&mut group, parts, |part| texts(&part.recording.fields[at], part.first))?;
+        text_column(&mut group, parts, rows, |recording| &recording.fields[at])?;
     }
-    column::<ByteArrayType, _>(&mut group, parts, |part| texts(&part.recording.records, part.first))?;
+    text_column(&mut group, parts, rows, |recording| &recording.records)?;
     group.close()?;
     Ok(())
 }
 
-/// A column's values, and of each row whether it has one; `None` where all have.
-type Values<T> = (Vec<T>, Option<Vec<i16>>);
+fn text_column<W: Write + Send>(
+    group: &mut SerializedRowGroupWriter<'_, W>,
+    parts: &[Part<'_>],
+    rows: &[Row],
+    of: impl Fn(&Recording) -> &Texts,
+) -> Result<()> {
+    let texts: Vec<Vec<Option<&[u8]>>> =
+        parts.iter().map(|part| of(part.recording).each().collect()).collect();
+    let mut bytes = Vec::new();
+    let mut ends = Vec::with_capacity(rows.len());
+    let mut is_there = Vec::with_capacity(rows.len());
+    for &(part, row) in rows {
+        let text = texts[part as usize][row as usize];
+        is_there.push(i16::from(text.is_some()));
+        if let Some(text) = text {
+            bytes.extend_from_slice(text);
+            ends.push(bytes.len());
+        }
+    }
+    let bytes = Bytes::from(bytes);
+    let mut start = 0;
+    let values =
+        ends.into_iter().map(|end| ByteArray::from(bytes.slice(std::mem::replace(&mut start, end)..end)));
+    column::<ByteArrayType, _>(group, &values.collect::<Vec<_>>(), Some(&is_there))
+}
 
+/// `is_there` says of each row whether it has a value; `None`: all have.
 fn column<T: DataType, W: Write + Send>(
     group: &mut SerializedRowGroupWriter<'_, W>,
-    parts: &[Fresh<'_>],
-    of: impl Fn(&Fresh<'_>) -> Values<T::T>,
+    values: &[T::T],
+    is_there: Option<&[i16]>,
 ) -> Result<()> {
     if let Some(mut column) = group.next_column()? {
-        for part in parts {
-            let (values, is_there) = of(part);
-            column.typed::<T>().write_batch(&values, is_there.as_deref(), None)?;
-        }
+        column.typed::<T>().write_batch(values, is_there, None)?;
         column.close()?;
     }
     Ok(())
-}
-
-/// The texts from a row on.
-fn texts(texts: &Texts, first: usize) -> Values<ByteArray> {
-    let bytes = Bytes::copy_from_slice(texts.bytes());
-    let mut is_there = Vec::new();
-    let mut values = Vec::new();
-    for span in texts.spans().skip(first) {
-        is_there.push(i16::from(span.is_some()));
-        values.extend(span.map(|(start, end)| ByteArray::from(bytes.slice(start..end))));
-    }
-    (values, Some(is_there))
 }
 
 fn schema() -> Result<Type> {
@@ -161,10 +168,9 @@ fn properties() -> Result<WriterProperties> {
             .set_column_encoding(path(name), Encoding::DELTA_BINARY_PACKED);
     }
     for name in DISTINCT {
-        properties = properties
-            .set_column_dictionary_enabled(path(name), false)
-            .set_column_statistics_enabled(path(name), EnabledStatistics::None);
+        properties = properties.set_column_dictionary_enabled(path(name), false);
     }
+    properties = properties.set_column_statistics_enabled(path("record"), EnabledStatistics::None);
     for name in SOUGHT {
         properties = properties.set_column_bloom_filter_enabled(path(name), true);
     }

@@ -1,0 +1,299 @@
+"""The console: who sees what, what is put down, and what an attacker cannot do. docs/threat-model.md names these."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from starlette.testclient import TestClient
+
+from custodes.accounts.roles import Role
+from custodes.accounts.store import AccountStore
+from scripted import Bench, look_ups
+
+PASSWORD = "correct horse battery"
+SUBJECTS = [f"410105{n:012}" for n in range(200)]
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    bench = Bench(tmp_path)
+    yield bench
+    bench.close()
+
+
+@pytest.fixture
+def accounts(bench: Bench) -> AccountStore:
+    store = AccountStore(bench.store.engine)
+    for role in Role:
+        store.add(f"the-{role}", role, PASSWORD, 0)
+    return store
+
+
+def visit(bench: Bench, role: Role | None = None) -> TestClient:
+    """A browser, signed in where there is a role."""
+    client = TestClient(bench.app, base_url="http://custodes")
+    if role is not None:
+        answer = client.post("/sign-in", data={"name": f"the-{role}", "password": PASSWORD}, follow_redirects=False)
+        assert answer.status_code == 303
+    return client
+
+
+def token(page: str) -> str:
+    found = re.search(r'name="token" value="([0-9a-f]{64})"', page)
+    assert found
+    return found[1]
+
+
+def finding_of(bench: Bench, actor: str) -> str:
+    """Has somebody look up many, and returns the finding's id."""
+    bench.feed(look_ups([actor], SUBJECTS))
+    return next(one.id for one in bench.store.page().findings if one.rule == "Bulk lookups")
+
+
+def look(client: TestClient, page: str, address: str, purpose: str = "a case of mine") -> str:
+    """Looks at a person's page, with a purpose; returns the page."""
+    kind, hidden = urlsplit(address).path.strip("/").split("/")
+    form = {"token": token(page), "kind": kind[:-1], "hidden": hidden, "purpose": purpose}
+    answer = client.post("/look", data=form)
+    assert answer.status_code == 200
+    return str(answer.text)
+
+
+MAY = {
+    "/": set(Role),
+    "/findings": set(Role),
+    "/findings/{finding}": set(Role),
+    "/rules": set(Role),
+    "/audit": {Role.AUDITOR},
+    "/actors/{actor}": {Role.INVESTIGATOR},
+    "/subjects/{subject}": {Role.INVESTIGATOR},
+    "/subjects/{subject}/disclosures.csv": {Role.INVESTIGATOR},
+    "/api/v1/findings": set(Role),
+    "/api/v1/findings/{finding}": set(Role),
+    "/api/v1/findings/{finding}/history": set(Role),
+    "/api/v1/risks": set(Role),
+    "/api/v1/gaps": set(Role),
+    "/api/v1/shortfalls": set(Role),
+    "/api/v1/status": set(Role),
+}
+
+
+def test_every_page_is_for_those_it_is_for(bench: Bench, accounts: AccountStore) -> None:
+    finding = finding_of(bench, "P0042")
+    names = {
+        "finding": finding,
+        "actor": bench.secrets.hidden("actor", "P0042"),
+        "subject": bench.secrets.hidden("subject", SUBJECTS[0]),
+    }
+    stranger = visit(bench)
+    for role in Role:
+        client = visit(bench, role)
+        for path, roles in MAY.items():
+            address = path.format(**names)
+            answer = client.get(address)
+            assert answer.status_code == (200 if role in roles else 403), f"{role} at {path}"
+            if role is not Role.INVESTIGATOR:
+                assert "P0042" not in answer.text, f"{role} reads a name at {path}"
+                assert SUBJECTS[0] not in answer.text
+            refused = stranger.get(address, follow_redirects=False)
+            assert refused.status_code == (401 if path.startswith("/api/") else 303), path
+        for path in ("/findings/triage", f"/api/v1/findings/{finding}/triage", "/look", "/search"):
+            change: dict[str, Any] = (
+                {"json": {"note": "x"}} if "api" in path else {"data": {"finding": finding, "action": "note"}}
+            )
+            status = client.post(path, **change).status_code
+            assert (status != 403) == (role is Role.INVESTIGATOR and "api" in path), f"{role} at {path}: {status}"
+            assert stranger.post(path, **change).status_code == 401
+    for path in ("/metrics", "/-/healthy", "/-/ready", "/sign-in", "/static/console.css"):
+        assert stranger.get(path).status_code in {200, 503}
+    assert stranger.get("/static/%2e%2e/app.py").status_code == 404
+
+
+def test_every_look_at_a_person_is_put_down_with_its_purpose(bench: Bench, accounts: AccountStore) -> None:
+    finding = finding_of(bench, "P0042")
+    client = visit(bench, Role.INVESTIGATOR)
+    page = client.get(f"/findings/{finding}").text
+    assert "Bulk lookups: actor P0042" in page
+    address = next(iter(re.findall(r'href="(/subjects/[^"]+)"', page)))
+    asked = client.get(address)
+    assert "Why do you look at" in asked.text
+    assert "410105" not in asked.text
+    assert "Why do you look at" in look(client, asked.text, address, "no")
+    shown = look(client, asked.text, address)
+    subject = re.search(r"<h1>Subject (\d+)</h1>", shown)
+    assert subject
+    assert ">P0042</a>" in shown
+    export = client.get(f"{address}/disclosures.csv")
+    rows = list(csv.reader(io.StringIO(export.text)))
+    assert [row[1] for row in rows] == ["actor", "P0042"]
+    assert client.get("/api/v1/findings").status_code == 200
+    client.post("/search", data={"token": token(page), "wanted": "P004"})
+    auditor = visit(bench, Role.AUDITOR).get("/audit").text
+    told = re.findall(r"<td>the-investigator</td><td>([a-z ]+)</td><td>([a-z]+)</td>", auditor)
+    assert told[::-1] == [
+        ("sign in", "session"),
+        ("read", "finding"),
+        ("read", "subject"),
+        ("export", "subject"),
+        ("read", "findings"),
+        ("search", "people"),
+    ]
+    assert auditor.count("a case of mine") == 2
+    assert subject[1] not in auditor
+
+
+def test_an_actors_name_is_text_wherever_it_stands(bench: Bench) -> None:
+    name = "<img src=x onerror=alert(1)>\"'{{7*7}}"
+    finding = finding_of(bench, name)
+    client = visit(bench)
+    page = client.get("/").text
+    pages = [page, client.get("/findings").text, client.get(f"/findings/{finding}").text]
+    pages.append(look(client, pages[1], f"/actors/{bench.secrets.hidden('actor', name)}"))
+    pages.append(client.post("/search", data={"token": token(pages[1]), "wanted": name}).text)
+    for page in pages:
+        assert "<img" not in page
+        assert "&lt;img src=x onerror=alert(1)&gt;" in page
+    policy = client.get("/").headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"sec-fetch-site": "cross-site"},
+        {"sec-fetch-site": "same-site"},
+        {"origin": "https://elsewhere.example"},
+        {"origin": "null"},
+    ],
+)
+def test_another_site_cannot_have_a_browser_act(bench: Bench, headers: dict[str, str]) -> None:
+    finding = finding_of(bench, "P0042")
+    client = visit(bench)
+    form = {"token": token(client.get("/findings").text), "finding": finding, "action": "note", "note": "x"}
+    bodies: dict[str, dict[str, Any]] = {
+        "/findings/triage": {"data": form},
+        f"/api/v1/findings/{finding}/triage": {"json": {"note": "x"}},
+    }
+    for path, body in bodies.items():
+        assert client.post(path, headers=headers, **body).status_code == 403
+    assert client.post("/findings/triage", data=form | {"token": "0" * 64}).status_code == 403
+    assert client.post("/findings/triage", data=form, headers={"sec-fetch-site": "same-origin"}).status_code == 200
+    assert "<b>" in client.get(f"/findings/{finding}").text
+
+
+def test_a_form_of_one_visitor_is_none_of_another(bench: Bench, accounts: AccountStore) -> None:
+    finding = finding_of(bench, "P0042")
+    form = {"finding": finding, "action": "note", "note": "x"}
+    form["token"] = token(visit(bench, Role.INVESTIGATOR).get("/findings").text)
+    assert visit(bench, Role.INVESTIGATOR).post("/findings/triage", data=form).status_code == 403
+
+
+def test_a_key_that_was_there_before_is_not_taken_over(bench: Bench, accounts: AccountStore) -> None:
+    client = TestClient(bench.app, base_url="http://custodes", cookies={"custodes": "known-to-an-attacker"})
+    data = {"name": "the-investigator", "password": PASSWORD}
+    answer = client.post("/sign-in", data=data, follow_redirects=False)
+    cookie = answer.headers["set-cookie"]
+    assert "known-to-an-attacker" not in cookie
+    assert all(part in cookie.lower() for part in ("httponly", "samesite=strict", "path=/"))
+    attacker = TestClient(bench.app, base_url="http://custodes", cookies={"custodes": "known-to-an-attacker"})
+    assert attacker.get("/findings", follow_redirects=False).status_code == 303
+
+
+def test_signing_out_ends_the_session_wherever_its_key_is(bench: Bench, accounts: AccountStore) -> None:
+    client = visit(bench, Role.VIEWER)
+    key = client.cookies["custodes"]
+    client.post("/sign-out", data={"token": token(client.get("/rules").text)})
+    thief = TestClient(bench.app, base_url="http://custodes", cookies={"custodes": key})
+    assert thief.get("/findings", follow_redirects=False).status_code == 303
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        "https://elsewhere.example",
+        "//elsewhere.example",
+        "/\\elsewhere.example",
+        "javascript:alert(1)",
+        "/\t/x",
+        "\\\\x",
+    ],
+)
+def test_signing_in_leads_to_no_other_site(bench: Bench, accounts: AccountStore, wanted: str) -> None:
+    data = {"name": "the-viewer", "password": PASSWORD, "next": wanted}
+    answer = visit(bench).post("/sign-in", data=data, follow_redirects=False)
+    assert answer.headers["location"] == "/"
+    data["next"] = "/findings?state=open"
+    assert visit(bench).post("/sign-in", data=data, follow_redirects=False).headers["location"] == data["next"]
+
+
+def test_without_accounts_only_this_machine_by_its_own_name_is_served(bench: Bench) -> None:
+    """A page elsewhere may have its name lead here; the browser then says that name."""
+    rebound = TestClient(bench.app, base_url="http://elsewhere.example")
+    assert rebound.get("/api/v1/findings").status_code == 421
+    assert rebound.get("/").status_code == 421
+
+
+def test_a_spreadsheet_finds_no_formula(bench: Bench) -> None:
+    name = '=HYPERLINK("https://elsewhere.example")'
+    bench.feed(look_ups([name, "+1", "@x", "-2", "\t=1", "plain"], ["s1"]))
+    client = visit(bench)
+    address = f"/subjects/{bench.secrets.hidden('subject', 's1')}"
+    look(client, client.get("/findings").text, address)
+    rows = list(csv.reader(io.StringIO(client.get(f"{address}/disclosures.csv").text)))
+    assert sorted(row[1] for row in rows[1:]) == sorted([f"'{name}", "'+1", "'@x", "'-2", "'\t=1", "plain"])
+
+
+def test_addresses_and_pages_that_are_none(bench: Bench) -> None:
+    client = visit(bench)
+    for path in (
+        "/findings/none",
+        "/actors/none",
+        f"/subjects/{bench.secrets.hidden('actor', 'P1')}",
+    ):
+        assert client.get(path).status_code == 404, path
+    for path in ("/findings?after=junk", "/api/v1/findings?after=junk"):
+        assert client.get(path).status_code == 400
+    address = f"/actors/{bench.secrets.hidden('actor', 'P1')}"
+    look(client, client.get("/findings").text, address)
+    for after in ("junk", "1:x:y", "9" * 30 + ":1:x"):
+        assert client.get(f"{address}?after={after}").status_code == 400
+
+
+def test_the_second_of_two_is_told_what_the_first_did(bench: Bench) -> None:
+    finding = finding_of(bench, "P0042")
+    client = visit(bench)
+    form = {"token": token(client.get("/findings").text), "finding": finding, "version": "0"}
+    assert client.post("/findings/triage", data=form | {"action": "acknowledge"}).status_code == 200
+    second = client.post("/findings/triage", data=form | {"action": "close", "verdict": "confirmed"})
+    assert (second.status_code, "at version 1" in second.text) == (409, True)
+    for change, status in (
+        ({"state": "closed"}, 400),
+        ({"state": "closed", "verdict": "confirmed", "version": 0}, 409),
+        ({"state": "closed", "verdict": "explained", "note": "an audit", "version": 1}, 200),
+        ({"unknown": 1}, 422),
+    ):
+        assert client.post(f"/api/v1/findings/{finding}/triage", json=change).status_code == status
+    assert client.post("/api/v1/findings/none/triage", json={"note": "x"}).status_code == 404
+    listed = client.get("/api/v1/findings?state=closed").json()["findings"]
+    assert [(one["id"], one["triage"]["verdict"]) for one in listed] == [(finding, "explained")]
+    kinds = [note["kind"] for note in client.get(f"/api/v1/findings/{finding}/history").json()["notes"]]
+    assert kinds == ["assigned", "acknowledged", "closed"]
+
+
+def test_a_finding_says_what_counted(bench: Bench) -> None:
+    bench.feed(look_ups(["P0042"], SUBJECTS))
+    bench.feed(look_ups(["P0042"], ["later"], at=7200))
+    finding = next(one for one in bench.store.page().findings if one.rule == "Bulk lookups")
+    page = visit(bench).get(f"/findings/{finding.id}").text
+    assert "200 different subjects within 1h, 1.3 times the threshold of 150" in page
+    assert "Whose records (200)" in page
+    assert "Events (200)" in page
+    assert 'aria-label="The count rose to 200; the threshold is 150."' in page
