@@ -67,6 +67,7 @@ def base(kafka: Kafka, topic: str, tmp_path: Path) -> Iterator[str]:
     server.wait_for("it to be ready", lambda: get(f"http://{address}/-/ready"))
     yield f"http://{address}"
     assert server.stop() == 0
+    assert "P0042" not in server.log.read_text(), "a log names nobody"
 
 
 def look_up(kafka: Kafka, topic: str, actor: str, count: int) -> None:

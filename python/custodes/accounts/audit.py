@@ -52,7 +52,8 @@ class AuditTrail:
         """Returns once it is kept: what cannot be put down is not shown. Raises the database's errors."""
         with self._engine.begin() as connection:
             connection.execute(insert(audit).values(**vars(look)))
-        log.info("looked", **{name: value for name, value in vars(look).items() if name not in {"at", "subject"}})
+        # Whom, and what for, may name people: that is in the trail alone.
+        log.info("looked", account=look.account, action=look.action, resource=look.resource)
 
     def page(
         self, limit: int = 100, before: int | None = None, having: Mapping[str, str] = MappingProxyType({})

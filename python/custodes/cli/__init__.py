@@ -1,4 +1,4 @@
-"""The command line: ``custodes demo | run | check | replay | rules | config | snapshot | accounts``."""
+"""The command line: ``custodes demo | run | check | replay | rules | config | snapshot | findings | accounts``."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ _COMMANDS = {
     "rules": "custodes.cli.rules",
     "config": "custodes.cli.config",
     "snapshot": "custodes.cli.snapshot",
+    "findings": "custodes.cli.findings",
     "accounts": "custodes.cli.accounts",
 }
 """Each command's module, which holds a function or a Typer ``app`` of its name. Loaded when asked for, so

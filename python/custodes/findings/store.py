@@ -269,6 +269,12 @@ class FindingStore:
             row = connection.execute(select(_findings).where(_findings.c.id == finding_id)).mappings().first()
         return None if row is None else _finding(row)
 
+    def beginning_with(self, beginning: str) -> list[Finding]:
+        """The findings whose ids begin so; two at most."""
+        query = select(_findings).where(_findings.c.id.startswith(beginning, autoescape=True)).limit(2)
+        with self.engine.connect() as connection:
+            return [_finding(row) for row in connection.execute(query).mappings()]
+
     def record_gap(self, missed: Missed) -> None:
         """Keeps what was never seen. A gap noticed again after a restart is the same."""
         same = and_(*(_gaps.c[name] == getattr(missed, name) for name in ("place", "expected", "position")))

@@ -1,0 +1,170 @@
+"""``custodes findings``: read and judge findings over ssh, and in pipes."""
+
+from __future__ import annotations
+
+import getpass
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from custodes.accounts.audit import AuditTrail, Look
+from custodes.cli.log import set_up_log
+from custodes.cli.output import LEVEL_STYLES, stdout, write_json
+from custodes.config import Fault, FaultsError
+from custodes.config.load import load_config
+from custodes.findings import Finding, rfc3339
+from custodes.findings.store import FindingStore
+from custodes.findings.triage import Change, ConflictError, State, Triage, TriageStore, Verdict
+
+app = typer.Typer(
+    help="Read and judge findings. Whoever may read the database sees names; that you looked is in the audit trail.",
+    no_args_is_help=True,
+)
+
+ConfigPath = Annotated[Path, typer.Option("-c", "--config", help="Configuration file: it says where the database is.")]
+FindingIds = Annotated[list[str], typer.Argument(help="Ids of findings, or beginnings of them that mean one alone.")]
+AsJson = Annotated[bool, typer.Option("--json", help="JSON instead of text.")]
+Note = Annotated[str, typer.Option("--note", "-m", help="Why, or what else there is to say.")]
+
+
+@dataclass(frozen=True)
+class _Desk:
+    """What a command works with."""
+
+    store: FindingStore
+    triage: TriageStore
+    audit: AuditTrail
+
+    def note(self, action: str, subject: str | None, purpose: str | None) -> None:
+        at = int(time.time() * 1e6)
+        self.audit.record(Look(at, getpass.getuser(), action, "custodes.finding", subject, purpose, "terminal"))
+
+    def find(self, beginning: str) -> Finding:
+        """Raises :class:`FaultsError` where it is none, or could be several."""
+        found = self.store.beginning_with(beginning)
+        if len(found) != 1:
+            what = "is no finding's" if not found else "is the beginning of several"
+            raise FaultsError([Fault(f"'{beginning}' {what}", hint="custodes findings list says which there are")])
+        return found[0]
+
+
+@contextmanager
+def _desk(config: Path) -> Iterator[_Desk]:
+    set_up_log("warning")
+    store = FindingStore(load_config(config).findings.database)
+    try:
+        yield _Desk(store, TriageStore(store.engine), AuditTrail(store.engine))
+    finally:
+        store.close()
+
+
+@app.command("list")
+def list_(
+    state: Annotated[State, typer.Option(help="What people made of them.")] = "open",
+    every: Annotated[bool, typer.Option("--all", help="Whatever people made of them.")] = False,
+    level: Annotated[str | None, typer.Option(help="Of this level only.", show_default=False)] = None,
+    actor: Annotated[str | None, typer.Option(help="Of this actor only.", show_default=False)] = None,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="Most that are listed.")] = 50,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    config: ConfigPath = Path("custodes.yaml"),
+) -> None:
+    """List findings, the newest first."""
+    with _desk(config) as desk:
+        wanted = None if every else state
+        group = {"actor": actor} if actor else {}
+        found = desk.store.page(limit, state=wanted, level=level, group=group).findings
+        stands = desk.triage.of(one.id for one in found)
+        desk.note("read", actor, f"terminal, {len(found)} findings")
+    if json:
+        for one in found:
+            write_json(_as_dict(one, stands[one.id]))
+        return
+    table = Table(box=None, header_style="bold")
+    for name in ("id", "level", "opened", "rule", "who", "peak", "state"):
+        table.add_column(name, overflow="fold")
+    for one in found:
+        table.add_row(
+            one.id[:8],
+            Text(one.level, LEVEL_STYLES[one.level]),
+            rfc3339(one.opened_at),
+            Text(one.rule),
+            Text(one.who),
+            f"{one.peak:,} ({one.times_threshold:.1f}×)",
+            _stands(stands[one.id]),
+        )
+    stdout.print(table)
+
+
+@app.command()
+def show(finding: str, json: AsJson = False, config: ConfigPath = Path("custodes.yaml")) -> None:
+    """Show one finding, and what was done with it."""
+    with _desk(config) as desk:
+        one = desk.find(finding)
+        triage, notes = desk.triage.of([one.id])[one.id], desk.triage.history(one.id)
+        desk.note("read", one.group.get("actor"), f"finding {one.id}")
+    if json:
+        write_json(_as_dict(one, triage) | {"history": [note.as_dict() for note in notes]})
+        return
+    stdout.print(Text.assemble((one.level, LEVEL_STYLES[one.level]), f" {one.rule}: {one.who}"))
+    usual = "" if one.usual is None else f", usual {one.usual:,.1f}"
+    stdout.print(f"peak {one.peak:,}, {one.times_threshold:.1f} times the threshold of {one.threshold:,}{usual}")
+    ended = "goes on" if one.closed_at is None else f"ended {rfc3339(one.closed_at)}"
+    stdout.print(f"opened {rfc3339(one.opened_at)}, {ended}")
+    stdout.print(f"{_stands(triage)}    {one.id}")
+    for note in notes:
+        stdout.print(Text(f"  {rfc3339(note.at)} {note.by} {note.kind}{f': {note.text}' if note.text else ''}"))
+
+
+@app.command()
+def ack(findings: FindingIds, note: Note = "", config: ConfigPath = Path("custodes.yaml")) -> None:
+    """Acknowledge findings: they are yours."""
+    _change(findings, Change(state="acknowledged", assignee=getpass.getuser(), note=note), config)
+
+
+@app.command()
+def close(
+    findings: FindingIds,
+    verdict: Annotated[Verdict, typer.Option("--as", help="How it turned out.")],
+    note: Note = "",
+    config: ConfigPath = Path("custodes.yaml"),
+) -> None:
+    """Close findings with a verdict; all but confirmed want a note that says why."""
+    try:
+        change = Change(state="closed", verdict=verdict, note=note)
+    except ValueError as error:
+        raise FaultsError([Fault(str(error), hint="add --note 'an audit of the archive'")]) from error
+    _change(findings, change, config)
+
+
+@app.command()
+def reopen(findings: FindingIds, note: Note = "", config: ConfigPath = Path("custodes.yaml")) -> None:
+    """Open findings again."""
+    _change(findings, Change(state="open", note=note), config)
+
+
+def _change(ids: list[str], change: Change, config: Path) -> None:
+    with _desk(config) as desk:
+        found = [desk.find(one) for one in ids]
+        for one in found:
+            try:
+                after = desk.triage.change(one.id, change, getpass.getuser(), int(time.time() * 1e6))
+            except ConflictError as error:
+                raise RuntimeError(f"{one.id[:8]}: {error}; try again") from error
+            desk.note(change.action, one.id, change.note or None)
+            stdout.print(Text(f"{one.id[:8]} {_stands(after)}"))
+
+
+def _stands(triage: Triage) -> str:
+    whose = f", {triage.assignee}" if triage.assignee else ""
+    return f"{(triage.verdict or triage.state).replace('_', ' ')}{whose}"
+
+
+def _as_dict(finding: Finding, triage: Triage) -> dict[str, Any]:
+    return finding.as_dict() | {"triage": triage.as_dict()}

@@ -1,0 +1,86 @@
+"""Accounts and findings over ssh: as a person types it, and in pipes."""
+
+from __future__ import annotations
+
+import getpass
+import json
+from pathlib import Path
+
+import pytest
+
+from accesses import write_accesses
+from commands import custodes
+from servers import CUSTODES, Server, eventually, free_port, get, get_json
+
+PASSWORD = b"correct horse battery\n"
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """A folder where a monitor has found one who looked up many, and ended."""
+    write_accesses(tmp_path / "events.jsonl", "P0042", 200)
+    address = f"127.0.0.1:{free_port()}"
+    (tmp_path / "custodes.yaml").write_text(
+        f"source: {{file: {{paths: [events.jsonl]}}}}\nhttp: {{listen: '{address}'}}\n"
+    )
+    server = Server(tmp_path / "monitor", [CUSTODES, "run", "-c", tmp_path / "custodes.yaml"])
+    server.wait_for("the file to end", lambda: get_json(f"http://{address}/api/v1/status")["finished"])
+    assert server.stop() == 0
+    return tmp_path
+
+
+def run(place: Path, *arguments: str, stdin: bytes = b"") -> tuple[int, str, str]:
+    done = custodes(*arguments, "-c", "custodes.yaml", cwd=place, stdin=stdin)
+    return done.returncode, done.stdout.decode(), done.stderr.decode()
+
+
+def test_findings_are_read_and_judged(place: Path) -> None:
+    code, listed, _ = run(place, "findings", "list", "--json")
+    found = [json.loads(line) for line in listed.splitlines()]
+    (finding,) = (one for one in found if one["rule"] == "Bulk lookups")
+    assert (code, finding["group"], finding["triage"]["state"]) == (0, {"actor": "P0042"}, "open")
+    short = finding["id"][:8]
+    code, table, _ = run(place, "findings", "list")
+    assert code == 0
+    assert short in table
+    assert run(place, "findings", "ack", short)[:2] == (0, f"{short} acknowledged, {getpass.getuser()}\n")
+    code, _, fault = run(place, "findings", "close", short, "--as", "explained")
+    assert (code, "say in the note why" in fault, "--note" in fault) == (2, True, True)
+    assert run(place, "findings", "close", short, "--as", "false_positive", "-m", "a test")[0] == 0
+    code, shown, _ = run(place, "findings", "show", short)
+    assert code == 0
+    assert "Bulk lookups: actor P0042" in shown
+    assert f"{getpass.getuser()} closed: false_positive: a test" in shown
+    assert short not in run(place, "findings", "list")[1]
+    assert short in run(place, "findings", "list", "--state", "closed", "--actor", "P0042")[1]
+    assert run(place, "findings", "reopen", short)[:2] == (0, f"{short} open, {getpass.getuser()}\n")
+    history = json.loads(run(place, "findings", "show", short, "--json")[1])["history"]
+    assert [note["kind"] for note in history] == ["assigned", "acknowledged", "closed", "reopened"]
+    for wrong, said in (("zz", "is no finding's"), ("", "is the beginning of several")):
+        code, _, fault = run(place, "findings", "show", wrong)
+        assert (code, said in fault) == (2, True), fault
+
+
+def test_accounts_are_made_and_needed(place: Path) -> None:
+    code, said, _ = run(place, "accounts", "add", "ines", "--role", "investigator", stdin=PASSWORD)
+    assert (code, said) == (0, "ines may sign in as investigator\n")
+    code, _, fault = run(place, "accounts", "add", "ines", "--role", "viewer", stdin=PASSWORD)
+    assert (code, "there is an account 'ines' already" in fault) == (2, True)
+    code, _, fault = run(place, "accounts", "change", "omar", "--disable")
+    assert (code, "there is no account 'omar'" in fault) == (2, True)
+    assert run(place, "accounts", "change", "ines", "--role", "viewer", "--disable")[0] == 0
+    listed = json.loads(run(place, "accounts", "list", "--json")[1])
+    assert listed == [{"name": "ines", "role": "viewer", "disabled": True}]
+    assert "viewer" in run(place, "accounts", "list")[1]
+
+
+def test_it_does_not_serve_others_without_accounts(place: Path) -> None:
+    code, _, fault = run(place, "run", "--listen", "0.0.0.0:0")
+    assert (code, "nobody would have to sign in" in fault, "accounts add" in fault) == (2, True, True)
+    assert run(place, "accounts", "add", "ines", "--role", "viewer", stdin=PASSWORD)[0] == 0
+    port = free_port()
+    server = Server(place / "open", [CUSTODES, "run", "-c", place / "custodes.yaml", "--listen", f"0.0.0.0:{port}"])
+    assert eventually("it to be well", lambda: get(f"http://127.0.0.1:{port}/-/healthy"))
+    with pytest.raises(OSError, match="401"):
+        get(f"http://127.0.0.1:{port}/api/v1/findings")
+    assert server.stop() == 0
