@@ -56,9 +56,9 @@ def test_findings_are_read_and_judged(place: Path) -> None:
     assert run(place, "findings", "reopen", short)[:2] == (0, f"{short} open, {getpass.getuser()}\n")
     history = json.loads(run(place, "findings", "show", short, "--json")[1])["history"]
     assert [note["kind"] for note in history] == ["assigned", "acknowledged", "closed", "reopened"]
-    for wrong, said in (("zz", "is no finding's"), ("", "is the beginning of several")):
+    for wrong in ("zzzz", "", short[:3]):
         code, _, fault = run(place, "findings", "show", wrong)
-        assert (code, said in fault) == (2, True), fault
+        assert (code, f"'{wrong}' is no finding's" in fault) == (2, True), fault
 
 
 def test_accounts_are_made_and_needed(place: Path) -> None:

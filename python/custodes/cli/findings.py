@@ -33,6 +33,9 @@ FindingIds = Annotated[list[str], typer.Argument(help="Ids of findings, or begin
 AsJson = Annotated[bool, typer.Option("--json", help="JSON instead of text.")]
 Note = Annotated[str, typer.Option("--note", "-m", help="Why, or what else there is to say.")]
 
+_LEAST_BEGINNING = 4
+"""Letters of an id that are enough, where they mean one alone."""
+
 
 @dataclass(frozen=True)
 class _Desk:
@@ -48,9 +51,9 @@ class _Desk:
 
     def find(self, beginning: str) -> Finding:
         """Raises :class:`FaultsError` where it is none, or could be several."""
-        found = self.store.beginning_with(beginning)
+        found = self.store.beginning_with(beginning) if len(beginning) >= _LEAST_BEGINNING else []
         if len(found) != 1:
-            what = "is no finding's" if not found else "is the beginning of several"
+            what = "is the beginning of several" if found else "is no finding's, nor at least four letters of one"
             raise FaultsError([Fault(f"'{beginning}' {what}", hint="custodes findings list says which there are")])
         return found[0]
 
