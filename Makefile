@@ -48,6 +48,7 @@ check: build  ## format, lint, types, rules: what a commit must pass
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/custodes check --rules python/custodes/rules/pack
+	$(BIN)/custodes check --rules python/custodes/rules/own
 
 fmt:  ## format everything
 	cargo fmt --all

@@ -278,7 +278,7 @@ class World:
         if self.rng.random() < 0.3:
             thread.eager = True
             thread.run(1000)
-            monitor._tell(monitor._store())
+            monitor.tell(monitor._store())
             monitor.save(monitor._work.tasks())
             monitor._commit()
 

@@ -161,6 +161,7 @@ class Metrics:
             ["table"],
             registry=registry,
         )
+        self._also: Sequence[Rule] = ()
         self._add(rules)
         for reason in REASONS:
             self.rejected.labels(reason)
@@ -177,6 +178,11 @@ class Metrics:
             self.unlisted.labels(rule.title)
             self.forgotten_groups.labels(rule.title)
             self.forgotten_values.labels(rule.title)
+
+    def tell_also_of(self, rules: Sequence[Rule]) -> None:
+        """Takes in rules that stay whatever the configuration says."""
+        self._also = rules
+        self._add(rules)
 
     def change_rules(self, rules: Sequence[Rule]) -> None:
         """Takes in that these are the rules now; the series of others end."""
@@ -224,8 +230,9 @@ class Metrics:
 
     def state(self, figures: Figures, open_findings: dict[str, int], streams: int, lag: int, now: float) -> None:
         """Takes in how things stand; ``open_findings`` is by rule id, ``now`` in seconds."""
-        for rule in self._rules:
+        for rule in (*self._rules, *self._also):
             self.open_findings.labels(rule.title, rule.level).set(open_findings.get(rule.id, 0))
+        for rule in self._rules:
             self.peak_ratio.labels(rule.title).set(figures.peak_ratio.get(rule.id, 0))
             self.groups.labels(rule.title).set(figures.groups.get(rule.id, 0))
             self.unlisted.labels(rule.title).set(figures.unlisted.get(rule.id, 0))

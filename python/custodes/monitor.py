@@ -182,7 +182,7 @@ class Monitor:
             if self._source.finished:
                 for task, outcome in self._work.finish():
                     self._deal_with(task, outcome, {}, time.perf_counter())
-            self._tell(self._store())
+            self.tell(self._store())
             self._letters.tries.retry_at = 0.0
             self._write_letters()
             self.save(self._work.tasks())
@@ -206,7 +206,7 @@ class Monitor:
         self._write_letters()
         self._work.settle()
         if self._waiting():
-            self._tell(self._store())
+            self.tell(self._store())
         for task in self._work.tasks():
             # A snapshot must not have counted what is not stored, nor be past a record that was refused and not kept.
             may_be_saved = not task.unstored and not self._database.gaps and not self._letters.waiting
@@ -297,7 +297,7 @@ class Monitor:
     def tell_of(self, gap: Gap, place: dict[str, str | int]) -> None:
         """Makes it known, and keeps it, that events were never seen."""
         self._database.gaps.append(Missed.of(gap, place, int(self._clock() * 1e6)))
-        self._tell(self._store())
+        self.tell(self._store())
         self.metrics.missed.inc(gap.missed)
         if gap.missed:
             log.error("records were never seen: they were gone before they were read", records=gap.missed, **place)
@@ -316,7 +316,7 @@ class Monitor:
             if self._history is not None and place and len(outcome.recording):
                 self._history.take(_name_of(place), outcome.recording)
             self.metrics.batch(outcome, time.perf_counter() - begun)
-        self._tell(news)
+        self.tell(news)
 
     def _write_letters(self) -> None:
         """Writes dead letters. Where they cannot be, they wait, and nothing is committed or saved behind them."""
@@ -367,7 +367,7 @@ class Monitor:
         """The database refused: what it was given waits, and nothing is committed or saved meanwhile."""
         self._database.tries.failed("findings cannot be stored; they wait, and counting goes on", error)
 
-    def _tell(self, news: Sequence[tuple[str, Finding]]) -> None:
+    def tell(self, news: Sequence[tuple[str, Finding]]) -> None:
         told = [(kind, finding) for kind, finding in news if kind != "updated"]
         for kind, finding in told:
             self.metrics.news(kind, finding)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,10 @@ from urllib.parse import urlsplit
 import pytest
 from starlette.testclient import TestClient
 
+from custodes.accounts.audit import AuditTrail
 from custodes.accounts.roles import Role
 from custodes.accounts.store import AccountStore
+from custodes.accounts.watching import SelfWatch
 from scripted import Bench, look_ups
 
 PASSWORD = "correct horse battery"
@@ -297,3 +300,33 @@ def test_a_finding_says_what_counted(bench: Bench) -> None:
     assert "Whose records (200)" in page
     assert "Events (200)" in page
     assert 'aria-label="The count rose to 200; the threshold is 150."' in page
+
+
+def test_who_goes_through_many_people_is_found_like_anybody_else(bench: Bench, accounts: AccountStore) -> None:
+    client = visit(bench, Role.INVESTIGATOR)
+    page = client.get("/rules").text
+    for n in range(40):
+        look(client, page, f"/subjects/{bench.secrets.hidden('subject', f's{n}')}")
+    (finding,) = bench.store.page().findings
+    assert (finding.rule, finding.group, finding.peak) == (
+        "A user of Custodes looks at many people", {"actor": "the-investigator"}, 40,
+    )  # fmt: skip
+    series = 'custodes_findings_total{level="high",rule="A user of Custodes looks at many people"}'
+    assert bench.value(series) == 1
+    assert "40 different subjects within 1h" in client.get(f"/findings/{finding.id}").text
+    assert finding.rule in visit(bench, Role.AUDITOR).get("/rules").text
+
+
+def test_passwords_tried_from_one_address_are_found(bench: Bench, accounts: AccountStore) -> None:
+    client = visit(bench)
+    for n in range(15):
+        assert client.post("/sign-in", data={"name": f"nobody{n}", "password": "x"}).status_code == 401
+    assert [(one.rule, one.group) for one in bench.store.page().findings] == [
+        ("Many refused sign-ins to Custodes", {"client_ip": "testclient"})
+    ]
+    # Another process begins with the same trail, and makes no second one.
+    again = SelfWatch(AuditTrail(bench.store.engine), bench.store, bench.monitor.tell)
+    again.catch_up(int(time.time() * 1e6))
+    assert len(bench.store.page().findings) == 1
+    again.catch_up(int(time.time() * 1e6) + 3_600_000_000)
+    assert all(one.closed_at for one in bench.store.page().findings)

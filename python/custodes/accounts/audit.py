@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 import structlog
-from sqlalchemy import Engine, insert, select
+from sqlalchemy import Engine, func, insert, select
 
 from custodes.database.tables import audit
 from custodes.findings.model import rfc3339
@@ -54,6 +54,19 @@ class AuditTrail:
             connection.execute(insert(audit).values(**vars(look)))
         # Whom, and what for, may name people: that is in the trail alone.
         log.info("looked", account=look.account, action=look.action, resource=look.resource)
+
+    def number_before(self, time: int) -> int:
+        """The number of the last entry before a time; 0 where there is none."""
+        query = select(func.max(audit.c.number)).where(audit.c.at < time)
+        with self._engine.connect() as connection:
+            return connection.execute(query).scalar_one() or 0
+
+    def after(self, number: int) -> list[tuple[int, Look]]:
+        """The entries after a number, in their order."""
+        query = select(audit).where(audit.c.number > number).order_by(audit.c.number)
+        with self._engine.connect() as connection:
+            rows = [dict(row) for row in connection.execute(query).mappings()]
+        return [(row.pop("number"), Look(**row)) for row in rows]
 
     def page(
         self, limit: int = 100, before: int | None = None, having: Mapping[str, str] = MappingProxyType({})

@@ -12,6 +12,7 @@ from custodes import __version__
 from custodes.accounts.audit import AuditTrail
 from custodes.accounts.secrets import Secrets
 from custodes.accounts.store import AccountStore
+from custodes.accounts.watching import SelfWatch
 from custodes.config import Fault
 from custodes.console.api import api
 from custodes.console.pages import add_pages
@@ -53,12 +54,16 @@ def build_app(
     ``reload`` reads the configuration again and says what is wrong with it. ``secrets`` are the installation's; without
     them pseudonyms are others after a restart. ``hosts`` are the names it serves under while there are no accounts.
     """
-    engine = monitor.store.engine
+    engine = monitor.store.peoples
+    trail = AuditTrail(engine)
+    watch = SelfWatch(trail, monitor.store, monitor.tell)
+    monitor.metrics.tell_also_of(watch.rules)
     parts = Parts(
         monitor=monitor,
         secrets=secrets or Secrets.fresh(),
         accounts=AccountStore(engine),
-        audit=AuditTrail(engine),
+        audit=trail,
+        watch=watch,
         triage=TriageStore(engine),
         history=history,
         behind=behind,

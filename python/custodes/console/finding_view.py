@@ -51,7 +51,7 @@ class FindingView:
 
 def finding_view(parts: Parts, finding: Finding, naming: Naming, reveals: bool) -> FindingView:
     """Reads it; ``reveals`` says whether names are seen."""
-    rule = next((rule for rule in parts.monitor.rules if rule.id == finding.rule_id), None)
+    rule = next((rule for rule in parts.rules if rule.id == finding.rule_id), None)
     names = finding.group if reveals else naming.group(finding)
     behind = parts.behind.of(finding) if parts.behind else None
     chart = Markup("")

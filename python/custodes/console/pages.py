@@ -70,7 +70,7 @@ def add_pages(app: FastAPI, parts: Parts) -> None:
             request, parts, "findings.html",
             findings=found.findings, next=found.next, stands=parts.triage.of(one.id for one in found.findings),
             chosen={"state": state, "level": level, "rule": rule}, states=STATES, levels=LEVELS[::-1],
-            verdicts=VERDICTS, rules=monitor.rules,
+            verdicts=VERDICTS, rules=parts.rules,
         )  # fmt: skip
 
     @app.get("/findings/{finding_id}", include_in_schema=False)

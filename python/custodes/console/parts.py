@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from fastapi import Request
@@ -10,12 +11,14 @@ from fastapi import Request
 from custodes.accounts.audit import AuditTrail, Look
 from custodes.accounts.secrets import Secrets
 from custodes.accounts.store import AccountStore
+from custodes.accounts.watching import SelfWatch
 from custodes.console.naming import Naming
 from custodes.console.visitors import Grants, Visitor
 from custodes.evidence.behind import EventsBehind
 from custodes.findings.triage import TriageStore
 from custodes.history import History
 from custodes.monitor import Monitor
+from custodes.rules import Rule
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,7 @@ class Parts:
     secrets: Secrets
     accounts: AccountStore
     audit: AuditTrail
+    watch: SelfWatch
     triage: TriageStore
     history: History | None
     behind: EventsBehind | None
@@ -39,6 +43,18 @@ class Parts:
         self, request: Request, visitor: Visitor, action: str, resource: str, subject: str | None, purpose: str | None
     ) -> None:
         """Puts down what is about to be seen or done."""
+        self.put_down(request, visitor.name, action, resource, subject, purpose)
+
+    def put_down(
+        self, request: Request, name: str, action: str, resource: str, subject: str | None, purpose: str | None
+    ) -> None:
+        """As :meth:`note_look`, of somebody who is not signed in, by the name that was given."""
         address = request.client.host if request.client else None
         at = int(time.time() * 1e6)
-        self.audit.record(Look(at, visitor.name, action, f"custodes.{resource}", subject, purpose, address))
+        self.audit.record(Look(at, name, action, f"custodes.{resource}", subject, purpose, address))
+        self.watch.catch_up(at)
+
+    @property
+    def rules(self) -> Sequence[Rule]:
+        """The rules in force, and those by which Custodes watches its own users."""
+        return (*self.monitor.rules, *self.watch.rules)

@@ -36,7 +36,7 @@ def rules_view(parts: Parts) -> list[RuleLine]:
     store = parts.monitor.store
     opened, tallies, verdicts = store.open_counts(), store.tallies(), parts.triage.verdicts()
     lines = []
-    for rule in parts.monitor.rules:
+    for rule in parts.rules:
         total, last = tallies.get(rule.id, (0, None))
         lines.append(RuleLine(rule, opened.get(rule.id, 0), total, last, verdicts.get(rule.id, {})))
     return sorted(lines, key=lambda line: (-line.open, -line.total, line.rule.title))

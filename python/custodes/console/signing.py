@@ -8,7 +8,6 @@ from typing import Annotated
 from fastapi import Depends, FastAPI, Form, Query, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 
-from custodes.accounts.audit import Look
 from custodes.accounts.store import SignInError
 from custodes.console.parts import Parts
 from custodes.console.rendering import render
@@ -34,14 +33,13 @@ def add_signing(app: FastAPI, parts: Parts) -> None:
         wanted: Annotated[str, Form(alias="next", max_length=2000)] = "/",
     ) -> Response:
         now = int(time.time() * 1e6)
-        address = request.client.host if request.client else None
         try:
             # A session begins with a key that nobody had before.
             key = parts.accounts.sign_in(name, password, now)
         except SignInError as error:
-            parts.audit.record(Look(now, name, "refused", "custodes.session", None, str(error), address))
+            parts.put_down(request, name, "refused", "session", None, str(error))
             return shown(wanted, str(error), name, 401)
-        parts.audit.record(Look(now, name, "sign in", "custodes.session", None, None, address))
+        parts.put_down(request, name, "sign in", "session", None, None)
         response = RedirectResponse(local_target(wanted), 303)
         set_cookie(response, request, key)
         return response

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,15 +32,18 @@ class NewerDatabaseError(RuntimeError):
     """The database is of a later version than this program."""
 
 
-def open_database(url: str) -> Engine:
+def open_database(url: str, patience_ms: int = 250) -> Engine:
     """An engine for the database, whose tables are those of this version.
+
+    ``patience_ms`` is for how long a lock of SQLite is waited for: not long by default, as the monitor tries again, and
+    counts meanwhile; people wait rather.
 
     Raises :class:`NewerDatabaseError`, and SQLAlchemy's errors for a database that cannot be had.
     """
     is_postgresql = make_url(url).get_backend_name() == "postgresql"
     engine = create_engine(url, **(_POSTGRESQL if is_postgresql else {}))
     if engine.dialect.name == "sqlite":
-        event.listen(engine, "connect", _tune_sqlite)
+        event.listen(engine, "connect", partial(_tune_sqlite, patience_ms))
     with engine.begin() as connection:
         if is_postgresql:
             # Workers that start together must not make the tables together.
@@ -101,13 +105,12 @@ def _add_new_columns(connection: Connection, there: set[str]) -> None:
 _OF_THE_FIRST = ("findings", "gaps", "shortfalls", "claims", "workers")
 
 
-def _tune_sqlite(connection: Any, _: Any) -> None:
+def _tune_sqlite(patience_ms: int, connection: Any, _: Any) -> None:
     """WAL lets readers and the writer go on together. What is stored must be on the disk before a snapshot is that
-    has counted it, so every transaction is synced. A lock is not waited for long: the monitor tries again, and counts
-    meanwhile."""
+    has counted it, so every transaction is synced."""
     cursor = connection.cursor()
     cursor.execute("PRAGMA journal_mode=WAL")
     cursor.execute("PRAGMA synchronous=FULL")
-    cursor.execute("PRAGMA busy_timeout=250")
+    cursor.execute(f"PRAGMA busy_timeout={patience_ms:d}")
     cursor.execute("PRAGMA foreign_keys=ON")
     cursor.close()

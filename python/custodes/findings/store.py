@@ -13,11 +13,11 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import reduce
+from functools import cached_property, reduce
 from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import Connection, Select, and_, bindparam, delete, func, insert, or_, select, update
+from sqlalchemy import Connection, Engine, Select, and_, bindparam, delete, func, insert, or_, select, update
 from sqlalchemy.engine import RowMapping
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -64,6 +64,8 @@ _CLOSE = (
 _FORGOTTEN_AFTER = 86_400.0
 """Seconds after which a worker that was not heard of is no longer listed."""
 
+_PATIENCE_MS = 5000
+
 _MOST_AT_ONCE = 500
 """Ids in one statement; databases limit them."""
 
@@ -95,6 +97,7 @@ class FindingStore:
     def __init__(self, url: str) -> None:
         """Raises :data:`StoreError` for a database that cannot be had."""
         self.engine = open_database(url)
+        self._url = url
         self._known_as: dict[str, str] = {}
 
     def claim(self, task: str, worker: str) -> Claim:
@@ -338,7 +341,15 @@ class FindingStore:
         with self.engine.connect() as connection:
             return {rule_id: (count, last) for rule_id, count, last in connection.execute(query)}
 
+    @cached_property
+    def peoples(self) -> Engine:
+        """The database for what people do: they wait for their turn, where the monitor would rather come back."""
+        is_apart = self.engine.dialect.name == "sqlite" and self.engine.url.database
+        return open_database(self._url, _PATIENCE_MS) if is_apart else self.engine
+
     def close(self) -> None:
+        if "peoples" in vars(self):
+            self.peoples.dispose()
         self.engine.dispose()
 
 

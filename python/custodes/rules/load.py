@@ -15,8 +15,17 @@ from custodes.rules.pipelines import apply_pipeline, is_pipeline, read_pipelines
 
 def shipped_pack() -> Iterator[Path]:
     """The rule files that come with Custodes."""
-    with as_file(files("custodes.rules") / "pack") as folder:
-        yield from sorted(path for path in folder.rglob("*.yml") if not is_test_file(path))
+    return _shipped("pack")
+
+
+def own_rules() -> Iterator[Path]:
+    """The rule files by which Custodes watches its own users."""
+    return _shipped("own")
+
+
+def _shipped(folder: str) -> Iterator[Path]:
+    with as_file(files("custodes.rules") / folder) as path:
+        yield from sorted(file for file in path.rglob("*.yml") if not is_test_file(file))
 
 
 def load_rules(paths: Iterable[Path]) -> list[Rule]:

@@ -1,0 +1,53 @@
+"""Custodes watches its own users: the audit trail, counted by rules of its own on the very engine.
+
+Several processes that share a database each count the whole trail, which is short; they come to the same findings, and
+the store keeps one of each.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+
+from custodes._core import Engine, Outcome
+from custodes.accounts.audit import AuditTrail
+from custodes.config.mapping import load_mapping
+from custodes.findings import Finding
+from custodes.findings.store import FindingStore
+from custodes.rules import Rule, build_plan, load_rules, own_rules
+
+_REACH = timedelta(hours=3)
+"""How much of the trail is heard again at the start: more than any window, and what a finding stays open for."""
+
+News = Sequence[tuple[str, Finding]]
+
+
+class SelfWatch:
+    """Hears what is new in the trail. Used from any thread."""
+
+    def __init__(self, trail: AuditTrail, store: FindingStore, on_news: Callable[[News], None]) -> None:
+        """``on_news`` hears of findings that open and close, as the monitor's own do."""
+        self.rules: Sequence[Rule] = load_rules(own_rules())
+        self._trail, self._store, self._on_news = trail, store, on_news
+        self._engine = Engine(build_plan(self.rules, load_mapping("custodes"), allowed_lateness=timedelta(minutes=1)))
+        self._lock = threading.Lock()
+        self._heard: int | None = None
+
+    def catch_up(self, now: int) -> None:
+        """Counts what was put down since the last time; ``now`` is in microseconds. Raises the database's errors."""
+        with self._lock:
+            if self._heard is None:
+                self._heard = self._trail.number_before(now - _REACH // timedelta(microseconds=1))
+            looks = self._trail.after(self._heard)
+            for number, look in looks:
+                self._take(self._engine.process_lines(json.dumps(look.as_event()).encode()))
+                self._heard = number
+            # Those that hold no longer are over although nobody looks any more.
+            self._take(self._engine.observe(0, now))
+            self._store.refresh(self._engine.updates(), self.rules)
+
+    def _take(self, outcome: Outcome) -> None:
+        if outcome.changes:
+            self._on_news(self._store.apply(outcome.changes, self.rules))
