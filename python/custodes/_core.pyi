@@ -1,6 +1,7 @@
 """The counting engine, compiled from rust/. Times are microseconds since the Unix epoch, UTC."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Literal, Protocol, final
 
 VERSION: str
@@ -283,3 +284,95 @@ def restore(
 
     Raises ``ValueError`` for a plan that cannot be run and for bytes that are damaged or of another version.
     """
+
+class EvidenceDamagedError(Exception):
+    """An evidence log is not as it was written; the message says where. Nothing is added to such a one."""
+
+class EvidenceLog:
+    """An append-only log in which later changes show, open. Used from any thread.
+
+    What an entry is about is named by 16 bytes. Entries are read with 16 random bytes before them, as they are hashed.
+    """
+
+    def __init__(self, folder: Path, name: str, secret: bytes) -> None:
+        """``secret`` is 32 random bytes, which heads are signed with. That nobody else writes is the caller's to see to.
+
+        Raises :class:`EvidenceDamagedError`, and ``OSError``.
+        """
+
+    @staticmethod
+    def read(folder: Path, key: str) -> EvidenceLog:
+        """A log that others may write meanwhile, open for reading.
+
+        Raises as the constructor does, and ``ValueError`` for what is no key.
+        """
+
+    def append(self, key: bytes, entries: Sequence[bytes], time: int) -> None:
+        """Adds entries: they are on the disk and signed once this returns. ``time`` is in microseconds.
+
+        Raises ``OSError``; then none was added.
+        """
+
+    @property
+    def size(self) -> int:
+        """How many entries there are."""
+
+    @property
+    def head(self) -> str | None:
+        """Size and root of the log, signed: a C2SP checkpoint. ``None`` of an empty log."""
+
+    @property
+    def key(self) -> str:
+        """The public key, as C2SP signed notes have it."""
+
+    def keys(self) -> list[bytes]:
+        """What there are entries about."""
+
+    def runs(self, key: bytes) -> list[tuple[int, int]]:
+        """The runs of entries about a thing: the first and the last of each."""
+
+    def entries(self, key: bytes) -> list[tuple[int, bytes]]:
+        """The entries about a thing with their numbers, without those that were erased. Raises ``OSError``."""
+
+    def proofs(self, numbers: Sequence[int]) -> list[list[bytes]]:
+        """The hashes beside the way from each of these entries to the last head's root. Raises ``OSError``."""
+
+    def erase(self, keys: Sequence[bytes]) -> None:
+        """Takes the entries about these things away for good; only their hashes stay. Raises ``OSError``."""
+
+class EvidenceFault:
+    """Something that is not as it was written."""
+
+    place: str
+    """The file, or the head that tells of it."""
+    offset: int | None
+    """How many bytes into the file."""
+    entries: tuple[int, int] | None
+    """The first and the last entry concerned, as far as can be told."""
+    what: str
+
+class EvidenceReport:
+    """What there is in a log, and what is wrong with it."""
+
+    entries: int
+    blocks: int
+    gone: list[tuple[int, int]]
+    """Runs of entries of which only the hashes are left: the first and the last of each."""
+    faults: list[EvidenceFault]
+    found: list[tuple[int, bytes]]
+    """The entries that begin as was asked for, without their random bytes."""
+
+def verify_evidence(
+    folder: Path, keys: Sequence[str], heads: Sequence[tuple[str, str]], sought: bytes
+) -> EvidenceReport:
+    """Reads a whole log, and holds it against heads that were kept, each with the name of where.
+
+    ``sought`` is how entries begin that are wanted with the report. Raises ``OSError``, and ``ValueError`` for what is no
+    key.
+    """
+
+def open_head(keys: Sequence[str], note: str) -> tuple[int, bytes, int] | None:
+    """Size, root and time in microseconds of a head that one of the keys has signed; ``None`` for anything else."""
+
+def is_in_log(entry: bytes, number: int, path: Sequence[bytes], size: int, root: bytes) -> bool:
+    """Whether an entry is where it should be in the tree of that size and root (RFC 9162)."""

@@ -36,7 +36,8 @@ from custodes.findings.triage import Change, ConflictError, State
 
 def api(parts: Parts) -> APIRouter:
     """The routes under ``/api/v1``."""
-    router = APIRouter(prefix="/api/v1")
+    refused: dict[int | str, dict[str, Any]] = {401: {"model": ProblemOut}, 403: {"model": ProblemOut}}
+    router = APIRouter(prefix="/api/v1", responses=refused)
     _add_findings(router, parts)
     _add_account(router, parts)
     return router

@@ -4,6 +4,7 @@
 //! place). What comes back is small: findings that changed, records refused, counters.
 
 mod engine;
+mod evidence;
 mod history;
 mod outcome;
 mod saved;
@@ -15,6 +16,11 @@ use pyo3::prelude::*;
 mod _core {
     #[pymodule_export]
     use crate::engine::{Engine, count_lines, fetched_pieces};
+    #[pymodule_export]
+    use crate::evidence::{
+        EvidenceDamagedError, EvidenceFault, EvidenceLog, EvidenceReport, is_in_log, open_head,
+        verify_evidence,
+    };
     #[pymodule_export]
     use crate::history::{Recording, encode_history};
     #[pymodule_export]

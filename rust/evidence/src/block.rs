@@ -1,0 +1,228 @@
+//! Blocks: entries that were written together, as bytes.
+//!
+//! ```text
+//! "CEB1" | length u32 | first u64 | count u32 | key 16 | time i64 | previous 32
+//! | leaves, 32 each | unpacked u32 | packed u32 | entries, packed | root 32 | signature 64 | seal 32
+//! ```
+//! Numbers are little-endian; `length` is of what follows it. Entries are each a length and bytes; an entry that is gone has
+//! [`GONE`] for its length, and only its leaf is left. The seal is over all bytes before it: it finds what decays. What is
+//! signed is over leaves, so that it holds although entries are gone.
+
+use crate::head::Head;
+use crate::merkle::{self, Hash};
+use sha2::{Digest, Sha256};
+
+const MAGIC: &[u8; 4] = b"CEB1";
+const GONE: u32 = u32::MAX;
+const BEFORE_LENGTH: usize = 8;
+const BEFORE_LEAVES: usize = BEFORE_LENGTH + 8 + 4 + 16 + 8 + 32;
+const AFTER_ENTRIES: usize = 32 + 64 + 32;
+/// The most that the entries of one block may take.
+pub const MOST_BYTES: usize = 64 << 20;
+const LEVEL: i32 = 3;
+
+/// A block as it was written, with its entries still packed.
+#[derive(Debug, Clone)]
+pub struct Block<'b> {
+    /// The number of its first entry.
+    pub first: u64,
+    /// What its entries are about.
+    pub key: [u8; 16],
+    /// When it was written, in microseconds since the epoch.
+    pub time: i64,
+    /// The chain's hash before it.
+    pub previous: Hash,
+    /// The tree's root after it.
+    pub root: Hash,
+    /// What the head after it was signed with.
+    pub signature: [u8; 64],
+    /// Whether the bytes are those that were written.
+    pub is_sealed: bool,
+    /// How many bytes it has.
+    pub length: usize,
+    leaves: &'b [u8],
+    unpacked: usize,
+    packed: &'b [u8],
+}
+
+impl<'b> Block<'b> {
+    /// The block at the beginning of these bytes. `None` where there is no whole one.
+    pub fn read(bytes: &'b [u8]) -> Option<Self> {
+        let mut reader = Reader(bytes);
+        if reader.array::<4>()? != *MAGIC {
+            return None;
+        }
+        let length = BEFORE_LENGTH + reader.number()? as usize;
+        let bytes = bytes.get(..length)?;
+        let mut reader = Reader(&bytes[BEFORE_LENGTH..]);
+        let first = u64::from_le_bytes(reader.array()?);
+        let count = reader.number()? as usize;
+        let key = reader.array()?;
+        let time = i64::from_le_bytes(reader.array()?);
+        let previous = reader.array()?;
+        let leaves = reader.take(count.checked_mul(32)?)?;
+        let unpacked = reader.number()? as usize;
+        let packed = reader.number()? as usize;
+        let packed = reader.take(packed)?;
+        let (root, signature, seal) = (reader.array()?, reader.array()?, reader.array::<32>()?);
+        let is_whole = reader.0.is_empty() && count > 0 && unpacked <= MOST_BYTES;
+        is_whole.then(|| Self {
+            first,
+            key,
+            time,
+            previous,
+            root,
+            signature,
+            is_sealed: Sha256::digest(&bytes[..length - 32])[..] == seal,
+            length,
+            leaves,
+            unpacked,
+            packed,
+        })
+    }
+
+    /// The number after its last entry's.
+    pub fn end(&self) -> u64 {
+        self.first + self.leaves.len() as u64 / 32
+    }
+
+    /// The hashes of its entries.
+    pub fn leaves(&self) -> impl ExactSizeIterator<Item = Hash> + '_ {
+        self.leaves.as_chunks::<32>().0.iter().copied()
+    }
+
+    /// The chain's hash after it.
+    pub fn chain(&self) -> Hash {
+        chain(self.first, &self.key, self.time, &self.previous, self.leaves)
+    }
+
+    /// The head that was signed after it.
+    pub fn head(&self) -> Head {
+        Head { size: self.end(), root: self.root, chain: self.chain(), time: self.time }
+    }
+
+    /// Its entries; `None` of those that are gone. None at all where they cannot be unpacked.
+    pub fn entries(&self) -> Option<Vec<Option<Vec<u8>>>> {
+        let bytes = zstd::bulk::decompress(self.packed, self.unpacked).ok()?;
+        let mut reader = Reader(&bytes);
+        let mut entries = Vec::with_capacity(self.leaves.len() / 32);
+        for _ in 0..self.leaves.len() / 32 {
+            let length = reader.number()?;
+            entries.push(if length == GONE { None } else { Some(reader.take(length as usize)?.to_vec()) });
+        }
+        (reader.0.is_empty() && bytes.len() == self.unpacked).then_some(entries)
+    }
+
+    /// The same block without some of its entries, as bytes.
+    ///
+    /// # Errors
+    /// Where entries cannot be packed; `InvalidData` where they could not be read.
+    pub fn without(&self, is_gone: impl Fn(u64) -> bool) -> std::io::Result<Vec<u8>> {
+        let entries = self.entries().ok_or(std::io::ErrorKind::InvalidData)?;
+        let left: Vec<_> = (self.first..)
+            .zip(&entries)
+            .map(|(number, entry)| entry.as_deref().filter(|_| !is_gone(number)))
+            .collect();
+        let draft = Draft { first: self.first, key: self.key, time: self.time, previous: self.previous };
+        draft.bytes(self.leaves, &left, &self.root, &self.signature)
+    }
+}
+
+fn chain(first: u64, key: &[u8; 16], time: i64, previous: &Hash, leaves: &[u8]) -> Hash {
+    Sha256::new_with_prefix([2])
+        .chain_update(first.to_le_bytes())
+        .chain_update(key)
+        .chain_update(time.to_le_bytes())
+        .chain_update(previous)
+        .chain_update(leaves)
+        .finalize()
+        .into()
+}
+
+/// A block on its way.
+pub(crate) struct Draft {
+    pub first: u64,
+    pub key: [u8; 16],
+    pub time: i64,
+    pub previous: Hash,
+}
+
+impl Draft {
+    /// The block with these entries after a tree, which takes them in, and the head that comes of it.
+    pub fn write(
+        self,
+        entries: &[Vec<u8>],
+        tree: &mut merkle::Tree,
+        sign: impl FnOnce(&Head) -> [u8; 64],
+    ) -> std::io::Result<(Vec<u8>, Head, [u8; 64])> {
+        let mut leaves = Vec::with_capacity(entries.len() * 32);
+        for entry in entries {
+            let leaf = merkle::leaf(entry);
+            tree.push(leaf);
+            leaves.extend(leaf);
+        }
+        let chain = chain(self.first, &self.key, self.time, &self.previous, &leaves);
+        let head = Head { size: tree.size(), root: tree.root(), chain, time: self.time };
+        let signature = sign(&head);
+        let entries: Vec<_> = entries.iter().map(|entry| Some(&entry[..])).collect();
+        let bytes = self.bytes(&leaves, &entries, &head.root, &signature)?;
+        Ok((bytes, head, signature))
+    }
+
+    fn bytes(
+        &self,
+        leaves: &[u8],
+        entries: &[Option<&[u8]>],
+        root: &Hash,
+        signature: &[u8; 64],
+    ) -> std::io::Result<Vec<u8>> {
+        let mut unpacked = Vec::new();
+        for entry in entries {
+            unpacked.extend(entry.map_or(GONE, |entry| entry.len() as u32).to_le_bytes());
+            unpacked.extend(entry.unwrap_or_default());
+        }
+        if unpacked.len() > MOST_BYTES {
+            return Err(std::io::Error::new(
+                std::io::ErrorKind::InvalidInput,
+                "the entries are too long for one block",
+            ));
+        }
+        let packed = zstd::bulk::compress(&unpacked, LEVEL)?;
+        let length = BEFORE_LEAVES - BEFORE_LENGTH + leaves.len() + 8 + packed.len() + AFTER_ENTRIES;
+        let mut bytes = Vec::with_capacity(BEFORE_LENGTH + length);
+        bytes.extend(MAGIC);
+        bytes.extend((length as u32).to_le_bytes());
+        bytes.extend(self.first.to_le_bytes());
+        bytes.extend((leaves.len() as u32 / 32).to_le_bytes());
+        bytes.extend(self.key);
+        bytes.extend(self.time.to_le_bytes());
+        bytes.extend(self.previous);
+        bytes.extend(leaves);
+        bytes.extend((unpacked.len() as u32).to_le_bytes());
+        bytes.extend((packed.len() as u32).to_le_bytes());
+        bytes.extend(packed);
+        bytes.extend(root);
+        bytes.extend(signature);
+        let seal = Sha256::digest(&bytes);
+        bytes.extend(seal);
+        Ok(bytes)
+    }
+}
+
+struct Reader<'b>(&'b [u8]);
+
+impl<'b> Reader<'b> {
+    fn take(&mut self, length: usize) -> Option<&'b [u8]> {
+        let (taken, rest) = self.0.split_at_checked(length)?;
+        self.0 = rest;
+        Some(taken)
+    }
+
+    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        self.take(N)?.try_into().ok()
+    }
+
+    fn number(&mut self) -> Option<u32> {
+        self.array().map(u32::from_le_bytes)
+    }
+}

@@ -1,0 +1,221 @@
+//! The way through all blocks of a folder, with all that must hold from one to the next.
+
+use crate::block::Block;
+use crate::head::{Head, Verifier};
+use crate::merkle::{Hash, Tree};
+use std::collections::HashMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Something that is not as it was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// The file it was found in, or the head that tells of it.
+    pub place: String,
+    /// How many bytes into the file.
+    pub offset: Option<u64>,
+    /// The first and the last entry concerned, as far as can be told.
+    pub entries: Option<(u64, u64)>,
+    /// What is wrong.
+    pub what: String,
+}
+
+/// A file of blocks. Its name is the number of its first entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Segment {
+    pub name: String,
+    pub path: PathBuf,
+}
+
+const SUFFIX: &str = ".evidence";
+
+/// What a segment is called that begins with an entry.
+pub(crate) fn segment_name(first: u64) -> String {
+    format!("{first:016}{SUFFIX}")
+}
+
+/// The segments of a folder, in the order of their names.
+pub(crate) fn segments(folder: &Path) -> io::Result<Vec<Segment>> {
+    let mut segments = Vec::new();
+    for file in fs::read_dir(folder)? {
+        let file = file?;
+        if let Ok(name) = file.file_name().into_string()
+            && name.ends_with(SUFFIX)
+        {
+            segments.push(Segment { name, path: file.path() });
+        }
+    }
+    segments.sort_by(|one, other| one.name.cmp(&other.name));
+    Ok(segments)
+}
+
+/// Bytes that are no block, in the last segment, with none after them: what a write leaves that was cut short.
+#[derive(Debug, Clone)]
+pub(crate) struct Tail {
+    pub segment: Segment,
+    pub offset: usize,
+}
+
+/// A signature that has not been checked yet.
+struct Signed {
+    offset: usize,
+    first: u64,
+    head: Head,
+    signature: [u8; 64],
+}
+
+/// How far the way has come.
+pub(crate) struct Walk<'v> {
+    verifiers: &'v [Verifier],
+    pub faults: Vec<Fault>,
+    pub blocks: u64,
+    /// The number of the entry that comes next.
+    pub next: u64,
+    /// `None` once an entry's leaf is not known: from there on every block stands by its own signature.
+    pub tree: Option<Tree>,
+    /// By the number after the last entry, the root and the chain's hash of every block.
+    ends: HashMap<u64, (Hash, Hash)>,
+    pub last: Option<(Head, [u8; 64])>,
+    pub tail: Option<Tail>,
+}
+
+impl<'v> Walk<'v> {
+    pub fn new(verifiers: &'v [Verifier]) -> Self {
+        Self {
+            verifiers,
+            faults: Vec::new(),
+            blocks: 0,
+            next: 0,
+            tree: Some(Tree::default()),
+            ends: HashMap::new(),
+            last: None,
+            tail: None,
+        }
+    }
+
+    /// Walks through a folder; `visit` sees each block, and may find faults of its own.
+    pub fn through(
+        &mut self,
+        folder: &Path,
+        mut visit: impl FnMut(&Segment, usize, &Block<'_>, &mut Vec<Fault>),
+    ) -> io::Result<()> {
+        for segment in segments(folder)? {
+            let bytes = fs::read(&segment.path)?;
+            let mut signed = Vec::new();
+            let mut was_whole = self.tree.is_some();
+            let mut offset = 0;
+            self.tail = None;
+            while offset < bytes.len() {
+                let Some(block) = Block::read(&bytes[offset..]) else {
+                    let next = next_block(&bytes, offset + 1);
+                    if next.is_none() {
+                        self.tail = Some(Tail { segment: segment.clone(), offset });
+                    }
+                    self.unreadable(&segment, offset, next.unwrap_or(bytes.len()));
+                    was_whole = false;
+                    offset = next.unwrap_or(bytes.len());
+                    continue;
+                };
+                self.take(&segment, offset, &block);
+                visit(&segment, offset, &block, &mut self.faults);
+                signed.push(Signed {
+                    offset,
+                    first: block.first,
+                    head: block.head(),
+                    signature: block.signature,
+                });
+                offset += block.length;
+            }
+            self.check_signatures(&segment, &signed, was_whole && self.tree.is_some());
+        }
+        Ok(())
+    }
+
+    fn unreadable(&mut self, segment: &Segment, offset: usize, until: usize) {
+        self.tree = None;
+        let what =
+            format!("{} bytes are no block; entries from {} on may be in them", until - offset, self.next);
+        self.fault(segment, offset, None, what);
+    }
+
+    fn take(&mut self, segment: &Segment, offset: usize, block: &Block<'_>) {
+        let entries = Some((block.first, block.end() - 1));
+        self.blocks += 1;
+        if !block.is_sealed {
+            self.fault(segment, offset, entries, "the block's bytes are not those that were written".into());
+        }
+        if block.first > self.next {
+            self.tree = None;
+            let missing = Some((self.next, block.first - 1));
+            let what = format!("entries are missing: those from {} on come here", block.first);
+            self.fault(segment, offset, missing, what);
+        } else if block.first < self.next {
+            self.tree = None;
+            self.fault(segment, offset, entries, "entries are out of order, or come again".into());
+        }
+        let before =
+            if block.first == 0 { Some([0; 32]) } else { self.ends.get(&block.first).map(|end| end.1) };
+        if before.is_some_and(|chain| chain != block.previous) {
+            self.tree = None;
+            self.fault(segment, offset, entries, "the block does not follow the one before it".into());
+        }
+        if let Some(tree) = &mut self.tree {
+            block.leaves().for_each(|leaf| tree.push(leaf));
+            if tree.root() != block.root {
+                self.tree = None;
+                self.fault(segment, offset, entries, "entries are not those that the root is of".into());
+            }
+        }
+        self.next = self.next.max(block.end());
+        self.ends.insert(block.end(), (block.root, block.chain()));
+        self.last = Some((block.head(), block.signature));
+    }
+
+    /// A head's root is of all entries before it: while the tree is whole, a segment's last signature stands for all.
+    fn check_signatures(&mut self, segment: &Segment, signed: &[Signed], is_whole: bool) {
+        let is_signed =
+            |one: &Signed| self.verifiers.iter().any(|key| key.is_signed(&one.head, &one.signature));
+        if is_whole && signed.last().is_none_or(is_signed) {
+            return;
+        }
+        let unsigned: Vec<_> = signed.iter().filter(|one| !is_signed(one)).collect();
+        for one in unsigned {
+            let entries = Some((one.first, one.head.size - 1));
+            self.fault(segment, one.offset, entries, "the block was not signed by the log's key".into());
+        }
+    }
+
+    /// Holds the log against heads that were kept, each with the name of where.
+    pub fn hold_against(&mut self, heads: &[(String, String)]) {
+        for (place, note) in heads {
+            let mut fault = |entries, what: String| {
+                self.faults.push(Fault { place: place.clone(), offset: None, entries, what });
+            };
+            let Some(head) = self.verifiers.iter().find_map(|key| key.open(note)) else {
+                fault(None, "this is no head of the log, or not signed by its key".into());
+                continue;
+            };
+            if head.size > self.next {
+                fault(
+                    Some((self.next, head.size - 1)),
+                    "entries are missing at the end: the head has them".into(),
+                );
+            } else if head.size > 0 && self.ends.get(&head.size) != Some(&(head.root, head.chain)) {
+                let what = format!("the first {} entries are not those that the head is of", head.size);
+                fault(Some((0, head.size - 1)), what);
+            }
+        }
+    }
+
+    fn fault(&mut self, segment: &Segment, offset: usize, entries: Option<(u64, u64)>, what: String) {
+        self.faults.push(Fault { place: segment.name.clone(), offset: Some(offset as u64), entries, what });
+    }
+}
+
+/// Where the next block begins that is as it was written.
+fn next_block(bytes: &[u8], from: usize) -> Option<usize> {
+    (from..bytes.len().saturating_sub(3))
+        .filter(|&at| bytes[at..].starts_with(b"CEB1"))
+        .find(|&at| Block::read(&bytes[at..]).is_some_and(|block| block.is_sealed))
+}

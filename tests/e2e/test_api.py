@@ -1,0 +1,76 @@
+"""The whole API, by its own schema, as each role: nothing breaks it, and nobody reaches what is not theirs.
+
+API_CASES is how many cases each role sends; `make api` sends ten thousand.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from schemathesis import Case
+from schemathesis.checks import CHECKS
+from starlette.testclient import TestClient
+
+from custodes.accounts.roles import Permission, Role
+from custodes.accounts.store import AccountStore
+from scripted import Bench, look_ups
+
+CASES = int(os.environ.get("API_CASES", "300"))
+PASSWORD = "correct horse battery"
+NAME = "Wilhelmina"
+
+pytestmark = pytest.mark.timeout(60 + CASES)
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    """A monitor with findings, accounts, and things in its trail."""
+    bench = Bench(tmp_path_factory.mktemp("api"))
+    bench.feed(look_ups([NAME], [f"s{n}" for n in range(200)]))
+    accounts = AccountStore(bench.store.engine)
+    for role in Role:
+        accounts.add(f"the-{role}", role, PASSWORD, 0)
+    yield bench
+    bench.close()
+
+
+@pytest.mark.parametrize("role", [*Role, None])
+def test_whatever_is_sent(bench: Bench, role: Role | None) -> None:
+    client = TestClient(bench.app, base_url="http://custodes")
+    client.post("/sign-in", data={"name": "the-viewer", "password": PASSWORD})
+    document = client.get("/api/v1/openapi.json").json()
+    client.cookies.clear()
+    if role is not None:
+        client.post("/sign-in", data={"name": f"the-{role}", "password": PASSWORD})
+    operations = [result.ok() for result in schemathesis.openapi.from_dict(document).get_all_operations()]
+    checks = CHECKS.get_by_names(
+        ["not_a_server_error", "status_code_conformance", "content_type_conformance", "response_schema_conformance"]
+    )
+    may_triage = role is not None and Permission.TRIAGE in role.permissions
+    may_know = role is not None and Permission.REVEAL in role.permissions
+    finding = bench.store.page().findings[0].id
+
+    def send(case: Case) -> None:
+        if "finding_id" in case.path_parameters and hash(str(case.query)) % 2:
+            case.path_parameters["finding_id"] = finding
+        arguments = case.as_transport_kwargs(base_url="http://custodes")
+        arguments.pop("cookies", None)
+        response = client.request(**arguments)
+        case.validate_response(response, checks=checks)
+        if role is None:
+            assert response.status_code in {401, 404, 405}, response.status_code
+        if case.method == "POST" and not may_triage:
+            assert response.status_code >= 400
+        if not may_know:
+            assert NAME not in response.text
+
+    for operation in operations:
+        quietly = settings(
+            max_examples=max(1, CASES // len(operations)), deadline=None, suppress_health_check=list(HealthCheck)
+        )
+        quietly(given(case=operation.as_strategy())(send))()
