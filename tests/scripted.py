@@ -14,7 +14,11 @@ from custodes._core import Engine, Tables
 from custodes.accounts.secrets import Secrets
 from custodes.config.mapping import load_mapping
 from custodes.console import build_app
+from custodes.evidence.anchors import Anchors
 from custodes.evidence.behind import EventsBehind
+from custodes.evidence.keeping import Keeper
+from custodes.evidence.retention import Retention
+from custodes.evidence.vault import Vault
 from custodes.feed import Feed
 from custodes.findings.store import FindingStore
 from custodes.history import History, HistoryWriter, Shelf
@@ -90,9 +94,13 @@ class Bench:
             clock=lambda: self.now,
         )
         behind = EventsBehind(self.history, ruleset, Tables())
+        self.vault = Vault(folder / "evidence", folder / "evidence.key", "custodes/test")
+        retention = Retention(self.vault, self.store.peoples, timedelta(days=730))
+        self.keeper = Keeper(self.vault, self.store, behind, retention, Anchors(), clock=lambda: self.now)
         self.secrets = Secrets.fresh()
         self.app = build_app(
-            self.monitor, history=self.history, behind=behind, secrets=self.secrets, hosts=["custodes"]
+            self.monitor, history=self.history, behind=behind, vault=self.vault, secrets=self.secrets,
+            hosts=["custodes"],
         )  # fmt: skip
 
     def feed(self, *arrivals: Arrival) -> None:
@@ -101,6 +109,7 @@ class Bench:
         self.monitor.step(0)
 
     def close(self) -> None:
+        self.keeper.close()
         self.writer.close()
         self.store.close()
         self.letters.close()
@@ -119,10 +128,11 @@ class Bench:
             return await client.get(path)
 
 
-def look_ups(actors: list[str], subjects: list[str], at: float = 0) -> Lines:
+def look_ups(actors: list[str], subjects: list[str], at: float = 0, first: int = 1) -> Lines:
+    """``first`` is the number of the first line."""
     events = [
         {"time": START + at, "actor": actor, "subject": subject, "action": "read"}
         for actor in actors
         for subject in subjects
     ]
-    return Lines(0, b"".join(json.dumps(event).encode() + b"\n" for event in events), 1)
+    return Lines(0, b"".join(json.dumps(event).encode() + b"\n" for event in events), first)

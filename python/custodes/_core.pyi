@@ -295,7 +295,7 @@ class EvidenceLog:
     """
 
     def __init__(self, folder: Path, name: str, secret: bytes) -> None:
-        """``secret`` is 32 random bytes, which heads are signed with. That nobody else writes is the caller's to see to.
+        """``secret`` is 32 random bytes, which heads are signed with. That nobody else writes is the caller's care.
 
         Raises :class:`EvidenceDamagedError`, and ``OSError``.
         """
@@ -367,8 +367,8 @@ def verify_evidence(
 ) -> EvidenceReport:
     """Reads a whole log, and holds it against heads that were kept, each with the name of where.
 
-    ``sought`` is how entries begin that are wanted with the report. Raises ``OSError``, and ``ValueError`` for what is no
-    key.
+    ``sought`` is how entries begin that are wanted with the report. Raises ``OSError``, and ``ValueError`` for what
+    is no key.
     """
 
 def open_head(keys: Sequence[str], note: str) -> tuple[int, bytes, int] | None:

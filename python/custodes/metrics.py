@@ -124,6 +124,22 @@ class Metrics:
             "Rows given up since start because the disk refused them for too long; no finding is missing for it.",
             registry=registry,
         )
+        self.evidence_entries = Gauge("custodes_evidence_entries", "Entries of the evidence log.", registry=registry)
+        self.evidence_waiting = Gauge(
+            "custodes_evidence_waiting_findings",
+            "Findings that the evidence log does not have as they are.",
+            registry=registry,
+        )
+        self.evidence_failures = Gauge(
+            "custodes_evidence_failures",
+            "Tries in a row in which evidence could not be written; it waits in the history.",
+            registry=registry,
+        )
+        self.evidence_unanchored = Gauge(
+            "custodes_evidence_anchors_failing",
+            "Anchors that the last head of the evidence could not be told.",
+            registry=registry,
+        )
         self.findings_waiting = Gauge(
             "custodes_findings_waiting",
             "Changes of findings that wait because the database refuses them.",

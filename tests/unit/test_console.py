@@ -6,6 +6,7 @@ import csv
 import io
 import re
 import time
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -107,7 +108,10 @@ def test_every_page_is_for_those_it_is_for(bench: Bench, accounts: AccountStore)
                 assert SUBJECTS[0] not in answer.text
             refused = stranger.get(address, follow_redirects=False)
             assert refused.status_code == (401 if path.startswith("/api/") else 303), path
-        for path in ("/findings/triage", f"/api/v1/findings/{finding}/triage", "/look", "/search"):
+        for path in (
+            "/findings/triage", f"/api/v1/findings/{finding}/triage", f"/findings/{finding}/evidence", "/look",
+            "/search",
+        ):  # fmt: skip
             change: dict[str, Any] = (
                 {"json": {"note": "x"}} if "api" in path else {"data": {"finding": finding, "action": "note"}}
             )
@@ -150,6 +154,27 @@ def test_every_look_at_a_person_is_put_down_with_its_purpose(bench: Bench, accou
     ]
     assert auditor.count("a case of mine") == 2
     assert subject[1] not in auditor
+
+
+def test_evidence_is_handed_out_for_a_purpose_that_is_put_down(bench: Bench, accounts: AccountStore) -> None:
+    finding = finding_of(bench, "P0042")
+    client = visit(bench, Role.INVESTIGATOR)
+    form = {"token": token(client.get(f"/findings/{finding}").text), "purpose": "a complaint"}
+    assert client.post(f"/findings/{finding}/evidence", data=form).status_code == 404
+    found = bench.store.get(finding)
+    assert found is not None
+    bench.keeper.hear(found)
+    bench.keeper.catch_up(rest=0)
+    assert "202 entries in the signed log" in client.get(f"/findings/{finding}").text
+    assert client.post(f"/findings/{finding}/evidence", data=form | {"purpose": "no"}).status_code == 400
+    answer = client.post(f"/findings/{finding}/evidence", data=form)
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "application/zip")
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as bundle:
+        assert len(bundle.read("events.ndjson").splitlines()) == 200
+    assert "Download" not in visit(bench, Role.VIEWER).get(f"/findings/{finding}").text
+    auditor = visit(bench, Role.AUDITOR).get("/audit").text
+    assert "<td>the-investigator</td><td>export</td><td>evidence</td>" in auditor
+    assert "a complaint" in auditor
 
 
 def test_an_actors_name_is_text_wherever_it_stands(bench: Bench) -> None:

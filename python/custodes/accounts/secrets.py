@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-import os
 import secrets
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-_LENGTH = 32
+from custodes.state.secret_file import LENGTH, secret_kept_in
 
 
 class Secrets:
@@ -29,24 +28,12 @@ class Secrets:
     @classmethod
     def fresh(cls) -> Secrets:
         """Of a process that leaves nothing behind."""
-        return cls(secrets.token_bytes(_LENGTH))
+        return cls(secrets.token_bytes(LENGTH))
 
     @classmethod
     def kept_in(cls, path: Path) -> Secrets:
         """The secret in a file, made where there is none. Raises ``OSError``, and ``ValueError`` for another file."""
-        try:
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        except FileExistsError:
-            secret = path.read_bytes()
-            if len(secret) != _LENGTH:
-                raise ValueError(f"{path} has {len(secret)} bytes, and is no secret of Custodes") from None
-            return cls(secret)
-        secret = secrets.token_bytes(_LENGTH)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(secret)
-            file.flush()
-            os.fsync(file.fileno())
-        return cls(secret)
+        return cls(secret_kept_in(path))
 
     def pseudonym(self, kind: str, name: str) -> str:
         """What a person is called where the name is not to be seen: the same each time, and not to be turned back."""

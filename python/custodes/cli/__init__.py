@@ -1,4 +1,4 @@
-"""The command line: ``custodes demo | run | check | replay | rules | config | snapshot | findings | accounts``."""
+"""The command line: ``custodes COMMAND``, a module each."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ _COMMANDS = {
     "config": "custodes.cli.config",
     "snapshot": "custodes.cli.snapshot",
     "findings": "custodes.cli.findings",
+    "evidence": "custodes.cli.evidence",
     "accounts": "custodes.cli.accounts",
 }
 """Each command's module, which holds a function or a Typer ``app`` of its name. Loaded when asked for, so

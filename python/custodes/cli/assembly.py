@@ -10,12 +10,18 @@ from dataclasses import asdict, dataclass
 import structlog
 from kafka.errors import KafkaError
 
-from custodes._core import Tables
+from custodes._core import EvidenceDamagedError, Tables
 from custodes.config import Fault, FaultsError
 from custodes.config.model import Config, HistorySettings, Workers
 from custodes.config.model import KafkaSource as KafkaSettings
+from custodes.evidence.anchors import Anchors, anchor_at
+from custodes.evidence.behind import EventsBehind
+from custodes.evidence.keeping import Keeper
+from custodes.evidence.retention import Retention
+from custodes.evidence.vault import Vault
 from custodes.findings.store import FindingStore
 from custodes.history import HistoryWriter, Shelf
+from custodes.metrics import Metrics
 from custodes.monitor import Monitor, Status
 from custodes.rules import Ruleset
 from custodes.sharing import Keeping, SharedWork
@@ -58,6 +64,37 @@ def open_history(settings: HistorySettings, closing: ExitStack) -> tuple[Shelf, 
     writer = HistoryWriter(shelf, settings.keep)
     closing.callback(writer.close)
     return shelf, writer
+
+
+def open_evidence(settings: Config, store: FindingStore, behind: EventsBehind, closing: ExitStack) -> Keeper | None:
+    """Who keeps evidence; ``None`` where none is kept. Raises :class:`FaultsError`."""
+    wanted = settings.evidence
+    if wanted is None:
+        return None
+    try:
+        vault = Vault(wanted.folder, wanted.key or settings.state.folder / "evidence.key", wanted.name)
+    except FolderInUseError as error:
+        raise FaultsError([Fault(str(error), hint="set evidence.folder")]) from error
+    except EvidenceDamagedError as error:
+        hint = "custodes evidence verify says all that is wrong; keep it, and set evidence.folder to another"
+        raise FaultsError([Fault(str(error), str(wanted.folder), hint=hint)]) from error
+    except (OSError, ValueError) as error:
+        raise FaultsError(
+            [Fault(f"evidence cannot be kept: {error}", str(wanted.folder), hint="see evidence")]
+        ) from error
+    retention = Retention(vault, store.peoples, wanted.keep)
+    anchors = Anchors([anchor_at(where) for where in wanted.anchors])
+    keeper = Keeper(vault, store, behind, retention, anchors, is_alone=settings.workers is None)
+    closing.callback(keeper.close)
+    return keeper
+
+
+def watch_evidence(metrics: Metrics, keeper: Keeper) -> None:
+    """Has the metrics tell how it is with evidence."""
+    metrics.evidence_entries.set_function(lambda: keeper.vault.log.size)
+    metrics.evidence_waiting.set_function(lambda: keeper.waiting)
+    metrics.evidence_failures.set_function(lambda: keeper.failures)
+    metrics.evidence_unanchored.set_function(lambda: keeper.unanchored)
 
 
 def assemble(

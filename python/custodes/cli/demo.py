@@ -25,7 +25,11 @@ from custodes.console import ConsoleServer, build_app
 from custodes.demo import Agency, DemoSource, Insider
 from custodes.demo.agency import Day
 from custodes.demo.half_year import DAYS, HalfYear, write
+from custodes.evidence.anchors import Anchors
 from custodes.evidence.behind import EventsBehind
+from custodes.evidence.keeping import Keeper
+from custodes.evidence.retention import Retention
+from custodes.evidence.vault import Vault
 from custodes.feed import Feed
 from custodes.findings import Finding, rfc3339
 from custodes.findings.store import FindingStore
@@ -75,19 +79,30 @@ def demo(
         shelf = Shelf(Path(folder) / "history")
         writer = HistoryWriter(shelf, _KEPT)
         history = History(shelf, writer)
+        behind = EventsBehind(history, ruleset, Tables())
+        vault = Vault(Path(folder) / "evidence", Path(folder) / "evidence.key", "custodes/demo")
+        retention = Retention(vault, store.peoples, keep=None)
+        keeper = Keeper(vault, store, behind, retention, Anchors(), clock=source.clock)
         screen = _Screen(quiet=json)
+
+        def on_news(kind: str, finding: Finding) -> None:
+            keeper.hear(finding)
+            screen.news(kind, finding)
+
         monitor = Monitor(
             WholeWork(Engine(ruleset.plan()), rules, source), rules, source, store, NoDeadLetters(),
-            Metrics(rules, source.name), feed, history=writer, on_news=screen.news, clock=source.clock,
+            Metrics(rules, source.name), feed, history=writer, on_news=on_news, clock=source.clock,
         )  # fmt: skip
-        behind = EventsBehind(history, ruleset, Tables())
-        app = build_app(monitor, history=history, behind=behind, hosts=hosts_without_accounts(store, listen))
+        hosts = hosts_without_accounts(store, listen)
+        app = build_app(monitor, history=history, behind=behind, vault=vault, hosts=hosts)
         server = ConsoleServer(app, listen, feed)
         server.start()
+        keeper.start()
         try:
             screen.watch(monitor, stop, server.url)
         finally:
             server.stop()
+            keeper.close()
             writer.close()
             store.close()
     results = [_Result(insider, screen.findings) for insider in agency.insiders]

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import getpass
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,58 +11,20 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from custodes.accounts.audit import AuditTrail, Look
-from custodes.cli.log import set_up_log
+from custodes.cli.desk import ConfigPath, open_desk
 from custodes.cli.output import LEVEL_STYLES, stdout, write_json
 from custodes.config import Fault, FaultsError
-from custodes.config.load import load_config
 from custodes.findings import Finding, rfc3339
-from custodes.findings.store import FindingStore
-from custodes.findings.triage import Change, ConflictError, State, Triage, TriageStore, Verdict
+from custodes.findings.triage import Change, ConflictError, State, Triage, Verdict
 
 app = typer.Typer(
     help="Read and judge findings. Whoever may read the database sees names; that you looked is in the audit trail.",
     no_args_is_help=True,
 )
 
-ConfigPath = Annotated[Path, typer.Option("-c", "--config", help="Configuration file: it says where the database is.")]
 FindingIds = Annotated[list[str], typer.Argument(help="Ids of findings, or beginnings of them that mean one alone.")]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON instead of text.")]
 Note = Annotated[str, typer.Option("--note", "-m", help="Why, or what else there is to say.")]
-
-_LEAST_BEGINNING = 4
-"""Letters of an id that are enough, where they mean one alone."""
-
-
-@dataclass(frozen=True)
-class _Desk:
-    """What a command works with."""
-
-    store: FindingStore
-    triage: TriageStore
-    audit: AuditTrail
-
-    def note(self, action: str, subject: str | None, purpose: str | None) -> None:
-        at = int(time.time() * 1e6)
-        self.audit.record(Look(at, getpass.getuser(), action, "custodes.finding", subject, purpose, "terminal"))
-
-    def find(self, beginning: str) -> Finding:
-        """Raises :class:`FaultsError` where it is none, or could be several."""
-        found = self.store.beginning_with(beginning) if len(beginning) >= _LEAST_BEGINNING else []
-        if len(found) != 1:
-            what = "is the beginning of several" if found else "is no finding's, nor at least four letters of one"
-            raise FaultsError([Fault(f"'{beginning}' {what}", hint="custodes findings list says which there are")])
-        return found[0]
-
-
-@contextmanager
-def _desk(config: Path) -> Iterator[_Desk]:
-    set_up_log("warning")
-    store = FindingStore(load_config(config).findings.database)
-    try:
-        yield _Desk(store, TriageStore(store.engine), AuditTrail(store.engine))
-    finally:
-        store.close()
 
 
 @app.command("list")
@@ -79,7 +38,7 @@ def list_(
     config: ConfigPath = Path("custodes.yaml"),
 ) -> None:
     """List findings, the newest first."""
-    with _desk(config) as desk:
+    with open_desk(config) as desk:
         wanted = None if every else state
         group = {"actor": actor} if actor else {}
         found = desk.store.page(limit, state=wanted, level=level, group=group).findings
@@ -108,7 +67,7 @@ def list_(
 @app.command()
 def show(finding: str, json: AsJson = False, config: ConfigPath = Path("custodes.yaml")) -> None:
     """Show one finding, and what was done with it."""
-    with _desk(config) as desk:
+    with open_desk(config) as desk:
         one = desk.find(finding)
         triage, notes = desk.triage.of([one.id])[one.id], desk.triage.history(one.id)
         desk.note("read", one.group.get("actor"), f"finding {one.id}")
@@ -153,7 +112,7 @@ def reopen(findings: FindingIds, note: Note = "", config: ConfigPath = Path("cus
 
 
 def _change(ids: list[str], change: Change, config: Path) -> None:
-    with _desk(config) as desk:
+    with open_desk(config) as desk:
         found = [desk.find(one) for one in ids]
         for one in found:
             try:

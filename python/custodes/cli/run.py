@@ -15,7 +15,7 @@ from custodes import __version__
 from custodes._core import DEBUG_BUILD
 from custodes.accounts.secrets import Secrets
 from custodes.accounts.store import AccountStore
-from custodes.cli.assembly import assemble, open_history
+from custodes.cli.assembly import assemble, open_evidence, open_history, watch_evidence
 from custodes.cli.log import set_up_log
 from custodes.cli.memory import keep_freed_memory
 from custodes.cli.reload import Reload, compile_rules
@@ -76,9 +76,6 @@ def _put_together(
 ) -> tuple[Monitor, ConsoleServer]:
     log = structlog.get_logger("custodes")
 
-    def on_news(kind: str, finding: Finding) -> None:
-        log.info(f"finding {kind}", id=finding.id, rule=finding.rule, level=finding.level, peak=finding.peak)
-
     store = FindingStore(settings.findings.database)
     closing.callback(store.close)
     dead_letters = _dead_letters(settings)
@@ -89,7 +86,18 @@ def _put_together(
         history = History(shelf, writer)
     before_snapshots = writer.flush if writer else lambda: None
     parts = assemble(settings, ruleset, tables.in_force, store, listen, closing, before_snapshots)
+    behind = None if history is None else EventsBehind(history, ruleset, tables.in_force)
+    keeper = None if behind is None else open_evidence(settings, store, behind, closing)
+
+    def on_news(kind: str, finding: Finding) -> None:
+        log.info(f"finding {kind}", id=finding.id, rule=finding.rule, level=finding.level, peak=finding.peak)
+        if keeper is not None:
+            keeper.hear(finding)
+
     metrics = Metrics(ruleset.rules, parts.source.name)
+    if keeper is not None:
+        watch_evidence(metrics, keeper)
+        keeper.start()
     metrics.snapshots_damaged.set(parts.damaged)
     tables.tell(metrics)
     closing.callback(tables.close)
@@ -99,12 +107,11 @@ def _put_together(
         memory=settings.engine.memory, history=writer, on_news=on_news, on_status=parts.on_status,
     )  # fmt: skip
     parts.attach(monitor)
-    behind = None if history is None else EventsBehind(history, ruleset, tables.in_force)
     reload = Reload(config, settings, monitor, tables, behind)
     reload.on_signal()
     app = build_app(
-        monitor, reload=reload, history=history, behind=behind, secrets=_secrets(settings),
-        hosts=hosts_without_accounts(store, listen),
+        monitor, reload=reload, history=history, behind=behind, vault=None if keeper is None else keeper.vault,
+        secrets=_secrets(settings), hosts=hosts_without_accounts(store, listen),
     )  # fmt: skip
     return monitor, ConsoleServer(app, listen, feed)
 

@@ -70,29 +70,25 @@ def anchored_mapping(mapping: str, base: Path) -> str:
 
 
 def _anchored(config: Config, base: Path) -> Config:
-    def anchor(path: Path) -> Path:
-        return path if str(path) == "-" else base / path.expanduser()
-
-    database = config.findings.database
-    prefix = "sqlite:///"
+    """The configuration with every path taken from ``base``."""
+    database, prefix = config.findings.database, "sqlite:///"
     if database.startswith(prefix) and not database.startswith(prefix + "/"):
         database = prefix + str((base / database.removeprefix(prefix)).resolve())
-    source = config.source
-    if source.file:
-        paths = [anchor(path) for path in source.file.paths]
-        source = source.model_copy(update={"file": source.file.model_copy(update={"paths": paths})})
-    return config.model_copy(
-        update={
-            "source": source,
-            "mapping": anchored_mapping(config.mapping, base),
-            "tables": {
-                name: anchor(table) if isinstance(table, Path) else table for name, table in config.tables.items()
-            },
-            "rules": [anchor(path) for path in config.rules],
-            "findings": config.findings.model_copy(update={"database": database}),
-            "state": config.state.model_copy(update={"folder": anchor(config.state.folder)}),
-            "history": config.history and config.history.model_copy(update={"folder": anchor(config.history.folder)}),
-            "http": config.http.model_copy(update={"secret": config.http.secret and anchor(config.http.secret)}),
-            "dead_letter": config.dead_letter.model_copy(update={"file": anchor(config.dead_letter.file)}),
-        }
-    )
+    findings = config.findings.model_copy(update={"database": database})
+    update = {"mapping": anchored_mapping(config.mapping, base), "findings": findings}
+    anchored: Config = _with_paths(config, base).model_copy(update=update)
+    return anchored
+
+
+def _with_paths(value: Any, base: Path) -> Any:
+    match value:
+        case Path():
+            return value if str(value) == "-" else base / value.expanduser()
+        case BaseModel():
+            return value.model_copy(update={name: _with_paths(one, base) for name, one in value})
+        case list():
+            return [_with_paths(one, base) for one in value]
+        case dict():
+            return {name: _with_paths(one, base) for name, one in value.items()}
+        case _:
+            return value

@@ -186,6 +186,44 @@ class HistorySettings(_Section):
     )
 
 
+def _known_anchor(where: str) -> str:
+    if not where.startswith(("file:///", "syslog:", "https://", "http://")):
+        raise ValueError(f"'{where}' is no anchor; wanted file:///…, syslog: or https://…")
+    return where
+
+
+class EvidenceSettings(_Section):
+    """The events behind findings, in a log in which any later change shows."""
+
+    folder: Path = Field(
+        Path("custodes-evidence"),
+        description="Where the log is kept; of this process alone. It names people, and must be as well guarded as "
+        "the history.",
+    )
+    key: Path | None = Field(
+        None,
+        description="A file with the secret that the log is signed by; made where there is none. Better on another "
+        "disk than the log. Default: `evidence.key` in state.folder.",
+    )
+    name: str | None = Field(
+        None,
+        pattern=r"^[^\s+]{1,200}$",
+        description="What the log is called in its heads, like `hospital.example/custodes`. It cannot be changed "
+        "later. Default: a name of its own.",
+    )
+    keep: Duration | None = Field(
+        timedelta(days=730),
+        description="How long after a finding has ended and was closed by somebody its evidence is kept; `null`: for "
+        "ever. What is held (`custodes evidence hold`) stays.",
+        json_schema_extra={"default": "730d"},
+    )
+    anchors: list[Annotated[str, AfterValidator(_known_anchor)]] = Field(
+        default_factory=list,
+        description="Where heads of the log are told to, once a minute: `file:///…` is appended to, `syslog:`, "
+        "`https://…` gets them by POST. Who has them can show what the log was.",
+    )
+
+
 class Workers(_Section):
     """Several processes, on as many machines, that share the partitions and the counting."""
 
@@ -270,6 +308,11 @@ class Config(BaseSettings):
     state: State = Field(State(), description="Snapshots, from which a restart goes on.")
     history: HistorySettings | None = Field(
         HistorySettings(), description="Every event, kept for a while. `null` keeps none: findings have no events then."
+    )
+    evidence: EvidenceSettings | None = Field(
+        EvidenceSettings(),
+        description="What is behind findings, for later and for others. `null` keeps none; without a history there is "
+        "none.",
     )
     workers: Workers | None = Field(
         None, description="Share the counting with other processes of the same Kafka group. Default: count alone."

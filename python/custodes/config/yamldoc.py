@@ -23,6 +23,8 @@ class Document:
     line: int
     """Where the document starts, counted from 1."""
     lines: dict[Place, int] = field(default_factory=dict)
+    text: str = ""
+    """The whole file's."""
 
     def line_of(self, *place: Key) -> int:
         """The line of a key or item, or of the nearest thing around it that is there."""
@@ -47,7 +49,7 @@ def load_documents(path: Path) -> list[Document]:
     documents = []
     try:
         for node in yaml.compose_all(text, yaml.CSafeLoader):
-            document = Document(str(path), None, node.start_mark.line + 1)
+            document = Document(str(path), None, node.start_mark.line + 1, text=text)
             document.data = _Builder(document).build(node, ())
             documents.append(document)
     except yaml.MarkedYAMLError as error:

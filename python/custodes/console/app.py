@@ -22,6 +22,7 @@ from custodes.console.probes import probes
 from custodes.console.signing import add_signing
 from custodes.console.visitors import Door
 from custodes.evidence.behind import EventsBehind
+from custodes.evidence.vault import Vault
 from custodes.findings.triage import TriageStore
 from custodes.history import History
 from custodes.monitor import Monitor
@@ -46,13 +47,15 @@ def build_app(
     reload: Callable[[], Sequence[Fault]] | None = None,
     history: History | None = None,
     behind: EventsBehind | None = None,
+    vault: Vault | None = None,
     secrets: Secrets | None = None,
     hosts: Sequence[str] = LOOPBACK,
 ) -> FastAPI:
     """The application for one monitor.
 
-    ``reload`` reads the configuration again and says what is wrong with it. ``secrets`` are the installation's; without
-    them pseudonyms are others after a restart. ``hosts`` are the names it serves under while there are no accounts.
+    ``reload`` reads the configuration again and says what is wrong with it. ``vault`` has the evidence. ``secrets`` are
+    the installation's; without them pseudonyms are others after a restart. ``hosts`` are the names it serves under
+    while there are no accounts.
     """
     engine = monitor.store.peoples
     trail = AuditTrail(engine)
@@ -67,6 +70,7 @@ def build_app(
         triage=TriageStore(engine),
         history=history,
         behind=behind,
+        vault=vault,
     )
     app = FastAPI(
         title="Custodes",

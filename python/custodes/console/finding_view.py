@@ -47,6 +47,8 @@ class FindingView:
     """Of the same actor, or the same group, the latest first."""
     triage: Triage
     notes: list[Note]
+    entries: int | None
+    """How many there are in the evidence log; ``None`` where none is kept."""
 
 
 def finding_view(parts: Parts, finding: Finding, naming: Naming, reveals: bool) -> FindingView:
@@ -77,6 +79,7 @@ def finding_view(parts: Parts, finding: Finding, naming: Naming, reveals: bool) 
         others=others[:_SHOWN_OTHERS],
         triage=parts.triage.of([finding.id])[finding.id],
         notes=parts.triage.history(finding.id),
+        entries=None if parts.vault is None else parts.vault.count(finding.id),
     )
 
 

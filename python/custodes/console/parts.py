@@ -15,6 +15,7 @@ from custodes.accounts.watching import SelfWatch
 from custodes.console.naming import Naming
 from custodes.console.visitors import Grants, Visitor
 from custodes.evidence.behind import EventsBehind
+from custodes.evidence.vault import Vault
 from custodes.findings.triage import TriageStore
 from custodes.history import History
 from custodes.monitor import Monitor
@@ -33,6 +34,7 @@ class Parts:
     triage: TriageStore
     history: History | None
     behind: EventsBehind | None
+    vault: Vault | None
     grants: Grants = field(default_factory=Grants)
 
     def naming(self, visitor: Visitor) -> Naming:

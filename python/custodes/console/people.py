@@ -17,6 +17,7 @@ from custodes.console.parts import Parts
 from custodes.console.person_view import person_view
 from custodes.console.rendering import page
 from custodes.console.visitors import Revealing, Visitor, from_our_form
+from custodes.evidence.bundle import export
 from custodes.findings import rfc3339
 from custodes.history import Access, History
 
@@ -61,6 +62,25 @@ def add_people(app: FastAPI, parts: Parts) -> None:
         file_name = f'attachment; filename="disclosures-{parts.secrets.pseudonym("subject", name)}.csv"'
         lines = _as_csv(history.accesses({"subject": name}, limit=_MOST_EXPORTED))
         return StreamingResponse(lines, media_type="text/csv", headers={"Content-Disposition": file_name})
+
+    @app.post("/findings/{finding_id}/evidence", include_in_schema=False, dependencies=[Depends(from_our_form)])
+    def evidence(
+        request: Request, visitor: Revealing, finding_id: str, purpose: Annotated[str, Form(max_length=200)] = ""
+    ) -> Response:
+        found = parts.monitor.store.get(finding_id)
+        if parts.vault is None or found is None:
+            return page(request, parts, "missing.html", 404, what="evidence")
+        if len(purpose.strip()) < _LEAST_PURPOSE:
+            back = f"/findings/{finding_id}"
+            return page(request, parts, "refused.html", 400, why="Say what it is for.", back=back)
+        parts.note_look(request, visitor, "export", "evidence", found.group.get("actor", finding_id), purpose.strip())
+        bundle = io.BytesIO()
+        try:
+            export(parts.vault.log, finding_id, bundle)
+        except ValueError as error:
+            raise HTTPException(404, str(error)) from error
+        file_name = f'attachment; filename="evidence-{finding_id[:8]}.zip"'
+        return Response(bundle.getvalue(), media_type="application/zip", headers={"Content-Disposition": file_name})
 
     @app.post("/search", include_in_schema=False, dependencies=[Depends(from_our_form)])
     def search(request: Request, visitor: Revealing, wanted: Annotated[str, Form(max_length=1000)] = "") -> Response:

@@ -155,3 +155,12 @@ audit = Table(
     Index("audit_by_account", "account", "number"),
     Index("audit_by_subject", "subject", "number"),
 )
+
+holds = Table(
+    "holds",
+    metadata,
+    Column("finding_id", String(36), primary_key=True),
+    Column("by", String, nullable=False),
+    Column("at", BigInteger, nullable=False),
+    Column("reason", Text, nullable=False),
+)

@@ -73,6 +73,10 @@ class EventsBehind:
         """Exchanged when the rules are."""
         self._tables = tables
 
+    def bring_up_to_date(self) -> None:
+        """Has all that was counted by now be found. Raises ``OSError`` where the disk refuses it."""
+        self._history.bring_up_to_date()
+
     def of(self, finding: Finding) -> Behind | None:
         """``None`` for a finding whose rule is not in force any more."""
         rule = next((rule for rule in self.ruleset.rules if rule.id == finding.rule_id), None)

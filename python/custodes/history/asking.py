@@ -64,6 +64,7 @@ class History:
 
     def __init__(self, shelf: Shelf, writer: HistoryWriter | None = None) -> None:
         self._shelf = shelf
+        self._writer = writer
         self._freshness = None if writer is None else Freshness(writer)
 
     def accesses(
@@ -175,6 +176,11 @@ class History:
     def knows(self, field: str, value: str) -> bool:
         """Whether there is any look-up with this value."""
         return bool(self.accesses({field: value}, limit=1))
+
+    def bring_up_to_date(self) -> None:
+        """Has all that was recorded by now be found. Raises ``OSError`` where the disk refuses it."""
+        if self._writer is not None:
+            self._writer.flush()
 
     def _refresh(self) -> None:
         if self._freshness is not None:

@@ -26,6 +26,7 @@ def base_of(one: Parsed, when: Condition, group_by: tuple[str, ...], timing: Tim
         when=when,
         file=one.document.file,
         line=one.document.line,
+        text=one.document.text,
         false_positives=tuple(str(text).strip() for text in sigma.falsepositives or ()),
         references=tuple(str(link) for link in sigma.references or ()),
         tuning=str(own.get("tuning", "")).strip(),

@@ -50,6 +50,8 @@ class Rule:
     """The condition in the engine's terms."""
     file: str
     line: int
+    text: str = field(default="", repr=False)
+    """The file as it was read."""
     parts: tuple[tuple[str, dict[str, Any]], ...] = field(default=(), repr=False)
     """Names and conditions of the rules of which is counted how many an event's group has met, each once; ``when`` is
     any of them. None where events, or a field's values, are counted."""

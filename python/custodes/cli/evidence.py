@@ -1,0 +1,194 @@
+"""``custodes evidence``: show that nothing was changed, hand it on, and keep it for longer."""
+
+from __future__ import annotations
+
+import getpass
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.text import Text
+
+from custodes._core import EvidenceDamagedError
+from custodes.cli.desk import ConfigPath, open_desk
+from custodes.cli.output import stdout, write_json
+from custodes.config import Fault, FaultsError
+from custodes.config.load import load_config
+from custodes.config.model import EvidenceSettings
+from custodes.evidence.anchors import heads_in
+from custodes.evidence.bundle import check, export
+from custodes.evidence.retention import Hold, Holds
+from custodes.evidence.vault import PUBLIC_KEY, open_for_reading
+from custodes.evidence.verifying import verify
+from custodes.findings import rfc3339
+
+app = typer.Typer(help="The events behind findings, in a log in which any later change shows.", no_args_is_help=True)
+
+AsJson = Annotated[bool, typer.Option("--json", help="JSON instead of text.")]
+FindingId = Annotated[str, typer.Argument(help="A finding's id, or the beginning of one that means it alone.")]
+_TRIES = 3
+"""A log that is written meanwhile may be read in the middle of a block."""
+
+
+@app.command("verify")
+def verify_(
+    path: Annotated[
+        Path | None,
+        typer.Argument(help="A folder with a log, or a bundle. Default: the configuration's.", show_default=False),
+    ] = None,
+    key: Annotated[
+        str | None,
+        typer.Option(help="The key it must be signed by, as `custodes evidence key` prints it.", show_default=False),
+    ] = None,
+    head: Annotated[
+        list[Path] | None, typer.Option(help="A file with heads that were kept elsewhere.", show_default=False)
+    ] = None,
+    json: AsJson = False,
+    config: ConfigPath = Path("custodes.yaml"),
+) -> None:
+    """Find any entry that was changed, removed, reordered or cut off, and name it. Exit 1 if there is one."""
+    path = path or _settings(config).folder
+    try:
+        is_whole = _verify_bundle(path, key, json) if path.is_file() else _verify_log(path, key, head or [], json)
+    except ValueError as error:
+        raise FaultsError([Fault(str(error))]) from error
+    if not is_whole:
+        raise typer.Exit(1)
+
+
+def _verify_log(folder: Path, key: str | None, head_files: list[Path], json: bool) -> bool:
+    trusted = key
+    if key is None:
+        try:
+            key = (folder / PUBLIC_KEY).read_text().strip()
+        except OSError as error:
+            raise FaultsError([Fault(f"there is no log: {error.strerror}", str(folder), hint="give --key")]) from error
+    heads = [head for file in head_files for head in heads_in(file)]
+    for _ in range(_TRIES):
+        result = verify(folder, [key], heads)
+        if not result.faults:
+            break
+        time.sleep(0.2)
+    if json:
+        write_json(result.as_dict() | {"key": key})
+        return not result.faults
+    for fault in result.faults:
+        stdout.print(Text(str(fault), "red"))
+    if not result.faults:
+        gone = f", {result.expired:,} of them erased after their time" if result.expired else ""
+        stdout.print(f"ok: {result.entries:,} entries in {result.blocks:,} blocks{gone}")
+        if trusted is None:
+            stdout.print(Text(f"by the key that is beside the log: {key}", "dim"))
+        if not heads:
+            stdout.print(Text("held against no head that was kept elsewhere: give --head", "dim"))
+    return not result.faults
+
+
+def _verify_bundle(path: Path, key: str | None, json: bool) -> bool:
+    result = check(path, key)
+    if json:
+        write_json(result.as_dict())
+        return not result.faults
+    for fault in result.faults:
+        stdout.print(Text(str(fault), "red"))
+    if not result.faults:
+        stdout.print(
+            f"ok: {result.events:,} events behind finding {result.finding['id']}, in a log signed {result.signed_at}"
+        )
+        if key is None:
+            stdout.print(Text(f"by the key that is in the bundle itself: {result.log}", "dim"))
+    return not result.faults
+
+
+@app.command("export")
+def export_(
+    finding: FindingId,
+    reason: Annotated[str, typer.Option("--reason", "-m", help="What for; it goes into the audit trail.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Default: evidence-FINDING.zip.", show_default=False)
+    ] = None,
+    config: ConfigPath = Path("custodes.yaml"),
+) -> None:
+    """Write all the evidence of a finding into a file that proves itself."""
+    settings = _settings(config)
+    with open_desk(config) as desk:
+        one = desk.find(finding)
+        desk.note("export", one.group.get("actor", one.id), reason)
+    path = output or Path(f"evidence-{one.id[:8]}.zip")
+    fresh = path.with_name(path.name + ".new")
+    try:
+        log = open_for_reading(settings.folder)
+        with fresh.open("wb") as file:
+            events = export(log, one.id, file)
+    except (EvidenceDamagedError, ValueError) as error:
+        fresh.unlink(missing_ok=True)
+        raise RuntimeError(f"{settings.folder}: {error}") from error
+    fresh.rename(path)
+    stdout.print(f"{path}: {events:,} events", markup=False)
+
+
+@app.command("key")
+def key_(config: ConfigPath = Path("custodes.yaml")) -> None:
+    """Print the public key of the log: give it to whoever is to check it."""
+    stdout.print((_settings(config).folder / PUBLIC_KEY).read_text().strip(), markup=False)
+
+
+@app.command("hold")
+def hold_(
+    finding: FindingId,
+    reason: Annotated[str, typer.Option("--reason", "-m", help="Why it must stay.")],
+    config: ConfigPath = Path("custodes.yaml"),
+) -> None:
+    """Keep the evidence of a finding, whatever its age, until it is released."""
+    with open_desk(config) as desk:
+        one = desk.find(finding)
+        hold = Hold(one.id, getpass.getuser(), int(time.time() * 1e6), reason)
+        with _faults():
+            Holds(desk.store.engine).set(hold)
+        desk.note("hold", one.id, reason)
+    stdout.print(f"{one.id[:8]} is held")
+
+
+@app.command()
+def release(
+    finding: FindingId,
+    reason: Annotated[str, typer.Option("--reason", "-m", help="Why it need not stay any more.")],
+    config: ConfigPath = Path("custodes.yaml"),
+) -> None:
+    """Let the evidence of a finding go after its time again."""
+    with open_desk(config) as desk:
+        one = desk.find(finding)
+        with _faults():
+            Holds(desk.store.engine).release(one.id)
+        desk.note("release", one.id, reason)
+    stdout.print(f"{one.id[:8]} is not held any more")
+
+
+@app.command()
+def holds(json: AsJson = False, config: ConfigPath = Path("custodes.yaml")) -> None:
+    """List what is held, by whom, and why."""
+    with open_desk(config) as desk:
+        held = Holds(desk.store.engine).all()
+    if json:
+        write_json([one.as_dict() for one in held])
+        return
+    for one in held:
+        stdout.print(Text(f"{one.finding_id[:8]} since {rfc3339(one.at)} by {one.by}: {one.reason}"))
+
+
+@contextmanager
+def _faults() -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:
+        raise FaultsError([Fault(str(error))]) from error
+
+
+def _settings(config: Path) -> EvidenceSettings:
+    settings = load_config(config)
+    if settings.evidence is None:
+        raise FaultsError([Fault("no evidence is kept", str(config), hint="set evidence")])
+    return settings.evidence

@@ -1,0 +1,127 @@
+"""Anchors: heads of the log, told to others, who can show later what it was.
+
+Whoever has the machine has the log and its key; what was told elsewhere stays as it was all the same.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import syslog
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+import httpx
+import structlog
+
+log = structlog.get_logger("custodes.evidence")
+
+_EVERY_SECONDS = 60.0
+_TIMEOUT_SECONDS = 10.0
+
+
+class Anchor(Protocol):
+    """Somewhere heads are told to."""
+
+    where: str
+
+    def tell(self, head: str) -> None:
+        """Returns once it is there. Raises ``OSError``."""
+
+
+class FileAnchor:
+    """A file that is appended to: on a disk that can be written once, or another machine's."""
+
+    def __init__(self, path: Path) -> None:
+        self.where = str(path)
+        self._path = path
+
+    def tell(self, head: str) -> None:
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"head": head}) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+
+class SyslogAnchor:
+    """The system's log, which is often sent on to another machine."""
+
+    where = "syslog"
+
+    def tell(self, head: str) -> None:
+        syslog.syslog(syslog.LOG_NOTICE | syslog.LOG_AUTH, "custodes evidence " + json.dumps({"head": head}))
+
+
+class WebAnchor:
+    """A URL that takes heads by POST."""
+
+    def __init__(self, url: str) -> None:
+        self.where = url
+        self._url = url
+
+    def tell(self, head: str) -> None:
+        try:
+            headers = {"Content-Type": "text/plain; charset=utf-8"}
+            httpx.post(self._url, content=head, headers=headers, timeout=_TIMEOUT_SECONDS).raise_for_status()
+        except httpx.HTTPError as error:
+            raise OSError(str(error) or type(error).__name__) from error
+
+
+def anchor_at(where: str) -> Anchor:
+    """The anchor of ``file:///…``, ``syslog:`` or ``https://…``. Raises ``ValueError`` for another."""
+    scheme = urlsplit(where).scheme
+    if scheme == "file":
+        return FileAnchor(Path(url2pathname(urlsplit(where).path)))
+    if scheme == "syslog":
+        return SyslogAnchor()
+    if scheme in {"http", "https"}:
+        return WebAnchor(where)
+    raise ValueError(f"'{where}' is no anchor; wanted file:///…, syslog: or https://…")
+
+
+def heads_in(path: Path) -> list[tuple[str, str]]:
+    """The heads in a file: a note, or what a file anchor wrote; each with the name of where. Raises ``OSError``."""
+    text = path.read_text(encoding="utf-8")
+    if not text.startswith("{"):
+        return [(str(path), text)]
+    lines = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+    return [(f"{path}:{number}", _head_of(line)) for number, line in lines]
+
+
+def _head_of(line: str) -> str:
+    try:
+        return str(json.loads(line)["head"])
+    except (ValueError, KeyError, TypeError):
+        return ""
+
+
+class Anchors:
+    """Tells every anchor the last head, not more often than once a minute."""
+
+    def __init__(self, anchors: Sequence[Anchor] = ()) -> None:
+        self._anchors = anchors
+        self._told: dict[str, str] = {}
+        self._tried_at = float("-inf")
+        self.failing: set[str] = set()
+        """Where the last head could not be told."""
+
+    def step(self, head: str | None, *, at_once: bool = False) -> None:
+        if head is None or (not at_once and time.monotonic() - self._tried_at < _EVERY_SECONDS):
+            return
+        for anchor in self._anchors:
+            if self._told.get(anchor.where) == head:
+                continue
+            self._tried_at = time.monotonic()
+            try:
+                anchor.tell(head)
+            except OSError as error:
+                if anchor.where not in self.failing:
+                    log.error("a head of the evidence cannot be told", where=anchor.where, error=str(error))
+                self.failing.add(anchor.where)
+                continue
+            self._told[anchor.where] = head
+            self.failing.discard(anchor.where)

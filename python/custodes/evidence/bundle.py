@@ -1,0 +1,180 @@
+"""Bundles: all the evidence about one finding in one file that proves itself, anywhere and without Custodes' machine.
+
+A ZIP file. ``proof.json`` has the entries as they stand in the log, the way from each to the root of the log, and that
+root signed; the others are what the entries say, for people and programs: ``report.html``, ``finding.json``,
+``events.ndjson`` and ``rules/``. ``README.txt`` says how to check it, also by hand.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import jinja2
+
+from custodes import __version__
+from custodes._core import EvidenceLog, is_in_log, open_head
+from custodes.evidence.entries import SALT, EventEntry, FindingEntry, RuleEntry, key_of, read
+from custodes.evidence.verifying import Fault
+from custodes.findings import rfc3339
+
+FORMAT = "custodes-evidence-bundle/1"
+_MOST_BYTES = 256 << 20
+"""Unpacked, of one member: what is larger is no bundle."""
+_LONG_AGO = (1980, 1, 1, 0, 0, 0)
+"""The earliest a ZIP file can say: the same evidence makes the same file."""
+
+_pages = jinja2.Environment(
+    loader=jinja2.PackageLoader("custodes.evidence", "templates"), autoescape=True, trim_blocks=True, lstrip_blocks=True
+)
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What is in a bundle, sorted."""
+
+    finding: FindingEntry
+    """As it was last told."""
+    events: Sequence[EventEntry]
+    """The earliest first."""
+    rules: Sequence[RuleEntry]
+
+    @classmethod
+    def of(cls, texts: Sequence[bytes]) -> Contents:
+        """Raises ``ValueError`` where there is no finding among them."""
+        entries = [read(text) for text in texts]
+        told = [entry for entry in entries if isinstance(entry, FindingEntry)]
+        if not told:
+            raise ValueError("there is no evidence of it")
+        events = [entry for entry in entries if isinstance(entry, EventEntry)]
+        events.sort(key=lambda event: (event.time, event.source, event.position))
+        return cls(told[-1], events, [entry for entry in entries if isinstance(entry, RuleEntry)])
+
+    def files(self) -> dict[str, str]:
+        """What the entries say, by name of file."""
+        rules = {f"rules/{number}.yml": rule.text for number, rule in enumerate(self.rules, 1)}
+        return {
+            "finding.json": json.dumps(self.finding.finding, ensure_ascii=False, indent=2) + "\n",
+            "events.ndjson": "".join(f"{event.record}\n" for event in self.events),
+            **rules,
+        }
+
+
+def export(log: EvidenceLog, finding_id: str, output: BinaryIO) -> int:
+    """Writes the bundle of a finding, and returns how many events are in it.
+
+    Raises ``ValueError`` where the log has nothing about it, and ``OSError``.
+    """
+    entries = log.entries(key_of(finding_id))
+    contents = Contents.of([entry[SALT:] for _, entry in entries])
+    head, key = log.head, log.key
+    opened = open_head([key], head or "")
+    if opened is None:
+        raise ValueError("the log has no head")
+    proven = zip(entries, log.proofs([number for number, _ in entries]), strict=True)
+    proof = {
+        "format": FORMAT,
+        "finding": finding_id,
+        "key": key,
+        "head": head,
+        "entries": [
+            {"number": number, "entry": _text(entry), "path": [_text(beside) for beside in path]}
+            for (number, entry), path in proven
+        ],
+    }
+    report = _pages.get_template("report.html").render(
+        finding=contents.finding.finding, told=contents.finding, events=contents.events, rules=contents.rules, key=key,
+        head=head, signed_at=rfc3339(opened[2]), numbers=[number for number, _ in entries],
+    )  # fmt: skip
+    readme = _pages.get_template("README.txt").render(key=key, finding=finding_id, version=__version__)
+    members = {
+        "README.txt": readme,
+        "report.html": report,
+        "proof.json": json.dumps(proof, indent=1) + "\n",
+        **contents.files(),
+    }
+    with zipfile.ZipFile(output, "w", zipfile.ZIP_DEFLATED) as bundle:
+        for name, text in members.items():
+            bundle.writestr(zipfile.ZipInfo(name, _LONG_AGO), text, zipfile.ZIP_DEFLATED)
+    return len(contents.events)
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What came of a bundle."""
+
+    finding: dict[str, Any]
+    events: int
+    entries: int
+    log: str
+    """The key it was held against."""
+    signed_at: str
+    faults: Sequence[Fault]
+
+    def as_dict(self) -> dict[str, Any]:
+        """The public fields."""
+        return vars(self) | {"faults": [vars(fault) for fault in self.faults]}
+
+
+def check(path: Path, key: str | None = None) -> Checked:
+    """Checks a bundle, by a key that was had from elsewhere, else by the one that is in it.
+
+    Raises ``ValueError`` for what is no bundle, or signed by another key, and ``OSError``.
+    """
+    try:
+        with zipfile.ZipFile(path) as bundle:
+            members = {info.filename: _member(bundle, info) for info in bundle.infolist()}
+        proof = json.loads(members["proof.json"])
+        format_, head, in_it = proof["format"], str(proof["head"]), str(proof["key"])
+        entries = [
+            (int(one["number"]), _bytes(one["entry"]), [_bytes(beside) for beside in one["path"]])
+            for one in proof["entries"]
+        ]
+    except (zipfile.BadZipFile, KeyError, TypeError, ValueError, NotImplementedError) as error:
+        raise ValueError(f"{path} is no bundle of evidence: {error}") from error
+    if format_ != FORMAT:
+        raise ValueError(f"{path} is a bundle of another version: {format_}")
+    opened = open_head([key or in_it], head)
+    if opened is None:
+        raise ValueError(f"{path}: the head was not signed by the key {key or in_it}")
+    size, root, time = opened
+    faults = [
+        Fault("proof.json", "the entry is not what is in the log", entries=(number, number))
+        for number, entry, beside in entries
+        if any(len(hash_) != len(root) for hash_ in beside) or not is_in_log(entry, number, beside, size, root)
+    ]
+    entries.sort(key=lambda one: one[0])
+    contents = Contents.of([entry[SALT:] for _, entry, _ in entries])
+    if contents.finding.events != len(contents.events):
+        what = f"the log had {contents.finding.events} events of it, here are {len(contents.events)}"
+        faults.append(Fault("proof.json", what))
+    if contents.finding.finding.get("id") != proof.get("finding"):
+        faults.append(Fault("proof.json", "the entries are about another finding"))
+    for name, text in contents.files().items():
+        if members.get(name) != text.encode():
+            faults.append(Fault(name, "it is not what the entries say"))
+    return Checked(
+        contents.finding.finding, len(contents.events), len(entries), key or in_it, str(rfc3339(time)), faults
+    )  # fmt: skip
+
+
+def _member(bundle: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
+    with bundle.open(info) as member:
+        # What it says of its size is not believed.
+        content = member.read(_MOST_BYTES + 1)
+    if len(content) > _MOST_BYTES:
+        raise ValueError(f"{info.filename} has more than {_MOST_BYTES} bytes")
+    return content
+
+
+def _text(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+def _bytes(text: str) -> bytes:
+    return base64.b64decode(text, validate=True)

@@ -1,0 +1,127 @@
+"""Retention: evidence of a finding that has ended and was judged goes after a while, unless it is held.
+
+An entry of the log says first what goes and why; only then is it erased, and its hashes stay. So what is gone without
+such an entry was taken by somebody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import structlog
+from sqlalchemy import Engine, delete, insert, select
+from sqlalchemy.exc import IntegrityError
+
+from custodes.config import format_duration
+from custodes.database.tables import findings, holds, triage
+from custodes.evidence.entries import OF_THE_LOG, ExpiredEntry, FindingEntry, key_of, written
+from custodes.evidence.vault import Vault
+from custodes.findings.model import rfc3339
+
+log = structlog.get_logger("custodes.evidence")
+
+
+@dataclass(frozen=True)
+class Hold:
+    """Evidence that must stay, whatever its age: there is a case about it."""
+
+    finding_id: str
+    by: str
+    at: int
+    """Microseconds since the epoch."""
+    reason: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """The public fields."""
+        return vars(self) | {"at": rfc3339(self.at)}
+
+
+class Holds:
+    """Which evidence is held. Used from any thread and process."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def set(self, hold: Hold) -> None:
+        """Raises ``ValueError`` where it is held already."""
+        try:
+            with self._engine.begin() as connection:
+                connection.execute(insert(holds).values(**vars(hold)))
+        except IntegrityError as error:
+            raise ValueError(f"the evidence of {hold.finding_id} is held already") from error
+
+    def release(self, finding_id: str) -> None:
+        """Raises ``ValueError`` where it is not held."""
+        with self._engine.begin() as connection:
+            if not connection.execute(delete(holds).where(holds.c.finding_id == finding_id)).rowcount:
+                raise ValueError(f"the evidence of {finding_id} is not held")
+
+    def all(self) -> list[Hold]:
+        """The earliest first."""
+        with self._engine.connect() as connection:
+            return [Hold(**row) for row in connection.execute(select(holds).order_by(holds.c.at)).mappings()]
+
+
+class Retention:
+    """Erases what has been kept for long enough."""
+
+    def __init__(self, vault: Vault, engine: Engine, keep: timedelta | None) -> None:
+        """``keep`` is how long after its end and its judgement a finding's evidence stays; ``None``: for ever."""
+        self._vault = vault
+        self._engine = engine
+        self._keep = keep
+
+    def step(self, now: int) -> Sequence[str]:
+        """Erases what is due, and returns the findings it was about; ``now`` is in microseconds.
+
+        Raises ``OSError``, and the database's errors.
+        """
+        if self._keep is None:
+            return []
+        log_ = self._vault.log
+        before = now - self._keep // timedelta(microseconds=1)
+        kept = {str(UUID(bytes=key)) for key in log_.keys() if key != OF_THE_LOG}  # noqa: SIM118 - not a dict
+        over = [one for one in self._over_since(before) if one in kept] + self._joined_before(kept, before)
+        due = [one for one in over if log_.entries(key_of(one))]
+        if not due:
+            return []
+        keys = [key_of(one) for one in due]
+        runs = sorted(run for key in keys for run in log_.runs(key))
+        why = f"kept for {format_duration(self._keep)} after the finding had ended and was judged"
+        log_.append(OF_THE_LOG, [written(ExpiredEntry(due, runs, why))], now)
+        log_.erase(keys)
+        log.info("evidence was erased after its time", findings=len(due), entries=sum(b - a + 1 for a, b in runs))
+        return due
+
+    def _joined_before(self, kept: set[str], time: int) -> list[str]:
+        """Findings that are part of others now, whose evidence has theirs too, and that opened before a time."""
+        with self._engine.connect() as connection:
+            there = set(connection.execute(select(findings.c.id)).scalars())
+            held = set(connection.execute(select(holds.c.finding_id)).scalars())
+        until = str(rfc3339(time))
+        return [
+            one
+            for one in sorted(kept - there - held)
+            for told in [entry for entry in self._vault.about(one) if isinstance(entry, FindingEntry)][-1:]
+            if told.finding["opened_at"] < until
+        ]
+
+    def _over_since(self, time: int) -> list[str]:
+        """Findings that ended and were judged before a time, and are not held."""
+        query = (
+            select(findings.c.id)
+            .join(triage, triage.c.finding_id == findings.c.id)
+            .where(
+                triage.c.state == "closed",
+                triage.c.changed_at < time,
+                findings.c.closed_at < time,
+                findings.c.id.not_in(select(holds.c.finding_id)),
+            )
+            .order_by(findings.c.id)
+        )
+        with self._engine.connect() as connection:
+            return list(connection.execute(query).scalars())

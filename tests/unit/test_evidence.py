@@ -1,0 +1,293 @@
+"""Evidence: what goes into the log, what a bundle proves, what retention takes away, and what is noticed."""
+
+from __future__ import annotations
+
+import base64
+import json
+import zipfile
+from collections.abc import Callable, Iterator
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bundle_oracle import proven
+from custodes._core import EvidenceDamagedError
+from custodes.evidence.anchors import Anchors, FileAnchor, anchor_at, heads_in
+from custodes.evidence.bundle import check, export
+from custodes.evidence.entries import EventEntry, FindingEntry, RuleEntry, key_of
+from custodes.evidence.retention import Hold, Holds, Retention
+from custodes.evidence.vault import Vault, open_for_reading
+from custodes.evidence.verifying import verify
+from custodes.findings import Finding
+from custodes.findings.triage import Change, TriageStore
+from custodes.state import FolderInUseError
+from scripted import START, Bench, look_ups
+
+DAY = 86_400_000_000
+RULE = "Bulk lookups"
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    bench = Bench(tmp_path)
+    bench.feed(look_ups(["somebody"], ["x"], at=-7200))
+    yield bench
+    bench.close()
+
+
+def found(bench: Bench, actor: str = "P0042") -> Finding:
+    return next(one for one in bench.store.page(group={"actor": actor}).findings if one.rule == RULE)
+
+
+def kept(bench: Bench, actors: list[str], subjects: int = 150) -> None:
+    """Look-ups of so many subjects by each, and what came of it in the log."""
+    bench.feed(look_ups(actors, [f"s{n}" for n in range(subjects)]))
+    keep(bench)
+
+
+def keep(bench: Bench) -> None:
+    for finding in bench.store.page().findings:
+        bench.keeper.hear(finding)
+    bench.keeper.catch_up(rest=0)
+
+
+def bundled(bench: Bench, path: Path, actor: str = "P0042") -> Path:
+    with path.open("wb") as file:
+        export(bench.vault.log, found(bench, actor).id, file)
+    return path
+
+
+def test_what_is_behind_a_finding_is_kept_those_before_it_opened_included(bench: Bench) -> None:
+    kept(bench, ["P0042", "P0007"])
+    entries = bench.vault.about(found(bench).id)
+    events = [entry for entry in entries if isinstance(entry, EventEntry)]
+    assert [json.loads(event.record)["subject"] for event in events] == [f"s{n}" for n in range(150)]
+    assert {json.loads(event.record)["actor"] for event in events} == {"P0042"}
+    (rule,) = (entry for entry in entries if isinstance(entry, RuleEntry))
+    assert f"title: {RULE}" in rule.text
+    told = entries[-1]
+    assert isinstance(told, FindingEntry)
+    assert (told.finding, told.events, told.is_whole) == (found(bench).as_dict(), 150, True)
+    assert verify(bench.vault.path, [bench.vault.log.key]).faults == []
+
+
+def test_only_what_is_new_is_added(bench: Bench) -> None:
+    kept(bench, ["P0042"])
+    size = bench.vault.log.size
+    keep(bench)
+    assert bench.vault.log.size == size
+    bench.feed(look_ups(["P0042"], [f"t{n}" for n in range(10)], at=5, first=1000))
+    bench.monitor._commit()
+    keep(bench)
+    entries = bench.vault.about(found(bench).id)
+    subjects = [json.loads(entry.record)["subject"] for entry in entries if isinstance(entry, EventEntry)]
+    assert subjects[150:] == [f"t{n}" for n in range(10)]
+    told = [entry for entry in entries if isinstance(entry, FindingEntry)]
+    assert [entry.events for entry in told] == [150, 160]
+    assert sum(isinstance(entry, RuleEntry) for entry in entries) == 1
+
+
+def test_what_was_not_written_before_an_end_is_after_the_next_start(bench: Bench) -> None:
+    bench.feed(look_ups(["P0042"], [f"s{n}" for n in range(150)]))
+    assert bench.vault.log.size == 0
+    bench.now += 60
+    bench.keeper._look_back()
+    bench.keeper.catch_up(rest=0)
+    assert bench.vault.count(found(bench).id) == 152
+
+
+def test_a_log_has_one_writer_and_takes_no_damage(bench: Bench, tmp_path: Path) -> None:
+    kept(bench, ["P0042"])
+    with pytest.raises(FolderInUseError):
+        Vault(bench.vault.path, tmp_path / "evidence.key")
+    (segment,) = bench.vault.path.glob("*.evidence")
+    data = bytearray(segment.read_bytes())
+    data[200] ^= 1
+    segment.write_bytes(data)
+    with pytest.raises(EvidenceDamagedError, match="not those that were written"):
+        open_for_reading(bench.vault.path)
+    (fault, *_) = verify(bench.vault.path, [bench.vault.log.key]).faults
+    assert str(fault).startswith("0000000000000000.evidence, byte 0: entries 0 to")
+
+
+def test_a_bundle_proves_itself_by_no_code_of_ours(bench: Bench, tmp_path: Path) -> None:
+    kept(bench, ["P0042", "P0007", "P0011"])
+    bundle = bundled(bench, tmp_path / "bundle.zip")
+    entries = proven(bundle, bench.vault.log.key)
+    assert [entry["kind"] for entry in entries] == ["event"] * 150 + ["rule", "finding"]
+    checked = check(bundle, bench.vault.log.key)
+    assert (checked.events, checked.entries, checked.faults) == (150, 152, [])
+    with zipfile.ZipFile(bundle) as file:
+        assert sorted(file.namelist()) == [
+            "README.txt", "events.ndjson", "finding.json", "proof.json", "report.html", "rules/1.yml",
+        ]  # fmt: skip
+        report = file.read("report.html").decode()
+        assert len(file.read("events.ndjson").splitlines()) == 150
+        assert bench.vault.log.key in file.read("README.txt").decode()
+    assert report.count("<tr>") == 151
+    assert found(bench).id in report
+
+
+def test_a_name_in_a_report_is_no_markup(bench: Bench, tmp_path: Path) -> None:
+    name = "<script>alert(1)</script>"
+    kept(bench, [name])
+    with zipfile.ZipFile(bundled(bench, tmp_path / "bundle.zip", name)) as file:
+        report = file.read("report.html").decode()
+    assert "<script" not in report
+    assert "&lt;script&gt;alert(1)" in report
+
+
+def _changed_entry(proof: dict[str, Any]) -> None:
+    entry = base64.b64decode(proof["entries"][3]["entry"]).replace(b'"s3\\"', b'"s9\\"')
+    proof["entries"][3]["entry"] = base64.b64encode(entry).decode()
+
+
+def _exchanged(proof: dict[str, Any]) -> None:
+    one, other = proof["entries"][3], proof["entries"][4]
+    one["entry"], other["entry"] = other["entry"], one["entry"]
+
+
+def _without_an_event(proof: dict[str, Any]) -> None:
+    del proof["entries"][3]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (_changed_entry, "entry 3: the entry is not what is in the log"),
+        (_exchanged, "entry 4: the entry is not what is in the log"),
+        (_without_an_event, "the log had 150 events of it, here are 149"),
+    ],
+)
+def test_a_bundle_that_was_changed_says_where(
+    bench: Bench, tmp_path: Path, change: Callable[[dict[str, Any]], None], said: str
+) -> None:
+    kept(bench, ["P0042"])
+    bundle = bundled(bench, tmp_path / "bundle.zip")
+    with zipfile.ZipFile(bundle) as file:
+        members = {name: file.read(name) for name in file.namelist()}
+    proof = json.loads(members["proof.json"])
+    change(proof)
+    _zip(bundle, members | {"proof.json": json.dumps(proof).encode()})
+    assert any(said in str(fault) for fault in check(bundle, bench.vault.log.key).faults)
+
+
+def _zip(path: Path, members: dict[str, bytes]) -> None:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+        for name, data in members.items():
+            file.writestr(name, data)
+
+
+def test_what_a_bundle_shows_must_be_what_its_entries_say(bench: Bench, tmp_path: Path) -> None:
+    kept(bench, ["P0042"])
+    bundle = bundled(bench, tmp_path / "bundle.zip")
+    with zipfile.ZipFile(bundle) as file:
+        members = {name: file.read(name) for name in file.namelist()}
+    for name in ("finding.json", "events.ndjson", "rules/1.yml"):
+        _zip(bundle, members | {name: members[name].replace(b"P0042", b"P0043").replace(b"ulk", b"ilk")})
+        assert [fault.place for fault in check(bundle).faults] == [name]
+
+
+def test_what_is_no_bundle_of_this_log_is_refused(bench: Bench, tmp_path: Path) -> None:
+    kept(bench, ["P0042"])
+    bundle = bundled(bench, tmp_path / "bundle.zip")
+    other = Vault(tmp_path / "other", tmp_path / "other.key", "custodes/test")
+    with pytest.raises(ValueError, match="not signed by the key"):
+        check(bundle, other.log.key)
+    with pytest.raises(ValueError, match="is no key"):
+        check(bundle, "custodes/test")
+    other.close()
+    bomb = tmp_path / "bomb.zip"
+    _zip(bomb, {"proof.json": bytes(300 << 20)})
+    assert bomb.stat().st_size < 1 << 20
+    (tmp_path / "text.zip").write_text("no zip")
+    _zip(tmp_path / "empty.zip", {"proof.json": b'{"format": 1}'})
+    for path in (bomb, tmp_path / "text.zip", tmp_path / "empty.zip"):
+        with pytest.raises(ValueError, match="is no bundle of evidence"):
+            check(path)
+
+
+def judged(bench: Bench, actor: str, at: int) -> Finding:
+    one = found(bench, actor)
+    TriageStore(bench.store.engine).change(one.id, Change(state="closed", verdict="confirmed"), "ines", at)
+    return one
+
+
+def test_what_was_judged_long_ago_goes_and_nothing_else(bench: Bench, tmp_path: Path) -> None:
+    kept(bench, ["P0042", "P0007", "P0011", "P0099"])
+    bench.now += 864_000
+    bench.feed(look_ups(["nobody"], ["x"], at=864_000, first=2000))
+    keep(bench)
+    now = int(START * 1e6)
+    gone, held, fresh = (
+        judged(bench, "P0042", now),
+        judged(bench, "P0007", now),
+        judged(bench, "P0011", now + 800 * DAY),
+    )
+    holds = Holds(bench.store.engine)
+    holds.set(Hold(held.id, "ines", now, "a case"))
+    with pytest.raises(ValueError, match="is held already"):
+        holds.set(Hold(held.id, "omar", now, "another"))
+    retention = Retention(bench.vault, bench.store.engine, bench.keeper._retention._keep)
+    assert retention.step(now + 729 * DAY) == []
+    assert retention.step(now + 801 * DAY) == [gone.id]
+    assert retention.step(now + 802 * DAY) == []
+    result = verify(bench.vault.path, [bench.vault.log.key])
+    assert (result.faults, result.expired) == ([], bench.vault.count(gone.id))
+    assert bench.vault.about(gone.id) == []
+    for one in (held, fresh, found(bench, "P0099")):
+        assert len(bench.vault.about(one.id)) >= 152
+    with pytest.raises(ValueError, match="no evidence"):
+        export(bench.vault.log, gone.id, BytesIO())
+    assert b"P0042" not in b"".join(path.read_bytes() for path in bench.vault.path.glob("*.evidence"))
+    holds.release(held.id)
+    assert retention.step(now + 803 * DAY) == [held.id]
+    # Somebody erases as it does, but without a word.
+    bench.vault.log.erase([key_of(fresh.id)])
+    faults = verify(bench.vault.path, [bench.vault.log.key]).faults
+    assert {fault.what for fault in faults} == {"entries are gone, and no entry says why"}
+    assert [fault.entries for fault in faults] == bench.vault.log.runs(key_of(fresh.id))
+
+
+def test_evidence_of_what_became_part_of_another_goes_too(bench: Bench) -> None:
+    kept(bench, ["P0042"])
+    one = found(bench)
+    with bench.store.engine.begin() as connection:
+        bench.store._remove(connection, one.id, "nothing")
+    assert bench.keeper._retention.step(int(START * 1e6) + 700 * DAY) == []
+    assert bench.keeper._retention.step(int(START * 1e6) + 800 * DAY) == [one.id]
+
+
+def test_a_head_that_was_told_elsewhere_shows_a_log_that_goes_back(bench: Bench, tmp_path: Path) -> None:
+    kept(bench, ["P0042"])
+    early = {path.name: path.read_bytes() for path in bench.vault.path.iterdir()}
+    kept(bench, ["P0007"])
+    anchors = Anchors([FileAnchor(tmp_path / "heads.jsonl")])
+    anchors.step(bench.vault.log.head)
+    anchors.step(bench.vault.log.head)
+    heads = heads_in(tmp_path / "heads.jsonl")
+    assert heads == [(f"{tmp_path}/heads.jsonl:1", bench.vault.log.head)]
+    assert verify(bench.vault.path, [bench.vault.log.key], heads).faults == []
+    for name, data in early.items():
+        (bench.vault.path / name).write_bytes(data)
+    assert verify(bench.vault.path, [bench.vault.log.key]).faults == []
+    (fault,) = verify(bench.vault.path, [bench.vault.log.key], heads).faults
+    assert "entries are missing at the end" in str(fault)
+    (tmp_path / "one").write_text("not a head")
+    (fault,) = verify(bench.vault.path, [bench.vault.log.key], heads_in(tmp_path / "one")).faults
+    assert "no head of the log" in str(fault)
+
+
+def test_an_anchor_that_fails_is_told_of_and_tried_again(bench: Bench, tmp_path: Path) -> None:
+    kept(bench, ["P0042"])
+    anchors = Anchors([anchor_at(f"file://{tmp_path}/later/heads.jsonl"), anchor_at("https://127.0.0.1:1/heads")])
+    anchors.step(bench.vault.log.head)
+    assert len(anchors.failing) == 2
+    (tmp_path / "later").mkdir()
+    anchors.step(bench.vault.log.head, at_once=True)
+    assert anchors.failing == {"https://127.0.0.1:1/heads"}
+    assert heads_in(tmp_path / "later" / "heads.jsonl")[0][1] == bench.vault.log.head
+    with pytest.raises(ValueError, match="is no anchor"):
+        anchor_at("ftp://somewhere")
