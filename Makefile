@@ -6,7 +6,7 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 RUST_SOURCES := $(shell find rust/engine rust/evidence rust/history rust/python -name '*.rs' -o -name Cargo.toml) Cargo.toml Cargo.lock
 
-.PHONY: help demo test fuzz chaos check fmt bench detect docs lock clean build
+.PHONY: help demo test fuzz chaos check fmt bench detect api docs lock clean build
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -35,10 +35,10 @@ test: build  ## every test there is, with the servers they need
 fuzz:  ## what reads bytes, ten minutes a target
 	rust/fuzz/run 600
 
-chaos: build  ## kill -9 two hundred times, ten minutes of faults among three workers; findings must be the oracle's
+chaos: build  ## kill -9 two hundred times, ten minutes of faults among three workers and of nobody to be alerted; findings must be the oracle's
 	tests/services/install
-	CI=true CHAOS_KILLS=200 CHAOS_EVENTS=2000000 CHAOS_MINUTES=10 SIMULATION_SCHEDULES=20000 $(BIN)/pytest -s --timeout 3000 \
-	    tests/services/test_chaos.py tests/services/test_workers.py tests/property/test_simulation.py
+	CI=true ALERT_OUTAGE=600 CHAOS_KILLS=200 CHAOS_EVENTS=2000000 CHAOS_MINUTES=10 SIMULATION_SCHEDULES=20000 $(BIN)/pytest -s --timeout 3000 \
+	    tests/services/test_chaos.py tests/services/test_workers.py tests/services/test_alerts.py tests/property/test_simulation.py
 
 check: build  ## format, lint, types, rules: what a commit must pass
 	cargo fmt --all --check
@@ -62,6 +62,9 @@ bench: build  ## all benchmarks beside their peers, into docs/performance.md
 detect: build  ## how well the shipped rules find insiders, beside other methods, into docs/detection.md
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r tests/bench/detection.lock
 	PYTHONPATH=tests/bench $(BIN)/python tests/bench/detect.py --write
+
+api: build  ## whatever its schema allows, and what it does not, ten thousand times as each role, sent to the API
+	API_CASES=10000 $(BIN)/pytest -s --timeout 3000 tests/e2e/test_api.py
 
 docs: build  ## write docs/reference/ from the definitions
 	$(BIN)/python docs/generate.py

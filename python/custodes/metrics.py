@@ -140,6 +140,24 @@ class Metrics:
             "Anchors that the last head of the evidence could not be told.",
             registry=registry,
         )
+        self.alerts_waiting = Gauge(
+            "custodes_alerts_waiting",
+            "News of findings that a receiver was not told yet.",
+            ["receiver"],
+            registry=registry,
+        )
+        self.alert_failures = Gauge(
+            "custodes_alert_failures",
+            "Tries in a row in which a receiver could not be told; what it was not told waits.",
+            ["receiver"],
+            registry=registry,
+        )
+        self.alerts_undelivered = Gauge(
+            "custodes_alerts_undelivered",
+            "Alerts put aside because their receiver refused them, or could not be reached for too long.",
+            ["receiver"],
+            registry=registry,
+        )
         self.findings_waiting = Gauge(
             "custodes_findings_waiting",
             "Changes of findings that wait because the database refuses them.",

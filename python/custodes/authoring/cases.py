@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import orjson
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from custodes.config.model import Duration
+from custodes.config.section import Duration
 
 
 class _Part(BaseModel):

@@ -23,6 +23,7 @@ _COMMANDS = {
     "snapshot": "custodes.cli.snapshot",
     "findings": "custodes.cli.findings",
     "evidence": "custodes.cli.evidence",
+    "alerts": "custodes.cli.alerts",
     "accounts": "custodes.cli.accounts",
 }
 """Each command's module, which holds a function or a Typer ``app`` of its name. Loaded when asked for, so

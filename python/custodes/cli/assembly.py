@@ -6,12 +6,21 @@ import json
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from functools import partial
 
 import structlog
 from kafka.errors import KafkaError
 
 from custodes._core import EvidenceDamagedError, Tables
+from custodes.accounts.naming import Pseudonyms
+from custodes.accounts.secrets import Secrets
+from custodes.alerts.alertmanager import Alertmanagers
+from custodes.alerts.courier import Courier, Queue, Told
+from custodes.alerts.ledger import Ledger
+from custodes.alerts.message import Writer
+from custodes.alerts.receivers import sender_of
 from custodes.config import Fault, FaultsError
+from custodes.config.alerts import AlertmanagerReceiver
 from custodes.config.model import Config, HistorySettings, Workers
 from custodes.config.model import KafkaSource as KafkaSettings
 from custodes.evidence.anchors import Anchors, anchor_at
@@ -23,7 +32,7 @@ from custodes.findings.store import FindingStore
 from custodes.history import HistoryWriter, Shelf
 from custodes.metrics import Metrics
 from custodes.monitor import Monitor, Status
-from custodes.rules import Ruleset
+from custodes.rules import Rule, Ruleset
 from custodes.sharing import Keeping, SharedWork
 from custodes.sources import FileSource, ResumableSource, Source
 from custodes.sources.kafka import KafkaSource
@@ -42,6 +51,8 @@ log = structlog.get_logger("custodes")
 class Assembly:
     """What a monitor is made of, beside what all have."""
 
+    worker: str
+    """Its name, the same after a restart."""
     work: Work
     source: Source
     damaged: int = 0
@@ -97,6 +108,47 @@ def watch_evidence(metrics: Metrics, keeper: Keeper) -> None:
     metrics.evidence_unanchored.set_function(lambda: keeper.unanchored)
 
 
+def secrets_of(settings: Config) -> Secrets:
+    """The secrets of the installation. Raises :class:`FaultsError`."""
+    path = settings.http.secret or settings.state.folder / "secret.key"
+    try:
+        return Secrets.kept_in(path)
+    except (OSError, ValueError) as error:
+        raise FaultsError([Fault(f"the secret cannot be had: {error}", hint="set http.secret")]) from error
+
+
+def open_alerts(
+    settings: Config, store: FindingStore, secrets: Secrets, rules: Callable[[], Sequence[Rule]], holder: str
+) -> list[Courier]:
+    """A courier for each receiver. Raises :class:`FaultsError`."""
+    couriers, faults = [], []
+    for one in settings.alerts.receivers:
+        console = settings.alerts.console
+        writer = Writer(Pseudonyms(secrets, one.names), rules, None if console is None else console.rstrip("/"))
+        ledger = Ledger(store.peoples, one.name, holder)
+        try:
+            told: Told
+            if isinstance(one, AlertmanagerReceiver):
+                told = Alertmanagers(one, ledger, writer)
+            else:
+                told = Queue(ledger, sender_of(one, settings.source.kafka), writer, one.level, one.give_up_after)
+        except (OSError, ValueError) as error:
+            faults.append(Fault(f"alerts.receivers: {one.name}: {error}"))
+            continue
+        couriers.append(Courier(one.name, told, ledger))
+    if faults:
+        raise FaultsError(faults)
+    return couriers
+
+
+def watch_alerts(metrics: Metrics, couriers: Sequence[Courier]) -> None:
+    """Has the metrics tell how it is with alerts."""
+    for one in couriers:
+        metrics.alerts_waiting.labels(one.name).set_function(partial(getattr, one, "waiting"))
+        metrics.alert_failures.labels(one.name).set_function(partial(getattr, one, "failures"))
+        metrics.alerts_undelivered.labels(one.name).set_function(partial(getattr, one, "undelivered"))
+
+
 def assemble(
     settings: Config,
     ruleset: Ruleset,
@@ -134,7 +186,7 @@ def assemble(
         source.resume(recovered.snapshot.places)
         checkpoints.went_on_from(recovered.snapshot.places, recovered.snapshot.taken_at)
     work = WholeWork(recovered.engine, ruleset.rules, source, checkpoints)
-    return Assembly(work, source, recovered.damaged)
+    return Assembly(worker, work, source, recovered.damaged)
 
 
 def _shared(
@@ -185,7 +237,7 @@ def _shared(
         source.before_leaving = before_leaving
         work.missed = monitor.tell_of
 
-    return Assembly(work, source, on_status=on_status, attach=attach)
+    return Assembly(worker, work, source, on_status=on_status, attach=attach)
 
 
 def _states(kafka: KafkaSettings, workers: Workers) -> StateStore:

@@ -13,9 +13,16 @@ import typer
 
 from custodes import __version__
 from custodes._core import DEBUG_BUILD
-from custodes.accounts.secrets import Secrets
 from custodes.accounts.store import AccountStore
-from custodes.cli.assembly import assemble, open_evidence, open_history, watch_evidence
+from custodes.cli.assembly import (
+    assemble,
+    open_alerts,
+    open_evidence,
+    open_history,
+    secrets_of,
+    watch_alerts,
+    watch_evidence,
+)
 from custodes.cli.log import set_up_log
 from custodes.cli.memory import keep_freed_memory
 from custodes.cli.reload import Reload, compile_rules
@@ -93,8 +100,15 @@ def _put_together(
         log.info(f"finding {kind}", id=finding.id, rule=finding.rule, level=finding.level, peak=finding.peak)
         if keeper is not None:
             keeper.hear(finding)
+        for courier in couriers:
+            courier.wake()
 
+    secrets = secrets_of(settings)
     metrics = Metrics(ruleset.rules, parts.source.name)
+    couriers = open_alerts(settings, store, secrets, lambda: monitor.rules, parts.worker)
+    watch_alerts(metrics, couriers)
+    for courier in couriers:
+        closing.callback(courier.close)
     if keeper is not None:
         watch_evidence(metrics, keeper)
         keeper.start()
@@ -107,21 +121,15 @@ def _put_together(
         memory=settings.engine.memory, history=writer, on_news=on_news, on_status=parts.on_status,
     )  # fmt: skip
     parts.attach(monitor)
+    for courier in couriers:
+        courier.start()
     reload = Reload(config, settings, monitor, tables, behind)
     reload.on_signal()
     app = build_app(
         monitor, reload=reload, history=history, behind=behind, vault=None if keeper is None else keeper.vault,
-        secrets=_secrets(settings), hosts=hosts_without_accounts(store, listen),
+        secrets=secrets, hosts=hosts_without_accounts(store, listen),
     )  # fmt: skip
     return monitor, ConsoleServer(app, listen, feed)
-
-
-def _secrets(settings: Config) -> Secrets:
-    path = settings.http.secret or settings.state.folder / "secret.key"
-    try:
-        return Secrets.kept_in(path)
-    except (OSError, ValueError) as error:
-        raise FaultsError([Fault(f"the secret cannot be had: {error}", hint="set http.secret")]) from error
 
 
 def hosts_without_accounts(store: FindingStore, listen: str) -> list[str]:

@@ -8,34 +8,18 @@ from typing import Annotated, Any
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    BeforeValidator,
     ByteSize,
-    ConfigDict,
     Field,
-    PlainSerializer,
-    WithJsonSchema,
     model_validator,
 )
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from custodes._core import is_time_zone
-from custodes.config.durations import format_duration, parse_duration
+from custodes.config.alerts import Alerts, KafkaReceiver
 from custodes.config.listen import parse_listen
 from custodes.config.memory import half_of_memory
+from custodes.config.section import Duration, Section
 from custodes.config.threads import MOST_THREADS, usable_cores
-
-
-def _duration(value: Any) -> Any:
-    return value if isinstance(value, timedelta) else parse_duration(value)
-
-
-Duration = Annotated[
-    timedelta,
-    BeforeValidator(_duration),
-    PlainSerializer(format_duration, return_type=str),
-    WithJsonSchema({"type": "string", "pattern": r"^\d+(ms|[smhdw])$", "examples": ["10s", "5m", "28d"]}),
-]
 
 
 def _listenable(listen: str) -> str:
@@ -49,11 +33,7 @@ def _known_zone(zone: str) -> str:
     return zone
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class KafkaSource(_Section):
+class KafkaSource(Section):
     """Events from Kafka topics, through a consumer group."""
 
     bootstrap_servers: list[str] = Field(min_length=1, description="Brokers to start from, as host:port.")
@@ -72,7 +52,7 @@ class KafkaSource(_Section):
     )
 
 
-class TableTopic(_Section):
+class TableTopic(Section):
     """A look-up table in a compacted topic of ``source.kafka``: each record a row, a JSON object by column."""
 
     topic: str = Field(description="The topic. A record's key says which row it is; one without a value takes it away.")
@@ -81,13 +61,13 @@ class TableTopic(_Section):
     )
 
 
-class FileSource(_Section):
+class FileSource(Section):
     """Events from JSON Lines files, plain, .gz or .zst, one after the other; `-` is standard input."""
 
     paths: list[Path] = Field(min_length=1, description="Files to read.")
 
 
-class Source(_Section):
+class Source(Section):
     """Where events come from: exactly one of these."""
 
     kafka: KafkaSource | None = Field(None, description="Read from Kafka.")
@@ -100,7 +80,7 @@ class Source(_Section):
         return self
 
 
-class EventTime(_Section):
+class EventTime(Section):
     """How event time is understood."""
 
     allowed_lateness: Duration = Field(
@@ -124,7 +104,7 @@ class EventTime(_Section):
     )
 
 
-class EngineSettings(_Section):
+class EngineSettings(Section):
     """How the counting engine runs."""
 
     threads: int = Field(
@@ -143,7 +123,7 @@ class EngineSettings(_Section):
     )
 
 
-class Findings(_Section):
+class Findings(Section):
     """Where findings are kept."""
 
     database: str = Field("sqlite:///custodes.db", description="SQLAlchemy URL.")
@@ -156,7 +136,7 @@ class Findings(_Section):
     )
 
 
-class State(_Section):
+class State(Section):
     """Snapshots of the windows, from which a restart goes on."""
 
     folder: Path = Field(
@@ -171,7 +151,7 @@ class State(_Section):
     keep: int = Field(3, ge=1, description="How many are kept, for when the newest cannot be read.")
 
 
-class HistorySettings(_Section):
+class HistorySettings(Section):
     """Every event, kept for a while, for people: what lies behind a finding, what else an actor did."""
 
     folder: Path = Field(
@@ -192,7 +172,7 @@ def _known_anchor(where: str) -> str:
     return where
 
 
-class EvidenceSettings(_Section):
+class EvidenceSettings(Section):
     """The events behind findings, in a log in which any later change shows."""
 
     folder: Path = Field(
@@ -224,7 +204,7 @@ class EvidenceSettings(_Section):
     )
 
 
-class Workers(_Section):
+class Workers(Section):
     """Several processes, on as many machines, that share the partitions and the counting."""
 
     keyed_by: list[str] = Field(
@@ -254,13 +234,13 @@ class Workers(_Section):
     )
 
 
-class DeadLetter(_Section):
+class DeadLetter(Section):
     """Where rejected records go when no dead-letter topic is set."""
 
     file: Path = Field(Path("custodes-dead-letters.jsonl"), description="JSON Lines, appended to.")
 
 
-class Http(_Section):
+class Http(Section):
     """The HTTP server: console, API and metrics."""
 
     listen: Annotated[str, AfterValidator(_listenable)] = Field(
@@ -274,7 +254,7 @@ class Http(_Section):
     )
 
 
-class Log(_Section):
+class Log(Section):
     """Log lines on standard error."""
 
     level: str = Field("info", pattern="^(debug|info|warning|error)$", description="Least severe level written.")
@@ -314,6 +294,7 @@ class Config(BaseSettings):
         description="What is behind findings, for later and for others. `null` keeps none; without a history there is "
         "none.",
     )
+    alerts: Alerts = Field(Alerts(), description="Who else is told of findings.")
     workers: Workers | None = Field(
         None, description="Share the counting with other processes of the same Kafka group. Default: count alone."
     )
@@ -328,6 +309,10 @@ class Config(BaseSettings):
         if self.source.kafka is None and any(isinstance(table, TableTopic) for table in self.tables.values()):
             raise ValueError(
                 "a look-up table in a topic is read from the brokers of source.kafka: set it, or use a file"
+            )
+        if self.source.kafka is None and any(isinstance(one, KafkaReceiver) for one in self.alerts.receivers):
+            raise ValueError(
+                "a receiver of kind kafka is a topic of the brokers of source.kafka: set it, or leave it out"
             )
         if self.workers is not None and self.findings.database.startswith("sqlite"):
             raise ValueError(

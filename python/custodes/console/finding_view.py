@@ -6,15 +6,13 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from custodes.config import format_duration
 from custodes.console.chart import count_over_time
 from custodes.console.naming import Naming
 from custodes.console.parts import Parts
-from custodes.console.rendering import amount
-from custodes.console.view import span
 from custodes.evidence.behind import Counted
 from custodes.findings import Finding
 from custodes.findings.triage import Note, Triage
+from custodes.findings.wording import reason
 from custodes.rules import Rule
 
 _SHOWN_EVENTS = 50
@@ -68,7 +66,7 @@ def finding_view(parts: Parts, finding: Finding, naming: Naming, reveals: bool) 
         rule=rule,
         who=finding.who if reveals else naming.who(finding),
         names=names,
-        reason=_reason(finding, rule),
+        reason=reason(finding, rule),
         chart=chart,
         events=list(behind.events[: -_SHOWN_EVENTS - 1 : -1]) if behind else [],
         event_count=len(behind.events) if behind else None,
@@ -81,27 +79,3 @@ def finding_view(parts: Parts, finding: Finding, naming: Naming, reveals: bool) 
         notes=parts.triage.history(finding.id),
         entries=None if parts.vault is None else parts.vault.count(finding.id),
     )
-
-
-def _reason(finding: Finding, rule: Rule | None) -> str:
-    """Why it fired, in a sentence."""
-    counted = _counted(rule, finding.peak)
-    within = f" within {format_duration(rule.timespan)}" if rule else ""
-    times = f", {finding.times_threshold:.1f} times the threshold of {amount(finding.threshold)}"
-    usual = "" if finding.usual is None else f"; {amount(finding.usual)} would be usual"
-    until = "It goes on." if finding.closed_at is None else f"It lasted {_lasted(finding)}."
-    return f"{counted}{within}{times}{usual}. {until}"
-
-
-def _counted(rule: Rule | None, peak: float) -> str:
-    if rule is None or rule.measure is not None or rule.parts:
-        what = rule.counts if rule else "counted"
-        return f"{what}: {amount(peak)}"
-    if rule.distinct is None:
-        return f"{amount(peak)} events"
-    return f"{amount(peak)} different {rule.distinct.replace('_', ' ')}{'s' if not rule.distinct.endswith('s') else ''}"
-
-
-def _lasted(finding: Finding) -> str:
-    seconds = ((finding.closed_at or finding.held_until) - finding.opened_at) / 1e6
-    return span(seconds) if seconds >= 1 else "a moment"

@@ -15,6 +15,7 @@ from custodes.accounts.roles import Permission
 from custodes.config import format_duration
 from custodes.console.parts import Parts
 from custodes.console.visitors import visitor_of
+from custodes.findings.wording import amount
 
 _pages = Environment(
     loader=PackageLoader("custodes.console"),
@@ -33,11 +34,6 @@ def moment(micros: int | None) -> Markup:
     return Markup('<time datetime="{}Z">{}</time>').format(
         time.isoformat().removesuffix("+00:00"), time.strftime("%Y-%m-%d %H:%M")
     )
-
-
-def amount(number: float) -> str:
-    """A count, or a measure, for people."""
-    return f"{int(number):,}" if number == int(number) else f"{number:,.1f}"
 
 
 _pages.filters["moment"] = moment

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from custodes import __version__
 from custodes.console.naming import Naming
 from custodes.findings import Finding
+from custodes.findings.wording import span
 from custodes.monitor import Monitor
 from custodes.rules.model import LEVELS
 
@@ -97,11 +98,3 @@ def _row(finding: Finding, naming: Naming) -> Row:
 
 def _minute(micros: int) -> str:
     return datetime.fromtimestamp(micros / 1e6, UTC).strftime("%Y-%m-%d %H:%M")
-
-
-def span(seconds: float) -> str:
-    """A stretch of time for people."""
-    for size, unit in ((86_400, "d"), (3600, "h"), (60, "min")):
-        if seconds >= size:
-            return f"{seconds / size:.1f} {unit}"
-    return f"{max(seconds, 0):.0f} s"

@@ -164,3 +164,43 @@ holds = Table(
     Column("at", BigInteger, nullable=False),
     Column("reason", Text, nullable=False),
 )
+
+news = Table(
+    "news",
+    metadata,
+    Column("number", _NUMBER, primary_key=True, autoincrement=True),
+    Column("at", BigInteger, nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("finding", Text, nullable=False),
+    Column("by", String),
+    sqlite_autoincrement=True,  # a number that was read and forgotten must not come again
+)
+
+receivers = Table(
+    "receivers",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("number", BigInteger, nullable=False),  # the last piece of news it was told, or was spared
+    Column("holder", String),
+    Column("held_until", BigInteger, nullable=False),
+)
+
+undelivered = Table(
+    "undelivered",
+    metadata,
+    Column("receiver", String, primary_key=True),
+    Column("number", BigInteger, primary_key=True),
+    Column("at", BigInteger, nullable=False),
+    Column("why", Text, nullable=False),
+    Column("news", Text, nullable=False),
+)
+
+firing = Table(
+    "firing",
+    metadata,
+    Column("receiver", String, primary_key=True),
+    Column("finding_id", String(36), primary_key=True),
+    Column("finding", Text, nullable=False),
+    Column("since", BigInteger),  # when it was first told; none where it was not yet
+    Column("ended_at", BigInteger),  # when the reason for it ended
+)

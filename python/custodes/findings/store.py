@@ -9,7 +9,6 @@ does not know yet that it was given to another, is refused from then on.
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,13 +17,14 @@ from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Select, and_, bindparam, delete, func, insert, or_, select, update
-from sqlalchemy.engine import RowMapping
 from sqlalchemy.exc import SQLAlchemyError
 
 from custodes._core import FindingChange
 from custodes.database import open_database, tables
 from custodes.findings.gaps import Missed
 from custodes.findings.model import Finding
+from custodes.findings.news import record
+from custodes.findings.rows import finding_of, group_text, row_of
 from custodes.findings.shortfalls import Shortfall
 from custodes.findings.triage import hand_over, is_in_state
 from custodes.rules import Rule
@@ -146,19 +146,23 @@ class FindingStore:
                     continue
                 stored = self._find(connection, told)
                 if stored is None:
-                    connection.execute(_INSERT, _row(told))
+                    connection.execute(_INSERT, row_of(told))
                     news.append(("opened", told))
+                    record(connection, "opened", told)
                     if change.kind == "closed":
                         news.append(("closed", told))
+                        record(connection, "closed", told)
                     continue
                 if stored.id != told.id:
                     self._known_as[told.id] = stored.id
                 current = stored.updated_by(told)
                 if current != stored:
                     current = self._absorb(connection, stored, current)
-                    connection.execute(_UPDATE, _row(current) | {"known_as": stored.id})
+                    connection.execute(_UPDATE, row_of(current) | {"known_as": stored.id})
                     closed = current.closed_at is not None and stored.closed_at is None
                     news.append(("closed" if closed else "updated", current))
+                    if closed:
+                        record(connection, "closed", current)
                 if change.kind == "closed":
                     self._known_as.pop(told.id, None)
         return news
@@ -173,8 +177,8 @@ class FindingStore:
                     told[self._known_as.get(change.id, change.id)].append(Finding.of(change, rules))
                 rows = connection.execute(_BY_IDS, {"known_as": list(told)}).mappings().all()
                 grown = [
-                    _row(self._absorb(connection, stored, current)) | {"known_as": stored.id}
-                    for stored in map(_finding, rows)
+                    row_of(self._absorb(connection, stored, current)) | {"known_as": stored.id}
+                    for stored in map(finding_of, rows)
                     if (current := reduce(Finding.updated_by, told[stored.id], stored)) != stored
                 ]
                 if grown:
@@ -185,17 +189,17 @@ class FindingStore:
         row = connection.execute(_BY_ID, {"known_as": known_as}).mappings().first()
         if row is None:
             return next(self._near(connection, told), None)
-        return _finding(row)
+        return finding_of(row)
 
     def _near(self, connection: Connection, finding: Finding) -> Iterator[Finding]:
         """Rows that are the same finding: same rule and group, and the intervals overlap or join."""
         near = {
             "of_rule": finding.rule_id,
-            "of_group": _group_text(finding.group),
+            "of_group": group_text(finding.group),
             "from_": finding.held_from - finding.keep_open,
             "until": finding.held_until + finding.keep_open,
         }
-        return map(_finding, connection.execute(_NEAR, near).mappings().all())
+        return map(finding_of, connection.execute(_NEAR, near).mappings().all())
 
     def _absorb(self, connection: Connection, stored: Finding, grown: Finding) -> Finding:
         """A finding that has grown, with those it has come to reach, whose rows go.
@@ -221,6 +225,9 @@ class FindingStore:
     @staticmethod
     def _remove(connection: Connection, swallowed: str, survivor: str) -> None:
         """Removes a finding that is part of another now, which has what people made of it."""
+        row = connection.execute(_BY_ID, {"known_as": swallowed}).mappings().first()
+        if row is not None:
+            record(connection, "merged", finding_of(row))
         connection.execute(delete(_findings).where(_findings.c.id == swallowed))
         hand_over(connection, swallowed, survivor)
 
@@ -256,7 +263,7 @@ class FindingStore:
             query = query.where(is_in_state(_findings.c.id, state))
         query = _of_group(query, group)
         with self.engine.connect() as connection:
-            found = [_finding(row) for row in connection.execute(query).mappings()]
+            found = [finding_of(row) for row in connection.execute(query).mappings()]
         more = len(found) > limit
         found = found[:limit]
         return Page(found, f"{found[-1].opened_at}:{found[-1].id}" if more else None)
@@ -265,18 +272,18 @@ class FindingStore:
         """The findings that opened at or after a time, in microseconds; ``group`` as in :meth:`page`."""
         query = _of_group(select(_findings).where(_findings.c.opened_at >= time), group)
         with self.engine.connect() as connection:
-            return [_finding(row) for row in connection.execute(query).mappings()]
+            return [finding_of(row) for row in connection.execute(query).mappings()]
 
     def get(self, finding_id: str) -> Finding | None:
         with self.engine.connect() as connection:
             row = connection.execute(select(_findings).where(_findings.c.id == finding_id)).mappings().first()
-        return None if row is None else _finding(row)
+        return None if row is None else finding_of(row)
 
     def beginning_with(self, beginning: str) -> list[Finding]:
         """The findings whose ids begin so; two at most."""
         query = select(_findings).where(_findings.c.id.startswith(beginning, autoescape=True)).limit(2)
         with self.engine.connect() as connection:
-            return [_finding(row) for row in connection.execute(query).mappings()]
+            return [finding_of(row) for row in connection.execute(query).mappings()]
 
     def record_gap(self, missed: Missed) -> None:
         """Keeps what was never seen. A gap noticed again after a restart is the same."""
@@ -310,9 +317,11 @@ class FindingStore:
     def close_left_open(self, ended: Iterable[tuple[str, int]]) -> None:
         """Closes findings of rules that are gone: ids and ends of what is known of them, microseconds."""
         rows = [{"known_as": self._known_as.pop(id_, id_), "end": end} for id_, end in ended]
-        if rows:
-            with self.engine.begin() as connection:
-                connection.execute(_CLOSE, rows)
+        with self.engine.begin() as connection:
+            for row in rows:
+                if connection.execute(_CLOSE, row).rowcount:
+                    closed = connection.execute(_BY_ID, {"known_as": row["known_as"]}).mappings().one()
+                    record(connection, "closed", finding_of(closed))
 
     def tell_of_worker(self, name: str, now: float, status: str) -> None:
         """Keeps how a worker stands, as JSON, for the others to show; ``now`` is in epoch seconds."""
@@ -356,20 +365,8 @@ class FindingStore:
 def _of_group(query: Select[Any], group: Mapping[str, str]) -> Select[Any]:
     """Those whose group has these values: it is JSON in one way of writing, so what is in it stands there just so."""
     for name, value in group.items():
-        query = query.where(_findings.c.group.contains(_group_text({name: value})[1:-1], autoescape=True))
+        query = query.where(_findings.c.group.contains(group_text({name: value})[1:-1], autoescape=True))
     return query
-
-
-def _group_text(group: dict[str, str]) -> str:
-    return json.dumps(group, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
-
-
-def _row(finding: Finding) -> dict[str, Any]:
-    return {**vars(finding), "group": _group_text(finding.group)}
-
-
-def _finding(row: RowMapping) -> Finding:
-    return Finding(**{**row, "group": json.loads(row["group"])})
 
 
 def _read_cursor(cursor: str) -> tuple[int, str]:

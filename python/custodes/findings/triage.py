@@ -17,11 +17,14 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from custodes.database.tables import findings, notes, triage
 from custodes.findings.model import rfc3339
+from custodes.findings.news import Kind, record
+from custodes.findings.rows import finding_of
 
 State = Literal["open", "acknowledged", "closed"]
 Verdict = Literal["confirmed", "explained", "false_positive", "duplicate"]
 STATES: tuple[State, ...] = ("open", "acknowledged", "closed")
 VERDICTS: tuple[Verdict, ...] = ("confirmed", "explained", "false_positive", "duplicate")
+_NEWS: dict[State, Kind] = {"open": "reopened", "acknowledged": "acknowledged", "closed": "judged"}
 MOST_TEXT = 4000
 """Characters of a note."""
 
@@ -114,7 +117,8 @@ class TriageStore:
         Raises :class:`ConflictError`, and ``KeyError`` for an id that is no finding's.
         """
         with self._engine.begin() as connection:
-            if connection.execute(select(findings.c.id).where(findings.c.id == finding_id)).first() is None:
+            row = connection.execute(select(findings).where(findings.c.id == finding_id)).mappings().first()
+            if row is None:
                 raise KeyError(finding_id)
             before = _read(connection, [finding_id]).get(finding_id, Triage())
             if change.version is not None and change.version != before.version:
@@ -130,8 +134,10 @@ class TriageStore:
             )
             _write(connection, finding_id, before, after)
             for kind, text in _told(change, before):
-                row = {"finding_id": finding_id, "at": at, "by": by, "kind": kind, "text": text}
-                connection.execute(insert(notes).values(row))
+                note = {"finding_id": finding_id, "at": at, "by": by, "kind": kind, "text": text}
+                connection.execute(insert(notes).values(note))
+            if change.state is not None:
+                record(connection, _NEWS[change.state], finding_of(row), by)
         return after
 
     def history(self, finding_id: str) -> list[Note]:

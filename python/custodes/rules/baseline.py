@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from custodes.config import Document, Fault
-from custodes.config.model import Duration
+from custodes.config.section import Duration
 from custodes.rules.own_keys import read_own
 
 _DAY = timedelta(days=1)

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from custodes.config.model import Duration
+from custodes.config.section import Duration
 from custodes.rules.baseline import Baseline
 from custodes.rules.compile import CORRELATION_TYPES
 from custodes.rules.model import LEVELS

@@ -1,0 +1,35 @@
+"""How people are called where names are not to be seen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from custodes.accounts.secrets import Secrets
+from custodes.findings import Finding
+
+_NOBODY = ("resource", "action", "peer_group", "app")
+"""The fields whose values say nothing of who somebody is. What was worked out from a name may say it, too."""
+
+
+@dataclass(frozen=True)
+class Pseudonyms:
+    """What names are shown as."""
+
+    secrets: Secrets
+    is_plain: bool
+    """Whether they are shown as they are."""
+
+    def pseudonym(self, field: str, value: str) -> str:
+        """A value as everybody may see it."""
+        return value if self.is_plain or field in _NOBODY else self.secrets.pseudonym(field, value)
+
+    def who(self, finding: Finding) -> str:
+        """A finding's group as everybody may see it."""
+        parts = (
+            shown if (shown := self.pseudonym(name, value)) != value else f"{name} {value}"
+            for name, value in finding.group.items()
+        )
+        return ", ".join(parts) or "everything"
+
+    def group(self, finding: Finding) -> dict[str, str]:
+        return {name: self.pseudonym(name, value) for name, value in finding.group.items()}

@@ -1,0 +1,1 @@
+"""Alerts: who else is told of findings, and of what about them."""

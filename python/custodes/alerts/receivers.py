@@ -1,0 +1,160 @@
+"""The kinds of receivers, and what each is sent."""
+
+from __future__ import annotations
+
+import smtplib
+import ssl
+import time
+from base64 import b64decode
+from binascii import Error as NotBase64Error
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Protocol
+
+from kafka import KafkaProducer
+from kafka.errors import KafkaError, MessageSizeTooLargeError
+
+from custodes.alerts import formats
+from custodes.alerts.message import Message
+from custodes.alerts.web import RefusedError, Web
+from custodes.config.alerts import (
+    EmailReceiver,
+    KafkaReceiver,
+    PagerDutyReceiver,
+    SlackReceiver,
+    TeamsReceiver,
+    WebhookReceiver,
+)
+from custodes.config.model import KafkaSource
+from custodes.sources.client import client
+
+_TIMEOUT_SECONDS = 10.0
+
+
+class Sender(Protocol):
+    """Delivers messages, one after the other."""
+
+    def send(self, message: Message) -> None:
+        """Returns once it was taken.
+
+        Raises :class:`~custodes.alerts.web.RefusedError` for what will never be, and ``OSError`` for what may be later.
+        """
+
+    def close(self) -> None: ...
+
+
+class WebSender:
+    """Posts what a format makes of a message; what it makes nothing of is no news for its receiver."""
+
+    def __init__(self, url: str, write: Callable[[Message], formats.Sent | None]) -> None:
+        """Raises ``ValueError`` for what is no URL."""
+        self._web = Web(url)
+        self._write = write
+
+    def send(self, message: Message) -> None:
+        if (sent := self._write(message)) is not None:
+            body, headers = sent
+            self._web.post(body, headers)
+
+    def close(self) -> None:
+        self._web.close()
+
+
+class MailSender:
+    """Sends mails by SMTP, a connection each."""
+
+    def __init__(self, settings: EmailReceiver) -> None:
+        """Raises ``OSError`` for a password that cannot be read."""
+        self._settings = settings
+        self._password = None if settings.password is None else settings.password.read_text().strip()
+
+    def send(self, message: Message) -> None:
+        settings = self._settings
+        host, _, port = settings.server.rpartition(":")
+        mail = formats.email(message, settings.sender, settings.to)
+        try:
+            with smtplib.SMTP(host, int(port), timeout=_TIMEOUT_SECONDS) as server:
+                if settings.starttls:
+                    server.starttls(context=ssl.create_default_context())
+                if settings.user is not None:
+                    server.login(settings.user, self._password or "")
+                server.send_message(mail)
+        except (smtplib.SMTPRecipientsRefused, smtplib.SMTPDataError, smtplib.SMTPSenderRefused) as error:
+            if _is_for_good(error):
+                raise RefusedError(f"{settings.server}: {error}") from error
+            raise OSError(f"{settings.server}: {error}") from error
+        except smtplib.SMTPException as error:
+            raise OSError(f"{settings.server}: {error}") from error
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def _is_for_good(error: smtplib.SMTPException) -> bool:
+    """Whether a mail server's answer says never, and not just now: 5xx, of all recipients."""
+    if isinstance(error, smtplib.SMTPRecipientsRefused):
+        return all(code >= 500 for code, _ in error.recipients.values())
+    return isinstance(error, smtplib.SMTPResponseException) and error.smtp_code >= 500
+
+
+class KafkaSender:
+    """Writes Detection Findings of OCSF to a topic, those about one finding to one partition."""
+
+    def __init__(self, settings: KafkaReceiver, kafka: KafkaSource) -> None:
+        self._topic = settings.topic
+        self._kafka = kafka
+        self._producer: KafkaProducer | None = None
+
+    def send(self, message: Message) -> None:
+        try:
+            if self._producer is None:
+                self._producer = client(KafkaProducer, self._kafka, acks="all", enable_idempotence=True)
+            key = message.finding.id.encode()
+            self._producer.send(self._topic, formats.ocsf(message), key=key).get(_TIMEOUT_SECONDS)
+        except MessageSizeTooLargeError as error:
+            raise RefusedError(str(error)) from error
+        except KafkaError as error:
+            # What was not acknowledged is sent again by a producer that knows nothing of it.
+            self.close()
+            raise OSError(f"{self._topic}: {error}") from error
+
+    def close(self) -> None:
+        if self._producer is not None:
+            with suppress(KafkaError):
+                self._producer.close(timeout=1)
+            self._producer = None
+
+
+QueueSettings = WebhookReceiver | SlackReceiver | TeamsReceiver | PagerDutyReceiver | EmailReceiver | KafkaReceiver
+
+
+def sender_of(settings: QueueSettings, kafka: KafkaSource | None) -> Sender:
+    """The sender for a receiver. Raises ``OSError`` and ``ValueError`` for secrets that cannot be used."""
+    match settings:
+        case WebhookReceiver():
+            secret = None if settings.secret is None else _signing_secret(settings.secret.read_text())
+            return WebSender(settings.url, lambda message: formats.webhook(message, secret, int(time.time())))
+        case SlackReceiver():
+            return WebSender(settings.url_file.read_text().strip(), formats.slack)
+        case TeamsReceiver():
+            return WebSender(settings.url_file.read_text().strip(), formats.teams)
+        case PagerDutyReceiver():
+            key = settings.key_file.read_text().strip()
+            return WebSender(settings.url, lambda message: formats.pagerduty(message, key, settings.until))
+        case EmailReceiver():
+            return MailSender(settings)
+        case KafkaReceiver():
+            if kafka is None:
+                raise ValueError("a topic is on the brokers of source.kafka: set it")
+            return KafkaSender(settings, kafka)
+
+
+def _signing_secret(text: str) -> bytes:
+    """The secret in a file, as Standard Webhooks hands it around. Raises ``ValueError``."""
+    try:
+        secret = b64decode(text.strip().removeprefix("whsec_"), validate=True)
+    except NotBase64Error as error:
+        raise ValueError("a webhook's secret is base64, with whsec_ before it") from error
+    if len(secret) < 24:
+        raise ValueError(f"a webhook's secret has at least 24 bytes, this one {len(secret)}")
+    return secret

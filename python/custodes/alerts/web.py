@@ -1,0 +1,69 @@
+"""Sending over HTTP to a place that somebody configured: it must not be made to reach another."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from collections.abc import Mapping
+
+import httpx
+
+_TIMEOUT_SECONDS = 10.0
+_NEVER_TAKEN = frozenset({400, 405, 413, 415, 422})
+"""Answers after which sending the same again is of no use."""
+
+
+class RefusedError(Exception):
+    """The receiver has this message, and does not want it."""
+
+
+class Web:
+    """Posts to one URL. Redirects are not followed, and addresses of the machine's own cloud are refused."""
+
+    def __init__(self, url: str) -> None:
+        """Raises ``ValueError`` for what is no such URL."""
+        self._url = httpx.URL(url)
+        if self._url.scheme not in {"http", "https"} or not self._url.host:
+            raise ValueError(f"'{_shown(self._url)}' is no URL of http or https")
+        # What is resolved here must be what is connected to; so the environment's proxies are not asked.
+        self._client = httpx.Client(timeout=_TIMEOUT_SECONDS, follow_redirects=False, trust_env=False)
+
+    def post(self, content: bytes, headers: Mapping[str, str]) -> None:
+        """Returns once it was taken. Raises :class:`RefusedError`, and ``OSError`` for what may be tried again."""
+        host = self._url.host
+        address = _address(host, self._url.port or (443 if self._url.scheme == "https" else 80))
+        request = self._client.build_request(
+            "POST",
+            self._url.copy_with(host=address),
+            content=content,
+            headers={"Host": self._url.netloc.decode(), "User-Agent": "custodes", **headers},
+            extensions={"sni_hostname": host},
+        )
+        try:
+            answer = self._client.send(request)
+        except httpx.HTTPError as error:
+            raise OSError(f"{host}: {str(error) or type(error).__name__}") from error
+        if answer.status_code in _NEVER_TAKEN:
+            raise RefusedError(f"{host} answers {answer.status_code}: {answer.text[:200]}")
+        if not answer.is_success:
+            raise OSError(f"{host} answers {answer.status_code}")
+
+    def close(self) -> None:
+        self._client.close()
+
+
+def _address(host: str, port: int) -> str:
+    """Where a host is. Raises ``OSError`` where it is nowhere, or where alerts have no business."""
+    found = [str(one[4][0]) for one in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
+    for text in found:
+        address = ipaddress.ip_address(text.partition("%")[0])
+        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+            address = address.ipv4_mapped
+        if address.is_link_local or address.is_multicast or address.is_unspecified or address.is_reserved:
+            raise OSError(f"{host} is at {text}, where alerts are not sent")
+    return found[0]
+
+
+def _shown(url: httpx.URL) -> str:
+    """A URL without what may be a secret in it."""
+    return f"{url.scheme}://{url.host}"

@@ -1,0 +1,124 @@
+"""``custodes alerts``: whether those who are to be told can be, and what could not be delivered."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from custodes.accounts.naming import Pseudonyms
+from custodes.alerts.alertmanager import post_alert
+from custodes.alerts.ledger import Undelivered, forget_undelivered, undelivered_news
+from custodes.alerts.message import Writer
+from custodes.alerts.receivers import sender_of
+from custodes.alerts.web import RefusedError
+from custodes.cli.assembly import secrets_of
+from custodes.cli.desk import ConfigPath, Desk, open_desk
+from custodes.cli.output import stdout, write_json
+from custodes.config import Fault, FaultsError
+from custodes.config.alerts import AlertmanagerReceiver, Receiver
+from custodes.findings import Finding, rfc3339
+from custodes.findings.news import News
+from custodes.rules import load_rules, shipped_pack
+
+app = typer.Typer(help="Those who are told of findings, and what they were not.", no_args_is_help=True)
+
+Name = Annotated[str, typer.Argument(help="A receiver of the configuration.")]
+
+
+@app.command("test")
+def try_(name: Name, config: ConfigPath = Path("custodes.yaml")) -> None:
+    """Send a receiver an alert that is about nobody."""
+    now = int(time.time() * 1e6)
+    finding = Finding(
+        id=str(uuid.uuid4()), rule_id="test", rule="A test of Custodes", level="critical", group={"app": "test"},
+        opened_at=now, closed_at=None, held_from=now, held_until=now, peak=1, count=1, threshold=1, keep_open=0,
+    )  # fmt: skip
+    with open_desk(config) as desk:
+        _send(desk, _receiver(desk, name), News(0, now, "opened", finding, None))
+    stdout.print(f"{name} has taken it")
+
+
+@app.command()
+def undelivered(
+    json: Annotated[bool, typer.Option("--json", help="JSON instead of text.")] = False,
+    config: ConfigPath = Path("custodes.yaml"),
+) -> None:
+    """List alerts that were put aside: refused, or not deliverable for too long."""
+    with open_desk(config) as desk:
+        aside = undelivered_news(desk.store.engine)
+    if json:
+        write_json([one.as_dict() for one in aside])
+        return
+    table = Table(box=None, header_style="bold")
+    for column in ("receiver", "at", "finding", "what", "why"):
+        table.add_column(column, overflow="fold")
+    for one in aside:
+        finding = one.news["finding"]
+        table.add_row(
+            one.receiver, rfc3339(one.at), finding["id"][:8], f"{one.news['kind']}: {finding['rule']}", one.why
+        )
+    stdout.print(table)
+
+
+@app.command()
+def retry(name: Name, config: ConfigPath = Path("custodes.yaml")) -> None:
+    """Send a receiver what was put aside, in its order. Exit 1 at the first it does not take."""
+    with open_desk(config) as desk:
+        receiver = _receiver(desk, name)
+        aside = _aside(desk, name)
+        for one in aside:
+            _send(desk, receiver, _news(one))
+            forget_undelivered(desk.store.engine, name, one.number)
+    stdout.print(f"{len(aside)} sent")
+
+
+@app.command()
+def forget(name: Name, config: ConfigPath = Path("custodes.yaml")) -> None:
+    """Forget what was put aside for a receiver. The findings stay."""
+    with open_desk(config) as desk:
+        aside = _aside(desk, name)
+        for one in aside:
+            forget_undelivered(desk.store.engine, name, one.number)
+    stdout.print(f"{len(aside)} forgotten")
+
+
+def _aside(desk: Desk, name: str) -> list[Undelivered]:
+    return [one for one in undelivered_news(desk.store.engine) if one.receiver == name]
+
+
+def _news(one: Undelivered) -> News:
+    return News(**{**one.news, "finding": Finding(**one.news["finding"])})
+
+
+def _receiver(desk: Desk, name: str) -> Receiver:
+    known = desk.settings.alerts.receivers
+    found = next((one for one in known if one.name == name), None)
+    if found is None:
+        names = ", ".join(one.name for one in known) or "none"
+        raise FaultsError([Fault(f"there is no receiver '{name}'; there are: {names}", hint="see alerts.receivers")])
+    return found
+
+
+def _send(desk: Desk, receiver: Receiver, news: News) -> None:
+    """Raises ``OSError`` where it is not taken."""
+    settings = desk.settings
+    console = settings.alerts.console
+    rules = load_rules(settings.rules or shipped_pack())
+    pseudonyms = Pseudonyms(secrets_of(settings), receiver.names)
+    writer = Writer(pseudonyms, lambda: rules, console and console.rstrip("/"))
+    try:
+        if isinstance(receiver, AlertmanagerReceiver):
+            post_alert(receiver, writer, news.finding)
+            return
+        sender = sender_of(receiver, settings.source.kafka)
+        try:
+            sender.send(writer.message(news))
+        finally:
+            sender.close()
+    except (RefusedError, ValueError) as error:
+        raise OSError(f"{receiver.name}: {error}") from error

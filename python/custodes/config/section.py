@@ -1,0 +1,28 @@
+"""What sections of the configuration are made of."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, WithJsonSchema
+
+from custodes.config.durations import format_duration, parse_duration
+
+
+def _duration(value: Any) -> Any:
+    return value if isinstance(value, timedelta) else parse_duration(value)
+
+
+Duration = Annotated[
+    timedelta,
+    BeforeValidator(_duration),
+    PlainSerializer(format_duration, return_type=str),
+    WithJsonSchema({"type": "string", "pattern": r"^\d+(ms|[smhdw])$", "examples": ["10s", "5m", "28d"]}),
+]
+
+
+class Section(BaseModel):
+    """Keys that are known, and stay as they were read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)

@@ -1,0 +1,23 @@
+"""Findings as rows of their table."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from sqlalchemy.engine import RowMapping
+
+from custodes.findings.model import Finding
+
+
+def group_text(group: dict[str, str]) -> str:
+    """A group in the one way it is written."""
+    return json.dumps(group, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+
+
+def row_of(finding: Finding) -> dict[str, Any]:
+    return {**vars(finding), "group": group_text(finding.group)}
+
+
+def finding_of(row: RowMapping) -> Finding:
+    return Finding(**{**row, "group": json.loads(row["group"])})

@@ -1,0 +1,506 @@
+"""Alerts: each delivered, in order, whatever fails in between; and nobody told more than they may know."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import socket
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import SMTP, Envelope, Session
+from py_ocsf_models.events.findings.detection_finding import DetectionFinding
+from standardwebhooks import Webhook
+
+from custodes.accounts.naming import Pseudonyms
+from custodes.alerts import formats
+from custodes.alerts.alertmanager import Alertmanagers
+from custodes.alerts.courier import Courier, Queue
+from custodes.alerts.ledger import Ledger, LostError, undelivered_news
+from custodes.alerts.message import Message, Writer
+from custodes.alerts.receivers import Sender, sender_of
+from custodes.alerts.web import RefusedError, Web
+from custodes.config.alerts import (
+    AlertmanagerReceiver,
+    EmailReceiver,
+    PagerDutyReceiver,
+    SlackReceiver,
+    TeamsReceiver,
+    WebhookReceiver,
+)
+from custodes.findings.news import NewsStore
+from custodes.findings.triage import Change, TriageStore
+from ears import Ear
+from scripted import Bench, look_ups
+
+SECOND = 1_000_000
+MINUTE = 60 * SECOND
+SECRET = base64.b64encode(b"a secret of thirty-two bytes now").decode()
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    bench = Bench(tmp_path)
+    yield bench
+    bench.close()
+
+
+@pytest.fixture
+def ear() -> Iterator[Ear]:
+    ear = Ear()
+    yield ear
+    ear.stop()
+
+
+class Receiver:
+    """A receiver, its courier, and a clock of its own."""
+
+    def __init__(self, bench: Bench, sender: Sender, *, level: str = "low", names: bool = False) -> None:
+        self.now = time.time()
+        self.ledger = Ledger(bench.store.peoples, "the-receiver", "this process")
+        writer = Writer(Pseudonyms(bench.secrets, names), lambda: bench.monitor.rules, "https://custodes.example")
+        queue = Queue(self.ledger, sender, writer, level, timedelta(days=3))
+        self.ledger.register()
+        self.courier = Courier("the-receiver", queue, self.ledger, clock=lambda: self.now)
+
+
+def webhook(bench: Bench, ear: Ear, tmp_path: Path, **settings: Any) -> Receiver:
+    (tmp_path / "secret").write_text(f"whsec_{SECRET}\n")
+    receiver = WebhookReceiver(kind="webhook", name="hook", url=f"{ear.url}/hook", secret=tmp_path / "secret")
+    return Receiver(bench, sender_of(receiver, None), **settings)
+
+
+def insiders(bench: Bench, count: int = 1, at: float = 0) -> None:
+    bench.now += at
+    names = [f"P{n:04}" for n in range(count)]
+    bench.feed(look_ups(names, [f"s{n}" for n in range(150)], at=at))
+
+
+def end_all(bench: Bench) -> None:
+    """Time goes on, and what was found ends."""
+    bench.now += 86_400
+    bench.feed(look_ups(["nobody"], ["x"], at=86_400))
+
+
+def kinds(ear: Ear) -> list[str]:
+    return [heard.json["type"] for heard in ear.heard]
+
+
+def test_what_happens_is_told_in_its_order(bench: Bench, ear: Ear, tmp_path: Path) -> None:
+    receiver = webhook(bench, ear, tmp_path)
+    insiders(bench)
+    finding = bench.store.page(level="high").findings[0]
+    triage = TriageStore(bench.store.peoples)
+    triage.change(finding.id, Change(state="acknowledged", assignee="ines"), "ines", 0)
+    triage.change(finding.id, Change(note="a call"), "ines", 0)
+    end_all(bench)
+    triage.change(finding.id, Change(state="closed", verdict="explained", note="an audit"), "ines", 0)
+    receiver.courier.step()
+    receiver.courier.step()
+    told = [heard.json for heard in ear.heard if heard.json["data"]["finding"]["id"] == finding.id]
+    assert [one["type"] for one in told] == [
+        "finding.opened", "finding.acknowledged", "finding.closed", "finding.judged",
+    ]  # fmt: skip
+    assert told[0]["data"]["link"] == f"https://custodes.example/findings/{finding.id}"
+    assert told[0]["data"]["summary"].startswith("150 different subjects within 1h, 1.0 times the threshold of 150.")
+    assert (told[0]["data"]["finding"]["closed_at"], told[2]["data"]["finding"]["closed_at"] is None) == (None, False)
+    assert receiver.courier.waiting == 0
+
+
+def test_a_signature_is_what_standard_webhooks_says(bench: Bench, ear: Ear, tmp_path: Path) -> None:
+    receiver = webhook(bench, ear, tmp_path)
+    insiders(bench)
+    receiver.courier.step()
+    (heard,) = ear.heard
+    Webhook(f"whsec_{SECRET}").verify(heard.body, dict(heard.headers))
+    with pytest.raises(Exception, match="No matching signature"):
+        Webhook(f"whsec_{SECRET}").verify(heard.body.replace(b"150", b"151"), dict(heard.headers))
+    for wrong in ("whsec_!", "whsec_c2hvcnQ="):
+        (tmp_path / "secret").write_text(wrong)
+        settings = WebhookReceiver(kind="webhook", name="hook", url=ear.url, secret=tmp_path / "secret")
+        with pytest.raises(ValueError, match="secret"):
+            sender_of(settings, None)
+
+
+def test_who_was_away_is_told_all_of_it_once(bench: Bench, ear: Ear, tmp_path: Path) -> None:
+    receiver = webhook(bench, ear, tmp_path)
+    ear.answer = lambda heard: 503
+    insiders(bench, 20)
+    end_all(bench)
+    tries = []
+    for _ in range(12):
+        receiver.courier.step()
+        tries.append(len(ear.heard))
+        receiver.now += receiver.courier._wait_seconds()
+    # Each try is one request: what cannot be reached is not asked for each piece of news.
+    assert tries == list(range(1, 13))
+    assert receiver.courier.failures == 12
+    assert 48 <= receiver.courier._wait_seconds() <= 72
+    ear.heard.clear()
+    ear.answer = lambda heard: 204
+    receiver.courier.step()
+    assert (receiver.courier.failures, receiver.courier.waiting) == (0, 0)
+    ids = [heard.headers["webhook-id"] for heard in ear.heard]
+    assert len(ids) == len(set(ids)) == len(NewsStore(bench.store.engine).after(0, 1000))
+    found = bench.store.page(1000).findings
+    assert len(found) > 20
+    for finding in found:
+        its = [heard.json["type"] for heard in ear.heard if heard.json["data"]["finding"]["id"] == finding.id]
+        assert its == ["finding.opened"] + ["finding.closed"] * (finding.closed_at is not None)
+    receiver.courier.step()
+    assert len(ear.heard) == len(ids)
+
+
+def test_what_was_sent_and_not_put_down_has_the_same_id_again(bench: Bench, ear: Ear, tmp_path: Path) -> None:
+    receiver = webhook(bench, ear, tmp_path)
+    insiders(bench, 2)
+
+    def dies(news: object) -> None:
+        raise KeyboardInterrupt
+
+    told, receiver.ledger.told = receiver.ledger.told, dies  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        receiver.courier.step()
+    receiver.ledger.told = told  # type: ignore[method-assign]
+    receiver.courier.step()
+    first, again, second = (heard.headers["webhook-id"] for heard in ear.heard)
+    assert first == again != second
+
+
+def test_what_is_refused_is_put_aside_and_the_rest_goes_on(bench: Bench, ear: Ear, tmp_path: Path) -> None:
+    receiver = webhook(bench, ear, tmp_path)
+    insiders(bench, 3)
+    second = NewsStore(bench.store.engine).after(0, 10)[1]
+    ear.answer = lambda heard: 422 if heard.json["data"]["finding"]["id"] == second.finding.id else 200
+    for _ in range(3):
+        receiver.courier.step()
+    assert (receiver.courier.waiting, receiver.courier.undelivered) == (0, 1)
+    (aside,) = undelivered_news(bench.store.engine)
+    assert (aside.as_dict()["finding"], aside.as_dict()["kind"]) == (second.finding.id, "opened")
+    assert "answers 422" in aside.why
+    assert len(ear.heard) == 5
+
+
+def test_what_is_too_old_is_put_aside(bench: Bench, ear: Ear, tmp_path: Path) -> None:
+    receiver = webhook(bench, ear, tmp_path)
+    ear.answer = lambda heard: 500
+    insiders(bench)
+    receiver.courier.step()
+    assert receiver.courier.waiting == 1
+    receiver.now += 3 * 86_400 + 1
+    receiver.courier.step()
+    assert (receiver.courier.waiting, receiver.courier.undelivered) == (0, 1)
+
+
+def test_what_came_before_a_receiver_is_not_told_it(bench: Bench, ear: Ear, tmp_path: Path) -> None:
+    insiders(bench)
+    receiver = webhook(bench, ear, tmp_path)
+    receiver.courier.step()
+    assert ear.heard == []
+
+
+def test_the_least_severe_are_left_out(bench: Bench, ear: Ear, tmp_path: Path) -> None:
+    receiver = webhook(bench, ear, tmp_path, level="critical")
+    insiders(bench)
+    receiver.courier.step()
+    assert (ear.heard, receiver.courier.waiting) == ([], 0)
+
+
+def test_one_process_at_a_time_tells_a_receiver(bench: Bench, ear: Ear, tmp_path: Path) -> None:
+    receiver = webhook(bench, ear, tmp_path)
+    other = Ledger(bench.store.peoples, "the-receiver", "another process")
+    receiver.courier.step()
+    now = int(receiver.now * 1e6)
+    assert not other.hold(now)
+    insiders(bench)
+    assert other.hold(now + 31 * SECOND)
+    with pytest.raises(LostError):
+        receiver.ledger.told(receiver.ledger.untold(1)[0])
+    receiver.courier.step()
+    assert ear.heard == []
+    other.release()
+    receiver.courier.step()
+    assert len(ear.heard) == 1
+
+
+@pytest.mark.parametrize("names", [False, True])
+def test_names_are_told_to_those_alone_who_may_know(bench: Bench, ear: Ear, tmp_path: Path, names: bool) -> None:
+    receiver = webhook(bench, ear, tmp_path, names=names)
+    insiders(bench)
+    finding = bench.store.page().findings[0]
+    TriageStore(bench.store.peoples).change(finding.id, Change(state="acknowledged"), "ines", 0)
+    receiver.courier.step()
+    said = b"".join(heard.body for heard in ear.heard)
+    pseudonym = bench.secrets.pseudonym("actor", "P0000")
+    assert (b"P0000" in said, b'"ines"' in said) == (names, names)
+    assert (pseudonym.encode() in said) == (not names)
+
+
+def test_a_transaction_that_fails_makes_no_news(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> None:
+        raise RuntimeError("the power fails")
+
+    with monkeypatch.context() as context:
+        context.setattr("custodes.findings.store.record", fails)
+        with pytest.raises(RuntimeError):
+            insiders(bench)
+    assert bench.store.page().findings == []
+    assert NewsStore(bench.store.engine).latest() == 0
+
+
+# Alertmanager; the real one is in tests/services/test_alerts.py.
+
+
+class Firing:
+    """An Alertmanager's receiver and its clock."""
+
+    def __init__(self, bench: Bench, urls: list[str], **settings: Any) -> None:
+        self.now = int(time.time() * 1e6)
+        self.ledger = Ledger(bench.store.peoples, "alertmanager", "this process")
+        self.ledger.register()
+        self.ledger.hold(self.now)
+        writer = Writer(Pseudonyms(bench.secrets, False), lambda: bench.monitor.rules, "https://custodes.example")
+        chosen = AlertmanagerReceiver(kind="alertmanager", name="alertmanager", urls=urls, **settings)
+        self.told = Alertmanagers(chosen, self.ledger, writer)
+
+    def step(self, seconds: float = 0) -> None:
+        self.now += int(seconds * SECOND)
+        self.told.step(self.now)
+
+
+def is_resolved(alert: dict[str, Any], now: int) -> bool:
+    ends = time.strptime(alert["endsAt"][:19], "%Y-%m-%dT%H:%M:%S")
+    return int(time.mktime(ends) - time.timezone) * SECOND <= now
+
+
+def test_an_alert_fires_and_is_told_again_until_its_finding_ends(bench: Bench, ear: Ear) -> None:
+    firing = Firing(bench, [ear.url])
+    insiders(bench)
+    firing.step()
+    (alert,) = ear.heard[-1].json
+    assert alert["labels"]["rule"] == "Bulk lookups"
+    assert alert["labels"]["who"] == bench.secrets.pseudonym("actor", "P0000")
+    assert "P0000" not in json.dumps(alert)
+    assert not is_resolved(alert, firing.now + 3 * MINUTE)
+    firing.step(30)
+    assert len(ear.heard) == 1
+    firing.step(31)
+    firing.step(1)
+    assert len(ear.heard) == 2
+    end_all(bench)
+    # It has been told of for a minute; so it goes on for four.
+    firing.step(61)
+    assert not is_resolved(ear.heard[-1].json[0], firing.now)
+    firing.step(240)
+    assert is_resolved(ear.heard[-1].json[0], firing.now)
+    heard = len(ear.heard)
+    firing.step(600)
+    assert len(ear.heard) == heard
+
+
+def test_one_that_began_and_ended_unheard_fires_all_the_same(bench: Bench, ear: Ear) -> None:
+    firing = Firing(bench, [ear.url])
+    ear.answer = lambda heard: 503
+    insiders(bench)
+    with pytest.raises(OSError, match="answers 503"):
+        firing.step()
+    end_all(bench)
+    with pytest.raises(OSError, match="answers 503"):
+        firing.step(600)
+    ear.answer, ear.heard = lambda heard: 200, []
+    firing.step(1)
+    (alert,) = ear.heard[-1].json
+    assert not is_resolved(alert, firing.now)
+    firing.step(301)
+    assert is_resolved(ear.heard[-1].json[0], firing.now)
+
+
+def test_until_it_is_judged_an_alert_may_fire_as_well(bench: Bench, ear: Ear) -> None:
+    firing = Firing(bench, [ear.url], until="judged")
+    insiders(bench)
+    firing.step()
+    end_all(bench)
+    firing.step(3600)
+    assert not is_resolved(ear.heard[-1].json[0], firing.now)
+    finding = bench.store.page(level="high").findings[0]
+    TriageStore(bench.store.peoples).change(finding.id, Change(state="closed", verdict="confirmed"), "ines", 0)
+    firing.step(1)
+    assert is_resolved(ear.heard[-1].json[0], firing.now)
+    TriageStore(bench.store.peoples).change(finding.id, Change(state="open"), "omar", 0)
+    firing.step(1)
+    assert not is_resolved(ear.heard[-1].json[0], firing.now)
+
+
+def test_of_a_cluster_one_member_is_enough(bench: Bench, ear: Ear) -> None:
+    firing = Firing(bench, ["http://127.0.0.1:1", ear.url])
+    insiders(bench)
+    firing.step()
+    assert len(ear.heard) == 1
+
+
+# What others understand.
+
+
+def message(bench: Bench, name: str = "P0000", kind: str = "opened") -> Message:
+    bench.feed(look_ups([name], [f"s{n}" for n in range(150)]))
+    finding = bench.store.page(group={"actor": name}).findings[0]
+    news = next(one for one in NewsStore(bench.store.engine).after(0, 100) if one.finding.id == finding.id)
+    writer = Writer(Pseudonyms(bench.secrets, True), lambda: bench.monitor.rules, "https://custodes.example")
+    return Message(**{**vars(writer.message(news)), "kind": kind})
+
+
+HOSTILE = "<!channel> [free](https://evil.example) *x* @all\r\nBcc: all@example.org"
+
+
+def test_a_name_is_only_text_in_slack_and_teams(bench: Bench) -> None:
+    one = message(bench, HOSTILE)
+    slack = json.loads(formats.slack(one)[0])
+    assert "<!channel>" not in slack["text"]
+    assert "&lt;!channel&gt;" in slack["text"]
+    texts = [block["text"]["type"] for block in slack["blocks"] if "text" in block]
+    assert set(texts) == {"plain_text"}
+    assert {field["type"] for block in slack["blocks"] for field in block.get("fields", [])} == {"plain_text"}
+    card = json.loads(formats.teams(one)[0])["attachments"][0]["content"]
+    assert r"\[free\]\(https://evil.example\)" in card["body"][0]["text"]
+    assert card["actions"][0]["url"] == one.link
+
+
+@pytest.mark.parametrize(
+    ("kind", "until", "action"),
+    [
+        ("opened", "judged", "trigger"),
+        ("reopened", "judged", "trigger"),
+        ("acknowledged", "judged", "acknowledge"),
+        ("judged", "judged", "resolve"),
+        ("merged", "judged", "resolve"),
+        ("closed", "judged", None),
+        ("closed", "ended", "resolve"),
+    ],
+)
+def test_a_finding_is_an_incident_of_pagerduty(bench: Bench, kind: str, until: str, action: str | None) -> None:
+    sent = formats.pagerduty(message(bench, kind=kind), "the-key", until)
+    event = None if sent is None else json.loads(sent[0])
+    assert (None if event is None else event["event_action"]) == action
+    if event is not None:
+        assert event["dedup_key"] == bench.store.page().findings[0].id
+        assert event["payload"]["severity"] == "error"
+
+
+@pytest.mark.parametrize("kind", ["opened", "acknowledged", "closed", "judged", "merged", "reopened"])
+def test_a_detection_finding_is_what_ocsf_says(bench: Bench, kind: str) -> None:
+    event = json.loads(formats.ocsf(message(bench, kind=kind)))
+    DetectionFinding.model_validate(event)
+    assert (event["class_uid"], event["type_uid"]) == (2004, 200400 + event["activity_id"])
+    assert event["evidences"][0]["actor"]["user"]["name"] == "P0000"
+
+
+@pytest.mark.parametrize("kind", [SlackReceiver, TeamsReceiver, PagerDutyReceiver])
+def test_each_is_sent_where_it_belongs(bench: Bench, ear: Ear, tmp_path: Path, kind: Any) -> None:
+    (tmp_path / "url").write_text(f"{ear.url}/T0/secret\n")
+    (tmp_path / "key").write_text("the-key\n")
+    place: dict[str, Any] = {"url_file": tmp_path / "url"}
+    if kind is PagerDutyReceiver:
+        place = {"key_file": tmp_path / "key", "url": f"{ear.url}/T0/secret"}
+    name = kind.__name__.removesuffix("Receiver").lower()
+    sender = sender_of(kind(kind=name, name="one", **place), None)
+    sender.send(message(bench))
+    sender.close()
+    assert ear.heard[0].path == "/T0/secret"
+    assert ear.heard[0].json
+
+
+class Postman:
+    """A mail server's other half."""
+
+    def __init__(self) -> None:
+        self.mails: list[Envelope] = []
+        self.answer = "250 OK"
+
+    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802 - its name there
+        if self.answer.startswith("250"):
+            self.mails.append(envelope)
+        return self.answer
+
+
+@pytest.fixture
+def post() -> Iterator[tuple[Postman, str]]:
+    postman = Postman()
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    controller = Controller(postman, hostname="127.0.0.1", port=port)
+    controller.start()
+    yield postman, f"127.0.0.1:{port}"
+    controller.stop()
+
+
+def test_a_mail_is_sent_and_a_name_ends_no_header(bench: Bench, post: tuple[Postman, str]) -> None:
+    postman, server = post
+    settings = EmailReceiver(
+        kind="email", name="mail", server=server, sender="custodes@example.org", to=["soc@example.org"], starttls=False
+    )
+    sender = sender_of(settings, None)
+    sender.send(message(bench, HOSTILE))
+    (mail,) = postman.mails
+    assert isinstance(mail.content, bytes)
+    assert mail.rcpt_tos == ["soc@example.org"]
+    head, _, text = mail.content.decode().replace("\r\n", "\n").partition("\n\n")
+    assert "\nBcc:" not in head
+    assert "within 1h, 1.0 times the threshold of 150" in text
+    assert "https://custodes.example/findings/" in text
+    postman.answer = "451 later"
+    with pytest.raises(OSError, match="451"):
+        sender.send(message(bench))
+    postman.answer = "554 never"
+    with pytest.raises(RefusedError, match="554"):
+        sender.send(message(bench))
+    with pytest.raises(OSError, match="STARTTLS"):
+        sender_of(settings.model_copy(update={"starttls": True}), None).send(message(bench))
+
+
+# Where alerts are sent is what somebody wrote into the configuration, and nowhere else.
+
+
+def test_a_redirect_leads_nowhere(ear: Ear) -> None:
+    ear.answer = lambda heard: 302
+    with pytest.raises(OSError, match="answers 302"):
+        Web(f"{ear.url}/hook").post(b"{}", {})
+    assert [heard.path for heard in ear.heard] == ["/hook"]
+
+
+@pytest.mark.parametrize("address", ["169.254.169.254", "::ffff:169.254.169.254", "fe80::1", "0.0.0.0", "224.0.0.1"])
+def test_addresses_of_the_cloud_itself_are_refused(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    found = [(family, socket.SOCK_STREAM, 6, "", (address, 80))]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+    with pytest.raises(OSError, match="where alerts are not sent"):
+        Web("http://metadata.example/latest").post(b"{}", {})
+
+
+def test_what_was_looked_at_is_what_is_reached(monkeypatch: pytest.MonkeyPatch, ear: Ear) -> None:
+    """A name that is another address the second time is asked only once."""
+    asked = []
+    real = socket.getaddrinfo
+
+    def once(host: str, *arguments: Any, **named: Any) -> Any:
+        asked.append(host)
+        return real("127.0.0.1" if host == "hooks.example" else host, *arguments, **named)
+
+    monkeypatch.setattr(socket, "getaddrinfo", once)
+    Web(ear.url.replace("127.0.0.1", "hooks.example") + "/hook").post(b"{}", {})
+    assert asked.count("hooks.example") == 1
+    assert ear.heard[0].headers["Host"].startswith("hooks.example:")
+
+
+def test_a_proxy_of_the_environment_is_not_asked(monkeypatch: pytest.MonkeyPatch, ear: Ear) -> None:
+    monkeypatch.setitem(os.environ, "HTTP_PROXY", "http://127.0.0.1:1")
+    Web(f"{ear.url}/hook").post(b"{}", {})
+    assert len(ear.heard) == 1
+    with pytest.raises(ValueError, match="is no URL"):
+        Web("file:///etc/passwd")
