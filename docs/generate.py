@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import typer
 import yaml
@@ -17,6 +17,7 @@ from typer.main import get_command
 from custodes._core import REASONS
 from custodes.cli import app
 from custodes.config import format_duration
+from custodes.config.alerts import Receiver
 from custodes.config.model import Config
 from custodes.metrics import Metrics
 
@@ -27,7 +28,13 @@ HEAD = "<!-- Written by docs/generate.py. Change the definitions, then run `make
 
 def pages() -> dict[str, str]:
     """Each page's path under docs/reference/ and its text."""
-    texts = {"config.md": _config(), "metrics.md": _metrics(), "cli.md": _cli(), "sigma.md": _sigma()}
+    texts = {
+        "config.md": _config(),
+        "receivers.md": _receivers(),
+        "metrics.md": _metrics(),
+        "cli.md": _cli(),
+        "sigma.md": _sigma(),
+    }
     return {name: HEAD + text for name, text in texts.items()}
 
 
@@ -43,6 +50,26 @@ def _config() -> str:
     ]
     _rows(Config, "", lines)
     return "\n".join(lines) + "\n"
+
+
+def _receivers() -> str:
+    lines = [
+        "# Receivers of alerts",
+        "",
+        "Entries of `alerts.receivers`, by their `kind`. What they have in common, and what is promised:",
+        "[alerts](../alerts.md).",
+        "",
+    ]
+    kinds: Any = get_args(get_args(Receiver)[0])
+    for kind in kinds:
+        fields = {name: field for name, field in kind.model_fields.items() if name != "kind"}
+        lines += [f"## {get_args(kind.model_fields['kind'].annotation)[0]}", "", str(kind.__doc__), ""]
+        lines += ["| key | default | meaning |", "| --- | --- | --- |"]
+        for name, field in fields.items():
+            default = "required" if field.is_required() else _shown(field)
+            lines.append(f"| `{name}` | {default} | {field.description} |")
+        lines.append("")
+    return "\n".join(lines)
 
 
 def _rows(model: type[BaseModel], prefix: str, lines: list[str]) -> None:
