@@ -38,7 +38,7 @@ fuzz:  ## what reads bytes, ten minutes a target
 chaos: build  ## kill -9 two hundred times, ten minutes of faults among three workers and of nobody to be alerted; findings must be the oracle's
 	tests/services/install
 	CI=true ALERT_OUTAGE=600 CHAOS_KILLS=200 CHAOS_EVENTS=2000000 CHAOS_MINUTES=10 SIMULATION_SCHEDULES=20000 $(BIN)/pytest -s --timeout 3000 \
-	    tests/services/test_chaos.py tests/services/test_workers.py tests/services/test_alerts.py tests/property/test_simulation.py
+	    tests/services/test_chaos.py tests/services/test_workers.py tests/services/test_alerts_outage.py tests/property/test_simulation.py
 
 check: build  ## format, lint, types, rules: what a commit must pass
 	cargo fmt --all --check

@@ -254,7 +254,7 @@ def test_a_transaction_that_fails_makes_no_news(bench: Bench, monkeypatch: pytes
     assert NewsStore(bench.store.engine).latest() == 0
 
 
-# Alertmanager; the real one is in tests/services/test_alerts.py.
+# Alertmanager; the real one is in tests/services/test_alerts_outage.py.
 
 
 class Firing:

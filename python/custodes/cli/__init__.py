@@ -21,6 +21,7 @@ _COMMANDS = {
     "rules": "custodes.cli.rules",
     "config": "custodes.cli.config",
     "snapshot": "custodes.cli.snapshot",
+    "top": "custodes.cli.top",
     "findings": "custodes.cli.findings",
     "evidence": "custodes.cli.evidence",
     "alerts": "custodes.cli.alerts",

@@ -6,18 +6,22 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.table import Table
+from sqlalchemy import Engine
 
-from custodes.accounts.roles import Role
+from custodes.accounts.roles import Permission, Role
 from custodes.accounts.store import AccountStore
+from custodes.accounts.tokens import TokenStore
 from custodes.cli.output import stdout, write_json
-from custodes.config import Fault, FaultsError
+from custodes.config import Fault, FaultsError, parse_duration
 from custodes.config.load import load_config
 from custodes.database import open_database
+from custodes.findings import rfc3339
 
 app = typer.Typer(help="Who may sign in. With the first account nobody comes in without one.", no_args_is_help=True)
 
@@ -25,15 +29,21 @@ ConfigPath = Annotated[Path, typer.Option("-c", "--config", help="Configuration 
 
 
 @contextmanager
-def _accounts(config: Path) -> Iterator[AccountStore]:
+def _database(config: Path, what: str = "account") -> Iterator[Engine]:
     engine = open_database(load_config(config).findings.database)
     try:
-        yield AccountStore(engine)
+        yield engine
     except (KeyError, ValueError) as error:
-        what = f"there is no account {error}" if isinstance(error, KeyError) else str(error)
-        raise FaultsError([Fault(what)]) from error
+        said = f"there is no {what} {error}" if isinstance(error, KeyError) else str(error)
+        raise FaultsError([Fault(said)]) from error
     finally:
         engine.dispose()
+
+
+@contextmanager
+def _accounts(config: Path) -> Iterator[AccountStore]:
+    with _database(config) as engine:
+        yield AccountStore(engine)
 
 
 def _password() -> str:
@@ -88,3 +98,55 @@ def change(
     with _accounts(config) as accounts:
         accounts.change(name, role=role, password=_password() if password else None, disable=disable)
     stdout.print(f"{name} is changed, and has to sign in again", markup=False)
+
+
+@app.command()
+def token(
+    name: str,
+    label: Annotated[str, typer.Option(help="What it is for: the program's name.")],
+    expires: Annotated[str, typer.Option(help="After how long it is of no use.")] = "90d",
+    may: Annotated[
+        list[Permission] | None,
+        typer.Option(help="What it may, of what the account may. Default: all of it.", show_default=False),
+    ] = None,
+    config: ConfigPath = Path("custodes.yaml"),
+) -> None:
+    """Make a token, by which a program reads the API as an account. It is shown this once."""
+    now = int(time.time() * 1e6)
+    with _database(config) as engine:
+        lasts = parse_duration(expires) // timedelta(microseconds=1)
+        made = TokenStore(engine).add(name, label, may or [], now, now + lasts)
+    stdout.print(made, markup=False)
+
+
+@app.command("tokens")
+def tokens_(
+    config: ConfigPath = Path("custodes.yaml"),
+    json: Annotated[bool, typer.Option("--json", help="The tokens as a JSON array.")] = False,
+) -> None:
+    """List tokens, and when each was last used."""
+    with _database(config) as engine:
+        found = TokenStore(engine).list()
+    if json:
+        write_json([one.as_dict() for one in found])
+        return
+    table = Table(box=None, header_style="bold")
+    for column in ("label", "account", "may", "expires", "last used"):
+        table.add_column(column)
+    for one in found:
+        table.add_row(
+            one.label,
+            one.account,
+            " ".join(sorted(one.permissions)),
+            rfc3339(one.expires_at),
+            rfc3339(one.seen_at) or "–",
+        )
+    stdout.print(table)
+
+
+@app.command()
+def revoke(label: str, config: ConfigPath = Path("custodes.yaml")) -> None:
+    """Make a token useless, at once."""
+    with _database(config, "token") as engine:
+        TokenStore(engine).revoke(label)
+    stdout.print(f"{label} is of no use any more", markup=False)

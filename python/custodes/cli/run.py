@@ -129,7 +129,9 @@ def _put_together(
         monitor, reload=reload, history=history, behind=behind, vault=None if keeper is None else keeper.vault,
         secrets=secrets, hosts=hosts_without_accounts(store, listen),
     )  # fmt: skip
-    return monitor, ConsoleServer(app, listen, feed)
+    http = settings.http
+    tls = (http.certificate, http.certificate_key) if http.certificate and http.certificate_key else None
+    return monitor, ConsoleServer(app, listen, feed, tls)
 
 
 def hosts_without_accounts(store: FindingStore, listen: str) -> list[str]:

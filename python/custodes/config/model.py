@@ -247,11 +247,21 @@ class Http(Section):
         "127.0.0.1:8610",
         description="HOST:PORT to serve on. Beyond this machine only with accounts: `custodes accounts add`.",
     )
+    certificate: Path | None = Field(
+        None, description="A file with the certificate and those above it, as PEM: then it serves by TLS alone."
+    )
+    certificate_key: Path | None = Field(None, description="A file with the certificate's key, as PEM.")
     secret: Path | None = Field(
         None,
         description="A file with the secret of which pseudonyms are made; made where there is none. Workers share one. "
         "Default: `secret.key` in state.folder.",
     )
+
+    @model_validator(mode="after")
+    def _a_certificate_has_its_key(self) -> Http:
+        if (self.certificate is None) != (self.certificate_key is None):
+            raise ValueError("certificate and certificate_key go together")
+        return self
 
 
 class Log(Section):

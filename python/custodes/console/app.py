@@ -12,6 +12,7 @@ from custodes import __version__
 from custodes.accounts.audit import AuditTrail
 from custodes.accounts.secrets import Secrets
 from custodes.accounts.store import AccountStore
+from custodes.accounts.tokens import TokenStore
 from custodes.accounts.watching import SelfWatch
 from custodes.config import Fault
 from custodes.console.api import api
@@ -81,13 +82,15 @@ def build_app(
     )
     app.state.secrets = parts.secrets
     app.mount("/static", StaticFiles(directory=_HERE / "static"), name="static")
-    app.middleware("http")(Door(parts.accounts, parts.secrets, hosts))
+    app.middleware("http")(Door(parts.accounts, TokenStore(engine), parts.secrets, hosts))
 
     @app.middleware("http")
     async def secure(request: Request, answer: Callable[[Request], Awaitable[Response]]) -> Response:
         response = await answer(request)
         for name, value in _SECURITY_HEADERS.items():
             response.headers.setdefault(name, value)
+        if request.url.scheme == "https":
+            response.headers.setdefault("Strict-Transport-Security", "max-age=31536000")
         return response
 
     add_signing(app, parts)

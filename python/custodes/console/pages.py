@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncIterator
 from typing import Annotated
 
 from fastapi import Depends, FastAPI, Form, HTTPException, Query, Request, Response
-from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import RedirectResponse
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
 from custodes.accounts.roles import Permission
 from custodes.console.finding_view import finding_view
+from custodes.console.live import LiveOverview
 from custodes.console.parts import Parts
-from custodes.console.rendering import page, render
+from custodes.console.rendering import page
 from custodes.console.rules_view import rules_view
 from custodes.console.view import overview
 from custodes.console.visitors import Auditing, Seeing, Triaging, from_our_form
 from custodes.findings.triage import STATES, VERDICTS, Change, ConflictError
 from custodes.rules.model import LEVELS
 
-_REFRESH_SECONDS = 1.0
-_LEAST_SECONDS = 0.2
-"""Between two renderings for one client: a storm of findings must not become a storm of pages."""
 _ON_A_PAGE = 100
 _ACTIONS = ("acknowledge", "close", "reopen", "note", "take", "leave")
 
@@ -32,6 +28,7 @@ _ACTIONS = ("acknowledge", "close", "reopen", "note", "take", "leave")
 def add_pages(app: FastAPI, parts: Parts) -> None:
     """Adds the routes."""
     monitor = parts.monitor
+    watched = LiveOverview(monitor)
 
     @app.get("/", include_in_schema=False)
     def first(request: Request, visitor: Seeing) -> Response:
@@ -39,15 +36,9 @@ def add_pages(app: FastAPI, parts: Parts) -> None:
 
     @app.get("/live", include_in_schema=False)
     async def live(request: Request, visitor: Seeing) -> EventSourceResponse:
-        def now() -> str:
-            return render("live.html", view=overview(monitor, parts.naming(visitor)))
-
         async def updates() -> AsyncIterator[ServerSentEvent]:
-            seen = -1
-            while not monitor.feed.closed:
-                seen = await monitor.feed.wait(seen, timeout=_REFRESH_SECONDS)
-                yield ServerSentEvent(data=await run_in_threadpool(now), event="overview")
-                await asyncio.sleep(_LEAST_SECONDS)
+            async for text in watched.updates(parts.naming(visitor)):
+                yield ServerSentEvent(data=text, event="overview")
 
         return EventSourceResponse(updates(), headers={"X-Accel-Buffering": "no"})
 

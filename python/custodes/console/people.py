@@ -5,7 +5,6 @@ Each is seen for a purpose that was given, and every look is kept.
 
 from __future__ import annotations
 
-import csv
 import io
 from collections.abc import Iterator
 from typing import Annotated, Literal
@@ -13,6 +12,7 @@ from typing import Annotated, Literal
 from fastapi import Depends, FastAPI, Form, HTTPException, Query, Request, Response
 from fastapi.responses import RedirectResponse, StreamingResponse
 
+from custodes.console.csv_rows import csv_row
 from custodes.console.parts import Parts
 from custodes.console.person_view import person_view
 from custodes.console.rendering import page
@@ -24,8 +24,6 @@ from custodes.history import Access, History
 Kind = Literal["actor", "subject"]
 _MOST_EXPORTED = 100_000
 _LEAST_PURPOSE = 5
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""With one of these a spreadsheet takes a cell for a formula."""
 
 
 def add_people(app: FastAPI, parts: Parts) -> None:
@@ -125,12 +123,6 @@ def _history(parts: Parts) -> History:
 
 
 def _as_csv(accesses: list[Access]) -> Iterator[str]:
-    yield _row(("time", "actor", "peer_group", "resource", "action", "purpose", "app"))
+    yield csv_row(("time", "actor", "peer_group", "resource", "action", "purpose", "app"))
     for one in accesses:
-        yield _row((rfc3339(one.time), one.actor, one.peer_group, one.resource, one.action, one.purpose, one.app))
-
-
-def _row(cells: tuple[str | None, ...]) -> str:
-    out = io.StringIO()
-    csv.writer(out).writerow([f"'{cell}" if cell and cell.startswith(_FORMULA) else cell or "" for cell in cells])
-    return out.getvalue()
+        yield csv_row((rfc3339(one.time), one.actor, one.peer_group, one.resource, one.action, one.purpose, one.app))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
+from pathlib import Path
 from typing import Any
 
 import uvicorn
@@ -15,8 +17,11 @@ from custodes.feed import Feed
 class ConsoleServer:
     """Binds at once, so that a taken port is an error where it can be shown; serves until :meth:`stop`."""
 
-    def __init__(self, app: Any, listen: str, feed: Feed) -> None:
-        """Port 0 takes a free one. Raises :class:`FaultsError` if the address can't be had."""
+    def __init__(self, app: Any, listen: str, feed: Feed, tls: tuple[Path, Path] | None = None) -> None:
+        """Port 0 takes a free one. ``tls`` are the files of certificate and key, with which it serves by TLS alone.
+
+        Raises :class:`FaultsError` if the address can't be had, or the files are none.
+        """
         try:
             host, port = parse_listen(listen)
         except ValueError as error:
@@ -31,7 +36,7 @@ class ConsoleServer:
             hint = "stop what listens there, or choose another with --listen"
             raise FaultsError([Fault(f"cannot listen on {listen}: {error.strerror}", hint=hint)]) from error
         shown = f"[{host}]" if ":" in host else host
-        self.url = f"http://{shown}:{self._socket.getsockname()[1]}"
+        self.url = f"{'http' if tls is None else 'https'}://{shown}:{self._socket.getsockname()[1]}"
         config = uvicorn.Config(
             app,
             log_config=None,
@@ -40,6 +45,13 @@ class ConsoleServer:
             timeout_graceful_shutdown=1,
             server_header=False,
         )
+        if tls is not None:
+            try:
+                config.ssl_certfile, config.ssl_keyfile = (str(file) for file in tls)
+                config.load()
+            except (OSError, ssl.SSLError) as error:
+                self._socket.close()
+                raise FaultsError([Fault(f"TLS cannot be had: {error}", hint="see http.certificate")]) from error
         self._server = uvicorn.Server(config)
         self._feed = feed
         self._thread = threading.Thread(target=self._server.run, args=([self._socket],), name="http", daemon=True)

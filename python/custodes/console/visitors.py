@@ -17,6 +17,7 @@ from starlette.concurrency import run_in_threadpool
 from custodes.accounts.roles import EVERYTHING, Permission, Role
 from custodes.accounts.secrets import Secrets
 from custodes.accounts.store import AccountStore
+from custodes.accounts.tokens import TokenStore
 
 COOKIE = "custodes"
 _OPEN = ("/static/", "/metrics", "/-/healthy", "/-/ready", "/sign-in")
@@ -62,9 +63,10 @@ class Grants:
 class Door:
     """Lets requests in, or not."""
 
-    def __init__(self, accounts: AccountStore, keys: Secrets, hosts: Sequence[str]) -> None:
+    def __init__(self, accounts: AccountStore, tokens: TokenStore, keys: Secrets, hosts: Sequence[str]) -> None:
         """``hosts`` are the names under which it serves while there are no accounts."""
         self._accounts = accounts
+        self._tokens = tokens
         self._secrets = keys
         self._hosts = frozenset(hosts)
 
@@ -87,7 +89,13 @@ class Door:
             if urlsplit(f"//{request.headers.get('host', '')}").hostname not in self._hosts:
                 return None
             return Visitor(getpass.getuser(), None, EVERYTHING, key or secrets.token_urlsafe(32))
-        account = self._accounts.of_session(key, int(time.time() * 1e6)) if key else None
+        now = int(time.time() * 1e6)
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() == "bearer":
+            # A program says who it is by this alone, whatever else comes with it; and it has no pages.
+            found = self._tokens.of(token.strip(), now) if request.url.path.startswith("/api/") else None
+            return None if found is None else Visitor(found[0].name, found[0].role, found[1], token)
+        account = self._accounts.of_session(key, now) if key else None
         return None if account is None else Visitor(account.name, account.role, account.role.permissions, key)
 
     def _to_the_door(self, request: Request) -> Response:
@@ -96,7 +104,7 @@ class Door:
         if request.method in _SAFE and not request.url.path.startswith("/api/"):
             wanted = request.url.path + (f"?{request.url.query}" if request.url.query else "")
             return RedirectResponse(f"/sign-in?next={quote(wanted)}", 303)
-        return JSONResponse({"detail": "sign in first"}, 401, {"WWW-Authenticate": "Cookie"})
+        return JSONResponse({"detail": "sign in first"}, 401, {"WWW-Authenticate": "Bearer"})
 
 
 def set_cookie(response: Response, request: Request, key: str) -> None:

@@ -204,3 +204,15 @@ firing = Table(
     Column("since", BigInteger),  # when it was first told; none where it was not yet
     Column("ended_at", BigInteger),  # when the reason for it ended
 )
+
+tokens = Table(
+    "tokens",
+    metadata,
+    Column("key", String(64), primary_key=True),  # the SHA-256 of what the program has
+    Column("account", String, ForeignKey("accounts.name", ondelete="CASCADE"), nullable=False),
+    Column("label", String(64), nullable=False, unique=True),
+    Column("permissions", String, nullable=False),  # words with spaces between them
+    Column("created_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger, nullable=False),
+    Column("seen_at", BigInteger),
+)

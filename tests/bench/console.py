@@ -1,0 +1,195 @@
+"""The console on ten million events of history and two thousand findings: how long each page takes the server; and what
+two hundred people who watch it live cost the stream."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import random
+import re
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+import yaml
+from events import write_events
+from processes import CUSTODES, HERE, table
+
+from servers import Server, free_port, get_json
+
+INSIDERS = 2000
+CLIENTS = 200
+
+
+def write_insiders(path: Path, after: Path) -> None:
+    """So many people each look up 150 others within an hour, after all that is in a file."""
+    with after.open("rb") as file:
+        file.seek(-400, 2)
+        last = json.loads(file.read().splitlines()[-1])["time"]
+    day = last[:10]
+    with path.open("w") as file:
+        for n in range(150):
+            for actor in range(INSIDERS):
+                event = {
+                    "time": f"{day}T23:{30 + n * 24 // 150:02}:{n * 24 % 60:02}.{actor % 1000:03}Z",
+                    "actor": f"Q{actor:05}", "subject": f"S{(actor * 31 + n) % 200_000:06}", "action": "read",
+                    "resource": "person.identity", "peer_group": "traffic", "app": "desk",
+                }  # fmt: skip
+                file.write(json.dumps(event) + "\n")
+
+
+@contextmanager
+def monitor(home: Path, files: Sequence[Path], rules: Path | None) -> Iterator[tuple[Server, str]]:
+    address = f"127.0.0.1:{free_port()}"
+    config = {
+        "source": {"file": {"paths": [str(file) for file in files]}},
+        "http": {"listen": address},
+        "event_time": {"max_future_skew": "3650d"},
+        "rules": [] if rules is None else [str(rules)],
+    }
+    home.mkdir()
+    (home / "custodes.yaml").write_text(yaml.safe_dump(config))
+    server = Server(home, [CUSTODES, "run", "-c", "custodes.yaml"])
+    try:
+        yield server, f"http://{address}"
+    finally:
+        server.stop()
+
+
+def token(page: str) -> str:
+    found = re.search(r'name="token" value="([0-9a-f]+)"', page)
+    assert found is not None, page
+    return str(found[1])
+
+
+def pages(base: str, times: int) -> dict[str, list[float]]:
+    """Milliseconds of each answer, by page. Actors and subjects are others each time, and were not asked for before."""
+    rng = random.Random(3)
+    client = httpx.Client(base_url=base, timeout=60)
+    findings: list[str] = []
+    after: str | None = None
+    while len(findings) < INSIDERS:
+        found = client.get("/api/v1/findings", params={"limit": 500} | ({"after": after} if after else {})).json()
+        findings += [one["id"] for one in found["findings"]]
+        after = found["next"]
+        if after is None:
+            break
+    form = token(client.get(f"/findings/{findings[0]}").text)
+
+    def look(kind: str, address: str) -> httpx.Response:
+        hidden = urlsplit(address).path.rpartition("/")[2]
+        data = {"token": form, "kind": kind, "hidden": hidden, "purpose": "a measurement"}
+        assert client.post("/look", data=data).status_code == 303
+        return client.get(address)
+
+    def address_of(kind: str, name: str) -> str:
+        shown = client.post("/search", data={"token": form, "wanted": name}).text
+        return str(next(iter(re.findall(rf'href="(/{kind}s/[^"]+)"', shown))))
+
+    subjects = [address_of("subject", f"S{n:06}") for n in rng.sample(range(60_000), times)]
+    actors = [address_of("actor", f"P{n:05}") for n in rng.sample(range(20_000), times)]
+    asked: dict[str, Callable[[int], httpx.Response]] = {
+        "/": lambda n: client.get("/"),
+        "/findings": lambda n: client.get("/findings", params={"state": "", "after": None}),
+        "/findings/ID": lambda n: client.get(f"/findings/{rng.choice(findings)}"),
+        "/actors/NAME": lambda n: look("actor", actors[n]),
+        "/subjects/NAME": lambda n: look("subject", subjects[n]),
+        "/search": lambda n: client.post("/search", data={"token": form, "wanted": f"P{rng.randrange(20_000):05}"}),
+        "/rules": lambda n: client.get("/rules"),
+        "/audit": lambda n: client.get("/audit"),
+        "/api/v1/findings": lambda n: client.get("/api/v1/findings", params={"limit": 100}),
+        "/api/v1/risks": lambda n: client.get("/api/v1/risks"),
+    }
+    took: dict[str, list[float]] = {}
+    for name, ask in asked.items():
+        for n in range(times):
+            begun = time.perf_counter()
+            answer = ask(n)
+            took.setdefault(name, []).append((time.perf_counter() - begun) * 1000)
+            assert answer.status_code == 200, f"{name}: {answer.status_code}"
+    return took
+
+
+async def _watch(host: str, port: int, stop: asyncio.Event) -> int:
+    reader, writer = await asyncio.open_connection(host, port)
+    writer.write(f"GET /live HTTP/1.1\r\nHost: {host}:{port}\r\n\r\n".encode())
+    heard = 0
+    while not stop.is_set():
+        try:
+            heard += len(await asyncio.wait_for(reader.read(1 << 16), 1))
+        except TimeoutError:
+            continue
+    writer.close()
+    return heard
+
+
+async def _watched(base: str, done: Callable[[], bool]) -> tuple[float, int]:
+    url = urlsplit(base)
+    stop = asyncio.Event()
+    watching = [asyncio.create_task(_watch(str(url.hostname), url.port or 0, stop)) for _ in range(CLIENTS)]
+    while not await asyncio.to_thread(done):
+        await asyncio.sleep(0.1)
+    stop.set()
+    return time.perf_counter(), sum(await asyncio.gather(*watching))
+
+
+def rate(home: Path, file: Path, events: int, *, clients: bool) -> tuple[float, int]:
+    """Events a second from the first that were seen to the last, and how many bytes the clients heard."""
+    heard = 0
+    with monitor(home, [file], HERE / "rules.yml") as (server, base):
+        status = f"{base}/api/v1/status"
+        first = server.wait_for("it to read", lambda: get_json(status)["events"])
+        begun = time.perf_counter()
+
+        def is_done() -> bool:
+            return bool(get_json(status)["events"] >= events)
+
+        if clients:
+            ended, heard = asyncio.run(_watched(base, is_done))
+        else:
+            while not is_done():
+                time.sleep(0.1)
+            ended = time.perf_counter()
+    return (events - first) / (ended - begun), heard
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--events", type=int, default=10_000_000)
+    parser.add_argument("--times", type=int, default=100, help="how often each page is asked for")
+    parser.add_argument("--rounds", type=int, default=3)
+    chosen = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        home = Path(folder)
+        write_events(home / "events.jsonl", chosen.events)
+        write_insiders(home / "insiders.jsonl", home / "events.jsonl")
+        with monitor(home / "pages", [home / "events.jsonl", home / "insiders.jsonl"], None) as (server, base):
+            server.wait_for("it to read all", lambda: get_json(f"{base}/api/v1/status")["finished"], 600)
+            took = pages(base, chosen.times)
+            findings = sum(1 for _ in (home / "pages").glob("custodes-history/*.parquet"))
+        rows = []
+        for name, each in took.items():
+            cuts = statistics.quantiles(each, n=20)
+            rows.append([name, f"{statistics.median(each):.0f}", f"{cuts[18]:.0f}", f"{max(each):.0f}"])
+        print(table(["page", "median, ms", "p95, ms", "most, ms"], rows))
+        print(f"{findings} files of history")
+        write_events(home / "stream.jsonl", chosen.events // 3)
+        ratios = []
+        for number in range(chosen.rounds):
+            alone, _ = rate(home / f"alone{number}", home / "stream.jsonl", chosen.events // 3, clients=False)
+            watched, heard = rate(home / f"watched{number}", home / "stream.jsonl", chosen.events // 3, clients=True)
+            ratios.append(watched / alone)
+            print(
+                f"{alone:,.0f} events/s alone, {watched:,.0f} with {CLIENTS} live clients ({heard / 1e6:.0f} MB heard)"
+            )
+        print(f"ratio {statistics.median(ratios):.3f}")
+
+
+if __name__ == "__main__":
+    main()
