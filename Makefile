@@ -66,8 +66,9 @@ detect: build  ## how well the shipped rules find insiders, beside other methods
 api: build  ## whatever its schema allows, and what it does not, ten thousand times as each role, sent to the API
 	API_CASES=10000 $(BIN)/pytest -s --timeout 3000 tests/e2e/test_api.py
 
-docs: build  ## write docs/reference/ from the definitions
+docs: build  ## write docs/reference/ and the dashboards from the definitions
 	$(BIN)/python docs/generate.py
+	$(BIN)/python deploy/grafana/dashboards.py
 
 lock:  ## choose dependency versions anew and write down their hashes
 	$(PYTHON) -m venv .cache/lock && .cache/lock/bin/pip install --quiet uv

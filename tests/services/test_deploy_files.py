@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
+from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
+from dashboards import dashboards
 from servers import ROOT, program
 
 pytestmark = pytest.mark.services
@@ -39,6 +43,61 @@ def test_every_alert_has_a_runbook_and_a_unit_test() -> None:
         assert rule["annotations"]["runbook_url"] == f"docs/runbooks.md#{rule['alert'].lower()}"
         assert rule["alert"] in headings
         assert f"alertname: {rule['alert']}\n        exp_alerts:" in tested
+
+
+def test_the_service_is_hardened_and_what_systemd_says() -> None:
+    unit = DEPLOY / "systemd" / "custodes.service"
+    command = [str(program("systemd-analyze")), "security", "--offline=yes", "--threshold=20", str(unit)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+    verify = [str(program("systemd-analyze")), "verify", str(unit)]
+    done = subprocess.run(verify, capture_output=True, text=True, check=False)
+    # There is no such installation here; all else is right.
+    told = [line for line in done.stderr.splitlines() if "is not executable: No such file" not in line]
+    assert [line for line in told if "custodes.service" in line] == []
+
+
+def panels() -> list[tuple[str, dict[str, Any]]]:
+    return [
+        (name, panel)
+        for name, text in dashboards().items()
+        for panel in json.loads(text)["panels"]
+        if panel["type"] != "row"
+    ]
+
+
+def test_dashboards_are_as_they_are_written() -> None:
+    for name, text in dashboards().items():
+        assert (DEPLOY / "grafana" / name).read_text() == text, "run make docs"
+    assert len({json.loads(text)["uid"] for text in dashboards().values()}) == 2
+
+
+def test_dashboards_ask_for_what_there_is(tmp_path: Path) -> None:
+    """Every expression is one by Prometheus' own parser, over metrics that there are."""
+    rules = []
+    for number, (_, panel) in enumerate(panels()):
+        assert panel["description"]
+        assert panel["datasource"]["uid"] == "${datasource}"
+        (target,) = panel["targets"]
+        rules.append({"record": f"panel:{number}", "expr": target["expr"]})
+    (tmp_path / "panels.yml").write_text(yaml.safe_dump({"groups": [{"name": "panels", "rules": rules}]}))
+    command = [str(program("promtool")), "check", "rules", str(tmp_path / "panels.yml")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    used = {name for rule in rules for name in re.findall(r"custodes_[a-z_]+", rule["expr"])}
+    documented = set(re.findall(r"`(custodes_[a-z_]+)", (ROOT / "docs" / "reference" / "metrics.md").read_text()))
+    assert {name.removesuffix("_bucket") for name in used} <= documented
+
+
+def test_no_two_panels_lie_on_each_other() -> None:
+    for name in dashboards():
+        cells: set[tuple[int, int]] = set()
+        for panel in [panel for where, panel in panels() if where == name]:
+            at = panel["gridPos"]
+            assert at["x"] + at["w"] <= 24
+            its = {(x, y) for x in range(at["x"], at["x"] + at["w"]) for y in range(at["y"], at["y"] + at["h"])}
+            assert not its & cells, panel["title"]
+            cells |= its
 
 
 def test_alerts_use_only_metrics_there_are() -> None:
