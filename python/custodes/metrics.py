@@ -25,7 +25,10 @@ class Metrics:
         self.registry = registry = CollectorRegistry()
         self._rules = rules
         self.open_findings = Gauge(
-            "custodes_open_findings", "Findings not closed yet.", ["rule", "level"], registry=registry
+            "custodes_open_findings",
+            "Findings whose condition holds and that nobody has closed.",
+            ["rule", "level"],
+            registry=registry,
         )
         self.findings = Counter(
             "custodes_findings", "Findings opened since start.", ["rule", "level"], registry=registry
@@ -257,9 +260,13 @@ class Metrics:
         self.table_refused.labels(table).inc()
 
     def news(self, kind: str, finding: Finding) -> None:
-        """Takes in that a finding has ``opened`` or ``closed``, without waiting for the next :meth:`state`."""
-        self.open_findings.labels(finding.rule, finding.level).inc(1 if kind == "opened" else -1)
-        if kind == "opened":
+        """Takes in that a finding has ``opened`` or ``closed``, without waiting for the next :meth:`state`.
+
+        What was expected, and what ends after somebody has closed it, counts as open for nobody.
+        """
+        if kind in {"opened", "closed"}:
+            self.open_findings.labels(finding.rule, finding.level).inc(1 if kind == "opened" else -1)
+        if kind in {"opened", "silenced"}:
             self.findings.labels(finding.rule, finding.level).inc()
 
     def state(self, figures: Figures, open_findings: dict[str, int], streams: int, lag: int, now: float) -> None:

@@ -71,7 +71,7 @@ def test_nothing_wrong(place: Path) -> None:
         (
             "rules: [rules]",
             "rules: [rules]\nwatch: yes",
-            "custodes.yaml:5: unknown key 'watch' (known: dead_letter, engine, event_time, evidence, findings, "
+            "custodes.yaml:5: unknown key 'watch' (known: alerts, dead_letter, engine, event_time, evidence, findings, "
             "history, http, log, mapping, max_record_bytes, rules, source, state, tables, workers)",
         ),
         (

@@ -84,3 +84,18 @@ def test_it_does_not_serve_others_without_accounts(place: Path) -> None:
     with pytest.raises(OSError, match="401"):
         get(f"http://127.0.0.1:{port}/api/v1/findings")
     assert server.stop() == 0
+
+
+def test_what_is_expected_is_silenced(place: Path) -> None:
+    finding = json.loads(run(place, "findings", "list", "--json")[1].splitlines()[0])
+    short = finding["id"][:8]
+    code, said, _ = run(place, "findings", "silence", short, "-m", "an audit", "--for", "7d")
+    assert (code, said.startswith(f"silence 1: {finding['rule']}, actor P0042, until ")) == (0, True)
+    (held,) = json.loads(run(place, "findings", "silences", "--json")[1])
+    assert (held["rule_id"], held["group"], held["reason"]) == (finding["rule_id"], {"actor": "P0042"}, "an audit")
+    assert "an audit" in run(place, "findings", "silences")[1]
+    code, _, fault = run(place, "findings", "silence", short, "-m", "an audit", "--for", "91d")
+    assert (code, "within 90 days" in fault) == (2, True)
+    assert run(place, "findings", "unsilence", "1")[:2] == (0, "silence 1 has ended\n")
+    code, _, fault = run(place, "findings", "unsilence", "1")
+    assert (code, "no silence 1 holds" in fault) == (2, True)

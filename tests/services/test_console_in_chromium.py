@@ -18,7 +18,8 @@ from kafka import KafkaProducer
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from commands import custodes
-from servers import CUSTODES, SERVICES, Kafka, Server, free_port, get, missing, program
+from custodes.evidence.bundle import check
+from servers import CUSTODES, SERVICES, Kafka, Server, eventually, free_port, get, missing, program
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(240)]
 
@@ -169,8 +170,22 @@ def test_a_finding_from_its_arrival_to_its_end(kafka: Kafka, topic: str, base: s
     expect(page.get_by_role("heading", level=1)).to_have_text("Actor P0042")
     can_be_used(page, axe, "actor")
 
-    # It is taken, and closed with a reason.
+    # What proves it is there within seconds, and goes where it is wanted.
     page.goto(finding)
+    kept = page.get_by_text("entries in the signed log")
+
+    def is_kept() -> bool:
+        page.reload()
+        return kept.is_visible()
+
+    eventually("the evidence to be kept", is_kept)
+    page.get_by_label("What for").fill("the works council asked")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download what proves it").click()
+    proof = check(Path(download.value.path()))
+    assert (proof.events, proof.faults) == (320, [])
+
+    # It is taken, and closed with a reason.
     page.get_by_role("button", name="Acknowledge").click()
     expect(page.locator(".stands").first).to_have_text("acknowledged")
     page.get_by_label("Verdict").select_option("explained")
@@ -182,6 +197,12 @@ def test_a_finding_from_its_arrival_to_its_end(kafka: Kafka, topic: str, base: s
     page.get_by_role("button", name="Close").click()
     expect(page.locator(".stands").first).to_have_text("explained")
     expect(page.get_by_text("closed: explained: an inventory")).to_be_visible()
+    page.get_by_text("This was expected").click()
+    page.get_by_label("Why").fill("the inventory goes on")
+    page.get_by_role("button", name="Close it, and others").click()
+    page.get_by_role("link", name="Silences").click()
+    expect(page.get_by_role("row").filter(has_text="the inventory goes on")).to_contain_text("Bulk lookups")
+    can_be_used(page, axe, "silences")
     page.get_by_role("link", name="Findings", exact=True).first.click()
     expect(page.get_by_role("row").filter(has_text="Bulk lookups")).to_have_count(0)
     can_be_used(page, axe, "findings")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import time
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,8 +14,9 @@ from rich.text import Text
 
 from custodes.cli.desk import ConfigPath, open_desk
 from custodes.cli.output import LEVEL_STYLES, stdout, write_json
-from custodes.config import Fault, FaultsError
+from custodes.config import Fault, FaultsError, parse_duration
 from custodes.findings import Finding, rfc3339
+from custodes.findings.silences import Silence, SilenceStore
 from custodes.findings.triage import Change, ConflictError, State, Triage, Verdict
 
 app = typer.Typer(
@@ -109,6 +111,53 @@ def close(
 def reopen(findings: FindingIds, note: Note = "", config: ConfigPath = Path("custodes.yaml")) -> None:
     """Open findings again."""
     _change(findings, Change(state="open", note=note), config)
+
+
+@app.command()
+def silence(
+    finding: Annotated[str, typer.Argument(help="One like those that are expected: of this rule and this group.")],
+    reason: Annotated[str, typer.Option("--reason", "-m", help="Why they are expected.")],
+    for_: Annotated[str, typer.Option("--for", help="For how long; at most 90d.")] = "1d",
+    config: ConfigPath = Path("custodes.yaml"),
+) -> None:
+    """Explain findings beforehand: those that open meanwhile are closed at once, and nobody is alerted."""
+    with open_desk(config) as desk:
+        one = desk.find(finding)
+        now = int(time.time() * 1e6)
+        try:
+            until = now + parse_duration(for_) // timedelta(microseconds=1)
+            wanted = Silence(one.rule_id, one.group, now, until, getpass.getuser(), reason)
+        except ValueError as error:
+            raise FaultsError([Fault(str(error))]) from error
+        number = SilenceStore(desk.store.engine).add(wanted)
+        desk.note("silence", one.id, reason)
+    stdout.print(Text(f"silence {number}: {one.rule}, {one.who}, until {rfc3339(until)}"))
+
+
+@app.command()
+def silences(json: AsJson = False, config: ConfigPath = Path("custodes.yaml")) -> None:
+    """List what is expected, until when, and why."""
+    with open_desk(config) as desk:
+        held = SilenceStore(desk.store.engine).all(int(time.time() * 1e6))
+    if json:
+        write_json([one.as_dict() for one in held])
+        return
+    for one in held:
+        whose = ", ".join(f"{name} {value}" for name, value in one.group.items()) or "everybody"
+        rule, until = one.rule_id or "every rule", rfc3339(one.until)
+        stdout.print(Text(f"{one.number}: {rule}, {whose}, until {until}, by {one.by}: {one.reason}"))
+
+
+@app.command()
+def unsilence(number: int, config: ConfigPath = Path("custodes.yaml")) -> None:
+    """End a silence."""
+    with open_desk(config) as desk:
+        try:
+            SilenceStore(desk.store.engine).end(number, int(time.time() * 1e6))
+        except KeyError as error:
+            raise FaultsError([Fault(f"no silence {number} holds", hint="custodes findings silences")]) from error
+        desk.note("unsilence", str(number), None)
+    stdout.print(f"silence {number} has ended")
 
 
 def _change(ids: list[str], change: Change, config: Path) -> None:

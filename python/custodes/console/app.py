@@ -21,9 +21,11 @@ from custodes.console.parts import Parts
 from custodes.console.people import add_people
 from custodes.console.probes import probes
 from custodes.console.signing import add_signing
+from custodes.console.silencing import add_silencing
 from custodes.console.visitors import Door
 from custodes.evidence.behind import EventsBehind
 from custodes.evidence.vault import Vault
+from custodes.findings.silences import SilenceStore
 from custodes.findings.triage import TriageStore
 from custodes.history import History
 from custodes.monitor import Monitor
@@ -69,6 +71,7 @@ def build_app(
         audit=trail,
         watch=watch,
         triage=TriageStore(engine),
+        silences=SilenceStore(engine),
         history=history,
         behind=behind,
         vault=vault,
@@ -96,6 +99,7 @@ def build_app(
     add_signing(app, parts)
     add_pages(app, parts)
     add_people(app, parts)
+    add_silencing(app, parts)
     app.include_router(api(parts))
     app.include_router(probes(monitor, reload))
     return app

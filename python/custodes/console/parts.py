@@ -16,6 +16,7 @@ from custodes.console.naming import Naming
 from custodes.console.visitors import Grants, Visitor
 from custodes.evidence.behind import EventsBehind
 from custodes.evidence.vault import Vault
+from custodes.findings.silences import SilenceStore
 from custodes.findings.triage import TriageStore
 from custodes.history import History
 from custodes.monitor import Monitor
@@ -32,6 +33,7 @@ class Parts:
     audit: AuditTrail
     watch: SelfWatch
     triage: TriageStore
+    silences: SilenceStore
     history: History | None
     behind: EventsBehind | None
     vault: Vault | None

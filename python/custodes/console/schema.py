@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
+from custodes.findings.silences import MOST_REASON
 from custodes.findings.triage import MOST_TEXT, State, Verdict
 
 
@@ -74,6 +75,38 @@ class FindingsOut(BaseModel):
 
     findings: list[FindingOut]
     next: str | None = Field(description="Pass as `after` for the next page; null on the last.")
+
+
+class SilenceIn(BaseModel):
+    """What is expected, and by when it is over."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    rule_id: str | None = Field(None, max_length=200, description="Only this rule's findings. Default: every rule's.")
+    group: dict[str, str] = Field(
+        default_factory=dict, description="Values the finding's group has. Default: every group.", max_length=10
+    )
+    since: AwareDatetime | None = Field(None, description="When it begins. Default: now.")
+    until: AwareDatetime = Field(description="When it ends: within 90 days of its beginning.")
+    reason: str = Field(min_length=1, max_length=MOST_REASON, description="Why they are expected.")
+
+
+class SilenceOut(BaseModel):
+    """A silence that holds, or will."""
+
+    number: int
+    rule_id: str | None
+    group: dict[str, str] = Field(description="People are pseudonyms for those who may not know them.")
+    since: str
+    until: str
+    by: str
+    reason: str
+
+
+class SilencesOut(BaseModel):
+    """Those that hold or will, those that end first first."""
+
+    silences: list[SilenceOut]
 
 
 class RiskOut(BaseModel):

@@ -105,6 +105,7 @@ triage = Table(
     Column("assignee", String),
     Column("version", Integer, nullable=False),
     Column("changed_at", BigInteger, nullable=False),
+    Column("silence", BigInteger),  # the number of the one that closed it
     Index("triage_by_state", "state"),
 )
 
@@ -215,4 +216,16 @@ tokens = Table(
     Column("created_at", BigInteger, nullable=False),
     Column("expires_at", BigInteger, nullable=False),
     Column("seen_at", BigInteger),
+)
+
+silences = Table(
+    "silences",
+    metadata,
+    Column("number", _NUMBER, primary_key=True, autoincrement=True),
+    Column("rule_id", String),
+    Column("group", String, nullable=False),
+    Column("since", BigInteger, nullable=False),
+    Column("until", BigInteger, nullable=False),
+    Column("by", String, nullable=False),
+    Column("reason", Text, nullable=False),
 )

@@ -9,6 +9,7 @@ does not know yet that it was given to another, is refused from then on.
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,7 +17,7 @@ from functools import cached_property, reduce
 from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Select, and_, bindparam, delete, func, insert, or_, select, update
+from sqlalchemy import Connection, Engine, Select, and_, bindparam, delete, func, insert, not_, or_, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from custodes._core import FindingChange
@@ -26,7 +27,8 @@ from custodes.findings.model import Finding
 from custodes.findings.news import record
 from custodes.findings.rows import finding_of, group_text, row_of
 from custodes.findings.shortfalls import Shortfall
-from custodes.findings.triage import hand_over, is_in_state
+from custodes.findings.silences import close_silently, silence_over
+from custodes.findings.triage import hand_over, is_closed, is_in_state
 from custodes.rules import Rule
 
 StoreError = SQLAlchemyError
@@ -133,7 +135,8 @@ class FindingStore:
     ) -> list[tuple[str, Finding]]:
         """Takes the engine's changes in, in one transaction.
 
-        Returns what is new to the store, with each change's kind; a replay's ``opened`` is an ``updated`` here. Raises
+        Returns what is new to the store, with each change's kind; a replay's ``opened`` is an ``updated`` here, one
+        that was expected ``silenced``, and one that ends after somebody has closed it ``ended``. Raises
         :class:`FencedError` where the claim is no longer in force.
         """
         news: list[tuple[str, Finding]] = []
@@ -147,11 +150,9 @@ class FindingStore:
                 stored = self._find(connection, told)
                 if stored is None:
                     connection.execute(_INSERT, row_of(told))
-                    news.append(("opened", told))
-                    record(connection, "opened", told)
+                    news.append((self._open(connection, told), told))
                     if change.kind == "closed":
-                        news.append(("closed", told))
-                        record(connection, "closed", told)
+                        news.append((self._end(connection, told), told))
                     continue
                 if stored.id != told.id:
                     self._known_as[told.id] = stored.id
@@ -159,13 +160,29 @@ class FindingStore:
                 if current != stored:
                     current = self._absorb(connection, stored, current)
                     connection.execute(_UPDATE, row_of(current) | {"known_as": stored.id})
-                    closed = current.closed_at is not None and stored.closed_at is None
-                    news.append(("closed" if closed else "updated", current))
-                    if closed:
-                        record(connection, "closed", current)
+                    ends = current.closed_at is not None and stored.closed_at is None
+                    news.append((self._end(connection, current) if ends else "updated", current))
                 if change.kind == "closed":
                     self._known_as.pop(told.id, None)
         return news
+
+    @staticmethod
+    def _open(connection: Connection, finding: Finding) -> str:
+        """A finding is there: tells of it, or closes it where it was expected."""
+        now = int(time.time() * 1e6)
+        if (silence := silence_over(connection, finding, now)) is not None:
+            close_silently(connection, finding, silence, now)
+            return "silenced"
+        record(connection, "opened", finding)
+        return "opened"
+
+    @staticmethod
+    def _end(connection: Connection, finding: Finding) -> str:
+        """A finding's condition holds no longer: tells of it, if anybody was told of its opening."""
+        judged = is_closed(connection, finding.id)
+        if judged is None or judged.silence is None:
+            record(connection, "closed", finding)
+        return "closed" if judged is None else "ended"
 
     def refresh(self, changes: Sequence[FindingChange], rules: Sequence[Rule], claim: Claim | None = None) -> None:
         """Takes in changes of findings that only grew: there can be thousands of them at once."""
@@ -338,9 +355,11 @@ class FindingStore:
             return [(row.name, row.seen_at, row.status) for row in found]
 
     def open_counts(self) -> dict[str, int]:
-        """Open findings by rule id."""
-        rule_id, is_open = _findings.c.rule_id, _findings.c.closed_at.is_(None)
-        query = select(rule_id, func.count()).where(is_open).group_by(rule_id)
+        """By rule id, how many findings' conditions hold that nobody has closed."""
+        rule_id, holds = _findings.c.rule_id, _findings.c.closed_at.is_(None)
+        query = (
+            select(rule_id, func.count()).where(holds, not_(is_in_state(_findings.c.id, "closed"))).group_by(rule_id)
+        )
         with self.engine.connect() as connection:
             return {row[0]: row[1] for row in connection.execute(query)}
 

@@ -43,6 +43,8 @@ class Triage:
     version: int = 0
     changed_at: int = 0
     """Microseconds since the epoch; 0 where nobody has touched it."""
+    silence: int | None = None
+    """The number of the one that closed it."""
 
     def as_dict(self) -> dict[str, Any]:
         """The public fields."""
@@ -169,6 +171,12 @@ def is_in_state(finding_id: ColumnElement[str], state: str) -> ColumnElement[boo
             select(triage.c.finding_id).where(triage.c.finding_id == finding_id, triage.c.state != "open").exists()
         )
     return select(triage.c.finding_id).where(triage.c.finding_id == finding_id, triage.c.state == state).exists()
+
+
+def is_closed(connection: Connection, finding_id: str) -> Triage | None:
+    """How a finding stands, where it is closed."""
+    stands = _read(connection, [finding_id]).get(finding_id)
+    return stands if stands is not None and stands.state == "closed" else None
 
 
 def hand_over(connection: Connection, swallowed: str, survivor: str) -> None:
