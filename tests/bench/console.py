@@ -11,17 +11,16 @@ import re
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
-import yaml
 from events import write_events
-from processes import CUSTODES, HERE, table
+from processes import table
+from running import monitor, rate
 
-from servers import Server, free_port, get_json
+from servers import get_json
 
 INSIDERS = 2000
 CLIENTS = 200
@@ -42,24 +41,6 @@ def write_insiders(path: Path, after: Path) -> None:
                     "resource": "person.identity", "peer_group": "traffic", "app": "desk",
                 }  # fmt: skip
                 file.write(json.dumps(event) + "\n")
-
-
-@contextmanager
-def monitor(home: Path, files: Sequence[Path], rules: Path | None) -> Iterator[tuple[Server, str]]:
-    address = f"127.0.0.1:{free_port()}"
-    config = {
-        "source": {"file": {"paths": [str(file) for file in files]}},
-        "http": {"listen": address},
-        "event_time": {"max_future_skew": "3650d"},
-        "rules": [] if rules is None else [str(rules)],
-    }
-    home.mkdir()
-    (home / "custodes.yaml").write_text(yaml.safe_dump(config))
-    server = Server(home, [CUSTODES, "run", "-c", "custodes.yaml"])
-    try:
-        yield server, f"http://{address}"
-    finally:
-        server.stop()
 
 
 def token(page: str) -> str:
@@ -129,34 +110,19 @@ async def _watch(host: str, port: int, stop: asyncio.Event) -> int:
     return heard
 
 
-async def _watched(base: str, done: Callable[[], bool]) -> tuple[float, int]:
+def watch(base: str, done: Callable[[], bool]) -> int:
+    """Has two hundred people watch until it is done; returns how many bytes they heard."""
+    return asyncio.run(_watch_until(base, done))
+
+
+async def _watch_until(base: str, done: Callable[[], bool]) -> int:
     url = urlsplit(base)
     stop = asyncio.Event()
     watching = [asyncio.create_task(_watch(str(url.hostname), url.port or 0, stop)) for _ in range(CLIENTS)]
     while not await asyncio.to_thread(done):
         await asyncio.sleep(0.1)
     stop.set()
-    return time.perf_counter(), sum(await asyncio.gather(*watching))
-
-
-def rate(home: Path, file: Path, events: int, *, clients: bool) -> tuple[float, int]:
-    """Events a second from the first that were seen to the last, and how many bytes the clients heard."""
-    heard = 0
-    with monitor(home, [file], HERE / "rules.yml") as (server, base):
-        status = f"{base}/api/v1/status"
-        first = server.wait_for("it to read", lambda: get_json(status)["events"])
-        begun = time.perf_counter()
-
-        def is_done() -> bool:
-            return bool(get_json(status)["events"] >= events)
-
-        if clients:
-            ended, heard = asyncio.run(_watched(base, is_done))
-        else:
-            while not is_done():
-                time.sleep(0.1)
-            ended = time.perf_counter()
-    return (events - first) / (ended - begun), heard
+    return sum(await asyncio.gather(*watching))
 
 
 def main() -> None:
@@ -169,7 +135,7 @@ def main() -> None:
         home = Path(folder)
         write_events(home / "events.jsonl", chosen.events)
         write_insiders(home / "insiders.jsonl", home / "events.jsonl")
-        with monitor(home / "pages", [home / "events.jsonl", home / "insiders.jsonl"], None) as (server, base):
+        with monitor(home / "pages", [home / "events.jsonl", home / "insiders.jsonl"]) as (server, base):
             server.wait_for("it to read all", lambda: get_json(f"{base}/api/v1/status")["finished"], 600)
             took = pages(base, chosen.times)
             findings = sum(1 for _ in (home / "pages").glob("custodes-history/*.parquet"))
@@ -182,8 +148,9 @@ def main() -> None:
         write_events(home / "stream.jsonl", chosen.events // 3)
         ratios = []
         for number in range(chosen.rounds):
-            alone, _ = rate(home / f"alone{number}", home / "stream.jsonl", chosen.events // 3, clients=False)
-            watched, heard = rate(home / f"watched{number}", home / "stream.jsonl", chosen.events // 3, clients=True)
+            stream, events = home / "stream.jsonl", chosen.events // 3
+            alone, _ = rate(home / f"alone{number}", stream, events)
+            watched, heard = rate(home / f"watched{number}", stream, events, beside=watch)
             ratios.append(watched / alone)
             print(
                 f"{alone:,.0f} events/s alone, {watched:,.0f} with {CLIENTS} live clients ({heard / 1e6:.0f} MB heard)"

@@ -74,6 +74,8 @@ MAY = {
     "/": set(Role),
     "/findings": set(Role),
     "/findings/{finding}": set(Role),
+    "/findings/cases": set(Role),
+    "/silences": set(Role),
     "/rules": set(Role),
     "/audit": {Role.AUDITOR},
     "/actors/{actor}": {Role.INVESTIGATOR},
@@ -154,6 +156,24 @@ def test_every_look_at_a_person_is_put_down_with_its_purpose(bench: Bench, accou
     ]
     assert auditor.count("a case of mine") == 2
     assert subject[1] not in auditor
+
+
+def test_a_case_is_what_nobody_has_closed_of_one_person(bench: Bench, accounts: AccountStore) -> None:
+    bench.feed(look_ups(["P0042", "P0007"], [f"{n}" for n in range(200)]))
+    bench.feed(look_ups(["P0042"], [f"t{n}" for n in range(700)], at=60, first=1000))
+    client = visit(bench, Role.INVESTIGATOR)
+    shown = client.get("/findings/cases").text
+    assert re.findall(r'">(actor-\w+)</a>\s*<small>', shown) == [
+        bench.secrets.pseudonym("actor", name) for name in ("P0042", "P0007")
+    ]
+    theirs = re.findall(r'name="finding" value="([^"]+)" checked', shown)
+    assert len(theirs) == len(bench.store.page().findings)
+    form = {"token": token(shown), "finding": theirs[:-1], "action": "close", "verdict": "confirmed"}
+    assert client.post("/findings/triage", data=form | {"back": "/findings/cases"}).url.path == "/findings/cases"
+    left = client.get("/findings/cases").text
+    assert re.findall(r'name="finding" value="([^"]+)"', left) == theirs[-1:]
+    assert bench.secrets.pseudonym("actor", "P0042") not in left
+    assert "P0007" not in visit(bench, Role.VIEWER).get("/findings/cases").text
 
 
 def test_evidence_is_handed_out_for_a_purpose_that_is_put_down(bench: Bench, accounts: AccountStore) -> None:

@@ -11,6 +11,7 @@ from fastapi.responses import RedirectResponse
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
 from custodes.accounts.roles import Permission
+from custodes.console.cases_view import cases_view
 from custodes.console.finding_view import finding_view
 from custodes.console.live import LiveOverview
 from custodes.console.parts import Parts
@@ -63,6 +64,12 @@ def add_pages(app: FastAPI, parts: Parts) -> None:
             chosen={"state": state, "level": level, "rule": rule}, states=STATES, levels=LEVELS[::-1],
             verdicts=VERDICTS, rules=parts.rules,
         )  # fmt: skip
+
+    @app.get("/findings/cases", include_in_schema=False)
+    def cases(request: Request, visitor: Seeing) -> Response:
+        view = cases_view(parts)
+        stands = parts.triage.of(one.id for case in view.cases for one in case.findings)
+        return page(request, parts, "cases.html", view=view, stands=stands, verdicts=VERDICTS)
 
     @app.get("/findings/{finding_id}", include_in_schema=False)
     def finding(request: Request, visitor: Seeing, finding_id: str) -> Response:

@@ -149,6 +149,12 @@ class TriageStore:
         with self._engine.connect() as connection:
             return [Note(*row) for row in connection.execute(query)]
 
+    def closed(self) -> dict[str, str]:
+        """By id of those that are closed, with which verdict."""
+        query = select(triage.c.finding_id, triage.c.verdict).where(triage.c.state == "closed")
+        with self._engine.connect() as connection:
+            return dict(connection.execute(query).tuples())
+
     def verdicts(self) -> dict[str, dict[str, int]]:
         """By rule id, how many findings were closed with each verdict."""
         query = (

@@ -1,0 +1,58 @@
+"""`custodes run` on files, and how fast it goes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+from processes import CUSTODES, HERE
+
+from servers import Server, free_port, get_json
+
+
+@contextmanager
+def monitor(home: Path, files: Sequence[Path], **config: Any) -> Iterator[tuple[Server, str]]:
+    """A monitor and where it is; ``config`` has further keys."""
+    address = f"127.0.0.1:{free_port()}"
+    whole = {
+        "source": {"file": {"paths": [str(file) for file in files]}},
+        "http": {"listen": address},
+        "event_time": {"max_future_skew": "3650d"},
+        **config,
+    }
+    home.mkdir()
+    (home / "custodes.yaml").write_text(yaml.safe_dump(whole))
+    server = Server(home, [CUSTODES, "run", "-c", "custodes.yaml"])
+    try:
+        yield server, f"http://{address}"
+    finally:
+        server.stop()
+
+
+def _wait(base: str, done: Callable[[], bool]) -> int:
+    while not done():
+        time.sleep(0.1)
+    return 0
+
+
+def rate(
+    home: Path, file: Path, events: int, *, beside: Callable[[str, Callable[[], bool]], int] = _wait, **config: Any
+) -> tuple[float, int]:
+    """Events a second from the first that were seen to the last; and what ``beside``, which goes on meanwhile, gave."""
+    with monitor(home, [file], **{"rules": [str(HERE / "rules.yml")], **config}) as (server, base):
+        status = f"{base}/api/v1/status"
+        first = server.wait_for("it to read", lambda: get_json(status)["events"])
+        begun = time.perf_counter()
+        ended = begun
+
+        def is_done() -> bool:
+            nonlocal ended
+            ended = time.perf_counter()
+            return bool(get_json(status)["events"] >= events)
+
+        given = beside(base, is_done)
+    return (events - first) / (ended - begun), given
