@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
+from custodes.accounts.store import AccountStore
+from ears import Ear
+from scripted import Bench
 from servers import Kafka, PostgreSQL, Webhook
+from visits import add_accounts
 
 # Its assertions say what differs, as a test's own do.
 pytest.register_assert_rewrite("look_ups")
@@ -29,6 +34,27 @@ def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgreSQL]
     server = PostgreSQL(tmp_path_factory.mktemp("postgresql"))
     yield server
     server.stop()
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    """A monitor over what the test writes down."""
+    bench = Bench(tmp_path)
+    yield bench
+    bench.close()
+
+
+@pytest.fixture
+def accounts(bench: Bench) -> AccountStore:
+    """An account of each role, in its database."""
+    return add_accounts(bench)
+
+
+@pytest.fixture
+def ear() -> Iterator[Ear]:
+    ear = Ear()
+    yield ear
+    ear.stop()
 
 
 @pytest.fixture

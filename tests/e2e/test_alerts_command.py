@@ -3,23 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
 import yaml
 
 from accesses import write_accesses
 from commands import custodes
 from ears import Ear
 from servers import CUSTODES, Server, free_port, get
-
-
-@pytest.fixture
-def ear() -> Iterator[Ear]:
-    ear = Ear()
-    yield ear
-    ear.stop()
 
 
 def run(place: Path, *arguments: str) -> tuple[int, str, str]:

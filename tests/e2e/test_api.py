@@ -18,11 +18,10 @@ from schemathesis.core.result import Ok
 from starlette.testclient import TestClient
 
 from custodes.accounts.roles import Permission, Role
-from custodes.accounts.store import AccountStore
 from scripted import Bench, look_ups
+from visits import PASSWORD, add_accounts
 
 CASES = int(os.environ.get("API_CASES", "300"))
-PASSWORD = "correct horse battery"
 NAME = "Wilhelmina"
 
 pytestmark = pytest.mark.timeout(60 + CASES)
@@ -33,9 +32,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     """A monitor with findings, accounts, and things in its trail."""
     bench = Bench(tmp_path_factory.mktemp("api"))
     bench.feed(look_ups([NAME], [f"s{n}" for n in range(200)]))
-    accounts = AccountStore(bench.store.engine)
-    for role in Role:
-        accounts.add(f"the-{role}", role, PASSWORD, 0)
+    add_accounts(bench)
     yield bench
     bench.close()
 

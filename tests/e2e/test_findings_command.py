@@ -8,25 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from accesses import write_accesses
 from commands import custodes
-from servers import CUSTODES, Server, eventually, free_port, get, get_json
+from servers import CUSTODES, Server, eventually, free_port, get
 
 PASSWORD = b"correct horse battery\n"
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Path:
-    """A folder where a monitor has found one who looked up many, and ended."""
-    write_accesses(tmp_path / "events.jsonl", "P0042", 200)
-    address = f"127.0.0.1:{free_port()}"
-    (tmp_path / "custodes.yaml").write_text(
-        f"source: {{file: {{paths: [events.jsonl]}}}}\nhttp: {{listen: '{address}'}}\n"
-    )
-    server = Server(tmp_path / "monitor", [CUSTODES, "run", "-c", tmp_path / "custodes.yaml"])
-    server.wait_for("the file to end", lambda: get_json(f"http://{address}/api/v1/status")["finished"])
-    assert server.stop() == 0
-    return tmp_path
 
 
 def run(place: Path, *arguments: str, stdin: bytes = b"") -> tuple[int, str, str]:

@@ -62,13 +62,6 @@ def alertmanager(folder: Path, port: int, ear: Ear) -> Server:
     return server
 
 
-@pytest.fixture
-def ear() -> Iterator[Ear]:
-    ear = Ear()
-    yield ear
-    ear.stop()
-
-
 def the_rule(folder: Path) -> Path:
     """One that finds each of them once."""
     rule = folder / "rules.yml"

@@ -44,20 +44,6 @@ MINUTE = 60 * SECOND
 SECRET = base64.b64encode(b"a secret of thirty-two bytes now").decode()
 
 
-@pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Bench]:
-    bench = Bench(tmp_path)
-    yield bench
-    bench.close()
-
-
-@pytest.fixture
-def ear() -> Iterator[Ear]:
-    ear = Ear()
-    yield ear
-    ear.stop()
-
-
 class Receiver:
     """A receiver, its courier, and a clock of its own."""
 

@@ -7,8 +7,6 @@ import io
 import re
 import time
 import zipfile
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -20,39 +18,9 @@ from custodes.accounts.roles import Role
 from custodes.accounts.store import AccountStore
 from custodes.accounts.watching import SelfWatch
 from scripted import Bench, look_ups
+from visits import PASSWORD, token, visit
 
-PASSWORD = "correct horse battery"
 SUBJECTS = [f"410105{n:012}" for n in range(200)]
-
-
-@pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Bench]:
-    bench = Bench(tmp_path)
-    yield bench
-    bench.close()
-
-
-@pytest.fixture
-def accounts(bench: Bench) -> AccountStore:
-    store = AccountStore(bench.store.engine)
-    for role in Role:
-        store.add(f"the-{role}", role, PASSWORD, 0)
-    return store
-
-
-def visit(bench: Bench, role: Role | None = None) -> TestClient:
-    """A browser, signed in where there is a role."""
-    client = TestClient(bench.app, base_url="http://custodes")
-    if role is not None:
-        answer = client.post("/sign-in", data={"name": f"the-{role}", "password": PASSWORD}, follow_redirects=False)
-        assert answer.status_code == 303
-    return client
-
-
-def token(page: str) -> str:
-    found = re.search(r'name="token" value="([0-9a-f]{64})"', page)
-    assert found
-    return found[1]
 
 
 def finding_of(bench: Bench, actor: str) -> str:

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import re
 import time
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from starlette.testclient import TestClient
 
 from custodes.accounts.roles import Role
 from custodes.accounts.store import AccountStore
@@ -18,17 +14,10 @@ from custodes.findings.news import NewsStore
 from custodes.findings.silences import LONGEST, Silence, SilenceStore
 from custodes.findings.triage import Change, TriageStore
 from scripted import Bench, look_ups
+from visits import token, visit
 
 DAY = 86_400_000_000
 RULE = "Bulk lookups"
-PASSWORD = "correct horse battery"
-
-
-@pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Bench]:
-    bench = Bench(tmp_path)
-    yield bench
-    bench.close()
 
 
 def now() -> int:
@@ -122,27 +111,13 @@ def test_a_silence_ends_and_has_a_reason(bench: Bench, changes: dict[str, Any]) 
         silence(bench, **changes)
 
 
-def visit(bench: Bench, role: Role) -> TestClient:
-    client = TestClient(bench.app, base_url="http://custodes")
-    assert client.post("/sign-in", data={"name": f"the-{role}", "password": PASSWORD}).status_code == 200
-    return client
-
-
-@pytest.fixture
-def accounts(bench: Bench) -> AccountStore:
-    store = AccountStore(bench.store.engine)
-    for role in Role:
-        store.add(f"the-{role}", role, PASSWORD, 0)
-    return store
-
-
 def test_from_a_finding_others_like_it_are_silenced(bench: Bench, accounts: AccountStore) -> None:
     insiders(bench)
     finding = found(bench, "P0042")
     client = visit(bench, Role.INVESTIGATOR)
     page = client.get(f"/findings/{finding.id}").text
-    token = re.findall(r'name="token" value="(\w+)"', page)[0]
-    form = {"token": token, "days": "7", "reason": "the yearly audit"}
+    sent = token(page)
+    form = {"token": sent, "days": "7", "reason": "the yearly audit"}
     assert client.post(f"/findings/{finding.id}/silence", data=form | {"reason": ""}).status_code == 400
     assert client.post(f"/findings/{finding.id}/silence", data=form | {"days": "91"}).status_code == 422
     shown = client.post(f"/findings/{finding.id}/silence", data=form).text
@@ -154,7 +129,7 @@ def test_from_a_finding_others_like_it_are_silenced(bench: Bench, accounts: Acco
     viewer = visit(bench, Role.VIEWER)
     assert "P0042" not in viewer.get("/silences").text
     assert viewer.post("/silences/end", data={"number": held.number}).status_code == 403
-    client.post("/silences/end", data={"token": token, "number": held.number})
+    client.post("/silences/end", data={"token": sent, "number": held.number})
     assert "Nothing is silenced" in client.get("/silences").text
 
 

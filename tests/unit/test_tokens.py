@@ -17,8 +17,8 @@ from custodes.accounts.store import AccountStore
 from custodes.accounts.tokens import PREFIX, TokenStore
 from custodes.findings.triage import Change, TriageStore
 from scripted import Bench, look_ups
+from visits import PASSWORD, add_accounts
 
-PASSWORD = "correct horse battery"
 FAR = 2**62
 
 
@@ -26,9 +26,7 @@ FAR = 2**62
 def bench(tmp_path: Path) -> Iterator[Bench]:
     bench = Bench(tmp_path)
     bench.feed(look_ups(["=HYPERLINK(1)", "P0007"], [f"s{n}" for n in range(200)]))
-    accounts = AccountStore(bench.store.engine)
-    for role in Role:
-        accounts.add(f"the-{role}", role, PASSWORD, 0)
+    add_accounts(bench)
     yield bench
     bench.close()
 

@@ -153,7 +153,7 @@ class TriageStore:
         """By id of those that are closed, with which verdict."""
         query = select(triage.c.finding_id, triage.c.verdict).where(triage.c.state == "closed")
         with self._engine.connect() as connection:
-            return dict(connection.execute(query).tuples())
+            return {row.finding_id: row.verdict for row in connection.execute(query)}
 
     def verdicts(self) -> dict[str, dict[str, int]]:
         """By rule id, how many findings were closed with each verdict."""
