@@ -146,6 +146,7 @@ def test_the_api_and_its_schema(bench: Bench) -> None:
         )
         schema = (await bench.get("/api/v1/openapi.json")).json()
         assert set(schema["paths"]) == {
+            "/api/v1/exports/findings",
             "/api/v1/findings",
             "/api/v1/findings/{finding_id}",
             "/api/v1/findings/{finding_id}/history",
@@ -153,6 +154,8 @@ def test_the_api_and_its_schema(bench: Bench) -> None:
             "/api/v1/gaps",
             "/api/v1/risks",
             "/api/v1/shortfalls",
+            "/api/v1/silences",
+            "/api/v1/silences/{number}",
             "/api/v1/status",
         }
 
