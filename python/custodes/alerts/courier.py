@@ -138,8 +138,10 @@ class Courier:
                 log.error(
                     "alerts cannot be delivered; they wait", receiver=self.name, why=str(error).partition("\n")[0]
                 )
-            self.failures += 1
+            before = self.waiting
             self._count()
+            # Where some were told or put aside, the next is tried soon.
+            self.failures = 1 if self.waiting < before else self.failures + 1
             return
         if self.failures:
             log.info("alerts can be delivered again", receiver=self.name)
