@@ -77,7 +77,7 @@ def pages(base: str, times: int) -> dict[str, list[float]]:
     actors = [address_of("actor", f"P{n:05}") for n in rng.sample(range(20_000), times)]
     asked: dict[str, Callable[[int], httpx.Response]] = {
         "/": lambda n: client.get("/"),
-        "/findings": lambda n: client.get("/findings", params={"state": "", "after": None}),
+        "/findings": lambda n: client.get("/findings", params={"state": ""}),
         "/findings/ID": lambda n: client.get(f"/findings/{rng.choice(findings)}"),
         "/actors/NAME": lambda n: look("actor", actors[n]),
         "/subjects/NAME": lambda n: look("subject", subjects[n]),

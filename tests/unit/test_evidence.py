@@ -254,8 +254,8 @@ def test_what_was_judged_long_ago_goes_and_nothing_else(bench: Bench, tmp_path: 
 def test_evidence_of_what_became_part_of_another_goes_too(bench: Bench) -> None:
     kept(bench, ["P0042"])
     one = found(bench)
-    with bench.store.engine.begin() as connection:
-        bench.store._remove(connection, one.id, "nothing")
+    with bench.store._writing(None) as writing:
+        bench.store._remove(writing, one.id, "nothing")
     assert bench.keeper._retention.step(int(START * 1e6) + 700 * DAY) == []
     assert bench.keeper._retention.step(int(START * 1e6) + 800 * DAY) == [one.id]
 

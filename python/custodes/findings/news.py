@@ -39,18 +39,29 @@ class News:
     """Who did it, where somebody did."""
 
 
-def record(connection: Connection, kind: Kind, finding: Finding, by: str | None = None) -> None:
-    """Writes a piece down, in a transaction of the caller's."""
+@dataclass(frozen=True)
+class Piece:
+    """News that is about to be written."""
+
+    kind: Kind
+    finding: Finding
+    by: str | None = None
+
+
+def record(connection: Connection, pieces: Sequence[Piece]) -> None:
+    """Writes news down, in their order, in a transaction of the caller's."""
+    if not pieces:
+        return
     if connection.dialect.name == "postgresql":
         connection.execute(select(func.pg_advisory_xact_lock(_WRITERS_LOCK)))
-    row = {
-        "at": int(time.time() * 1e6),
-        "kind": kind,
-        "finding": json.dumps(vars(finding), ensure_ascii=False),
-        "by": by,
-    }
-    number = connection.execute(insert(news).values(row).returning(news.c.number)).scalar_one()
-    connection.execute(delete(news).where(news.c.number <= number - MOST_KEPT))
+    at = int(time.time() * 1e6)
+    rows = [
+        {"at": at, "kind": one.kind, "finding": json.dumps(vars(one.finding), ensure_ascii=False), "by": one.by}
+        for one in pieces
+    ]
+    connection.execute(insert(news), rows)
+    kept = select(func.max(news.c.number) - MOST_KEPT).scalar_subquery()
+    connection.execute(delete(news).where(news.c.number <= kept))
 
 
 class NewsStore:

@@ -70,7 +70,7 @@ class SilenceStore:
     def all(self, now: int) -> Sequence[Silence]:
         """Those that hold, or will; those that end first first."""
         with self._engine.connect() as connection:
-            return _read(connection, now)
+            return silences_after(connection, now)
 
     def end(self, number: int, now: int) -> None:
         """It holds no longer. Raises ``KeyError`` where it does not anyway."""
@@ -80,15 +80,11 @@ class SilenceStore:
                 raise KeyError(number)
 
 
-def _read(connection: Connection, now: int) -> list[Silence]:
+def silences_after(connection: Connection, now: int) -> list[Silence]:
+    """Those that hold, or will; those that end first first."""
     query = select(silences).where(silences.c.until > now).order_by(silences.c.until, silences.c.number)
     rows = connection.execute(query).mappings().all()
     return [Silence(**{**row, "group": json.loads(row["group"])}) for row in rows]
-
-
-def silence_over(connection: Connection, finding: Finding, now: int) -> Silence | None:
-    """The one that holds now and covers a finding."""
-    return next((one for one in _read(connection, now) if one.since <= now and one.covers(finding)), None)
 
 
 def close_silently(connection: Connection, finding: Finding, silence: Silence, now: int) -> None:

@@ -12,22 +12,37 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from functools import cached_property, reduce
 from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Select, and_, bindparam, delete, func, insert, not_, or_, select, update
+from sqlalchemy import (
+    Connection,
+    Engine,
+    Select,
+    and_,
+    bindparam,
+    delete,
+    func,
+    insert,
+    not_,
+    or_,
+    select,
+    tuple_,
+    update,
+)
 from sqlalchemy.exc import SQLAlchemyError
 
 from custodes._core import FindingChange
 from custodes.database import open_database, tables
 from custodes.findings.gaps import Missed
 from custodes.findings.model import Finding
-from custodes.findings.news import record
+from custodes.findings.news import Piece, record
 from custodes.findings.rows import finding_of, group_text, row_of
 from custodes.findings.shortfalls import Shortfall
-from custodes.findings.silences import close_silently, silence_over
+from custodes.findings.silences import Silence, close_silently, silences_after
 from custodes.findings.triage import hand_over, is_closed, is_in_state
 from custodes.rules import Rule
 
@@ -93,6 +108,45 @@ class Page:
     """Where the next page starts; ``None`` on the last one."""
 
 
+@dataclass
+class _Writing:
+    """A transaction, and the news that it makes."""
+
+    connection: Connection
+    pieces: list[Piece] = field(default_factory=list)
+
+    @cached_property
+    def _silences(self) -> list[Silence]:
+        now = int(time.time() * 1e6)
+        return [one for one in silences_after(self.connection, now) if one.since <= now]
+
+    def opens(self, finding: Finding) -> str:
+        """A finding is there: tells of it, or closes it where it was expected."""
+        silence = next((one for one in self._silences if one.covers(finding)), None)
+        if silence is not None:
+            close_silently(self.connection, finding, silence, int(time.time() * 1e6))
+            return "silenced"
+        self.pieces.append(Piece("opened", finding))
+        return "opened"
+
+    def ends(self, finding: Finding) -> str:
+        """A finding's condition holds no longer: tells of it, if anybody was told of its opening."""
+        judged = is_closed(self.connection, finding.id)
+        if judged is None or judged.silence is None:
+            self.pieces.append(Piece("closed", finding))
+        return "closed" if judged is None else "ended"
+
+    def shared_groups(self, findings: Iterable[Finding]) -> set[tuple[str, str]]:
+        """Of these findings' rules and groups, those that have another finding as well."""
+        keys = sorted({_key(finding) for finding in findings})
+        if not keys:
+            return set()
+        rule_id, group = _findings.c.rule_id, _findings.c.group
+        query = select(rule_id, group).where(tuple_(rule_id, group).in_(keys))
+        query = query.group_by(rule_id, group).having(func.count() > 1)
+        return {(row[0], row[1]) for row in self.connection.execute(query)}
+
+
 class FindingStore:
     """Findings in a SQL database. One writer a task; readers may be in other threads."""
 
@@ -140,66 +194,64 @@ class FindingStore:
         :class:`FencedError` where the claim is no longer in force.
         """
         news: list[tuple[str, Finding]] = []
-        with self.engine.begin() as connection:
-            self._check(connection, claim)
+        with self._writing(claim) as writing:
             for change in changes:
                 told = Finding.of(change, rules)
                 if change.kind == "merged":
-                    self._merge(connection, told, change.merged_into)
+                    self._merge(writing, told, change.merged_into)
                     continue
-                stored = self._find(connection, told)
+                stored = self._find(writing.connection, told)
                 if stored is None:
-                    connection.execute(_INSERT, row_of(told))
-                    news.append((self._open(connection, told), told))
+                    writing.connection.execute(_INSERT, row_of(told))
+                    news.append((writing.opens(told), told))
                     if change.kind == "closed":
-                        news.append((self._end(connection, told), told))
+                        news.append((writing.ends(told), told))
                     continue
                 if stored.id != told.id:
                     self._known_as[told.id] = stored.id
                 current = stored.updated_by(told)
                 if current != stored:
-                    current = self._absorb(connection, stored, current)
-                    connection.execute(_UPDATE, row_of(current) | {"known_as": stored.id})
+                    current = self._absorb(writing, stored, current)
+                    writing.connection.execute(_UPDATE, row_of(current) | {"known_as": stored.id})
                     ends = current.closed_at is not None and stored.closed_at is None
-                    news.append((self._end(connection, current) if ends else "updated", current))
+                    news.append((writing.ends(current) if ends else "updated", current))
                 if change.kind == "closed":
                     self._known_as.pop(told.id, None)
         return news
 
-    @staticmethod
-    def _open(connection: Connection, finding: Finding) -> str:
-        """A finding is there: tells of it, or closes it where it was expected."""
-        now = int(time.time() * 1e6)
-        if (silence := silence_over(connection, finding, now)) is not None:
-            close_silently(connection, finding, silence, now)
-            return "silenced"
-        record(connection, "opened", finding)
-        return "opened"
-
-    @staticmethod
-    def _end(connection: Connection, finding: Finding) -> str:
-        """A finding's condition holds no longer: tells of it, if anybody was told of its opening."""
-        judged = is_closed(connection, finding.id)
-        if judged is None or judged.silence is None:
-            record(connection, "closed", finding)
-        return "closed" if judged is None else "ended"
-
     def refresh(self, changes: Sequence[FindingChange], rules: Sequence[Rule], claim: Claim | None = None) -> None:
         """Takes in changes of findings that only grew: there can be thousands of them at once."""
+        with self._writing(claim) as writing:
+            for start in range(0, len(changes), _MOST_AT_ONCE):
+                self._refresh(writing, [Finding.of(one, rules) for one in changes[start : start + _MOST_AT_ONCE]])
+
+    def _refresh(self, writing: _Writing, findings: Sequence[Finding]) -> None:
+        told: defaultdict[str, list[Finding]] = defaultdict(list)
+        for finding in findings:
+            told[self._known_as.get(finding.id, finding.id)].append(finding)
+        rows = writing.connection.execute(_BY_IDS, {"known_as": list(told)}).mappings().all()
+        grown = [
+            (stored, current)
+            for stored in map(finding_of, rows)
+            if (current := reduce(Finding.updated_by, told[stored.id], stored)) != stored
+        ]
+        shared = writing.shared_groups(current for _, current in grown)
+        updates = [
+            row_of(self._absorb(writing, stored, current) if _key(current) in shared else current)
+            | {"known_as": stored.id}
+            for stored, current in grown
+        ]
+        if updates:
+            writing.connection.execute(_UPDATE, updates)
+
+    @contextmanager
+    def _writing(self, claim: Claim | None) -> Iterator[_Writing]:
+        """A transaction, at whose end the news of it are written."""
         with self.engine.begin() as connection:
             self._check(connection, claim)
-            for start in range(0, len(changes), _MOST_AT_ONCE):
-                told: defaultdict[str, list[Finding]] = defaultdict(list)
-                for change in changes[start : start + _MOST_AT_ONCE]:
-                    told[self._known_as.get(change.id, change.id)].append(Finding.of(change, rules))
-                rows = connection.execute(_BY_IDS, {"known_as": list(told)}).mappings().all()
-                grown = [
-                    row_of(self._absorb(connection, stored, current)) | {"known_as": stored.id}
-                    for stored in map(finding_of, rows)
-                    if (current := reduce(Finding.updated_by, told[stored.id], stored)) != stored
-                ]
-                if grown:
-                    connection.execute(_UPDATE, grown)
+            writing = _Writing(connection)
+            yield writing
+            record(connection, writing.pieces)
 
     def _find(self, connection: Connection, told: Finding) -> Finding | None:
         known_as = self._known_as.get(told.id, told.id)
@@ -218,7 +270,7 @@ class FindingStore:
         }
         return map(finding_of, connection.execute(_NEAR, near).mappings().all())
 
-    def _absorb(self, connection: Connection, stored: Finding, grown: Finding) -> Finding:
+    def _absorb(self, writing: _Writing, stored: Finding, grown: Finding) -> Finding:
         """A finding that has grown, with those it has come to reach, whose rows go.
 
         The engine tells of such a joining itself, but not of one it lost in a crash between two findings that, hearing
@@ -226,27 +278,27 @@ class FindingStore:
         """
         if (stored.held_from, stored.held_until) == (grown.held_from, grown.held_until):
             return grown
-        for other in self._near(connection, grown):
+        for other in self._near(writing.connection, grown):
             if other.id != stored.id:
-                self._remove(connection, other.id, stored.id)
+                self._remove(writing, other.id, stored.id)
                 self._known_as[other.id] = stored.id
                 grown = replace(other, closed_at=None).updated_by(grown)
         return replace(grown, id=stored.id)
 
-    def _merge(self, connection: Connection, told: Finding, into: str | None) -> None:
+    def _merge(self, writing: _Writing, told: Finding, into: str | None) -> None:
         """``told`` was swallowed by ``into``, whose joined figures follow."""
         swallowed = self._known_as.pop(told.id, told.id)
         if into is not None and (survivor := self._known_as.get(into, into)) != swallowed:
-            self._remove(connection, swallowed, survivor)
+            self._remove(writing, swallowed, survivor)
 
     @staticmethod
-    def _remove(connection: Connection, swallowed: str, survivor: str) -> None:
+    def _remove(writing: _Writing, swallowed: str, survivor: str) -> None:
         """Removes a finding that is part of another now, which has what people made of it."""
-        row = connection.execute(_BY_ID, {"known_as": swallowed}).mappings().first()
+        row = writing.connection.execute(_BY_ID, {"known_as": swallowed}).mappings().first()
         if row is not None:
-            record(connection, "merged", finding_of(row))
-        connection.execute(delete(_findings).where(_findings.c.id == swallowed))
-        hand_over(connection, swallowed, survivor)
+            writing.pieces.append(Piece("merged", finding_of(row)))
+        writing.connection.execute(delete(_findings).where(_findings.c.id == swallowed))
+        hand_over(writing.connection, swallowed, survivor)
 
     def page(
         self,
@@ -334,11 +386,11 @@ class FindingStore:
     def close_left_open(self, ended: Iterable[tuple[str, int]]) -> None:
         """Closes findings of rules that are gone: ids and ends of what is known of them, microseconds."""
         rows = [{"known_as": self._known_as.pop(id_, id_), "end": end} for id_, end in ended]
-        with self.engine.begin() as connection:
+        with self._writing(None) as writing:
             for row in rows:
-                if connection.execute(_CLOSE, row).rowcount:
-                    closed = connection.execute(_BY_ID, {"known_as": row["known_as"]}).mappings().one()
-                    record(connection, "closed", finding_of(closed))
+                if writing.connection.execute(_CLOSE, row).rowcount:
+                    closed = writing.connection.execute(_BY_ID, {"known_as": row["known_as"]}).mappings().one()
+                    writing.ends(finding_of(closed))
 
     def tell_of_worker(self, name: str, now: float, status: str) -> None:
         """Keeps how a worker stands, as JSON, for the others to show; ``now`` is in epoch seconds."""
@@ -386,6 +438,11 @@ def _of_group(query: Select[Any], group: Mapping[str, str]) -> Select[Any]:
     for name, value in group.items():
         query = query.where(_findings.c.group.contains(group_text({name: value})[1:-1], autoescape=True))
     return query
+
+
+def _key(finding: Finding) -> tuple[str, str]:
+    """Its rule and its group, as they stand in the table."""
+    return finding.rule_id, group_text(finding.group)
 
 
 def _read_cursor(cursor: str) -> tuple[int, str]:

@@ -17,7 +17,7 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from custodes.database.tables import findings, notes, triage
 from custodes.findings.model import rfc3339
-from custodes.findings.news import Kind, record
+from custodes.findings.news import Kind, Piece, record
 from custodes.findings.rows import finding_of
 
 State = Literal["open", "acknowledged", "closed"]
@@ -139,7 +139,7 @@ class TriageStore:
                 note = {"finding_id": finding_id, "at": at, "by": by, "kind": kind, "text": text}
                 connection.execute(insert(notes).values(note))
             if change.state is not None:
-                record(connection, _NEWS[change.state], finding_of(row), by)
+                record(connection, [Piece(_NEWS[change.state], finding_of(row), by)])
         return after
 
     def history(self, finding_id: str) -> list[Note]:
