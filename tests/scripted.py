@@ -96,7 +96,7 @@ class Bench:
         behind = EventsBehind(self.history, ruleset, Tables())
         self.vault = Vault(folder / "evidence", folder / "evidence.key", "custodes/test")
         retention = Retention(self.vault, self.store.peoples, timedelta(days=730))
-        self.keeper = Keeper(self.vault, self.store, behind, retention, Anchors(), clock=lambda: self.now)
+        self.keeper = Keeper(self.vault, self.store, behind, self.writer, retention, Anchors(), clock=lambda: self.now)
         self.secrets = Secrets.fresh()
         self.app = build_app(
             self.monitor, history=self.history, behind=behind, vault=self.vault, secrets=self.secrets,

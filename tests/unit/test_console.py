@@ -152,7 +152,7 @@ def test_evidence_is_handed_out_for_a_purpose_that_is_put_down(bench: Bench, acc
     found = bench.store.get(finding)
     assert found is not None
     bench.keeper.hear(found)
-    bench.keeper.catch_up(rest=0)
+    bench.keeper.catch_up(at_once=True)
     assert "202 entries in the signed log" in client.get(f"/findings/{finding}").text
     assert client.post(f"/findings/{finding}/evidence", data=form | {"purpose": "no"}).status_code == 400
     answer = client.post(f"/findings/{finding}/evidence", data=form)

@@ -50,7 +50,7 @@ def kept(bench: Bench, actors: list[str], subjects: int = 150) -> None:
 def keep(bench: Bench) -> None:
     for finding in bench.store.page().findings:
         bench.keeper.hear(finding)
-    bench.keeper.catch_up(rest=0)
+    bench.keeper.catch_up(at_once=True)
 
 
 def bundled(bench: Bench, path: Path, actor: str = "P0042") -> Path:
@@ -94,7 +94,7 @@ def test_what_was_not_written_before_an_end_is_after_the_next_start(bench: Bench
     assert bench.vault.log.size == 0
     bench.now += 60
     bench.keeper._look_back()
-    bench.keeper.catch_up(rest=0)
+    bench.keeper.catch_up(at_once=True)
     assert bench.vault.count(found(bench).id) == 152
 
 

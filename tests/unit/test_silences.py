@@ -55,7 +55,7 @@ def test_what_was_expected_is_there_and_bothers_nobody(bench: Bench) -> None:
     (note,) = TriageStore(bench.store.engine).history(expected.id)
     assert (note.by, note.text) == ("ines", f"explained: silence {number}: an audit")
     bench.keeper.hear(expected)
-    bench.keeper.catch_up(rest=0)
+    bench.keeper.catch_up(at_once=True)
     assert bench.vault.count(expected.id) == 152
     open_, opened = (f'custodes_{name}{{level="high",rule="{RULE}"}}' for name in ("open_findings", "findings_total"))
     assert (bench.value(open_), bench.value(opened)) == (1, 2)

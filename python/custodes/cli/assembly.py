@@ -77,7 +77,9 @@ def open_history(settings: HistorySettings, closing: ExitStack) -> tuple[Shelf, 
     return shelf, writer
 
 
-def open_evidence(settings: Config, store: FindingStore, behind: EventsBehind, closing: ExitStack) -> Keeper | None:
+def open_evidence(
+    settings: Config, store: FindingStore, behind: EventsBehind, writer: HistoryWriter, closing: ExitStack
+) -> Keeper | None:
     """Who keeps evidence; ``None`` where none is kept. Raises :class:`FaultsError`."""
     wanted = settings.evidence
     if wanted is None:
@@ -95,7 +97,7 @@ def open_evidence(settings: Config, store: FindingStore, behind: EventsBehind, c
         ) from error
     retention = Retention(vault, store.peoples, wanted.keep)
     anchors = Anchors([anchor_at(where) for where in wanted.anchors])
-    keeper = Keeper(vault, store, behind, retention, anchors, is_alone=settings.workers is None)
+    keeper = Keeper(vault, store, behind, writer, retention, anchors, is_alone=settings.workers is None)
     closing.callback(keeper.close)
     return keeper
 

@@ -82,7 +82,7 @@ def demo(
         behind = EventsBehind(history, ruleset, Tables())
         vault = Vault(Path(folder) / "evidence", Path(folder) / "evidence.key", "custodes/demo")
         retention = Retention(vault, store.peoples, keep=None)
-        keeper = Keeper(vault, store, behind, retention, Anchors(), clock=source.clock)
+        keeper = Keeper(vault, store, behind, writer, retention, Anchors(), clock=source.clock)
         screen = _Screen(quiet=json)
 
         def on_news(kind: str, finding: Finding) -> None:

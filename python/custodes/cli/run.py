@@ -94,7 +94,9 @@ def _put_together(
     before_snapshots = writer.flush if writer else lambda: None
     parts = assemble(settings, ruleset, tables.in_force, store, listen, closing, before_snapshots)
     behind = None if history is None else EventsBehind(history, ruleset, tables.in_force)
-    keeper = None if behind is None else open_evidence(settings, store, behind, closing)
+    keeper = None
+    if behind is not None and writer is not None:
+        keeper = open_evidence(settings, store, behind, writer, closing)
 
     def on_news(kind: str, finding: Finding) -> None:
         log.info(f"finding {kind}", id=finding.id, rule=finding.rule, level=finding.level, peak=finding.peak)

@@ -73,18 +73,17 @@ class EventsBehind:
         """Exchanged when the rules are."""
         self._tables = tables
 
-    def bring_up_to_date(self) -> None:
-        """Has all that was counted by now be found. Raises ``OSError`` where the disk refuses it."""
-        self._history.bring_up_to_date()
+    def of(self, finding: Finding, *, refresh: bool = True) -> Behind | None:
+        """``None`` for a finding whose rule is not in force any more.
 
-    def of(self, finding: Finding) -> Behind | None:
-        """``None`` for a finding whose rule is not in force any more."""
+        Without ``refresh`` what the history has not written yet is left out.
+        """
         rule = next((rule for rule in self.ruleset.rules if rule.id == finding.rule_id), None)
         if rule is None:
             return None
         since = finding.held_from - rule.timespan // timedelta(microseconds=1)
         until = finding.held_until
-        found = self._history.records(finding.group, since=since, until=until, limit=MOST_EVENTS)
+        found = self._history.records(finding.group, since=since, until=until, limit=MOST_EVENTS, refresh=refresh)
         events = list(self._counted(rule, finding.group, found))
         is_whole = len(found) < MOST_EVENTS and self._history.reaches_back_to(since)
         return Behind(events, since, is_whole, _curve(rule, events))

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 
 import duckdb
 import structlog
@@ -21,6 +22,7 @@ from custodes.evidence.retention import Retention
 from custodes.evidence.vault import Vault
 from custodes.findings import Finding
 from custodes.findings.store import FindingStore, StoreError
+from custodes.history import HistoryWriter
 
 log = structlog.get_logger("custodes.evidence")
 
@@ -28,11 +30,22 @@ _EVERY_SECONDS = 2.0
 _GROWN_SECONDS = 300.0
 """How often findings that only grew are looked at."""
 _TIDY_SECONDS = 3600.0
-_REST = 3.0
-"""So many times as long as a finding took, nothing is done: a storm of findings must not become one of questions."""
-_MOST_REST_SECONDS = 2.0
+_REST = 19.0
+"""So many times as long as a finding took, nothing is done: evidence takes a twentieth of the time, whatever comes."""
+_MOST_REST_SECONDS = 10.0
+_PATIENCE_SECONDS = 5.0
+"""How long it waits for the history to be written by itself: it is sooner where much comes."""
 _REACH = 35 * 86_400_000_000
 """How far back findings are looked at after a start: what the history has of earlier ones is not much."""
+
+
+@dataclass(frozen=True)
+class _Waits:
+    """What a finding waits for."""
+
+    rows: int
+    """How far the history must have come."""
+    since: float
 
 
 class Keeper:
@@ -43,6 +56,7 @@ class Keeper:
         vault: Vault,
         store: FindingStore,
         behind: EventsBehind,
+        writer: HistoryWriter,
         retention: Retention,
         anchors: Anchors,
         *,
@@ -51,12 +65,12 @@ class Keeper:
     ) -> None:
         """``is_alone``: whether the store has no other processes' findings, whose events are in their histories."""
         self.vault = vault
-        self._store, self._behind = store, behind
+        self._store, self._behind, self._writer = store, behind, writer
         self._retention, self._anchors = retention, anchors
         self._is_alone = is_alone
         self._clock = clock
         self._lock = threading.Lock()
-        self._waiting: dict[str, None] = {}
+        self._waiting: dict[str, _Waits] = {}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="evidence")
         self.failures = 0
@@ -66,9 +80,9 @@ class Keeper:
         self._thread.start()
 
     def hear(self, finding: Finding) -> None:
-        """Takes in that a finding opened, or closed."""
+        """Takes in that a finding opened, or closed; its events have been given to the history."""
         with self._lock:
-            self._waiting[finding.id] = None
+            self._waiting[finding.id] = _Waits(self._writer.taken, time.monotonic())
 
     @property
     def waiting(self) -> int:
@@ -113,35 +127,39 @@ class Keeper:
                 self.hear(finding)
 
     def _look_at_open_ones(self) -> None:
-        with self._lock:
-            self._waiting |= dict.fromkeys(
-                finding.id for finding in self._store.page(10_000, open_only=True).findings
-                if self._is_alone or self.vault.log.runs(key_of(finding.id))
-            )  # fmt: skip
+        for finding in self._store.page(10_000, open_only=True).findings:
+            if self._is_alone or self.vault.log.runs(key_of(finding.id)):
+                self.hear(finding)
 
     def _tidy(self) -> None:
         self._retention.step(self._micros())
 
-    def catch_up(self, rest: float = _REST) -> None:
-        """Writes what waits by now. Raises what the disk, the database and the history raise; the rest waits on."""
+    def catch_up(self, *, at_once: bool = False) -> None:
+        """Writes down those of whose events all are in the history's files by now; ``at_once``: all, without a rest.
+
+        Raises what the disk, the database and the history raise; the rest waits on.
+        """
         with self._lock:
-            waiting = list(self._waiting)
-        if waiting:
-            self._behind.bring_up_to_date()
-        for finding_id in waiting:
+            waiting = list(self._waiting.items())
+        longest = time.monotonic() - _PATIENCE_SECONDS
+        if waiting and (at_once or any(one.since < longest and one.rows > self._writer.written for _, one in waiting)):
+            self._writer.flush()
+        for finding_id, waits in waiting:
             if self._stop.is_set():
                 return
-            begun = time.monotonic()
-            with self._lock:
-                self._waiting.pop(finding_id, None)
-            try:
-                if (finding := self._store.get(finding_id)) is not None:
-                    self.record(finding)
-            except BaseException:
-                with self._lock:
-                    self._waiting.setdefault(finding_id)
-                raise
-            self._stop.wait(min(rest * (time.monotonic() - begun), _MOST_REST_SECONDS))
+            if waits.rows <= self._writer.written:
+                begun = time.monotonic()
+                self._write_down(finding_id, waits)
+                if not at_once:
+                    self._stop.wait(min(_REST * (time.monotonic() - begun), _MOST_REST_SECONDS))
+
+    def _write_down(self, finding_id: str, waits: _Waits) -> None:
+        if (finding := self._store.get(finding_id)) is not None:
+            self.record(finding)
+        with self._lock:
+            # Unless there has been more of it meanwhile.
+            if self._waiting.get(finding_id) is waits:
+                del self._waiting[finding_id]
 
     def record(self, finding: Finding) -> None:
         """Puts down how a finding stands, and the events behind it that are not in the log yet."""
@@ -149,8 +167,13 @@ class Keeper:
         told = [entry for entry in before if isinstance(entry, FindingEntry)]
         if told and told[-1].finding == finding.as_dict():
             return
+        if told and told[-1].finding["count"] == finding.count and told[-1].is_whole:
+            # It has ended, or was judged anew: no event came to it.
+            entry = FindingEntry.of(finding, told[-1].events, is_whole=True)
+            self.vault.add(finding.id, [entry], self._micros())
+            return
         known = {(entry.source, entry.position) for entry in before if isinstance(entry, EventEntry)}
-        behind = self._behind.of(finding)
+        behind = self._behind.of(finding, refresh=False)
         entries: list[Entry] = []
         if behind is not None:
             each = (EventEntry.of(event) for event in behind.events)
@@ -172,6 +195,6 @@ class Keeper:
             self._thread.join()
         self._stop.clear()
         with suppress(OSError, ValueError, StoreError, duckdb.Error):
-            self.catch_up(rest=0)
+            self.catch_up(at_once=True)
         self._anchors.step(self.vault.log.head, at_once=True)
         self.vault.close()

@@ -64,7 +64,6 @@ class History:
 
     def __init__(self, shelf: Shelf, writer: HistoryWriter | None = None) -> None:
         self._shelf = shelf
-        self._writer = writer
         self._freshness = None if writer is None else Freshness(writer)
 
     def accesses(
@@ -93,10 +92,12 @@ class History:
         )  # fmt: skip
         return [Access(*row) for row in rows]
 
-    def records(self, having: Mapping[str, str], *, since: int, until: int, limit: int) -> list[Recorded]:
+    def records(
+        self, having: Mapping[str, str], *, since: int, until: int, limit: int, refresh: bool = True
+    ) -> list[Recorded]:
         """The events themselves, the earliest first: all that may have these values.
 
-        A field without a column leaves nothing out.
+        A field without a column leaves nothing out. Without ``refresh`` what is not written yet is left out.
         """
         known = {name: value for name, value in having.items() if name in FIELDS}
         where, values = _where(known, since, until)
@@ -104,7 +105,7 @@ class History:
             # The record stands in the first row of its event, which may be another subject's.
             found = self._ask(
                 f"SELECT DISTINCT actor, position FROM read_parquet($files) WHERE {where} LIMIT {int(limit)}",
-                values, since, until,
+                values, since, until, refresh,
             )  # fmt: skip
             if not found:
                 return []
@@ -117,7 +118,7 @@ class History:
         rows = self._ask(
             f"SELECT DISTINCT epoch_us(time) AS moment, source, position, {columns}, record FROM read_parquet($files) "
             f"WHERE {where} AND record IS NOT NULL ORDER BY moment, source, position LIMIT {int(limit)}",
-            values, since, until,
+            values, since, until, refresh,
         )  # fmt: skip
         return [Recorded(Access(*access), record.encode()) for *access, record in rows]
 
@@ -177,17 +178,15 @@ class History:
         """Whether there is any look-up with this value."""
         return bool(self.accesses({field: value}, limit=1))
 
-    def bring_up_to_date(self) -> None:
-        """Has all that was recorded by now be found. Raises ``OSError`` where the disk refuses it."""
-        if self._writer is not None:
-            self._writer.flush()
-
     def _refresh(self) -> None:
         if self._freshness is not None:
             self._freshness.ensure()
 
-    def _ask(self, query: str, values: Sequence[Any], since: int | None, until: int | None) -> list[tuple[Any, ...]]:
-        self._refresh()
+    def _ask(
+        self, query: str, values: Sequence[Any], since: int | None, until: int | None, refresh: bool = True
+    ) -> list[tuple[Any, ...]]:
+        if refresh:
+            self._refresh()
         with self._shelf.reading(since, until) as files:
             if not files:
                 return []

@@ -47,6 +47,10 @@ class HistoryWriter:
         self._writer = ThreadPoolExecutor(1, "history")
         self._merger = ThreadPoolExecutor(1, "history-merge")
         self._is_failing = False
+        self.taken = 0
+        """Rows taken in since the start."""
+        self.written = 0
+        """Of these, how many of the first are on the disk."""
         self.lost = 0
         """Rows given up because the disk refused for too long."""
 
@@ -58,6 +62,7 @@ class HistoryWriter:
                 return
             self._waiting.append((source, self._written.get(source, 0), recording))
             self._waiting_rows += len(recording)
+            self.taken += len(recording)
             if self._waiting_rows < _SEGMENT_ROWS or self._is_failing:
                 return
             self._seal()
@@ -109,6 +114,7 @@ class HistoryWriter:
                     log.error("the history cannot be written; events wait, and counting goes on", error=str(error))
                 self._is_failing = True
             raise OSError(f"the history cannot be written: {error}") from error
+        self.written += sum(len(recording) for _, _, recording in parts)
         if self._is_failing:
             self._is_failing = False
             log.info("the history can be written again")
