@@ -23,6 +23,16 @@ from running import monitor, rate
 from servers import get_json
 
 INSIDERS = 2000
+RULES = """
+title: Looks
+name: looks
+logsource: {product: custodes}
+detection: {x: {action: read}, condition: x}
+---
+title: Many people
+level: high
+correlation: {type: value_count, rules: [looks], group-by: [actor], timespan: 1h, condition: {field: subject, gte: 140}}
+"""
 CLIENTS = 200
 
 
@@ -135,7 +145,9 @@ def main() -> None:
         home = Path(folder)
         write_events(home / "events.jsonl", chosen.events)
         write_insiders(home / "insiders.jsonl", home / "events.jsonl")
-        with monitor(home / "pages", [home / "events.jsonl", home / "insiders.jsonl"]) as (server, base):
+        (home / "rules.yml").write_text(RULES)
+        files, rules = [home / "events.jsonl", home / "insiders.jsonl"], [str(home / "rules.yml")]
+        with monitor(home / "pages", files, rules=rules) as (server, base):
             server.wait_for("it to read all", lambda: get_json(f"{base}/api/v1/status")["finished"], 600)
             took = pages(base, chosen.times)
             findings = sum(1 for _ in (home / "pages").glob("custodes-history/*.parquet"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from markupsafe import Markup
@@ -37,9 +38,15 @@ class PersonView:
 def person_view(parts: Parts, kind: str, name: str, after: str | None) -> PersonView:
     """Reads it; ``kind`` is ``actor`` or ``subject``. Raises ``ValueError`` for an ``after`` that no page gave."""
     store, history = parts.monitor.store, parts.history
+    before = _read(after)
     findings = store.page(_ON_A_PAGE, group={kind: name}).findings
-    profile = history.profile(kind, name) if history else None
-    accesses = history.accesses({kind: name}, before=_read(after), limit=_ON_A_PAGE + 1) if history else []
+    profile, accesses = None, list[Access]()
+    if history is not None:
+        # Both read much, and neither waits for the other.
+        with ThreadPoolExecutor(1, "person") as other:
+            asked = other.submit(history.profile, kind, name)
+            accesses = history.accesses({kind: name}, before=before, limit=_ON_A_PAGE + 1)
+            profile = asked.result()
     shown = accesses[:_ON_A_PAGE]
     last = shown[-1] if len(accesses) > _ON_A_PAGE else None
     days = [(f"{day:%m-%d}", count) for day, count in profile.by_day[-_DAYS:]] if profile else []
