@@ -30,6 +30,9 @@ _EVERY_SECONDS = 2.0
 _GROWN_SECONDS = 300.0
 """How often findings that only grew are looked at."""
 _TIDY_SECONDS = 3600.0
+_ROUND_SECONDS = 60.0
+"""After so long anchors and others have their turn, however much waits."""
+_CLOSE_SECONDS = 5.0
 _REST = 19.0
 """So many times as long as a finding took, nothing is done: evidence takes a twentieth of the time, whatever comes."""
 _MOST_REST_SECONDS = 10.0
@@ -102,7 +105,7 @@ class Keeper:
             if now - grown_at >= _GROWN_SECONDS:
                 self._try(self._look_at_open_ones)
                 grown_at = now
-            self._try(self.catch_up)
+            self._try(lambda: self.catch_up(within=_ROUND_SECONDS))
             if now - tidy_at >= _TIDY_SECONDS:
                 self._try(self._tidy)
                 tidy_at = now
@@ -134,44 +137,46 @@ class Keeper:
     def _tidy(self) -> None:
         self._retention.step(self._micros())
 
-    def catch_up(self, *, at_once: bool = False) -> None:
+    def catch_up(self, *, at_once: bool = False, within: float = float("inf")) -> None:
         """Writes down those of whose events all are in the history's files by now; ``at_once``: all, without a rest.
 
-        Raises what the disk, the database and the history raise; the rest waits on.
+        It ends after so many seconds; what it has not come to waits on. Raises what the disk, the database and the
+        history raise.
         """
+        ends = time.monotonic() + within
         with self._lock:
             waiting = list(self._waiting.items())
         longest = time.monotonic() - _PATIENCE_SECONDS
         if waiting and (at_once or any(one.since < longest and one.rows > self._writer.written for _, one in waiting)):
             self._writer.flush()
         for finding_id, waits in waiting:
-            if self._stop.is_set():
+            begun = time.monotonic()
+            if self._stop.is_set() or begun > ends:
                 return
-            if waits.rows <= self._writer.written:
-                begun = time.monotonic()
-                self._write_down(finding_id, waits)
-                if not at_once:
-                    self._stop.wait(min(_REST * (time.monotonic() - begun), _MOST_REST_SECONDS))
+            if waits.rows <= self._writer.written and self._write_down(finding_id, waits) and not at_once:
+                self._stop.wait(min(_REST * (time.monotonic() - begun), _MOST_REST_SECONDS))
 
-    def _write_down(self, finding_id: str, waits: _Waits) -> None:
-        if (finding := self._store.get(finding_id)) is not None:
-            self.record(finding)
+    def _write_down(self, finding_id: str, waits: _Waits) -> bool:
+        """Whether there was anything to write."""
+        finding = self._store.get(finding_id)
+        is_news = finding is not None and self.record(finding)
         with self._lock:
             # Unless there has been more of it meanwhile.
             if self._waiting.get(finding_id) is waits:
                 del self._waiting[finding_id]
+        return is_news
 
-    def record(self, finding: Finding) -> None:
-        """Puts down how a finding stands, and the events behind it that are not in the log yet."""
+    def record(self, finding: Finding) -> bool:
+        """Puts down how a finding stands, and the events behind it that are not in the log yet; whether it was news."""
         before = self.vault.about(finding.id)
         told = [entry for entry in before if isinstance(entry, FindingEntry)]
         if told and told[-1].finding == finding.as_dict():
-            return
+            return False
         if told and told[-1].finding["count"] == finding.count and told[-1].is_whole:
             # It has ended, or was judged anew: no event came to it.
             entry = FindingEntry.of(finding, told[-1].events, is_whole=True)
             self.vault.add(finding.id, [entry], self._micros())
-            return
+            return True
         known = {(entry.source, entry.position) for entry in before if isinstance(entry, EventEntry)}
         behind = self._behind.of(finding, refresh=False)
         entries: list[Entry] = []
@@ -184,17 +189,18 @@ class Keeper:
             entries.append(by)
         entries.append(FindingEntry.of(finding, events, is_whole=behind is not None and behind.is_whole))
         self.vault.add(finding.id, entries, self._micros())
+        return True
 
     def _micros(self) -> int:
         return int(self._clock() * 1e6)
 
     def close(self) -> None:
-        """Writes what waits, as far as can be, and ends."""
+        """Writes what waits, as far as there is time, and ends; the next start makes up for the rest."""
         self._stop.set()
         if self._thread.ident is not None:
             self._thread.join()
         self._stop.clear()
         with suppress(OSError, ValueError, StoreError, duckdb.Error):
-            self.catch_up(at_once=True)
+            self.catch_up(at_once=True, within=_CLOSE_SECONDS)
         self._anchors.step(self.vault.log.head, at_once=True)
         self.vault.close()
