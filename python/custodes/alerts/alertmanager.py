@@ -52,16 +52,15 @@ class Alertmanagers:
             self._ledger.take_firing(news, wanted, self._ends)
         alerts = self._ledger.firing()
         over = [one for one in alerts if self._is_over(one, now)]
-        fresh = [one for one in alerts if one.since is None]
-        if now - self._told_at >= self._resend:
-            fresh = [one for one in alerts if one not in over]
+        is_time = now - self._told_at >= self._resend
+        fresh = [one for one in alerts if one.since is None or (is_time and not self._is_over(one, now))]
         if fresh or over:
             still = [_alert(self._writer, one.finding, now + _FORGOTTEN_AFTER * self._resend) for one in fresh]
             gone = [_alert(self._writer, one.finding, min(one.ended_at or now, now)) for one in over]
             _post(self._webs, still + gone)
             self._ledger.fires(fresh, now)
             self._ledger.resolved(over)
-        if now - self._told_at >= self._resend:
+        if is_time:
             self._told_at = now
         return len(news) == _AT_ONCE
 

@@ -8,7 +8,7 @@ import hmac
 import re
 from collections.abc import Mapping
 from email.message import EmailMessage
-from email.utils import format_datetime, make_msgid
+from email.utils import format_datetime
 from typing import Any
 
 import jinja2
@@ -115,7 +115,7 @@ def email(message: Message, sender: str, to: list[str]) -> EmailMessage:
     mail["Subject"] = _one_line(f"[{message.finding.level}] {message.title}")
     mail["Date"] = format_datetime(message.time)
     domain = sender.rpartition("@")[2].rstrip(">") or "localhost"
-    mail["Message-ID"] = f"<{message.id}@{domain}>" if domain else make_msgid()
+    mail["Message-ID"] = f"<{message.id}@{domain}>"
     mail["References"] = f"<{message.finding.id}@{domain}>"
     mail["Auto-Submitted"] = "auto-generated"
     mail.set_content(_texts.get_template("mail.txt").render(message=message, facts=_facts(message)))

@@ -127,7 +127,7 @@ class Ledger:
         """
         with self._engine.begin() as connection:
             for one, wanted in zip(news, is_told, strict=True):
-                alert = and_(firing.c.receiver == self._receiver, firing.c.finding_id == one.finding.id)
+                alert = self._alert(one.finding)
                 finding = json.dumps(vars(one.finding), ensure_ascii=False)
                 if one.kind in ends:
                     connection.execute(update(firing).where(alert).values(ended_at=one.at, finding=finding))
@@ -138,6 +138,10 @@ class Ledger:
                 else:
                     connection.execute(update(firing).where(alert).values(finding=finding))
             self._come_to(connection, news[-1].number)
+
+    def _alert(self, finding: Finding) -> Any:
+        """The condition that a row is this receiver's alert of a finding."""
+        return and_(firing.c.receiver == self._receiver, firing.c.finding_id == finding.id)
 
     def firing(self) -> list[Firing]:
         """The alerts it holds, or is to hold, in no order."""
@@ -150,21 +154,21 @@ class Ledger:
         """It holds them now."""
         with self._engine.begin() as connection:
             for one in alerts:
-                alert = and_(firing.c.receiver == self._receiver, firing.c.finding_id == one.finding.id)
+                alert = self._alert(one.finding)
                 connection.execute(update(firing).where(alert, firing.c.since.is_(None)).values(since=now))
 
     def resolved(self, alerts: Sequence[Firing]) -> None:
         """It knows that they are over. One that was opened again meanwhile stays."""
         with self._engine.begin() as connection:
             for one in alerts:
-                alert = and_(firing.c.receiver == self._receiver, firing.c.finding_id == one.finding.id)
+                alert = self._alert(one.finding)
                 connection.execute(delete(firing).where(alert, firing.c.ended_at.is_not(None)))
 
     def waiting(self) -> int:
         """How many pieces of news it was not told yet."""
         with self._engine.connect() as connection:
             number = connection.execute(select(receivers.c.number).where(self._its)).scalar_one_or_none()
-        return 0 if number is None else len(self._news.after(number, 10_000))
+        return 0 if number is None else self._news.count_after(number)
 
     def undelivered_count(self) -> int:
         """How much was put aside."""

@@ -10,13 +10,11 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from custodes.accounts.naming import Pseudonyms
 from custodes.alerts.alertmanager import post_alert
 from custodes.alerts.ledger import Undelivered, forget_undelivered, undelivered_news
-from custodes.alerts.message import Writer
 from custodes.alerts.receivers import sender_of
 from custodes.alerts.web import RefusedError
-from custodes.cli.assembly import secrets_of
+from custodes.cli.assembly import secrets_of, writer_of
 from custodes.cli.desk import ConfigPath, Desk, open_desk
 from custodes.cli.output import stdout, write_json
 from custodes.config import Fault, FaultsError
@@ -107,10 +105,8 @@ def _receiver(desk: Desk, name: str) -> Receiver:
 def _send(desk: Desk, receiver: Receiver, news: News) -> None:
     """Raises ``OSError`` where it is not taken."""
     settings = desk.settings
-    console = settings.alerts.console
     rules = load_rules(settings.rules or shipped_pack())
-    pseudonyms = Pseudonyms(secrets_of(settings), receiver.names)
-    writer = Writer(pseudonyms, lambda: rules, console and console.rstrip("/"))
+    writer = writer_of(settings, receiver, secrets_of(settings), lambda: rules)
     try:
         if isinstance(receiver, AlertmanagerReceiver):
             post_alert(receiver, writer, news.finding)

@@ -20,7 +20,7 @@ from custodes.alerts.ledger import Ledger
 from custodes.alerts.message import Writer
 from custodes.alerts.receivers import sender_of
 from custodes.config import Fault, FaultsError
-from custodes.config.alerts import AlertmanagerReceiver
+from custodes.config.alerts import AlertmanagerReceiver, Receiver
 from custodes.config.model import Config, HistorySettings, Workers
 from custodes.config.model import KafkaSource as KafkaSettings
 from custodes.evidence.anchors import Anchors, anchor_at
@@ -119,14 +119,19 @@ def secrets_of(settings: Config) -> Secrets:
         raise FaultsError([Fault(f"the secret cannot be had: {error}", hint="set http.secret")]) from error
 
 
+def writer_of(settings: Config, receiver: Receiver, secrets: Secrets, rules: Callable[[], Sequence[Rule]]) -> Writer:
+    """Who writes messages for a receiver; ``rules`` are those in force."""
+    console = settings.alerts.console
+    return Writer(Pseudonyms(secrets, receiver.names), rules, None if console is None else console.rstrip("/"))
+
+
 def open_alerts(
     settings: Config, store: FindingStore, secrets: Secrets, rules: Callable[[], Sequence[Rule]], holder: str
 ) -> list[Courier]:
     """A courier for each receiver. Raises :class:`FaultsError`."""
     couriers, faults = [], []
     for one in settings.alerts.receivers:
-        console = settings.alerts.console
-        writer = Writer(Pseudonyms(secrets, one.names), rules, None if console is None else console.rstrip("/"))
+        writer = writer_of(settings, one, secrets, rules)
         ledger = Ledger(store.peoples, one.name, holder)
         try:
             told: Told

@@ -37,7 +37,7 @@ class Vault:
 
     def about(self, finding_id: str) -> list[Entry]:
         """What there is about a finding, the earliest first. Raises ``OSError``."""
-        return entries_about(self.log, finding_id)
+        return [read(entry[SALT:]) for _, entry in self.log.entries(key_of(finding_id))]
 
     def count(self, finding_id: str) -> int:
         """How many entries there are about a finding, erased ones included."""
@@ -45,11 +45,6 @@ class Vault:
 
     def close(self) -> None:
         self._folder.close()
-
-
-def entries_about(log: EvidenceLog, finding_id: str) -> list[Entry]:
-    """What a log has about a finding, the earliest first. Raises ``OSError``."""
-    return [read(entry[SALT:]) for _, entry in log.entries(key_of(finding_id))]
 
 
 def open_for_reading(folder: Path) -> EvidenceLog:

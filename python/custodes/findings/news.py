@@ -77,6 +77,11 @@ class NewsStore:
             rows = [dict(row) for row in connection.execute(query).mappings()]
         return [News(**{**row, "finding": Finding(**json.loads(row["finding"]))}) for row in rows]
 
+    def count_after(self, number: int) -> int:
+        """How many there are after a number."""
+        with self._engine.connect() as connection:
+            return int(connection.execute(select(func.count()).where(news.c.number > number)).scalar_one())
+
     def latest(self) -> int:
         """The number of the last; 0 where there is none."""
         with self._engine.connect() as connection:
