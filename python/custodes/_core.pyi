@@ -36,6 +36,12 @@ def encode_history(parts: Sequence[tuple[str, int, Recording]]) -> bytes:
     ``purpose``, ``client_ip``, ``app`` and ``record``, which stands in the first row of an event only.
     """
 
+def merge_history(inputs: Sequence[Path], output: Path) -> None:
+    """Merges files that are sorted as :func:`encode_history` sorts, by actor and time.
+
+    The result is safely on the disk. Raises ``OSError`` for what cannot be read or written.
+    """
+
 class SourceRecord(Protocol):
     """What ``process_records`` needs of a record; kafka-python's ``ConsumerRecord`` is one."""
 

@@ -110,7 +110,7 @@ def test_every_event_is_there_once(first: list[Any], second: list[Any], steps: l
         # Everything is merged by now that can be.
         process.writer._merger.submit(lambda: None).result()
         segments = process.shelf.segments
-        assert not merging.mergeable(segments)
+        assert not merging.mergeable(segments, 2**62)
         assert sorted(path.name for path in process.shelf.path.glob("*.parquet")) == [one.name for one in segments]
         assert sum(one.rows for one in segments) == sum(map(rows_in, [*first, *second]))
         history = History(process.shelf)

@@ -57,13 +57,14 @@ def test_what_is_older_than_is_kept_goes_with_its_segment(tmp_path: Path) -> Non
 
 def test_a_reader_keeps_its_files(tmp_path: Path) -> None:
     shelf, writer = filled(tmp_path, [0, 1, 2])
-    with shelf.reading(since=START + DAY) as files:
-        assert [Path(file).name[9] for file in files] == ["2", "3"]
+    with shelf.reading(since=START + DAY) as segments:
+        assert [one.first for one in segments] == [2, 3]
+        files = [tmp_path / one.name for one in segments]
         shelf.drop(shelf.segments)
-        assert all(Path(file).exists() for file in files)
+        assert all(file.exists() for file in files)
         with shelf.reading() as later:
             assert later == []
-        assert all(Path(file).exists() for file in files)
+        assert all(file.exists() for file in files)
     assert not list(tmp_path.glob("*.parquet"))
     writer.close()
 
@@ -125,3 +126,51 @@ def test_a_damaged_file_is_told_by_name(tmp_path: Path) -> None:
     assert [one.rows for one in shelf.segments] == [1]
     assert [path.name for path in tmp_path.glob("*.damaged")] == [broken.name + ".damaged"]
     shelf.close()
+
+
+def test_segments_that_end_too_far_apart_stay_apart(tmp_path: Path) -> None:
+    """What is merged goes together: the earliest of it would be kept for as long as the latest."""
+    shelf, writer = filled(tmp_path, list(range(FAN_IN)), keep=16 * (FAN_IN - 2))
+    assert len(shelf.segments) == FAN_IN
+    writer.close()
+    shelf, writer = filled(tmp_path / "longer", list(range(FAN_IN)), keep=16 * (FAN_IN - 1))
+    assert len(shelf.segments) == 1
+    writer.close()
+
+
+def test_the_latest_are_found_without_opening_all_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    days = [3, 9, 1, 4, 15, 2, 6]
+    shelf, writer = filled(tmp_path, days)
+    history = History(shelf)
+    (tmp_path / shelf.segments[2].name).write_bytes(b"not to be read")
+    found = history.accesses({}, limit=3)
+    assert [(one.time - START) // DAY for one in found] == [15, 9, 6]
+    last = found[-1]
+    following = history.accesses({}, before=(last.time, last.source, last.position), limit=2)
+    assert [(one.time - START) // DAY for one in following] == [4, 3]
+    writer.close()
+
+
+@pytest.mark.parametrize("beginning", ["a", "", "\ud7ff", "\U0010ffff", "a\U0010ffff", "é"])
+def test_actors_that_begin_with_a_text(tmp_path: Path, beginning: str) -> None:
+    names = [
+        "a",
+        "a0",
+        "b",
+        "\ud7ff",
+        "\ud7ffz",
+        "\ue000",
+        "\U0010ffff",
+        "\U0010ffffz",
+        "a\U0010ffff",
+        "é",
+        "éa",
+        "ê",
+        "A",
+    ]
+    events = [json.dumps({"time": START, "actor": name}) for name in names]
+    shelf, writer = filled(tmp_path, [])
+    writer.take("x", Engine(PLAN).process_lines("\n".join(events).encode(), 0).recording)
+    writer.flush()
+    assert History(shelf).actors(beginning) == sorted(name for name in names if name.startswith(beginning))
+    writer.close()

@@ -8,12 +8,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import update
 
 from custodes._core import Engine, FindingChange, Outcome
 from custodes.config.mapping import load_mapping
+from custodes.database import tables
 from custodes.findings import Finding, Ledger
 from custodes.findings.store import FencedError, FindingStore
+from custodes.findings.triage import Change, TriageStore
 from custodes.rules import Rule, build_plan, load_rules
+from custodes.rules.model import LEVELS
 
 RULE = """\
 title: Read
@@ -163,6 +167,23 @@ def test_filters(rules: list[Rule], store: FindingStore) -> None:
     assert store.page(level="high", rule_id=rules[0].id).findings == store.page().findings
     assert store.get(open_now[0].id) == open_now[0]
     assert store.get("no such") is None
+
+
+def test_the_most_urgent_come_first_and_what_was_closed_not_at_all(rules: list[Rule], store: FindingStore) -> None:
+    store.apply(next(run(engine(rules), events(random.Random(6)), 100)).changes, rules)
+    first, *_ = open_now = store.page(open_only=True).findings
+    levels = ["low", "critical", "high", "medium"]
+    with store.engine.begin() as connection:
+        for at, one in enumerate(open_now):
+            changed = {"level": levels[at % 4], "peak": one.peak + at // 4}
+            connection.execute(update(tables.findings).where(tables.findings.c.id == one.id).values(changed))
+    open_now = store.page(open_only=True).findings
+    by_urgency = sorted(open_now, key=lambda one: (-LEVELS.index(one.level), -one.times_threshold, -one.opened_at))
+    assert len({one.level for one in by_urgency}) == 4
+    assert store.pressing(100) == (len(open_now), by_urgency)
+    assert store.pressing(2) == (len(open_now), by_urgency[:2])
+    TriageStore(store.engine).change(first.id, Change(state="closed", verdict="explained", note="a drill"), "eva", 0)
+    assert store.pressing(100) == (len(open_now) - 1, [one for one in by_urgency if one.id != first.id])
 
 
 def test_a_task_is_the_last_claimant_s(rules: list[Rule], store: FindingStore) -> None:

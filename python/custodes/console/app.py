@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI
 from fastapi.staticfiles import StaticFiles
 
 from custodes import __version__
@@ -16,6 +16,7 @@ from custodes.accounts.tokens import TokenStore
 from custodes.accounts.watching import SelfWatch
 from custodes.config import Fault
 from custodes.console.api import api
+from custodes.console.headers import SecurityHeaders
 from custodes.console.pages import add_pages
 from custodes.console.parts import Parts
 from custodes.console.people import add_people
@@ -32,16 +33,6 @@ from custodes.monitor import Monitor
 
 _HERE = Path(__file__).parent
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-_SECURITY_HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; "
-    "img-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "same-origin",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
-    "Cache-Control": "no-store",
-}
 
 
 def build_app(
@@ -85,17 +76,10 @@ def build_app(
     )
     app.state.secrets = parts.secrets
     app.mount("/static", StaticFiles(directory=_HERE / "static"), name="static")
-    app.middleware("http")(Door(parts.accounts, TokenStore(engine), parts.secrets, hosts))
-
-    @app.middleware("http")
-    async def secure(request: Request, answer: Callable[[Request], Awaitable[Response]]) -> Response:
-        response = await answer(request)
-        for name, value in _SECURITY_HEADERS.items():
-            response.headers.setdefault(name, value)
-        if request.url.scheme == "https":
-            response.headers.setdefault("Strict-Transport-Security", "max-age=31536000")
-        return response
-
+    app.add_middleware(
+        Door, accounts=parts.accounts, tokens=TokenStore(engine), keys=parts.secrets, hosts=frozenset(hosts)
+    )
+    app.add_middleware(SecurityHeaders)
     add_signing(app, parts)
     add_pages(app, parts)
     add_people(app, parts)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 
 from fastapi.concurrency import run_in_threadpool
+from sse_starlette import ServerSentEvent
 
 from custodes.console.naming import Naming
 from custodes.console.rendering import render
@@ -16,29 +16,48 @@ from custodes.monitor import Monitor
 _REFRESH_SECONDS = 1.0
 _LEAST_SECONDS = 0.2
 """Between two renderings: a storm of findings must not become a storm of pages."""
+_MOST_SENT = 200
+"""Renderings sent in a second, to all who watch; the more there are, the longer each waits for the next."""
 
 
 class LiveOverview:
     """Used from the server's loop alone."""
 
     def __init__(self, monitor: Monitor) -> None:
+        self._feed = monitor.feed
+        self._broadcasts = {is_plain: _Broadcast(monitor) for is_plain in (False, True)}
+
+    async def updates(self, naming: Naming) -> AsyncIterator[bytes]:
+        """The page as an event whenever something has changed, and once a second; ends with the server.
+
+        It depends on nothing of ``naming`` but whether names are shown.
+        """
+        broadcast = self._broadcasts[naming.is_plain]
+        broadcast.watchers += 1
+        try:
+            while not self._feed.closed:
+                yield await broadcast.next(naming)
+        finally:
+            broadcast.watchers -= 1
+
+
+class _Broadcast:
+    """One rendering after the other, each begun by the first who waits for it."""
+
+    def __init__(self, monitor: Monitor) -> None:
         self._monitor = monitor
-        self._rendered: dict[bool, tuple[float, str]] = {}
-        self._rendering = asyncio.Lock()
+        self._seen = -1
+        self._coming: asyncio.Task[bytes] | None = None
+        self.watchers = 0
 
-    async def updates(self, naming: Naming) -> AsyncIterator[str]:
-        """The page whenever something has changed, and once a second; ends with the server."""
-        seen = -1
-        while not self._monitor.feed.closed:
-            seen = await self._monitor.feed.wait(seen, timeout=_REFRESH_SECONDS)
-            yield await self._latest(naming)
-            await asyncio.sleep(_LEAST_SECONDS)
+    async def next(self, naming: Naming) -> bytes:
+        if self._coming is None or self._coming.done():
+            self._coming = asyncio.create_task(self._render(naming))
+        # Whoever leaves does not take it from the others.
+        return await asyncio.shield(self._coming)
 
-    async def _latest(self, naming: Naming) -> str:
-        """As it was at most a moment ago: it depends on nothing but whether names are shown."""
-        async with self._rendering:
-            at, text = self._rendered.get(naming.is_plain, (float("-inf"), ""))
-            if time.monotonic() - at >= _LEAST_SECONDS:
-                text = await run_in_threadpool(lambda: render("live.html", view=overview(self._monitor, naming)))
-                self._rendered[naming.is_plain] = (time.monotonic(), text)
-            return text
+    async def _render(self, naming: Naming) -> bytes:
+        await asyncio.sleep(max(_LEAST_SECONDS, self.watchers / _MOST_SENT))
+        self._seen = await self._monitor.feed.wait(self._seen, timeout=_REFRESH_SECONDS)
+        text = await run_in_threadpool(lambda: render("live.html", view=overview(self._monitor, naming)))
+        return ServerSentEvent(data=text, event="overview").encode()

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
 from typing import Annotated
 
 from fastapi import Depends, FastAPI, Form, HTTPException, Query, Request, Response
 from fastapi.responses import RedirectResponse
-from sse_starlette import EventSourceResponse, ServerSentEvent
+from sse_starlette import EventSourceResponse
 
 from custodes.accounts.roles import Permission
 from custodes.console.cases_view import cases_view
@@ -37,11 +36,7 @@ def add_pages(app: FastAPI, parts: Parts) -> None:
 
     @app.get("/live", include_in_schema=False)
     async def live(request: Request, visitor: Seeing) -> EventSourceResponse:
-        async def updates() -> AsyncIterator[ServerSentEvent]:
-            async for text in watched.updates(parts.naming(visitor)):
-                yield ServerSentEvent(data=text, event="overview")
-
-        return EventSourceResponse(updates(), headers={"X-Accel-Buffering": "no"})
+        return EventSourceResponse(watched.updates(parts.naming(visitor)), headers={"X-Accel-Buffering": "no"})
 
     @app.get("/findings", include_in_schema=False)
     def findings(

@@ -27,7 +27,9 @@ class ConsoleServer:
         except ValueError as error:
             raise FaultsError([Fault(str(error))]) from error
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self._socket = socket.socket(family, socket.SOCK_STREAM)
+        # Only of a socket whose protocol is said asyncio turns off Nagle's algorithm, which holds the end of an answer
+        # back until the browser has acknowledged its beginning: 40 ms.
+        self._socket = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             self._socket.bind((host, port))

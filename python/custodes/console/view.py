@@ -10,7 +10,6 @@ from custodes.console.naming import Naming
 from custodes.findings import Finding
 from custodes.findings.wording import span
 from custodes.monitor import Monitor
-from custodes.rules.model import LEVELS
 
 _SHOWN = 50
 
@@ -56,9 +55,8 @@ class Overview:
 def overview(monitor: Monitor, naming: Naming) -> Overview:
     """Reads the page's content from the monitor and its store."""
     status = monitor.status
-    findings = monitor.store.page(1000, open_only=True).findings
+    open_, shown = monitor.store.pressing(_SHOWN)
     recent = [finding for finding in monitor.store.page(_SHOWN).findings if finding.closed_at is not None]
-    by_urgency = sorted(findings, key=lambda f: (-LEVELS.index(f.level), -f.times_threshold, -f.opened_at))
     state = "ended" if status.finished else "live" if status.ready else "waiting for a stream"
     if monitor.failure is not None:
         state = "failed"
@@ -68,7 +66,7 @@ def overview(monitor: Monitor, naming: Naming) -> Overview:
         source=status.source,
         state=state,
         tiles=[
-            Tile("open findings", f"{len(findings):,}", warns=bool(findings)),
+            Tile("open findings", f"{open_:,}", warns=open_ > 0),
             Tile("events / s", f"{status.events_per_second:,.0f}"),
             Tile("events", f"{status.events:,}"),
             Tile("lag, records", f"{status.lag_records:,}", warns=status.lag_records > 100_000),
@@ -76,7 +74,7 @@ def overview(monitor: Monitor, naming: Naming) -> Overview:
             Tile("rejected", f"{status.rejected:,}", warns=status.rejected > 0),
             Tile("late", f"{status.late:,}"),
         ],
-        open=[_row(finding, naming) for finding in by_urgency[:_SHOWN]],
+        open=[_row(finding, naming) for finding in shown],
         closed=[_row(finding, naming) for finding in recent],
         at=datetime.fromtimestamp(status.at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC"),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import getpass
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Annotated
 from urllib.parse import quote, urlsplit
@@ -13,6 +13,8 @@ from urllib.parse import quote, urlsplit
 from fastapi import Depends, Form, HTTPException, Request, Response
 from fastapi.responses import JSONResponse, RedirectResponse
 from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from custodes.accounts.roles import EVERYTHING, Permission, Role
 from custodes.accounts.secrets import Secrets
@@ -63,24 +65,33 @@ class Grants:
 class Door:
     """Lets requests in, or not."""
 
-    def __init__(self, accounts: AccountStore, tokens: TokenStore, keys: Secrets, hosts: Sequence[str]) -> None:
+    def __init__(
+        self, app: ASGIApp, *, accounts: AccountStore, tokens: TokenStore, keys: Secrets, hosts: frozenset[str]
+    ) -> None:
         """``hosts`` are the names under which it serves while there are no accounts."""
+        self._app = app
         self._accounts = accounts
         self._tokens = tokens
         self._secrets = keys
-        self._hosts = frozenset(hosts)
+        self._hosts = hosts
 
-    async def __call__(self, request: Request, answer: Callable[[Request], Awaitable[Response]]) -> Response:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request = Request(scope)
         if request.method not in _SAFE and not _is_from_here(request):
-            return JSONResponse({"detail": "the request comes from another site"}, 403)
+            refusal = JSONResponse({"detail": "the request comes from another site"}, 403)
+            await refusal(scope, receive, send)
+            return
         visitor = await run_in_threadpool(self._visitor, request)
         request.state.visitor = visitor
         if visitor is None and not request.url.path.startswith(_OPEN):
-            return self._to_the_door(request)
-        response = await answer(request)
+            await self._to_the_door(request)(scope, receive, send)
+            return
         if visitor is not None and visitor.role is None and COOKIE not in request.cookies:
-            set_cookie(response, request, visitor.key)
-        return response
+            send = _with_cookie(send, request, visitor.key)
+        await self._app(scope, receive, send)
 
     def _visitor(self, request: Request) -> Visitor | None:
         key = request.cookies.get(COOKIE, "")
@@ -105,6 +116,19 @@ class Door:
             wanted = request.url.path + (f"?{request.url.query}" if request.url.query else "")
             return RedirectResponse(f"/sign-in?next={quote(wanted)}", 303)
         return JSONResponse({"detail": "sign in first"}, 401, {"WWW-Authenticate": "Bearer"})
+
+
+def _with_cookie(send: Send, request: Request, key: str) -> Send:
+    """Sends what is sent, and with it the browser's key."""
+    carrier = Response()
+    set_cookie(carrier, request, key)
+
+    async def send_both(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            MutableHeaders(scope=message).append("set-cookie", carrier.headers["set-cookie"])
+        await send(message)
+
+    return send_both
 
 
 def set_cookie(response: Response, request: Request, key: str) -> None:

@@ -24,6 +24,7 @@ from sqlalchemy import (
     Select,
     and_,
     bindparam,
+    case,
     delete,
     func,
     insert,
@@ -45,6 +46,7 @@ from custodes.findings.shortfalls import Shortfall
 from custodes.findings.silences import Silence, close_silently, silences_after
 from custodes.findings.triage import hand_over, is_closed, is_in_state
 from custodes.rules import Rule
+from custodes.rules.model import LEVELS
 
 StoreError = SQLAlchemyError
 """What the store raises when the database refuses: full, locked, damaged, gone."""
@@ -77,6 +79,10 @@ _CLOSE = (
     .where(_findings.c.id == bindparam("known_as"), _findings.c.closed_at.is_(None))
     .values(closed_at=bindparam("end"), held_until=bindparam("end"))
 )
+
+_IS_PRESSING = and_(_findings.c.closed_at.is_(None), not_(is_in_state(_findings.c.id, "closed")))
+"""Its condition holds, and nobody has closed it."""
+_RANKS = {level: rank for rank, level in enumerate(LEVELS)}
 
 _FORGOTTEN_AFTER = 86_400.0
 """Seconds after which a worker that was not heard of is no longer listed."""
@@ -337,6 +343,16 @@ class FindingStore:
         found = found[:limit]
         return Page(found, f"{found[-1].opened_at}:{found[-1].id}" if more else None)
 
+    def pressing(self, limit: int) -> tuple[int, list[Finding]]:
+        """How many findings' conditions hold that nobody has closed, and the most urgent of them first."""
+        table = _findings.c
+        times = case((table.threshold > 0, table.peak / table.threshold), else_=table.peak)
+        urgency = (case(_RANKS, value=table.level).desc(), times.desc(), table.opened_at.desc(), table.id)
+        with self.engine.connect() as connection:
+            count = connection.execute(select(func.count()).select_from(_findings).where(_IS_PRESSING)).scalar_one()
+            rows = connection.execute(select(_findings).where(_IS_PRESSING).order_by(*urgency).limit(limit)).mappings()
+            return count, [finding_of(row) for row in rows]
+
     def since(self, time: int, group: Mapping[str, str] = MappingProxyType({})) -> list[Finding]:
         """The findings that opened at or after a time, in microseconds; ``group`` as in :meth:`page`."""
         query = _of_group(select(_findings).where(_findings.c.opened_at >= time), group)
@@ -408,10 +424,8 @@ class FindingStore:
 
     def open_counts(self) -> dict[str, int]:
         """By rule id, how many findings' conditions hold that nobody has closed."""
-        rule_id, holds = _findings.c.rule_id, _findings.c.closed_at.is_(None)
-        query = (
-            select(rule_id, func.count()).where(holds, not_(is_in_state(_findings.c.id, "closed"))).group_by(rule_id)
-        )
+        rule_id = _findings.c.rule_id
+        query = select(rule_id, func.count()).where(_IS_PRESSING).group_by(rule_id)
         with self.engine.connect() as connection:
             return {row[0]: row[1] for row in connection.execute(query)}
 

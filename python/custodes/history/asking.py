@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-from custodes.history.shelf import Shelf
+from custodes.history.shelf import Segment, Shelf
 from custodes.history.writing import Freshness, HistoryWriter
 
 FIELDS = ("actor", "subject", "resource", "action", "peer_group", "purpose", "client_ip", "app")
 """The fields with a column each."""
 _MOST_NAMES = 20
+_FIRST_FILES = 4
+"""How many files the latest look-ups are looked for in, before twice as many, and so on."""
 
 
 @dataclass(frozen=True)
@@ -84,13 +87,25 @@ class History:
         if before is not None:
             where += " AND (time, source, position) < (make_timestamptz(?), ?, ?)"
             values += before
-        columns = ", ".join(FIELDS)
-        rows = self._ask(
-            f"SELECT DISTINCT epoch_us(time) AS moment, source, position, {columns} FROM read_parquet($files) "
-            f"WHERE {where} ORDER BY moment DESC, source DESC, position DESC, subject LIMIT {int(limit)}",
-            values, since, until,
-        )  # fmt: skip
-        return [Access(*row) for row in rows]
+            until = before[0] if until is None else min(until, before[0])
+        query = (
+            f"SELECT DISTINCT epoch_us(time) AS moment, source, position, {', '.join(FIELDS)} "
+            f"FROM read_parquet($files) WHERE {where} "
+            f"ORDER BY moment DESC, source DESC, position DESC, subject LIMIT {int(limit)}"
+        )
+        self._refresh()
+        found: list[Access] = []
+        with self._shelf.reading(since, until) as segments:
+            waiting = sorted(segments, key=lambda one: one.newest)
+            # The latest are in few files as a rule, and the others need not be opened.
+            at_once = _FIRST_FILES
+            while waiting and not (len(found) >= limit and waiting[-1].newest < found[limit - 1].time):
+                chosen = [waiting.pop() for _ in range(min(at_once, len(waiting)))]
+                found += [Access(*row) for row in self._ask_of(chosen, query, values)]
+                found.sort(key=lambda one: (one.subject is None, one.subject))
+                found.sort(key=lambda one: (one.time, one.source, one.position), reverse=True)
+                at_once *= 2
+        return found[:limit]
 
     def records(
         self, having: Mapping[str, str], *, since: int, until: int, limit: int, refresh: bool = True
@@ -131,14 +146,14 @@ class History:
         other = "subject" if field == "actor" else "actor"
         where, values = _where({field: value}, since, until)
         self._refresh()
-        with self._shelf.reading(since, until) as files:
-            if not files:
+        with self._shelf.reading(since, until) as segments:
+            if not segments:
                 return Profile(0, None, None, 0, [], [0] * 24, [], [], [])
             cursor = self._shelf.database.cursor()
             cursor.execute(
                 f"CREATE OR REPLACE TEMP TABLE theirs AS SELECT time, {other} AS other, resource, peer_group "
-                f"FROM read_parquet(?) WHERE {where}",
-                [files, *values],
+                f"FROM read_parquet({self._listed(segments)}) WHERE {where}",
+                values,
             )
             ((accesses, first, last, others),) = cursor.execute(
                 "SELECT count(*), epoch_us(min(time)), epoch_us(max(time)), count(DISTINCT other) FROM theirs"
@@ -167,10 +182,13 @@ class History:
 
     def actors(self, beginning: str, limit: int = 20) -> list[str]:
         """Actors whose names begin with a text."""
+        # Between these two lie all of them, which says of most row groups that there is none in them.
+        after = _after_all_that_begin_with(beginning)
+        bound = "" if after is None else "AND actor < ? "
         rows = self._ask(
-            "SELECT DISTINCT actor FROM read_parquet($files) WHERE starts_with(actor, ?) "
+            f"SELECT DISTINCT actor FROM read_parquet($files) WHERE actor >= ? {bound}AND starts_with(actor, ?) "
             f"ORDER BY actor LIMIT {int(limit)}",
-            [beginning], None, None,
+            [beginning, *([] if after is None else [after]), beginning], None, None,
         )  # fmt: skip
         return [actor for (actor,) in rows]
 
@@ -187,16 +205,30 @@ class History:
     ) -> list[tuple[Any, ...]]:
         if refresh:
             self._refresh()
-        with self._shelf.reading(since, until) as files:
-            if not files:
-                return []
-            # Placeholders are taken in order; the files stand where the query names them.
-            asked = query.replace("$files", _listed(files))
-            return self._shelf.database.cursor().execute(asked, list(values)).fetchall()
+        with self._shelf.reading(since, until) as segments:
+            return self._ask_of(segments, query, values)
+
+    def _ask_of(self, segments: Sequence[Segment], query: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+        if not segments:
+            return []
+        # Placeholders are taken in order; the files stand where the query names them.
+        asked = query.replace("$files", self._listed(segments))
+        return self._shelf.database.cursor().execute(asked, list(values)).fetchall()
+
+    def _listed(self, segments: Sequence[Segment]) -> str:
+        paths = (str(self._shelf.path / one.name).replace("'", "''") for one in segments)
+        return "[" + ", ".join(f"'{path}'" for path in paths) + "]"
 
 
-def _listed(files: Sequence[str]) -> str:
-    return "[" + ", ".join("'" + file.replace("'", "''") + "'" for file in files) + "]"
+def _after_all_that_begin_with(beginning: str) -> str | None:
+    """The least text after all that begin so, in the order of code points, which is that of UTF-8's bytes."""
+    for at in range(len(beginning) - 1, -1, -1):
+        following = ord(beginning[at]) + 1
+        if following == 0xD800:
+            following = 0xE000  # what lies between is no character
+        if following <= sys.maxunicode:
+            return beginning[:at] + chr(following)
+    return None
 
 
 def _where(having: Mapping[str, str], since: int | None, until: int | None) -> tuple[str, list[Any]]:

@@ -147,17 +147,17 @@ class Shelf:
             self._folder.remove(name)
 
     @contextmanager
-    def reading(self, since: int | None = None, until: int | None = None) -> Iterator[list[str]]:
-        """The paths of segments with events in a stretch of time, which stay while they are read."""
+    def reading(self, since: int | None = None, until: int | None = None) -> Iterator[list[Segment]]:
+        """The segments with events in a stretch of time, whose files stay while they are read."""
         with self._lock:
             self._readers += 1
-            paths = [
-                str(self.path / one.name)
+            within = [
+                one
                 for one in self._segments
                 if (since is None or one.newest >= since) and (until is None or one.oldest <= until)
             ]
         try:
-            yield paths
+            yield within
         finally:
             with self._lock:
                 self._readers -= 1

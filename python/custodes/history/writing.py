@@ -6,6 +6,8 @@ it is on the disk, so that a crash loses nothing: what came after is heard, and 
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -28,6 +30,9 @@ _MOST_WAITING = 2_000_000
 _MOST_UNDERWAY = 4
 """Segments that may be on their way to the disk before counting waits."""
 
+_PARTS_KEPT = 16
+"""A segment goes with its newest event; a merged one has at most such a part of the time that events are kept."""
+
 _Part = tuple[str, int, Recording]
 
 
@@ -45,7 +50,7 @@ class HistoryWriter:
         self._number = shelf.next_number
         self._written = shelf.come_to()
         self._writer = ThreadPoolExecutor(1, "history")
-        self._merger = ThreadPoolExecutor(1, "history-merge")
+        self._merger = ThreadPoolExecutor(1, "history-merge", initializer=_give_way)
         self._is_failing = False
         self.taken = 0
         """Rows taken in since the start."""
@@ -123,7 +128,7 @@ class HistoryWriter:
     def _tidy(self) -> None:
         """Merges what can be, and lets go of what has been kept for long enough."""
         try:
-            while row := mergeable(self._shelf.segments):
+            while row := mergeable(self._shelf.segments, self._keep // _PARTS_KEPT):
                 merge(self._shelf, row)
             segments = self._shelf.segments
             newest = max((one.newest for one in segments), default=0)
@@ -142,6 +147,13 @@ class HistoryWriter:
         self._writer.shutdown()
         self._merger.shutdown(cancel_futures=True)
         self._shelf.close()
+
+
+def _give_way() -> None:
+    """Has this thread run where no other wants to: what it does holds no lock that others wait for."""
+    if sys.platform == "linux":
+        # There, and only there, threads have priorities of their own.
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
 
 
 REFRESH_SECONDS = 1.0

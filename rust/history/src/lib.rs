@@ -5,16 +5,15 @@
 //! asking for one reads next to nothing of a history of millions.
 #![deny(unsafe_code)]
 
-use bytes::Bytes;
-use custodes_engine::{HISTORY_FIELDS, Micros, Recording, Texts};
-use parquet::basic::{Compression, Encoding, LogicalType, Repetition, TimeUnit, Type as Physical, ZstdLevel};
-use parquet::data_type::{ByteArray, ByteArrayType, DataType, Int64Type};
+mod merge;
+mod table;
+
+pub use merge::merge;
+
+use crate::table::{Column, GROUP_ROWS, Group, begin};
+use custodes_engine::{Micros, Recording, Texts};
+use parquet::data_type::ByteArray;
 use parquet::errors::Result;
-use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterVersion};
-use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
-use parquet::schema::types::{ColumnPath, Type};
-use std::io::Write;
-use std::sync::Arc;
 
 /// What one stream has for the history.
 #[derive(Debug, Clone, Copy)]
@@ -30,15 +29,6 @@ pub struct Part<'r> {
 /// Where the actor is among the history's fields.
 const ACTOR: usize = 0;
 
-/// Columns that are looked for across all actors.
-const SOUGHT: [&str; 1] = ["subject"];
-
-/// Columns whose values hardly come twice in a group: a dictionary of them would only be in the way.
-const DISTINCT: [&str; 4] = ["subject", "purpose", "client_ip", "record"];
-
-/// Rows of a group: few enough that who is asked for is in few of them.
-const GROUP_ROWS: usize = 1 << 16;
-
 /// Writes the parts as one Parquet file, sorted by actor and time, so that one person's look-ups lie together. The columns are
 /// `source`, `position`, `time`, those of the history's fields and `record`.
 ///
@@ -46,9 +36,9 @@ const GROUP_ROWS: usize = 1 << 16;
 /// What the format cannot hold; nothing that a recording has.
 pub fn encode(parts: &[Part<'_>]) -> Result<Vec<u8>> {
     let mut out = Vec::new();
-    let mut file = SerializedFileWriter::new(&mut out, Arc::new(schema()?), Arc::new(properties()?))?;
+    let mut file = begin(&mut out)?;
     for rows in by_actor(parts).chunks(GROUP_ROWS) {
-        write_group(&mut file, parts, rows)?;
+        gathered(parts, rows).write(&mut file)?;
     }
     file.close()?;
     Ok(out)
@@ -73,113 +63,30 @@ fn by_actor(parts: &[Part<'_>]) -> Vec<Row> {
     keyed.into_iter().map(|(_, _, row)| row).collect()
 }
 
-fn write_group<W: Write + Send>(
-    file: &mut SerializedFileWriter<W>,
-    parts: &[Part<'_>],
-    rows: &[Row],
-) -> Result<()> {
-    let mut group = file.next_row_group()?;
+fn gathered(parts: &[Part<'_>], rows: &[Row]) -> Group {
     let of = |&(part, row): &Row| (&parts[part as usize], row as usize);
     let sources: Vec<ByteArray> = parts.iter().map(|part| ByteArray::from(part.source)).collect();
-    let sources: Vec<ByteArray> = rows.iter().map(|row| sources[row.0 as usize].clone()).collect();
-    column::<ByteArrayType, _>(&mut group, &sources, None)?;
-    let positions = rows.iter().map(of).map(|(part, row)| part.recording.positions[row] as i64);
-    column::<Int64Type, _>(&mut group, &positions.collect::<Vec<_>>(), None)?;
-    let times = rows.iter().map(of).map(|(part, row)| part.recording.times[row]);
-    column::<Int64Type, _>(&mut group, &times.collect::<Vec<_>>(), None)?;
-    for at in 0..HISTORY_FIELDS.len() {
-        text_column(&mut group, parts, rows, |recording| &recording.fields[at])?;
+    Group {
+        sources: rows.iter().map(|row| sources[row.0 as usize].clone()).collect(),
+        positions: rows.iter().map(of).map(|(part, row)| part.recording.positions[row] as i64).collect(),
+        times: rows.iter().map(of).map(|(part, row)| part.recording.times[row]).collect(),
+        texts: std::array::from_fn(|at| {
+            let texts: Vec<Vec<Option<&[u8]>>> =
+                parts.iter().map(|part| text(part.recording, at).each().collect()).collect();
+            Column::of(rows.iter().map(|&(part, row)| texts[part as usize][row as usize]))
+        }),
     }
-    text_column(&mut group, parts, rows, |recording| &recording.records)?;
-    group.close()?;
-    Ok(())
 }
 
-fn text_column<W: Write + Send>(
-    group: &mut SerializedRowGroupWriter<'_, W>,
-    parts: &[Part<'_>],
-    rows: &[Row],
-    of: impl Fn(&Recording) -> &Texts,
-) -> Result<()> {
-    let texts: Vec<Vec<Option<&[u8]>>> =
-        parts.iter().map(|part| of(part.recording).each().collect()).collect();
-    let mut bytes = Vec::new();
-    let mut ends = Vec::with_capacity(rows.len());
-    let mut is_there = Vec::with_capacity(rows.len());
-    for &(part, row) in rows {
-        let text = texts[part as usize][row as usize];
-        is_there.push(i16::from(text.is_some()));
-        if let Some(text) = text {
-            bytes.extend_from_slice(text);
-            ends.push(bytes.len());
-        }
-    }
-    let bytes = Bytes::from(bytes);
-    let mut start = 0;
-    let values =
-        ends.into_iter().map(|end| ByteArray::from(bytes.slice(std::mem::replace(&mut start, end)..end)));
-    column::<ByteArrayType, _>(group, &values.collect::<Vec<_>>(), Some(&is_there))
-}
-
-/// `is_there` says of each row whether it has a value; `None`: all have.
-fn column<T: DataType, W: Write + Send>(
-    group: &mut SerializedRowGroupWriter<'_, W>,
-    values: &[T::T],
-    is_there: Option<&[i16]>,
-) -> Result<()> {
-    if let Some(mut column) = group.next_column()? {
-        column.typed::<T>().write_batch(values, is_there, None)?;
-        column.close()?;
-    }
-    Ok(())
-}
-
-fn schema() -> Result<Type> {
-    let text = |name: &str, repetition| {
-        Type::primitive_type_builder(name, Physical::BYTE_ARRAY)
-            .with_repetition(repetition)
-            .with_logical_type(Some(LogicalType::String))
-            .build()
-    };
-    let number = |name: &'static str| {
-        Type::primitive_type_builder(name, Physical::INT64).with_repetition(Repetition::REQUIRED)
-    };
-    let mut columns = vec![
-        text("source", Repetition::REQUIRED)?,
-        number("position").build()?,
-        number("time").with_logical_type(Some(LogicalType::timestamp(true, TimeUnit::MICROS))).build()?,
-    ];
-    for name in HISTORY_FIELDS.into_iter().chain(["record"]) {
-        columns.push(text(name, Repetition::OPTIONAL)?);
-    }
-    Type::group_type_builder("access").with_fields(columns.into_iter().map(Arc::new).collect()).build()
-}
-
-fn properties() -> Result<WriterProperties> {
-    let path = |name: &str| ColumnPath::from(name);
-    let mut properties = WriterProperties::builder()
-        .set_created_by(format!("custodes {}", env!("CARGO_PKG_VERSION")))
-        .set_writer_version(WriterVersion::PARQUET_2_0)
-        .set_compression(Compression::ZSTD(ZstdLevel::try_new(1)?))
-        .set_statistics_enabled(EnabledStatistics::Chunk);
-    for name in ["position", "time"] {
-        properties = properties
-            .set_column_dictionary_enabled(path(name), false)
-            .set_column_encoding(path(name), Encoding::DELTA_BINARY_PACKED);
-    }
-    for name in DISTINCT {
-        properties = properties.set_column_dictionary_enabled(path(name), false);
-    }
-    properties = properties.set_column_statistics_enabled(path("record"), EnabledStatistics::None);
-    for name in SOUGHT {
-        properties = properties.set_column_bloom_filter_enabled(path(name), true);
-    }
-    Ok(properties.build())
+/// The history's fields, and after them the record.
+fn text(recording: &Recording, at: usize) -> &Texts {
+    recording.fields.get(at).unwrap_or(&recording.records)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bytes::Bytes;
     use custodes_engine::{Engine, Input, Plan};
     use parquet::file::reader::{FileReader, SerializedFileReader};
     use parquet::record::RowAccessor;
@@ -190,6 +97,67 @@ mod tests {
                        "history": true}"#;
         let mut engine = Engine::new(&Plan::from_json(plan).unwrap(), NonZeroUsize::MIN).unwrap();
         engine.process_lines(text.as_bytes(), 1, Input::default()).recording
+    }
+
+    /// All that stands in a file, row by row.
+    fn rows_of(file: impl parquet::file::reader::ChunkReader + 'static) -> Vec<String> {
+        let file = SerializedFileReader::new(file).unwrap();
+        file.get_row_iter(None).unwrap().map(|row| row.unwrap().to_string()).collect()
+    }
+
+    #[test]
+    fn files_that_are_merged_have_the_rows_of_one_that_was_written_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let (most, actors) = (70_000, 37);
+        let recordings: Vec<Recording> = [1, 9_000, most, 0]
+            .into_iter()
+            .map(|events| {
+                let lines = (0..events).map(|n| {
+                    let subject =
+                        if n % 5 == 0 { String::new() } else { format!(",\"subject\":\"S{}\"", n % 977) };
+                    format!(
+                        "{{\"time\":{},\"actor\":\"P{}\"{subject}}}\n",
+                        1_700_000_000 + n / 3,
+                        n * 7 % actors
+                    )
+                });
+                recorded(&lines.collect::<String>())
+            })
+            .collect();
+        let sources = ["access/0", "access/1", "access/2", "access/3"];
+        let parts: Vec<Part<'_>> = recordings
+            .iter()
+            .zip(sources)
+            .map(|(recording, source)| Part { source, from: 0, recording })
+            .collect();
+        let files: Vec<_> = parts
+            .iter()
+            .map(|part| {
+                let path = folder.path().join(part.source.replace('/', "-"));
+                std::fs::write(&path, encode(&[*part]).unwrap()).unwrap();
+                path
+            })
+            .collect();
+        let merged = folder.path().join("merged");
+        merge(&files, &merged).unwrap();
+        assert_eq!(
+            rows_of(std::fs::File::open(merged).unwrap()),
+            rows_of(Bytes::from(encode(&parts).unwrap()))
+        );
+    }
+
+    #[test]
+    fn what_is_no_file_of_a_history_is_not_merged() {
+        let folder = tempfile::tempdir().unwrap();
+        let (torn, merged) = (folder.path().join("torn"), folder.path().join("merged"));
+        let whole =
+            encode(&[Part { source: "a", from: 0, recording: &recorded("{\"time\":1,\"actor\":\"a\"}\n") }])
+                .unwrap();
+        for length in [0, 4, whole.len() - 1] {
+            std::fs::write(&torn, &whole[..length]).unwrap();
+            assert!(merge(&[&torn], &merged).is_err());
+        }
+        assert!(merge(&[folder.path().join("missing")], &merged).is_err());
     }
 
     #[test]

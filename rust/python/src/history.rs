@@ -1,10 +1,11 @@
 //! What is kept of every event, on its way to a file.
 
 use custodes_engine as core;
-use custodes_history::{Part, encode};
-use pyo3::exceptions::PyRuntimeError;
+use custodes_history::{Part, encode, merge};
+use pyo3::exceptions::{PyOSError, PyRuntimeError};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// The events of a batch.
@@ -46,4 +47,11 @@ pub fn encode_history(py: Python<'_>, parts: Vec<(String, u64, Recording)>) -> P
     });
     let written = written.map_err(|error| PyRuntimeError::new_err(error.to_string()))?;
     Ok(PyBytes::new(py, &written))
+}
+
+/// Files that are each sorted as `encode_history` sorts become one.
+#[pyfunction]
+#[allow(clippy::needless_pass_by_value)]
+pub fn merge_history(py: Python<'_>, inputs: Vec<PathBuf>, output: PathBuf) -> PyResult<()> {
+    py.detach(|| merge(&inputs, &output)).map_err(|error| PyOSError::new_err(error.to_string()))
 }

@@ -22,7 +22,7 @@ mod _core {
         verify_evidence,
     };
     #[pymodule_export]
-    use crate::history::{Recording, encode_history};
+    use crate::history::{Recording, encode_history, merge_history};
     #[pymodule_export]
     use crate::outcome::{FindingChange, Outcome, Reject, RuleStats, Shed, Stats};
     #[pymodule_export]

@@ -1,0 +1,195 @@
+//! Files of the table become one: each is in order, so the next row is always at the head of one of them.
+//!
+//! Of each a few thousand rows are in memory, and of the result one group.
+
+use crate::table::{Column, GROUP_ROWS, Group, TEXTS, begin};
+use parquet::column::reader::{ColumnReader, ColumnReaderImpl};
+use parquet::data_type::{ByteArray, DataType};
+use parquet::errors::{ParquetError, Result};
+use parquet::file::reader::{FileReader, SerializedFileReader};
+use std::fs::File;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+/// Rows that are read of a file at a time.
+const BATCH_ROWS: usize = 1 << 12;
+
+/// Merges files that are sorted by actor and time, each written by this crate or of the same columns; of rows that are
+/// alike in both, those of the earlier file come first. The result, which its owner alone may read, is on the disk afterwards.
+///
+/// # Errors
+/// What cannot be read, or written.
+pub fn merge(inputs: &[impl AsRef<Path>], output: &Path) -> Result<()> {
+    let out = File::options().write(true).create(true).truncate(true).mode(0o600).open(output)?;
+    let mut heads = inputs.iter().map(|path| Head::open(path.as_ref())).collect::<Result<Vec<_>>>()?;
+    let mut file = begin(&out)?;
+    let mut group = Group::default();
+    while let Some((first, until)) = next(&heads) {
+        // One actor's rows lie together: most of the time the file that was first still is.
+        loop {
+            heads[first].move_into(&mut group);
+            if group.len() == GROUP_ROWS {
+                std::mem::take(&mut group).write(&mut file)?;
+            }
+            heads[first].advance()?;
+            let goes_on = match (heads[first].key(), until.map(|second| (second, heads[second].key()))) {
+                (None, _) => false,
+                (Some(_), None) => true,
+                (key, Some((second, bound))) => (key, first) < (bound, second),
+            };
+            if !goes_on {
+                break;
+            }
+        }
+    }
+    if group.len() > 0 {
+        group.write(&mut file)?;
+    }
+    file.close()?;
+    Ok(out.sync_all()?)
+}
+
+/// The file with the first row, and the one with the first of all others.
+fn next(heads: &[Head]) -> Option<(usize, Option<usize>)> {
+    let mut order: [Option<usize>; 2] = [None; 2];
+    let comes_before = |one: usize, other: Option<usize>| {
+        other.is_none_or(|other| (heads[one].key(), one) < (heads[other].key(), other))
+    };
+    for at in (0..heads.len()).filter(|&at| heads[at].key().is_some()) {
+        if comes_before(at, order[0]) {
+            order = [Some(at), order[0]];
+        } else if comes_before(at, order[1]) {
+            order[1] = Some(at);
+        }
+    }
+    order[0].map(|first| (first, order[1]))
+}
+
+/// A file, and how far it was read.
+struct Head {
+    file: SerializedFileReader<File>,
+    next_group: usize,
+    columns: Vec<ColumnReader>,
+    rows: Group,
+    /// The row that comes next, and where its texts are.
+    at: usize,
+    texts_at: [usize; TEXTS],
+}
+
+impl Head {
+    fn open(path: &Path) -> Result<Self> {
+        let file = SerializedFileReader::new(File::open(path)?)?;
+        let mut head = Self {
+            file,
+            next_group: 0,
+            columns: Vec::new(),
+            rows: Group::default(),
+            at: 0,
+            texts_at: [0; TEXTS],
+        };
+        head.read()?;
+        Ok(head)
+    }
+
+    /// What rows are sorted by: the actor, which is the first text, and the time. `None` after the last.
+    fn key(&self) -> Option<(&[u8], i64)> {
+        let time = *self.rows.times.get(self.at)?;
+        let actor = &self.rows.texts[0];
+        let text = if actor.is_there[self.at] == 0 { &[] } else { actor.values[self.texts_at[0]].data() };
+        Some((text, time))
+    }
+
+    fn move_into(&mut self, group: &mut Group) {
+        let at = self.at;
+        group.sources.push(std::mem::take(&mut self.rows.sources[at]));
+        group.positions.push(self.rows.positions[at]);
+        group.times.push(self.rows.times[at]);
+        for ((from, next), to) in self.rows.texts.iter_mut().zip(&self.texts_at).zip(&mut group.texts) {
+            to.is_there.push(from.is_there[at]);
+            if from.is_there[at] == 1 {
+                to.values.push(std::mem::take(&mut from.values[*next]));
+            }
+        }
+    }
+
+    fn advance(&mut self) -> Result<()> {
+        for (next, column) in self.texts_at.iter_mut().zip(&self.rows.texts) {
+            *next += usize::from(column.is_there[self.at] == 1);
+        }
+        self.at += 1;
+        if self.at == self.rows.len() { self.read() } else { Ok(()) }
+    }
+
+    /// Reads the next rows, if there are any more.
+    fn read(&mut self) -> Result<()> {
+        self.rows = Group::default();
+        self.at = 0;
+        self.texts_at = [0; TEXTS];
+        while self.rows.len() == 0 {
+            if self.columns.is_empty() && !self.open_group()? {
+                return Ok(());
+            }
+            self.rows = read_rows(&mut self.columns)?;
+            if self.rows.len() == 0 {
+                self.columns.clear();
+            }
+        }
+        Ok(())
+    }
+
+    fn open_group(&mut self) -> Result<bool> {
+        if self.next_group == self.file.num_row_groups() {
+            return Ok(false);
+        }
+        let group = self.file.get_row_group(self.next_group)?;
+        self.next_group += 1;
+        self.columns =
+            (0..group.num_columns()).map(|at| group.get_column_reader(at)).collect::<Result<_>>()?;
+        Ok(true)
+    }
+}
+
+fn read_rows(columns: &mut [ColumnReader]) -> Result<Group> {
+    let [
+        ColumnReader::ByteArrayColumnReader(sources),
+        ColumnReader::Int64ColumnReader(positions),
+        ColumnReader::Int64ColumnReader(times),
+        texts @ ..,
+    ] = columns
+    else {
+        return Err(of_other_columns());
+    };
+    if texts.len() != TEXTS {
+        return Err(of_other_columns());
+    }
+    let mut group = Group {
+        sources: read_column(sources)?.0,
+        positions: read_column(positions)?.0,
+        times: read_column(times)?.0,
+        ..Group::default()
+    };
+    for (reader, column) in texts.iter_mut().zip(&mut group.texts) {
+        let ColumnReader::ByteArrayColumnReader(reader) = reader else {
+            return Err(of_other_columns());
+        };
+        let (values, is_there): (Vec<ByteArray>, _) = read_column(reader)?;
+        let is_there = if is_there.is_empty() { vec![1; values.len()] } else { is_there };
+        *column = Column { values, is_there };
+    }
+    let rows = group.len();
+    let is_even = group.sources.len() == rows
+        && group.positions.len() == rows
+        && group.texts.iter().all(|text| text.is_there.len() == rows);
+    if is_even { Ok(group) } else { Err(ParquetError::General("its columns differ in length".into())) }
+}
+
+/// Values, and of each row whether there is one; that is empty of a column that always has one.
+fn read_column<T: DataType>(reader: &mut ColumnReaderImpl<T>) -> Result<(Vec<T::T>, Vec<i16>)> {
+    let (mut values, mut is_there) = (Vec::with_capacity(BATCH_ROWS), Vec::new());
+    reader.read_records(BATCH_ROWS, Some(&mut is_there), None, &mut values)?;
+    Ok((values, is_there))
+}
+
+fn of_other_columns() -> ParquetError {
+    ParquetError::General("it is no file of a history: its columns are others".into())
+}

@@ -1,0 +1,142 @@
+//! The table: its columns, how each is written, and a group of its rows.
+
+use bytes::Bytes;
+use custodes_engine::HISTORY_FIELDS;
+use parquet::basic::{Compression, Encoding, LogicalType, Repetition, TimeUnit, Type as Physical, ZstdLevel};
+use parquet::data_type::{ByteArray, ByteArrayType, DataType, Int64Type};
+use parquet::errors::Result;
+use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterVersion};
+use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
+use parquet::schema::types::{ColumnPath, Type};
+use std::io::Write;
+use std::sync::Arc;
+
+/// Columns that are looked for across all actors.
+const SOUGHT: [&str; 1] = ["subject"];
+
+/// Columns whose values hardly come twice in a group: a dictionary of them would only be in the way.
+const DISTINCT: [&str; 4] = ["subject", "purpose", "client_ip", "record"];
+
+/// Rows of a group: few enough that who is asked for is in few of them.
+pub(crate) const GROUP_ROWS: usize = 1 << 16;
+
+/// Rows of a page: a reader decodes whole pages, and one person's rows are in few of them.
+const PAGE_ROWS: usize = 1 << 13;
+
+/// Columns of text: the history's fields, and the record.
+pub(crate) const TEXTS: usize = HISTORY_FIELDS.len() + 1;
+
+/// A column of text, of which some rows have none.
+#[derive(Debug, Default)]
+pub(crate) struct Column {
+    /// Of those rows that have one.
+    pub values: Vec<ByteArray>,
+    /// 1 of a row that has a value, else 0.
+    pub is_there: Vec<i16>,
+}
+
+impl Column {
+    pub(crate) fn of<'t>(rows: impl Iterator<Item = Option<&'t [u8]>>) -> Self {
+        let (mut bytes, mut ends, mut is_there) = (Vec::new(), Vec::new(), Vec::new());
+        for text in rows {
+            is_there.push(i16::from(text.is_some()));
+            if let Some(text) = text {
+                bytes.extend_from_slice(text);
+                ends.push(bytes.len());
+            }
+        }
+        let bytes = Bytes::from(bytes);
+        let mut start = 0;
+        let slices = ends.into_iter().map(|end| bytes.slice(std::mem::replace(&mut start, end)..end));
+        Self { values: slices.map(ByteArray::from).collect(), is_there }
+    }
+}
+
+/// Rows that are written together, by column.
+#[derive(Debug, Default)]
+pub(crate) struct Group {
+    pub sources: Vec<ByteArray>,
+    pub positions: Vec<i64>,
+    pub times: Vec<i64>,
+    pub texts: [Column; TEXTS],
+}
+
+impl Group {
+    pub(crate) fn len(&self) -> usize {
+        self.times.len()
+    }
+
+    pub(crate) fn write<W: Write + Send>(&self, file: &mut SerializedFileWriter<W>) -> Result<()> {
+        let mut group = file.next_row_group()?;
+        put::<ByteArrayType, _>(&mut group, &self.sources, None)?;
+        put::<Int64Type, _>(&mut group, &self.positions, None)?;
+        put::<Int64Type, _>(&mut group, &self.times, None)?;
+        for column in &self.texts {
+            put::<ByteArrayType, _>(&mut group, &column.values, Some(&column.is_there))?;
+        }
+        group.close()?;
+        Ok(())
+    }
+}
+
+/// `is_there` says of each row whether it has a value; `None`: all have.
+fn put<T: DataType, W: Write + Send>(
+    group: &mut SerializedRowGroupWriter<'_, W>,
+    values: &[T::T],
+    is_there: Option<&[i16]>,
+) -> Result<()> {
+    if let Some(mut column) = group.next_column()? {
+        column.typed::<T>().write_batch(values, is_there, None)?;
+        column.close()?;
+    }
+    Ok(())
+}
+
+/// A file of the table that is to be filled.
+pub(crate) fn begin<W: Write + Send>(out: W) -> Result<SerializedFileWriter<W>> {
+    SerializedFileWriter::new(out, Arc::new(schema()?), Arc::new(properties()?))
+}
+
+fn schema() -> Result<Type> {
+    let text = |name: &str, repetition| {
+        Type::primitive_type_builder(name, Physical::BYTE_ARRAY)
+            .with_repetition(repetition)
+            .with_logical_type(Some(LogicalType::String))
+            .build()
+    };
+    let number = |name: &'static str| {
+        Type::primitive_type_builder(name, Physical::INT64).with_repetition(Repetition::REQUIRED)
+    };
+    let mut columns = vec![
+        text("source", Repetition::REQUIRED)?,
+        number("position").build()?,
+        number("time").with_logical_type(Some(LogicalType::timestamp(true, TimeUnit::MICROS))).build()?,
+    ];
+    for name in HISTORY_FIELDS.into_iter().chain(["record"]) {
+        columns.push(text(name, Repetition::OPTIONAL)?);
+    }
+    Type::group_type_builder("access").with_fields(columns.into_iter().map(Arc::new).collect()).build()
+}
+
+fn properties() -> Result<WriterProperties> {
+    let path = |name: &str| ColumnPath::from(name);
+    let mut properties = WriterProperties::builder()
+        .set_created_by(format!("custodes {}", env!("CARGO_PKG_VERSION")))
+        .set_writer_version(WriterVersion::PARQUET_2_0)
+        .set_data_page_row_count_limit(PAGE_ROWS)
+        .set_compression(Compression::ZSTD(ZstdLevel::try_new(1)?))
+        .set_statistics_enabled(EnabledStatistics::Chunk);
+    for name in ["position", "time"] {
+        properties = properties
+            .set_column_dictionary_enabled(path(name), false)
+            .set_column_encoding(path(name), Encoding::DELTA_BINARY_PACKED);
+    }
+    for name in DISTINCT {
+        properties = properties.set_column_dictionary_enabled(path(name), false);
+    }
+    properties = properties.set_column_statistics_enabled(path("record"), EnabledStatistics::None);
+    for name in SOUGHT {
+        properties = properties.set_column_bloom_filter_enabled(path(name), true);
+    }
+    Ok(properties.build())
+}
