@@ -33,6 +33,9 @@ _MOST_UNDERWAY = 4
 _PARTS_KEPT = 16
 """A segment goes with its newest event; a merged one has at most such a part of the time that events are kept."""
 
+_REST_SECONDS = 20e-6
+"""Rest before a merge, for each of its rows: ten times what merging it takes, so that counting hardly feels it."""
+
 _Part = tuple[str, int, Recording]
 
 
@@ -52,6 +55,7 @@ class HistoryWriter:
         self._writer = ThreadPoolExecutor(1, "history")
         self._merger = ThreadPoolExecutor(1, "history-merge", initializer=_give_way)
         self._is_failing = False
+        self._is_closing = threading.Event()
         self.taken = 0
         """Rows taken in since the start."""
         self.written = 0
@@ -129,6 +133,8 @@ class HistoryWriter:
         """Merges what can be, and lets go of what has been kept for long enough."""
         try:
             while row := mergeable(self._shelf.segments, self._keep // _PARTS_KEPT):
+                if self._is_closing.wait(sum(one.rows for one in row) * _REST_SECONDS):
+                    return
                 merge(self._shelf, row)
             segments = self._shelf.segments
             newest = max((one.newest for one in segments), default=0)
@@ -144,6 +150,7 @@ class HistoryWriter:
             self.flush()
         except OSError as error:
             log.warning("events that were not written to the history will be heard again", error=str(error))
+        self._is_closing.set()
         self._writer.shutdown()
         self._merger.shutdown(cancel_futures=True)
         self._shelf.close()
