@@ -82,6 +82,11 @@ class Ledger:
 
     def hold(self, now: int) -> bool:
         """Takes the receiver, or keeps it; whether it is this process's. ``now`` is in microseconds."""
+        # It is asked every second, and writing waits for the disk.
+        still = select(receivers.c.name).where(self._its, self._is_mine, receivers.c.held_until > now + _LEASE // 2)
+        with self._engine.connect() as connection:
+            if connection.execute(still).first() is not None:
+                return True
         free = or_(self._is_mine, receivers.c.holder.is_(None), receivers.c.held_until < now)
         mine = update(receivers).where(self._its, free).values(holder=self._holder, held_until=now + _LEASE)
         with self._engine.begin() as connection:

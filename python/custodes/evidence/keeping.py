@@ -6,6 +6,7 @@ history meanwhile.
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -23,6 +24,7 @@ from custodes.evidence.vault import Vault
 from custodes.findings import Finding
 from custodes.findings.store import FindingStore, StoreError
 from custodes.history import HistoryWriter
+from custodes.rules.model import LEVELS
 
 log = structlog.get_logger("custodes.evidence")
 
@@ -33,8 +35,12 @@ _TIDY_SECONDS = 3600.0
 _ROUND_SECONDS = 60.0
 """After so long anchors and others have their turn, however much waits."""
 _CLOSE_SECONDS = 5.0
-_REST = 19.0
-"""So many times as long as a finding took, nothing is done: evidence takes a twentieth of the time, whatever comes."""
+_REST = 4.0
+"""So many times as long as a finding took, nothing is done."""
+_LONG_REST = 49.0
+"""The same where the process is busy, so that evidence takes a fiftieth of the time, whatever comes."""
+_BUSY = 0.5
+"""The part of its cores that a busy process uses."""
 _MOST_REST_SECONDS = 10.0
 _PATIENCE_SECONDS = 5.0
 """How long it waits for the history to be written by itself: it is sooner where much comes."""
@@ -49,6 +55,23 @@ class _Waits:
     rows: int
     """How far the history must have come."""
     since: float
+    rank: int
+    """How severe it is."""
+
+
+class _Load:
+    """How busy this process is."""
+
+    def __init__(self) -> None:
+        self._cores = len(os.sched_getaffinity(0))
+        self._at, self._used = time.monotonic(), time.process_time()
+
+    def since_last(self) -> float:
+        """The part of its cores that it used since this was last asked."""
+        at, used = time.monotonic(), time.process_time()
+        part = (used - self._used) / max(at - self._at, 1e-3) / self._cores
+        self._at, self._used = at, used
+        return part
 
 
 class Keeper:
@@ -74,6 +97,7 @@ class Keeper:
         self._clock = clock
         self._lock = threading.Lock()
         self._waiting: dict[str, _Waits] = {}
+        self._load = _Load()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="evidence")
         self.failures = 0
@@ -85,7 +109,7 @@ class Keeper:
     def hear(self, finding: Finding) -> None:
         """Takes in that a finding opened, or closed; its events have been given to the history."""
         with self._lock:
-            self._waiting[finding.id] = _Waits(self._writer.taken, time.monotonic())
+            self._waiting[finding.id] = _Waits(self._writer.taken, time.monotonic(), LEVELS.index(finding.level))
 
     @property
     def waiting(self) -> int:
@@ -140,12 +164,12 @@ class Keeper:
     def catch_up(self, *, at_once: bool = False, within: float = float("inf")) -> None:
         """Writes down those of whose events all are in the history's files by now; ``at_once``: all, without a rest.
 
-        It ends after so many seconds; what it has not come to waits on. Raises what the disk, the database and the
-        history raise.
+        The most severe come first. It ends after so many seconds; what it has not come to waits on. Raises what the
+        disk, the database and the history raise.
         """
         ends = time.monotonic() + within
         with self._lock:
-            waiting = list(self._waiting.items())
+            waiting = sorted(self._waiting.items(), key=lambda one: -one[1].rank)
         longest = time.monotonic() - _PATIENCE_SECONDS
         if waiting and (at_once or any(one.since < longest and one.rows > self._writer.written for _, one in waiting)):
             self._writer.flush()
@@ -154,7 +178,8 @@ class Keeper:
             if self._stop.is_set() or begun > ends:
                 return
             if waits.rows <= self._writer.written and self._write_down(finding_id, waits) and not at_once:
-                self._stop.wait(min(_REST * (time.monotonic() - begun), _MOST_REST_SECONDS))
+                rest = _LONG_REST if self._load.since_last() > _BUSY else _REST
+                self._stop.wait(min(rest * (time.monotonic() - begun), _MOST_REST_SECONDS))
 
     def _write_down(self, finding_id: str, waits: _Waits) -> bool:
         """Whether there was anything to write."""
