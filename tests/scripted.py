@@ -93,13 +93,15 @@ class Bench:
             history=self.writer,
             clock=lambda: self.now,
         )
-        behind = EventsBehind(self.history, ruleset, Tables())
+        self.behind = EventsBehind(self.history, ruleset, Tables(), self.store)
         self.vault = Vault(folder / "evidence", folder / "evidence.key", "custodes/test")
         retention = Retention(self.vault, self.store.peoples, timedelta(days=730))
-        self.keeper = Keeper(self.vault, self.store, behind, self.writer, retention, Anchors(), clock=lambda: self.now)
+        self.keeper = Keeper(
+            self.vault, self.store, self.behind, self.writer, retention, Anchors(), clock=lambda: self.now
+        )
         self.secrets = Secrets.fresh()
         self.app = build_app(
-            self.monitor, history=self.history, behind=behind, vault=self.vault, secrets=self.secrets,
+            self.monitor, history=self.history, behind=self.behind, vault=self.vault, secrets=self.secrets,
             hosts=["custodes"],
         )  # fmt: skip
 

@@ -128,7 +128,7 @@ def test_a_finding_from_its_arrival_to_its_end(kafka: Kafka, topic: str, base: s
     # Where it was to go in the first place.
     expect(page).to_have_url(f"{base}/findings?state=open")
     page.get_by_role("link", name="Overview").click()
-    expect(page.get_by_text("None. All counts are below")).to_be_visible()
+    expect(page.get_by_text("All counts are below")).to_be_visible()
 
     # It arrives live, on the page that is open, and names nobody there.
     page.evaluate("window.hereAllAlong = true")
@@ -188,13 +188,16 @@ def test_a_finding_from_its_arrival_to_its_end(kafka: Kafka, topic: str, base: s
     # It is taken, and closed with a reason.
     page.get_by_role("button", name="Acknowledge").click()
     expect(page.locator(".stands").first).to_have_text("acknowledged")
-    page.get_by_label("Verdict").select_option("explained")
-    page.get_by_role("button", name="Close").click()
+    page.get_by_role("button", name="Close", exact=True).click()
+    assert page.url == finding, "without a verdict it stays where it is"
+    page.get_by_label("How did it turn out?").select_option("explained")
+    page.get_by_role("button", name="Close", exact=True).click()
     expect(page.get_by_role("alert")).to_contain_text("Say in the note why")
     page.get_by_role("link", name="Back").click()
-    page.get_by_label("Note").fill("an inventory that traffic was asked to make")
-    page.get_by_label("Verdict").select_option("explained")
-    page.get_by_role("button", name="Close").click()
+    closing = page.locator("form").filter(has=page.get_by_role("button", name="Close", exact=True))
+    closing.get_by_label("Why").fill("an inventory that traffic was asked to make")
+    closing.get_by_label("How did it turn out?").select_option("explained")
+    closing.get_by_role("button", name="Close").click()
     expect(page.locator(".stands").first).to_have_text("explained")
     expect(page.get_by_text("closed: explained: an inventory")).to_be_visible()
     page.get_by_text("This was expected").click()
@@ -244,3 +247,31 @@ def test_who_may_not_know_sees_no_name(kafka: Kafka, topic: str, base: str, brow
     assert not page.locator("a[href^='/subjects/'], a[href^='/actors/']").count()
     assert page.goto(f"{base}/audit").status == 403  # type: ignore[union-attr]
     page.close()
+
+
+def test_from_the_demo_to_a_closed_finding_by_what_is_on_the_screen(browser: Browser, tmp_path: Path) -> None:
+    """docs/walk.md: nothing is known beforehand but the command."""
+    address = f"127.0.0.1:{free_port()}"
+    server = Server(tmp_path / "demo", [CUSTODES, "demo", "--listen", address])
+    server.wait_for("the demo", lambda: get(f"http://{address}/-/ready"))
+    assert f"Open http://{address}" in server.log.read_text()
+    page = browser.new_page()
+    page.goto(f"http://{address}")
+    # What is to be done has a heading, and is there before it has ended or after.
+    expect(page.get_by_role("heading", name="To judge")).to_be_visible()
+    page.get_by_role("row").filter(has_text="Bulk lookups").get_by_role("link").first.click(timeout=30_000)
+    expect(page.get_by_text("times the threshold")).to_be_visible()
+    page.get_by_role("button", name="Acknowledge").click()
+    expect(page.locator(".stands").first).to_have_text("acknowledged")
+    page.get_by_label("How did it turn out?").select_option("confirmed: it is what the rule is for")
+    page.get_by_role("button", name="Close", exact=True).click()
+    expect(page.locator(".stands").first).to_have_text("confirmed")
+    page.get_by_role("link", name="What else there is to judge").click()
+    expect(page.get_by_role("heading", name="To judge")).to_be_visible()
+    # Findings of findings are judged by those.
+    page.get_by_role("row").filter(has_text="Several signs").get_by_role("link").first.click(timeout=60_000)
+    counted = page.get_by_role("heading", name="Findings that counted").locator("..")
+    counted.get_by_role("row").filter(has_text="Bulk lookups").get_by_role("link").first.click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("Bulk lookups")
+    page.close()
+    assert server.stop() == 0

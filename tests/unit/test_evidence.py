@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.testclient import TestClient
 
 from bundle_oracle import proven
 from custodes._core import EvidenceDamagedError
@@ -22,6 +23,8 @@ from custodes.evidence.vault import Vault, open_for_reading
 from custodes.evidence.verifying import verify
 from custodes.findings import Finding
 from custodes.findings.triage import Change, TriageStore
+from custodes.rules import load_rules
+from custodes.sources import Lines
 from custodes.state import FolderInUseError
 from scripted import START, Bench, look_ups
 
@@ -57,6 +60,94 @@ def bundled(bench: Bench, path: Path, actor: str = "P0042") -> Path:
     with path.open("wb") as file:
         export(bench.vault.log, found(bench, actor).id, file)
     return path
+
+
+FOLLOWING = """
+title: Read
+name: read
+logsource: {product: custodes}
+detection: {x: {action: read}, condition: x}
+---
+title: Bulk lookups
+name: bulk
+correlation:
+    type: event_count
+    rules: [read]
+    group-by: [actor]
+    timespan: 1h
+    condition: {gte: 3}
+---
+title: Twice
+correlation:
+    type: event_count
+    rules: [bulk]
+    generate: true
+    group-by: [actor]
+    timespan: 1d
+    condition: {gte: 2}
+---
+title: Export
+name: export
+logsource: {product: custodes}
+detection: {x: {action: export}, condition: x}
+---
+title: Exports, which nobody is told of
+name: exports
+correlation: {type: event_count, rules: [export], group-by: [actor, resource], timespan: 1h, condition: {gte: 2}}
+---
+title: Both
+level: high
+correlation: {type: temporal, rules: [bulk, exports], group-by: [actor], timespan: 1d}
+"""
+
+
+def test_where_findings_count_those_are_behind_and_the_events_of_those_that_nobody_sees(tmp_path: Path) -> None:
+    (tmp_path / "rules.yml").write_text(FOLLOWING)
+    bench = Bench(tmp_path / "bench", load_rules([tmp_path / "rules.yml"]))
+
+    def look(actor: str, action: str, minute: int, resource: str = "hotel") -> str:
+        time, subject = START + minute * 60, f"s{minute}"
+        return json.dumps({"time": time, "actor": actor, "subject": subject, "action": action, "resource": resource})
+
+    # Another's, and what was too long before, is not; what may have been part of it is.
+    texts = [look("P1", "export", -1600), *(look("P1", "read", n) for n in range(4)), look("P2", "export", 5)]
+    texts += [look("P1", "export", 5), look("P1", "export", 6), look("P1", "export", 7, "tax")]
+    bench.feed(Lines(0, "".join(f"{text}\n" for text in texts).encode(), 1))
+    (both,) = bench.store.page(rule_id="Both").findings
+    (bulk,) = bench.store.page(rule_id="bulk").findings
+    behind = bench.behind.of(both)
+    assert behind is not None
+    assert (list(behind.findings), behind.is_whole, behind.curve) == ([bulk], True, [])
+    assert [json.loads(one.record)["subject"] for one in behind.events] == ["s5", "s6", "s7"]
+    keep(bench)
+    path = tmp_path / "bundle.zip"
+    with path.open("wb") as file:
+        export(bench.vault.log, both.id, file)
+    assert check(path).faults == []
+    with zipfile.ZipFile(path) as bundle:
+        assert json.loads(bundle.read("parts.ndjson"))["id"] == bulk.id
+        assert bulk.id in bundle.read("report.html").decode()
+    page = TestClient(bench.app, base_url="http://custodes").get(f"/findings/{both.id}")
+    assert "Findings that counted (1)" in page.text
+    assert f'href="/findings/{bulk.id}"' in page.text
+    bench.close()
+
+
+def test_one_finding_that_cannot_be_written_down_does_not_keep_the_others_waiting(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = bench.keeper.record
+
+    def refuse_some(finding: Finding) -> bool:
+        if finding.group.get("actor") == "P0042":
+            raise ValueError("what is behind it cannot be told")
+        return record(finding)
+
+    monkeypatch.setattr(bench.keeper, "record", refuse_some)
+    with pytest.raises(ValueError, match="cannot be told"):
+        kept(bench, ["P0042", "P0007"])
+    assert bench.vault.count(found(bench, "P0007").id)
+    assert bench.keeper.waiting == sum(one.group == {"actor": "P0042"} for one in bench.store.page().findings)
 
 
 def test_what_is_behind_a_finding_is_kept_those_before_it_opened_included(bench: Bench) -> None:

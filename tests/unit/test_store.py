@@ -169,21 +169,26 @@ def test_filters(rules: list[Rule], store: FindingStore) -> None:
     assert store.get("no such") is None
 
 
-def test_the_most_urgent_come_first_and_what_was_closed_not_at_all(rules: list[Rule], store: FindingStore) -> None:
+def test_the_most_urgent_come_first_and_what_somebody_closed_not_at_all(rules: list[Rule], store: FindingStore) -> None:
     store.apply(next(run(engine(rules), events(random.Random(6)), 100)).changes, rules)
-    first, *_ = open_now = store.page(open_only=True).findings
+    first, *_ = store.page(open_only=True).findings
     levels = ["low", "critical", "high", "medium"]
     with store.engine.begin() as connection:
-        for at, one in enumerate(open_now):
+        for at, one in enumerate(store.page().findings):
             changed = {"level": levels[at % 4], "peak": one.peak + at // 4}
             connection.execute(update(tables.findings).where(tables.findings.c.id == one.id).values(changed))
-    open_now = store.page(open_only=True).findings
-    by_urgency = sorted(open_now, key=lambda one: (-LEVELS.index(one.level), -one.times_threshold, -one.opened_at))
+    everything = store.page().findings
+    assert {one.closed_at is None for one in everything} == {True, False}
+    by_urgency = sorted(
+        everything,
+        key=lambda one: (-LEVELS.index(one.level), one.closed_at is not None, -one.times_threshold, -one.opened_at),
+    )
     assert len({one.level for one in by_urgency}) == 4
-    assert store.pressing(100) == (len(open_now), by_urgency)
-    assert store.pressing(2) == (len(open_now), by_urgency[:2])
+    assert store.to_judge(100) == (len(everything), by_urgency)
+    assert store.to_judge(2) == (len(everything), by_urgency[:2])
     TriageStore(store.engine).change(first.id, Change(state="closed", verdict="explained", note="a drill"), "eva", 0)
-    assert store.pressing(100) == (len(open_now) - 1, [one for one in by_urgency if one.id != first.id])
+    assert store.to_judge(100) == (len(everything) - 1, [one for one in by_urgency if one.id != first.id])
+    assert store.open_counts() == {rules[0].id: len(store.page(open_only=True).findings) - 1}
 
 
 def test_a_task_is_the_last_claimant_s(rules: list[Rule], store: FindingStore) -> None:

@@ -79,7 +79,7 @@ def demo(
         shelf = Shelf(Path(folder) / "history")
         writer = HistoryWriter(shelf, _KEPT)
         history = History(shelf, writer)
-        behind = EventsBehind(history, ruleset, Tables())
+        behind = EventsBehind(history, ruleset, Tables(), store)
         vault = Vault(Path(folder) / "evidence", Path(folder) / "evidence.key", "custodes/demo")
         retention = Retention(vault, store.peoples, keep=None)
         keeper = Keeper(vault, store, behind, writer, retention, Anchors(), clock=source.clock)
@@ -161,7 +161,7 @@ class _Screen:
     def watch(self, monitor: Monitor, stop: threading.Event, url: str) -> None:
         """Runs the monitor beside the progress line, until it ends or is stopped."""
         if not self._quiet:
-            stdout.print(f"A made-up agency at work. Console: {url}  Metrics: {url}/metrics  Ctrl-C ends.")
+            stdout.print(f"A made-up agency at work. Open {url} and judge what was found.  Ctrl-C ends.")
         worker = threading.Thread(target=monitor.run, args=(stop,), name="monitor")
         worker.start()
         if self._quiet or not stdout.is_terminal:

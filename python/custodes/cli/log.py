@@ -34,7 +34,11 @@ def set_up_log(level: str = "info", style: str = "text") -> None:
     renderer: structlog.typing.Processor = (
         structlog.processors.JSONRenderer()
         if style == "json"
-        else structlog.dev.ConsoleRenderer(colors=stderr.is_terminal and not stderr.no_color)
+        else structlog.dev.ConsoleRenderer(
+            colors=stderr.is_terminal and not stderr.no_color,
+            # Without what variables hold: that is whom somebody looked up, or a key.
+            exception_formatter=structlog.dev.plain_traceback,
+        )
     )
     structlog.configure(
         processors=[*shared, structlog.processors.format_exc_info, renderer]

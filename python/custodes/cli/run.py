@@ -93,7 +93,7 @@ def _put_together(
         history = History(shelf, writer)
     before_snapshots = writer.flush if writer else lambda: None
     parts = assemble(settings, ruleset, tables.in_force, store, listen, closing, before_snapshots)
-    behind = None if history is None else EventsBehind(history, ruleset, tables.in_force)
+    behind = None if history is None else EventsBehind(history, ruleset, tables.in_force, store)
     keeper = None
     if behind is not None and writer is not None:
         keeper = open_evidence(settings, store, behind, writer, closing)

@@ -32,6 +32,8 @@ class FindingView:
     names: dict[str, str]
     reason: str
     chart: Markup
+    counted: list[Finding]
+    """The findings that counted, where a rule counts findings; the latest first."""
     events: list[Counted]
     """The latest first."""
     event_count: int | None
@@ -44,6 +46,8 @@ class FindingView:
     others: list[Finding]
     """Of the same actor, or the same group, the latest first."""
     triage: Triage
+    stands: dict[str, Triage]
+    """What people made of those that counted."""
     notes: list[Note]
     entries: int | None
     """How many there are in the evidence log; ``None`` where none is kept."""
@@ -58,7 +62,9 @@ def finding_view(parts: Parts, finding: Finding, naming: Naming, reveals: bool) 
     if behind is not None and behind.curve:
         chart = count_over_time(behind.curve, finding.threshold, behind.since, finding.held_until, finding.opened_at)
     about = {"actor": finding.group["actor"]} if "actor" in finding.group else finding.group
-    others = [one for one in parts.monitor.store.page(_SHOWN_OTHERS + 1, group=about).findings if one.id != finding.id]
+    counted = list(behind.findings[::-1]) if behind else []
+    told = {finding.id, *(one.id for one in counted)}
+    others = parts.monitor.store.page(_SHOWN_OTHERS + len(told), group=about).findings
     people_are = "subject" if "actor" in finding.group else "actor"
     people = behind.people(people_are) if behind else []
     return FindingView(
@@ -68,14 +74,16 @@ def finding_view(parts: Parts, finding: Finding, naming: Naming, reveals: bool) 
         names=names,
         reason=reason(finding, rule),
         chart=chart,
+        counted=counted,
         events=list(behind.events[: -_SHOWN_EVENTS - 1 : -1]) if behind else [],
         event_count=len(behind.events) if behind else None,
         is_whole=behind.is_whole if behind else False,
         people_are=people_are,
         people=people[:_SHOWN_PEOPLE],
         people_count=len(people),
-        others=others[:_SHOWN_OTHERS],
+        others=[one for one in others if one.id not in told][:_SHOWN_OTHERS],
         triage=parts.triage.of([finding.id])[finding.id],
+        stands=parts.triage.of(one.id for one in counted),
         notes=parts.triage.history(finding.id),
         entries=None if parts.vault is None else parts.vault.count(finding.id),
     )

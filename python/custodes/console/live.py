@@ -9,9 +9,9 @@ from fastapi.concurrency import run_in_threadpool
 from sse_starlette import ServerSentEvent
 
 from custodes.console.naming import Naming
+from custodes.console.parts import Parts
 from custodes.console.rendering import render
 from custodes.console.view import overview
-from custodes.monitor import Monitor
 
 _REFRESH_SECONDS = 1.0
 _LEAST_SECONDS = 0.2
@@ -23,9 +23,9 @@ _MOST_SENT = 200
 class LiveOverview:
     """Used from the server's loop alone."""
 
-    def __init__(self, monitor: Monitor) -> None:
-        self._feed = monitor.feed
-        self._broadcasts = {is_plain: _Broadcast(monitor) for is_plain in (False, True)}
+    def __init__(self, parts: Parts) -> None:
+        self._feed = parts.monitor.feed
+        self._broadcasts = {is_plain: _Broadcast(parts) for is_plain in (False, True)}
 
     async def updates(self, naming: Naming) -> AsyncIterator[bytes]:
         """The page as an event whenever something has changed, and once a second; ends with the server.
@@ -44,8 +44,8 @@ class LiveOverview:
 class _Broadcast:
     """One rendering after the other, each begun by the first who waits for it."""
 
-    def __init__(self, monitor: Monitor) -> None:
-        self._monitor = monitor
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
         self._seen = -1
         self._coming: asyncio.Task[bytes] | None = None
         self.watchers = 0
@@ -58,6 +58,6 @@ class _Broadcast:
 
     async def _render(self, naming: Naming) -> bytes:
         await asyncio.sleep(max(_LEAST_SECONDS, self.watchers / _MOST_SENT))
-        self._seen = await self._monitor.feed.wait(self._seen, timeout=_REFRESH_SECONDS)
-        text = await run_in_threadpool(lambda: render("live.html", view=overview(self._monitor, naming)))
+        self._seen = await self._parts.monitor.feed.wait(self._seen, timeout=_REFRESH_SECONDS)
+        text = await run_in_threadpool(lambda: render("live.html", view=overview(self._parts), naming=naming))
         return ServerSentEvent(data=text, event="overview").encode()

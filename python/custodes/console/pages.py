@@ -28,11 +28,11 @@ _ACTIONS = ("acknowledge", "close", "reopen", "note", "take", "leave")
 def add_pages(app: FastAPI, parts: Parts) -> None:
     """Adds the routes."""
     monitor = parts.monitor
-    watched = LiveOverview(monitor)
+    watched = LiveOverview(parts)
 
     @app.get("/", include_in_schema=False)
     def first(request: Request, visitor: Seeing) -> Response:
-        return page(request, parts, "overview.html", view=overview(monitor, parts.naming(visitor)))
+        return page(request, parts, "overview.html", view=overview(parts))
 
     @app.get("/live", include_in_schema=False)
     async def live(request: Request, visitor: Seeing) -> EventSourceResponse:

@@ -1,7 +1,8 @@
 """The events behind a finding, those before it opened included, found again in the history.
 
 Which events of the group's counted is not guessed: they are put to the engine, with the rule's own condition, mapping
-and look-up tables.
+and look-up tables. Where a rule counts findings, those are what is behind; and where they are such that nobody hears of
+them but the rule, the events behind them.
 """
 
 from __future__ import annotations
@@ -10,12 +11,13 @@ import json
 import struct
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
 from custodes._core import Engine, Tables
 from custodes.findings import Finding
+from custodes.findings.store import FindingStore
 from custodes.history import Access, History
 from custodes.history.asking import Recorded
 from custodes.rules import Rule, Ruleset
@@ -42,6 +44,8 @@ class Behind:
 
     events: Sequence[Counted]
     """The earliest first."""
+    findings: Sequence[Finding]
+    """The findings that counted, where a rule counts findings; the earliest first."""
     since: int
     """From when on they are looked for: the start of the window in which the condition first held."""
     is_whole: bool
@@ -67,28 +71,69 @@ class _Numbered:
 class EventsBehind:
     """Finds them, by the rules in force."""
 
-    def __init__(self, history: History, ruleset: Ruleset, tables: Tables) -> None:
+    def __init__(self, history: History, ruleset: Ruleset, tables: Tables, store: FindingStore) -> None:
         self._history = history
         self.ruleset = ruleset
         """Exchanged when the rules are."""
         self._tables = tables
+        self._store = store
 
     def of(self, finding: Finding, *, refresh: bool = True) -> Behind | None:
         """``None`` for a finding whose rule is not in force any more.
 
-        Without ``refresh`` what the history has not written yet is left out.
+        Without ``refresh`` what the history has not written yet is left out. Raises the database's errors.
         """
-        rule = next((rule for rule in self.ruleset.rules if rule.id == finding.rule_id), None)
+        rule = self._rule(finding.rule_id)
         if rule is None:
             return None
-        since = finding.held_from - rule.timespan // timedelta(microseconds=1)
+        since = finding.held_from - _micros(rule.timespan)
         until = finding.held_until
-        found = self._history.records(finding.group, since=since, until=until, limit=MOST_EVENTS, refresh=refresh)
-        events = list(self._counted(rule, finding.group, found))
-        is_whole = len(found) < MOST_EVENTS and self._history.reaches_back_to(since)
-        return Behind(events, since, is_whole, _curve(rule, events))
+        found: dict[tuple[str, int], Counted] = {}
+        is_whole = True
+        for one, group, earliest in self._counting_events(rule, tuple(finding.group.values()), since):
+            recorded = self._history.records(
+                _told_by_name(one, group), since=earliest, until=until, limit=MOST_EVENTS, refresh=refresh
+            )
+            for event in self._counted(one, group, recorded):
+                found[event.access.source, event.access.position] = event
+            is_whole &= len(recorded) < MOST_EVENTS and self._history.reaches_back_to(earliest)
+        events = sorted(
+            found.values(), key=lambda event: (event.access.time, event.access.source, event.access.position)
+        )
+        return Behind(events, self._followed(rule, finding, since), since, is_whole, _curve(rule, events))
 
-    def _counted(self, rule: Rule, group: dict[str, str], found: Sequence[Recorded]) -> Iterator[Counted]:
+    def _rule(self, rule_id: str) -> Rule | None:
+        return next((rule for rule in self.ruleset.rules if rule.id == rule_id), None)
+
+    def _counting_events(self, rule: Rule, group: _Group, since: int) -> Iterator[tuple[Rule, _Group, int]]:
+        """What looks for the events: rules that count such, with their groups and from when on.
+
+        Those are the rule itself, as far as it counts events, and rules whose findings it alone hears of.
+        """
+        events = tuple(branch for branch in rule.branches if "opened" not in branch.when)
+        if not rule.follows:
+            yield rule, group, since
+        elif events:
+            conditions = {"any": [branch.when for branch in events]}
+            yield replace(rule, when=conditions, branches=events, parts=(), measure=None), group, since
+        for branch in rule.branches:
+            followed = self._rule(str(branch.when.get("opened")))
+            if followed is not None and followed.silent:
+                theirs = dict(zip(branch.group_by, group, strict=True))
+                known = tuple(theirs.get(name) for name in followed.group_by)
+                yield from self._counting_events(followed, known, since - _micros(followed.timespan))
+
+    def _followed(self, rule: Rule, finding: Finding, since: int) -> list[Finding]:
+        found: dict[str, Finding] = {}
+        for branch in rule.branches:
+            if opened := branch.when.get("opened"):
+                group = dict(zip(branch.group_by, finding.group.values(), strict=True))
+                for one in self._store.since(since, group, rule_id=str(opened)):
+                    if one.opened_at <= finding.held_until:
+                        found[one.id] = one
+        return sorted(found.values(), key=lambda one: (one.opened_at, one.id))
+
+    def _counted(self, rule: Rule, group: _Group, found: Sequence[Recorded]) -> Iterator[Counted]:
         plan = self.ruleset.write([], handed_on=[rule], shares=1, among_workers={"history": False})
         engine = Engine(plan)
         engine.use_tables(self._tables)
@@ -98,6 +143,25 @@ class EventsBehind:
                 if _is_in(rule, group, fields):
                     values = () if rule.distinct is None else _texts(fields.get(rule.distinct))
                     yield Counted(found[at].access, _texts(fields.get("subject")), values, found[at].record)
+
+
+_Group = tuple[str | None, ...]
+"""The values of a rule's group, in its order; ``None``: any."""
+
+
+def _micros(span: timedelta) -> int:
+    return span // timedelta(microseconds=1)
+
+
+def _ways(rule: Rule) -> list[tuple[str, ...]]:
+    """By which fields events are grouped."""
+    return [branch.group_by for branch in rule.branches] or [rule.group_by]
+
+
+def _told_by_name(rule: Rule, group: _Group) -> dict[str, str]:
+    """Those of the group's values that every event of it has under one name."""
+    named = zip(zip(*_ways(rule), strict=True), group, strict=True)
+    return {names[0]: value for names, value in named if value is not None and len(set(names)) == 1}
 
 
 def _unpacked(parcel: bytes) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -120,18 +184,18 @@ def _texts(value: Any) -> list[str]:
     ]
 
 
-def _is_in(rule: Rule, group: dict[str, str], fields: dict[str, Any]) -> bool:
-    ways = [branch.group_by for branch in rule.branches] or [rule.group_by]
+def _is_in(rule: Rule, group: _Group, fields: dict[str, Any]) -> bool:
     return any(
-        all(value in _texts(fields.get(name)) for name, value in zip(way, group.values(), strict=True)) for way in ways
+        all(value is None or value in _texts(fields.get(name)) for name, value in zip(way, group, strict=True))
+        for way in _ways(rule)
     )
 
 
 def _curve(rule: Rule, events: Sequence[Counted]) -> list[tuple[int, float]]:
     """How many there were, or how many values, in the timespan up to each event, and when that became less."""
-    if rule.measure is not None or rule.parts or rule.together or "opened" in rule.when:
+    if rule.measure is not None or rule.parts or rule.together or rule.follows:
         return []
-    span = rule.timespan // timedelta(microseconds=1)
+    span = _micros(rule.timespan)
     curve: list[tuple[int, float]] = []
     held: Counter[str] = Counter()
     leaving: deque[tuple[int, Sequence[str]]] = deque()

@@ -2,7 +2,8 @@
 
 A ZIP file. ``proof.json`` has the entries as they stand in the log, the way from each to the root of the log, and that
 root signed; the others are what the entries say, for people and programs: ``report.html``, ``finding.json``,
-``events.ndjson`` and ``rules/``. ``README.txt`` says how to check it, also by hand.
+``events.ndjson``, ``parts.ndjson`` where findings counted, and ``rules/``. ``README.txt`` says how to check it, also by
+hand.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import jinja2
 
 from custodes import __version__
 from custodes._core import EvidenceLog, is_in_log, open_head
-from custodes.evidence.entries import SALT, EventEntry, FindingEntry, RuleEntry, key_of, read
+from custodes.evidence.entries import SALT, EventEntry, FindingEntry, PartEntry, RuleEntry, key_of, read
 from custodes.evidence.verifying import Fault
 from custodes.findings import rfc3339
 
@@ -43,6 +44,7 @@ class Contents:
     events: Sequence[EventEntry]
     """The earliest first."""
     rules: Sequence[RuleEntry]
+    parts: Sequence[PartEntry]
 
     @classmethod
     def of(cls, texts: Sequence[bytes]) -> Contents:
@@ -53,14 +55,17 @@ class Contents:
             raise ValueError("there is no evidence of it")
         events = [entry for entry in entries if isinstance(entry, EventEntry)]
         events.sort(key=lambda event: (event.time, event.source, event.position))
-        return cls(told[-1], events, [entry for entry in entries if isinstance(entry, RuleEntry)])
+        rules = [entry for entry in entries if isinstance(entry, RuleEntry)]
+        return cls(told[-1], events, rules, [entry for entry in entries if isinstance(entry, PartEntry)])
 
     def files(self) -> dict[str, str]:
         """What the entries say, by name of file."""
         rules = {f"rules/{number}.yml": rule.text for number, rule in enumerate(self.rules, 1)}
+        parts = "".join(json.dumps(part.finding, ensure_ascii=False) + "\n" for part in self.parts)
         return {
             "finding.json": json.dumps(self.finding.finding, ensure_ascii=False, indent=2) + "\n",
             "events.ndjson": "".join(f"{event.record}\n" for event in self.events),
+            **({"parts.ndjson": parts} if parts else {}),
             **rules,
         }
 
@@ -88,8 +93,9 @@ def export(log: EvidenceLog, finding_id: str, output: BinaryIO) -> int:
         ],
     }
     report = _pages.get_template("report.html").render(
-        finding=contents.finding.finding, told=contents.finding, events=contents.events, rules=contents.rules, key=key,
-        head=head, signed_at=rfc3339(opened[2]), numbers=[number for number, _ in entries],
+        finding=contents.finding.finding, told=contents.finding, events=contents.events, rules=contents.rules,
+        parts=contents.parts, key=key, head=head, signed_at=rfc3339(opened[2]),
+        numbers=[number for number, _ in entries],
     )  # fmt: skip
     readme = _pages.get_template("README.txt").render(key=key, finding=finding_id, version=__version__)
     members = {

@@ -1,8 +1,9 @@
 """What the entries of the evidence log say: JSON, one object an entry, about one finding each.
 
 An *event* has a record as its source had it, and where that was. A *rule* has the text by which was judged. A *finding*
-tells how it stood, and of how many events the log has by then; so a bundle can be seen to be complete. *Expired* says
-which entries were erased, for which findings, and why.
+tells how it stood, and of how many events the log has by then; so a bundle can be seen to be complete. A *part* is a
+finding that counted, where a rule counts findings; there is evidence of it under its own name. *Expired* says which
+entries were erased, for which findings, and why.
 """
 
 from __future__ import annotations
@@ -79,6 +80,18 @@ class FindingEntry:
 
 
 @dataclass(frozen=True)
+class PartEntry:
+    """A finding that counted, as it stood when it was written down here."""
+
+    KIND: ClassVar = "part"
+    finding: dict[str, Any]
+
+    @classmethod
+    def of(cls, finding: Finding) -> PartEntry:
+        return cls(finding.as_dict())
+
+
+@dataclass(frozen=True)
 class ExpiredEntry:
     """What was erased."""
 
@@ -89,8 +102,10 @@ class ExpiredEntry:
     why: str
 
 
-Entry = EventEntry | RuleEntry | FindingEntry | ExpiredEntry
-_KINDS: dict[str, type[Entry]] = {one.KIND: one for one in (EventEntry, RuleEntry, FindingEntry, ExpiredEntry)}
+Entry = EventEntry | RuleEntry | FindingEntry | PartEntry | ExpiredEntry
+_KINDS: dict[str, type[Entry]] = {
+    one.KIND: one for one in (EventEntry, RuleEntry, FindingEntry, PartEntry, ExpiredEntry)
+}
 
 
 def written(entry: Entry) -> bytes:

@@ -18,7 +18,7 @@ import structlog
 
 from custodes.evidence.anchors import Anchors
 from custodes.evidence.behind import EventsBehind
-from custodes.evidence.entries import Entry, EventEntry, FindingEntry, RuleEntry, key_of
+from custodes.evidence.entries import Entry, EventEntry, FindingEntry, PartEntry, RuleEntry, key_of
 from custodes.evidence.retention import Retention
 from custodes.evidence.vault import Vault
 from custodes.findings import Finding
@@ -173,13 +173,24 @@ class Keeper:
         longest = time.monotonic() - _PATIENCE_SECONDS
         if waiting and (at_once or any(one.since < longest and one.rows > self._writer.written for _, one in waiting)):
             self._writer.flush()
+        refused: ValueError | None = None
         for finding_id, waits in waiting:
             begun = time.monotonic()
             if self._stop.is_set() or begun > ends:
-                return
-            if waits.rows <= self._writer.written and self._write_down(finding_id, waits) and not at_once:
+                break
+            if waits.rows > self._writer.written:
+                continue
+            try:
+                is_news = self._write_down(finding_id, waits)
+            except ValueError as error:
+                # It is this one's fault, and the others are not to wait for it.
+                refused = refused or error
+                continue
+            if is_news and not at_once:
                 rest = _LONG_REST if self._load.since_last() > _BUSY else _REST
                 self._stop.wait(min(rest * (time.monotonic() - begun), _MOST_REST_SECONDS))
+        if refused is not None:
+            raise refused
 
     def _write_down(self, finding_id: str, waits: _Waits) -> bool:
         """Whether there was anything to write."""
@@ -209,6 +220,9 @@ class Keeper:
             each = (EventEntry.of(event) for event in behind.events)
             entries += [entry for entry in each if (entry.source, entry.position) not in known]
         events = len(known) + len(entries)
+        if behind is not None:
+            parts = {entry.finding["id"] for entry in before if isinstance(entry, PartEntry)}
+            entries += [PartEntry.of(one) for one in behind.findings if one.id not in parts]
         rule = next((rule for rule in self._behind.ruleset.rules if rule.id == finding.rule_id), None)
         if rule is not None and (by := RuleEntry.of(rule)) not in before:
             entries.append(by)

@@ -80,8 +80,7 @@ _CLOSE = (
     .values(closed_at=bindparam("end"), held_until=bindparam("end"))
 )
 
-_IS_PRESSING = and_(_findings.c.closed_at.is_(None), not_(is_in_state(_findings.c.id, "closed")))
-"""Its condition holds, and nobody has closed it."""
+_NOBODY_CLOSED = not_(is_in_state(_findings.c.id, "closed"))
 _RANKS = {level: rank for rank, level in enumerate(LEVELS)}
 
 _FORGOTTEN_AFTER = 86_400.0
@@ -343,19 +342,26 @@ class FindingStore:
         found = found[:limit]
         return Page(found, f"{found[-1].opened_at}:{found[-1].id}" if more else None)
 
-    def pressing(self, limit: int) -> tuple[int, list[Finding]]:
-        """How many findings' conditions hold that nobody has closed, and the most urgent of them first."""
+    def to_judge(self, limit: int) -> tuple[int, list[Finding]]:
+        """How many findings nobody has closed, and the most urgent of them first: by level, those that go on before
+        those that have ended, and by how far above their thresholds they went."""
         table = _findings.c
+        goes_on = case((table.closed_at.is_(None), 1), else_=0)
         times = case((table.threshold > 0, table.peak / table.threshold), else_=table.peak)
-        urgency = (case(_RANKS, value=table.level).desc(), times.desc(), table.opened_at.desc(), table.id)
+        rank = case(_RANKS, value=table.level)
+        urgency = (rank.desc(), goes_on.desc(), times.desc(), table.opened_at.desc(), table.id)
         with self.engine.connect() as connection:
-            count = connection.execute(select(func.count()).select_from(_findings).where(_IS_PRESSING)).scalar_one()
-            rows = connection.execute(select(_findings).where(_IS_PRESSING).order_by(*urgency).limit(limit)).mappings()
-            return count, [finding_of(row) for row in rows]
+            count = connection.execute(select(func.count()).select_from(_findings).where(_NOBODY_CLOSED)).scalar_one()
+            rows = connection.execute(select(_findings).where(_NOBODY_CLOSED).order_by(*urgency).limit(limit))
+            return count, [finding_of(row) for row in rows.mappings()]
 
-    def since(self, time: int, group: Mapping[str, str] = MappingProxyType({})) -> list[Finding]:
-        """The findings that opened at or after a time, in microseconds; ``group`` as in :meth:`page`."""
+    def since(
+        self, time: int, group: Mapping[str, str] = MappingProxyType({}), *, rule_id: str | None = None
+    ) -> list[Finding]:
+        """The findings that opened at or after a time, in microseconds; the rest as in :meth:`page`."""
         query = _of_group(select(_findings).where(_findings.c.opened_at >= time), group)
+        if rule_id is not None:
+            query = query.where(_findings.c.rule_id == rule_id)
         with self.engine.connect() as connection:
             return [finding_of(row) for row in connection.execute(query).mappings()]
 
@@ -425,7 +431,7 @@ class FindingStore:
     def open_counts(self) -> dict[str, int]:
         """By rule id, how many findings' conditions hold that nobody has closed."""
         rule_id = _findings.c.rule_id
-        query = select(rule_id, func.count()).where(_IS_PRESSING).group_by(rule_id)
+        query = select(rule_id, func.count()).where(_findings.c.closed_at.is_(None), _NOBODY_CLOSED).group_by(rule_id)
         with self.engine.connect() as connection:
             return {row[0]: row[1] for row in connection.execute(query)}
 

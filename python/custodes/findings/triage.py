@@ -7,7 +7,7 @@ the second learns of the first.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -23,7 +23,13 @@ from custodes.findings.rows import finding_of
 State = Literal["open", "acknowledged", "closed"]
 Verdict = Literal["confirmed", "explained", "false_positive", "duplicate"]
 STATES: tuple[State, ...] = ("open", "acknowledged", "closed")
-VERDICTS: tuple[Verdict, ...] = ("confirmed", "explained", "false_positive", "duplicate")
+VERDICTS: Mapping[Verdict, str] = {
+    "confirmed": "it is what the rule is for",
+    "explained": "it is, and there was a reason",
+    "false_positive": "the rule should not have fired",
+    "duplicate": "another finding is about the same",
+}
+"""How a finding can turn out, and what that means."""
 _NEWS: dict[State, Kind] = {"open": "reopened", "acknowledged": "acknowledged", "closed": "judged"}
 MOST_TEXT = 4000
 """Characters of a note."""

@@ -31,9 +31,11 @@ def reason(finding: Finding, rule: Rule | None) -> str:
 
 
 def _counted(rule: Rule | None, peak: float) -> str:
+    if rule is not None and rule.follows and not rule.parts:
+        return f"{amount(peak)} findings" if rule.measure is None else f"Findings: {rule.measure.said} {amount(peak)}"
     if rule is None or rule.measure is not None or rule.parts:
         what = rule.counts if rule else "counted"
-        return f"{what}: {amount(peak)}"
+        return f"{what[:1].upper()}{what[1:]}: {amount(peak)}"
     if rule.distinct is None:
         return f"{amount(peak)} events"
     return f"{amount(peak)} different {rule.distinct.replace('_', ' ')}{'s' if not rule.distinct.endswith('s') else ''}"
