@@ -17,6 +17,9 @@ from custodes.accounts.audit import AuditTrail
 from custodes.accounts.roles import Role
 from custodes.accounts.store import AccountStore
 from custodes.accounts.watching import SelfWatch
+from custodes.findings import Missed
+from custodes.findings.shortfalls import Shortfall
+from custodes.sources import Lines
 from scripted import Bench, look_ups
 from visits import PASSWORD, token, visit
 
@@ -45,6 +48,7 @@ MAY = {
     "/findings/cases": set(Role),
     "/silences": set(Role),
     "/rules": set(Role),
+    "/system": set(Role),
     "/audit": {Role.AUDITOR},
     "/actors/{actor}": {Role.INVESTIGATOR},
     "/subjects/{subject}": {Role.INVESTIGATOR},
@@ -343,3 +347,18 @@ def test_passwords_tried_from_one_address_are_found(bench: Bench, accounts: Acco
     assert len(bench.store.page().findings) == 1
     again.catch_up(int(time.time() * 1e6) + 3_600_000_000)
     assert all(one.closed_at for one in bench.store.page().findings)
+
+
+def test_the_page_of_the_system_says_what_needs_somebody(bench: Bench) -> None:
+    bench.feed(Lines(0, b"no event\n", 1))
+    bench.monitor.metrics.alert_failures.labels("pager").set(3)
+    bench.store.record_gap(Missed('{"topic": "t"}', 5, 9, 0))
+    bench.store.record_shortfalls([Shortfall("storm", bench.monitor.rules[0].id, 0, 1, 70, 0)])
+    with TestClient(bench.app, base_url="http://custodes") as client:
+        page = client.get("/system").text
+    warned = re.findall(r'<tr class="warns"><th scope="row">([^<]*?) <small>([^<]*)</small>', page)
+    assert ("events rejected", "bad_json") in warned
+    assert ("alert failures", "pager") in warned
+    assert ("source streams", "script") not in warned
+    assert bench.monitor.rules[0].title in page
+    assert '<td class="number">5</td><td class="number">9</td>' in page

@@ -16,6 +16,7 @@ from rich.progress import Progress
 from rich.text import Text
 
 from custodes._core import Engine, Tables
+from custodes.cli.assembly import watch_evidence
 from custodes.cli.log import set_up_log
 from custodes.cli.output import LEVEL_STYLES, stderr, stdout, write_json
 from custodes.cli.run import hosts_without_accounts, stop_on_signals
@@ -89,9 +90,11 @@ def demo(
             keeper.hear(finding)
             screen.news(kind, finding)
 
+        metrics = Metrics(rules, source.name)
+        watch_evidence(metrics, keeper)
         monitor = Monitor(
-            WholeWork(Engine(ruleset.plan()), rules, source), rules, source, store, NoDeadLetters(),
-            Metrics(rules, source.name), feed, history=writer, on_news=on_news, clock=source.clock,
+            WholeWork(Engine(ruleset.plan()), rules, source), rules, source, store, NoDeadLetters(), metrics, feed,
+            history=writer, on_news=on_news, clock=source.clock,
         )  # fmt: skip
         hosts = hosts_without_accounts(store, listen)
         app = build_app(monitor, history=history, behind=behind, vault=vault, hosts=hosts)

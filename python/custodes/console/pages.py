@@ -16,6 +16,7 @@ from custodes.console.live import LiveOverview
 from custodes.console.parts import Parts
 from custodes.console.rendering import page
 from custodes.console.rules_view import rules_view
+from custodes.console.system_view import system_view
 from custodes.console.view import overview
 from custodes.console.visitors import Auditing, Seeing, Triaging, from_our_form
 from custodes.findings.triage import STATES, VERDICTS, Change, ConflictError
@@ -104,6 +105,10 @@ def add_pages(app: FastAPI, parts: Parts) -> None:
     @app.get("/rules", include_in_schema=False)
     def rules(request: Request, visitor: Seeing) -> Response:
         return page(request, parts, "rules.html", rules=rules_view(parts))
+
+    @app.get("/system", include_in_schema=False)
+    def system(request: Request, visitor: Seeing) -> Response:
+        return page(request, parts, "system.html", view=system_view(parts))
 
     @app.get("/audit", include_in_schema=False)
     def audit(
