@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+import oidc_provider_mock
 import pytest
 import yaml
 from kafka import KafkaProducer
@@ -278,3 +279,35 @@ def test_from_the_demo_to_a_closed_finding_by_what_is_on_the_screen(browser: Bro
     expect(page.get_by_role("heading", level=1)).to_contain_text("Bulk lookups")
     page.close()
     assert server.stop() == 0
+
+
+def test_signing_in_elsewhere_in_a_browser(tmp_path: Path, browser: Browser) -> None:
+    """The provider is another site: what a browser sends along on the way back is another matter than in a program."""
+    person = oidc_provider_mock.User(sub="17", claims={"preferred_username": "Eva", "groups": ["privacy-office"]})
+    with oidc_provider_mock.run_server_in_thread(user_claims=[person]) as provider:
+        address = f"127.0.0.1:{free_port()}"
+        (tmp_path / "provider.secret").write_text("a secret\n")
+        (tmp_path / "events.jsonl").write_text("")
+        oidc = {
+            "issuer": f"http://localhost:{provider.server_port}", "client_id": "custodes", "url": f"http://{address}",
+            "client_secret_file": "provider.secret", "roles": {"privacy-office": "investigator"},
+        }  # fmt: skip
+        config = {"source": {"file": {"paths": ["events.jsonl"]}}, "http": {"listen": address, "oidc": oidc}}
+        path = tmp_path / "custodes.yaml"
+        path.write_text(yaml.safe_dump(config))
+        assert custodes("check", "-c", path).returncode == 0
+        server = Server(tmp_path / "monitor", [CUSTODES, "run", "-c", path])
+        server.wait_for("it to be ready", lambda: get(f"http://{address}/-/healthy"))
+        page = browser.new_page()
+        # The provider's pages want to look like something.
+        page.route("https://**", lambda route: route.abort())
+        page.goto(f"http://{address}/rules")
+        page.get_by_role("link", name="Sign in with your organisation").click()
+        page.wait_for_url("**/oauth2/authorize**")
+        page.get_by_role("button", name="17").click()
+        expect(page).to_have_url(f"http://{address}/rules")
+        expect(page.get_by_text("eva · investigator")).to_be_visible()
+        page.get_by_role("button", name="Sign out").click()
+        expect(page.get_by_role("link", name="Sign in with your organisation")).to_be_visible()
+        page.close()
+        assert server.stop() == 0

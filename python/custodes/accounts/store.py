@@ -13,7 +13,7 @@ from typing import Final
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
-from sqlalchemy import Engine, delete, func, insert, select, update
+from sqlalchemy import Connection, Engine, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from custodes.accounts.roles import Role
@@ -61,12 +61,10 @@ class AccountStore:
 
     def add(self, name: str, role: Role, password: str, now: int) -> None:
         """Raises ``ValueError`` for a name that is taken or none, and for a password that is too short."""
-        if not _NAME.fullmatch(name):
-            raise ValueError(f"'{name}' is no account's name: up to 64 of a-z, 0-9, '.', '_', '@' and '-'")
-        row = {"name": name, "role": role.value, "password": self._hashed(password), "created_at": now}
+        row = _row(name, role, now) | {"password": self._hashed(password)}
         try:
             with self._engine.begin() as connection:
-                connection.execute(insert(accounts).values(**row, is_disabled=False, failures=0, locked_until=0))
+                connection.execute(insert(accounts).values(row))
         except IntegrityError as error:
             raise ValueError(f"there is an account '{name}' already") from error
 
@@ -109,17 +107,42 @@ class AccountStore:
         if not self._is_right(row["password"], password):
             self._failed(name, row["failures"] + 1, now)
             raise SignInError("name or password is wrong")
-        key = secrets.token_urlsafe(32)
         with self._engine.begin() as connection:
             its = accounts.c.name == name
             fresh: dict[str, object] = {"failures": 0, "locked_until": 0}
             if self._hasher.check_needs_rehash(row["password"]):
                 fresh["password"] = self._hasher.hash(password)
             connection.execute(update(accounts).where(its).values(**fresh))
-            connection.execute(delete(sessions).where(sessions.c.created_at < now - _LONGEST_SESSION))
-            row_of_it = {"key": _digest(key), "account": name, "created_at": now, "seen_at": now}
-            connection.execute(insert(sessions).values(**row_of_it))
-        return key
+            return _open_session(connection, name, now)
+
+    def arrive(self, name: str, role: Role, identity: str, now: int) -> str:
+        """Returns the key of a new session of somebody who has signed in elsewhere, and has this role from now on.
+
+        ``identity`` says where, and what they are called there. Raises :class:`SignInError`.
+        """
+        its = accounts.c.name == name
+        try:
+            with self._engine.begin() as connection:
+                row = connection.execute(select(accounts).where(its)).mappings().first()
+                if row is None:
+                    fresh = _row(name, role, now) | {"password": "", "identity": identity}
+                    connection.execute(insert(accounts).values(fresh))
+                elif row["identity"] != identity:
+                    raise SignInError(f"'{name}' is somebody else's account here")
+                elif row["is_disabled"]:
+                    raise SignInError("the account is disabled")
+                elif row["role"] != role:
+                    connection.execute(update(accounts).where(its).values(role=role.value))
+                return _open_session(connection, name, now)
+        except (IntegrityError, ValueError) as error:
+            why = "try again" if isinstance(error, IntegrityError) else str(error)
+            raise SignInError(why) from error
+
+    def have_passwords(self) -> bool:
+        """Whether anybody signs in here, not elsewhere."""
+        query = select(func.count()).select_from(accounts).where(accounts.c.password != "")
+        with self._engine.connect() as connection:
+            return connection.execute(query).scalar_one() > 0
 
     def of_session(self, key: str, now: int) -> Account | None:
         """Whose session it is; ``None`` where it is over, or never was."""
@@ -166,6 +189,23 @@ class AccountStore:
             return self._hasher.verify(hashed, password[: _MOST_PASSWORD + 1])
         except (VerificationError, InvalidHashError):
             return False
+
+
+def _row(name: str, role: Role, now: int) -> dict[str, object]:
+    """A new account. Raises ``ValueError`` for a name that is none."""
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"'{name}' is no account's name: up to 64 of a-z, 0-9, '.', '_', '@' and '-'")
+    return {
+        "name": name, "role": role.value, "created_at": now, "is_disabled": False, "failures": 0, "locked_until": 0
+    }  # fmt: skip
+
+
+def _open_session(connection: Connection, name: str, now: int) -> str:
+    """Returns its key; those that are over go."""
+    key = secrets.token_urlsafe(32)
+    connection.execute(delete(sessions).where(sessions.c.created_at < now - _LONGEST_SESSION))
+    connection.execute(insert(sessions).values(key=_digest(key), account=name, created_at=now, seen_at=now))
+    return key
 
 
 def _digest(key: str) -> str:

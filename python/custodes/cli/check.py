@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from custodes.accounts.oidc import OidcError
+from custodes.cli.assembly import provider_of
 from custodes.cli.output import print_faults, stdout, write_json
 from custodes.config import Fault, FaultsError
 from custodes.config.load import load_config
@@ -26,10 +28,10 @@ def check(
         list[Path] | None,
         typer.Option(help="Check these rule files or directories only.", show_default=False),
     ] = None,
-    offline: Annotated[bool, typer.Option(help="Do not ask the broker.")] = False,
+    offline: Annotated[bool, typer.Option(help="Do not ask brokers, nor where people sign in.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Faults as a JSON array on standard output.")] = False,
 ) -> None:
-    """Check configuration, rules, mapping, tables, files and the broker. Exit 2 for faults, 1 if unreachable."""
+    """Check configuration, rules, mapping, tables, files, whom it must reach. Exit 2 for faults, 1 if unreachable."""
     if (config is None) == (not rules):
         raise typer.BadParameter("give -c FILE, or --rules PATH")
     loaded, faults, checked = _check_files(config, rules or [])
@@ -87,6 +89,21 @@ def _check_places(config: Config) -> list[Fault]:
 
 
 def _check_reachability(config: Config) -> list[Fault]:
+    return [*_check_brokers(config), *_check_provider(config)]
+
+
+def _check_provider(config: Config) -> list[Fault]:
+    try:
+        if elsewhere := provider_of(config):
+            elsewhere.provider.check()
+    except FaultsError as error:
+        return error.faults
+    except OidcError as error:
+        return [Fault(str(error), hint="see http.oidc.issuer")]
+    return []
+
+
+def _check_brokers(config: Config) -> list[Fault]:
     settings = config.source.kafka
     tables = [table.topic for table in config.tables.values() if isinstance(table, TableTopic)]
     problem = reachable(settings, tables) if settings else None

@@ -19,6 +19,7 @@ from custodes.cli.assembly import (
     open_alerts,
     open_evidence,
     open_history,
+    provider_of,
     secrets_of,
     watch_alerts,
     watch_evidence,
@@ -30,6 +31,7 @@ from custodes.config import Fault, FaultsError, parse_listen
 from custodes.config.load import load_config
 from custodes.config.model import Config
 from custodes.console import LOOPBACK, ConsoleServer, build_app
+from custodes.console.elsewhere import Elsewhere
 from custodes.evidence.behind import EventsBehind
 from custodes.feed import Feed
 from custodes.findings import Finding
@@ -127,27 +129,28 @@ def _put_together(
         courier.start()
     reload = Reload(config, settings, monitor, tables, behind)
     reload.on_signal()
+    provider = provider_of(settings)
     app = build_app(
         monitor, reload=reload, history=history, behind=behind, vault=None if keeper is None else keeper.vault,
-        secrets=secrets, hosts=hosts_without_accounts(store, listen),
+        secrets=secrets, provider=provider, hosts=hosts_without_accounts(store, listen, provider),
     )  # fmt: skip
     http = settings.http
     tls = (http.certificate, http.certificate_key) if http.certificate and http.certificate_key else None
     return monitor, ConsoleServer(app, listen, feed, tls)
 
 
-def hosts_without_accounts(store: FindingStore, listen: str) -> list[str]:
+def hosts_without_accounts(store: FindingStore, listen: str, provider: Elsewhere | None = None) -> list[str]:
     """The names to serve under while there are no accounts: this machine's own.
 
     Raises :class:`FaultsError` where others would be served, and nobody could sign in.
     """
     host, _ = parse_listen(listen)
-    if host not in LOOPBACK and not AccountStore(store.engine).exist():
+    if host not in LOOPBACK and provider is None and not AccountStore(store.engine).exist():
         raise FaultsError(
             [
                 Fault(
                     f"{listen} is reached from elsewhere, and nobody would have to sign in",
-                    hint="listen on 127.0.0.1, or first: custodes accounts add NAME --role investigator",
+                    hint="listen on 127.0.0.1, set http.oidc, or: custodes accounts add NAME --role investigator",
                 )
             ]
         )

@@ -19,6 +19,7 @@ from custodes.config.alerts import Alerts, KafkaReceiver
 from custodes.config.listen import parse_listen
 from custodes.config.memory import half_of_memory
 from custodes.config.section import Duration, Section
+from custodes.config.sign_in import Oidc
 from custodes.config.threads import MOST_THREADS, usable_cores
 
 
@@ -255,6 +256,10 @@ class Http(Section):
         None,
         description="A file with the secret of which pseudonyms are made; made where there is none. Workers share one. "
         "Default: `secret.key` in state.folder.",
+    )
+
+    oidc: Oidc | None = Field(
+        None, description="Signing in at a provider of OpenID Connect. Default: local accounts only."
     )
 
     @model_validator(mode="after")

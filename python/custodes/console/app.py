@@ -16,6 +16,7 @@ from custodes.accounts.tokens import TokenStore
 from custodes.accounts.watching import SelfWatch
 from custodes.config import Fault
 from custodes.console.api import api
+from custodes.console.elsewhere import Elsewhere
 from custodes.console.headers import SecurityHeaders
 from custodes.console.pages import add_pages
 from custodes.console.parts import Parts
@@ -43,13 +44,14 @@ def build_app(
     behind: EventsBehind | None = None,
     vault: Vault | None = None,
     secrets: Secrets | None = None,
+    provider: Elsewhere | None = None,
     hosts: Sequence[str] = LOOPBACK,
 ) -> FastAPI:
     """The application for one monitor.
 
     ``reload`` reads the configuration again and says what is wrong with it. ``vault`` has the evidence. ``secrets`` are
-    the installation's; without them pseudonyms are others after a restart. ``hosts`` are the names it serves under
-    while there are no accounts.
+    the installation's; without them pseudonyms are others after a restart. ``provider`` is where people
+    sign in who have no password here. ``hosts`` are the names it serves under while there are no accounts.
     """
     engine = monitor.store.peoples
     trail = AuditTrail(engine)
@@ -77,10 +79,15 @@ def build_app(
     app.state.secrets = parts.secrets
     app.mount("/static", StaticFiles(directory=_HERE / "static"), name="static")
     app.add_middleware(
-        Door, accounts=parts.accounts, tokens=TokenStore(engine), keys=parts.secrets, hosts=frozenset(hosts)
+        Door,
+        accounts=parts.accounts,
+        tokens=TokenStore(engine),
+        keys=parts.secrets,
+        hosts=frozenset(hosts),
+        is_guarded=provider is not None,
     )
     app.add_middleware(SecurityHeaders)
-    add_signing(app, parts)
+    add_signing(app, parts, provider)
     add_pages(app, parts)
     add_people(app, parts)
     add_silencing(app, parts)

@@ -9,16 +9,23 @@ from fastapi import Depends, FastAPI, Form, Query, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 
 from custodes.accounts.store import SignInError
+from custodes.console.elsewhere import Elsewhere, add_elsewhere
 from custodes.console.parts import Parts
 from custodes.console.rendering import render
 from custodes.console.visitors import COOKIE, from_our_form, local_target, set_cookie, visitor_of
 
 
-def add_signing(app: FastAPI, parts: Parts) -> None:
+def add_signing(app: FastAPI, parts: Parts, elsewhere: Elsewhere | None) -> None:
     """Adds the routes."""
+    if elsewhere is not None:
+        add_elsewhere(app, parts, elsewhere.provider)
 
     def shown(wanted: str, fault: str = "", name: str = "", status: int = 200) -> Response:
-        return HTMLResponse(render("sign-in.html", wanted=local_target(wanted), fault=fault, name=name), status)
+        text = render(
+            "sign-in.html", wanted=local_target(wanted), fault=fault, name=name,
+            elsewhere=None if elsewhere is None else elsewhere.title, here=parts.accounts.have_passwords(),
+        )  # fmt: skip
+        return HTMLResponse(text, status)
 
     @app.get("/sign-in", include_in_schema=False)
     def sign_in(wanted: Annotated[str, Query(alias="next", max_length=2000)] = "/") -> Response:

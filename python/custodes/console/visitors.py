@@ -66,14 +66,17 @@ class Door:
     """Lets requests in, or not."""
 
     def __init__(
-        self, app: ASGIApp, *, accounts: AccountStore, tokens: TokenStore, keys: Secrets, hosts: frozenset[str]
-    ) -> None:
-        """``hosts`` are the names under which it serves while there are no accounts."""
+        self, app: ASGIApp, *, accounts: AccountStore, tokens: TokenStore, keys: Secrets, hosts: frozenset[str],
+        is_guarded: bool = False,
+    ) -> None:  # fmt: skip
+        """``hosts`` are the names under which it serves while there are no accounts; ``is_guarded``: people sign in
+        though there are none yet."""
         self._app = app
         self._accounts = accounts
         self._tokens = tokens
         self._secrets = keys
         self._hosts = hosts
+        self._is_guarded = is_guarded
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -95,7 +98,7 @@ class Door:
 
     def _visitor(self, request: Request) -> Visitor | None:
         key = request.cookies.get(COOKIE, "")
-        if not self._accounts.exist():
+        if not self._must_sign_in():
             # A page of another site may have its own name point to this machine; it would not be one of these.
             if urlsplit(f"//{request.headers.get('host', '')}").hostname not in self._hosts:
                 return None
@@ -109,8 +112,11 @@ class Door:
         account = self._accounts.of_session(key, now) if key else None
         return None if account is None else Visitor(account.name, account.role, account.role.permissions, key)
 
+    def _must_sign_in(self) -> bool:
+        return self._is_guarded or self._accounts.exist()
+
     def _to_the_door(self, request: Request) -> Response:
-        if not self._accounts.exist():
+        if not self._must_sign_in():
             return JSONResponse({"detail": "without accounts only this machine itself is served, by its own name"}, 421)
         if request.method in _SAFE and not request.url.path.startswith("/api/"):
             wanted = request.url.path + (f"?{request.url.query}" if request.url.query else "")

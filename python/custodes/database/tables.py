@@ -126,11 +126,12 @@ accounts = Table(
     metadata,
     Column("name", String, primary_key=True),
     Column("role", String(16), nullable=False),
-    Column("password", String, nullable=False),  # hashed by argon2
+    Column("password", String, nullable=False),  # hashed by argon2; empty of who signs in elsewhere
     Column("is_disabled", Boolean, nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Column("failures", Integer, nullable=False),
     Column("locked_until", BigInteger, nullable=False),
+    Column("identity", String),  # of who signs in elsewhere: where, and what they are called there
 )
 
 sessions = Table(

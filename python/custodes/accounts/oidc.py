@@ -1,0 +1,213 @@
+"""Signing in elsewhere: OpenID Connect, by authorization code with PKCE.
+
+What is begun here is kept in the browser, sealed, so any of several processes can finish it. Who somebody is comes from
+the ID token alone, whose signature, issuer, audience, age and nonce must be right; what they may, from its groups.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import secrets
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+from urllib.parse import quote_plus, urlencode, urlsplit
+
+import httpx
+from joserfc import jwt
+from joserfc.errors import InvalidKeyIdError, JoseError
+from joserfc.jwk import KeySet
+
+from custodes.accounts.roles import Role
+
+_ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
+"""Signatures by the provider's own key; never none, never a secret that we have as well."""
+_TIMEOUT_SECONDS = 10.0
+_KNOWN_SECONDS = 3600.0
+"""How long is believed what the provider said of itself."""
+_LEAST_AGAIN_SECONDS = 60.0
+"""How soon it is asked again, for a key that is not known."""
+_BEGUN_SECONDS = 600.0
+_LEEWAY_SECONDS = 60
+
+
+class OidcError(Exception):
+    """It cannot be done, and why."""
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A way to the provider that somebody is on."""
+
+    state: str
+    nonce: str
+    verifier: str
+    wanted: str
+    """Where to go in the end."""
+    at: float
+
+    def as_text(self) -> str:
+        """For the browser to keep, sealed."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def read(cls, text: str) -> Begun:
+        return cls(**json.loads(text))
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Who came back."""
+
+    issuer: str
+    subject: str
+    """What the provider calls them, for good."""
+    name: str
+    role: Role
+    wanted: str
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What the provider says of itself."""
+
+    at: float
+    authorize: str
+    token: str
+    keys: KeySet
+
+
+class Provider:
+    """One provider, by which people sign in. Used from any thread."""
+
+    def __init__(
+        self,
+        issuer: str,
+        client_id: str,
+        client_secret: str,
+        callback: str,
+        *,
+        roles: Mapping[str, Role],
+        roles_claim: str,
+        name_claim: str,
+        scopes: str,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """``callback`` is the address that it sends people back to; of ``roles``, by group, the first counts that
+        somebody has. ``clock`` is in epoch seconds."""
+        self._issuer = issuer
+        self._client_id, self._client_secret = client_id, client_secret
+        self._callback = callback
+        self._roles, self._roles_claim, self._name_claim = roles, roles_claim, name_claim
+        self._scopes = scopes
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._known: _Known | None = None
+
+    def begin(self, wanted: str) -> tuple[str, Begun]:
+        """The provider's address to go to, and what to keep for the way back. Raises :class:`OidcError`."""
+        begun = Begun(
+            secrets.token_urlsafe(32), secrets.token_urlsafe(32), secrets.token_urlsafe(48), wanted, self._clock()
+        )
+        challenge = base64.urlsafe_b64encode(hashlib.sha256(begun.verifier.encode()).digest()).rstrip(b"=").decode()
+        query = {
+            "response_type": "code", "client_id": self._client_id, "redirect_uri": self._callback,
+            "scope": self._scopes, "state": begun.state, "nonce": begun.nonce,
+            "code_challenge": challenge, "code_challenge_method": "S256",
+        }  # fmt: skip
+        address = self._about().authorize
+        return f"{address}{'&' if urlsplit(address).query else '?'}{urlencode(query)}", begun
+
+    def finish(self, begun: Begun, state: str, code: str) -> Identity:
+        """Who it is that came back. Raises :class:`OidcError`."""
+        if not secrets.compare_digest(state.encode(), begun.state.encode()):
+            raise OidcError("this sign-in was not begun here")
+        if self._clock() - begun.at > _BEGUN_SECONDS:
+            raise OidcError("it took too long")
+        form = {
+            "grant_type": "authorization_code", "code": code, "redirect_uri": self._callback,
+            "code_verifier": begun.verifier,
+        }  # fmt: skip
+        # As RFC 6749, 2.3.1, has it: both are encoded before they are joined.
+        who = httpx.BasicAuth(quote_plus(self._client_id), quote_plus(self._client_secret))
+        try:
+            answer = httpx.post(self._about().token, data=form, auth=who, timeout=_TIMEOUT_SECONDS)
+            token = answer.raise_for_status().json()["id_token"]
+        except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
+            raise OidcError(f"the provider does not take the code: {_said(error)}") from error
+        claims = self._claims(str(token), begun.nonce)
+        return Identity(self._issuer, str(claims["sub"]), self._name(claims), self._role(claims), begun.wanted)
+
+    def check(self) -> None:
+        """Asks the provider about itself. Raises :class:`OidcError` where it cannot be had, or is another."""
+        self._about()
+
+    def _claims(self, token: str, nonce: str) -> dict[str, Any]:
+        try:
+            try:
+                checked = jwt.decode(token, self._about().keys, algorithms=_ALGORITHMS)
+            except InvalidKeyIdError:
+                # Keys change; one that is not known may be new.
+                checked = jwt.decode(token, self._about(anew=True).keys, algorithms=_ALGORITHMS)
+            wanted = jwt.JWTClaimsRegistry(
+                now=lambda: int(self._clock()), leeway=_LEEWAY_SECONDS, iss={"essential": True, "value": self._issuer},
+                aud={"essential": True, "value": self._client_id}, exp={"essential": True}, iat={"essential": True},
+                sub={"essential": True}, nonce={"essential": True, "value": nonce},
+            )  # fmt: skip
+            wanted.validate(checked.claims)
+        except (JoseError, ValueError) as error:
+            raise OidcError(f"the provider's token is not to be trusted: {_said(error)}") from error
+        claims: dict[str, Any] = checked.claims
+        if claims.get("azp", self._client_id) != self._client_id:
+            raise OidcError("the provider's token is not to be trusted: it is for another")
+        return claims
+
+    def _name(self, claims: Mapping[str, Any]) -> str:
+        name = claims.get(self._name_claim)
+        if not isinstance(name, str) or not name:
+            raise OidcError(f"the provider tells no '{self._name_claim}'")
+        return name.lower()
+
+    def _role(self, claims: Mapping[str, Any]) -> Role:
+        told = claims.get(self._roles_claim, [])
+        groups = [told] if isinstance(told, str) else told if isinstance(told, list) else []
+        for group, role in self._roles.items():
+            if group in groups:
+                return role
+        raise OidcError("none of your groups has a role here")
+
+    def _about(self, *, anew: bool = False) -> _Known:
+        with self._lock:
+            age = float("inf") if self._known is None else self._clock() - self._known.at
+            if self._known is not None and age < (_LEAST_AGAIN_SECONDS if anew else _KNOWN_SECONDS):
+                return self._known
+            try:
+                self._known = self._ask()
+            except (httpx.HTTPError, JoseError, ValueError, KeyError, TypeError) as error:
+                raise OidcError(f"{self._issuer} does not say who it is: {_said(error)}") from error
+            return self._known
+
+    def _ask(self) -> _Known:
+        with httpx.Client(timeout=_TIMEOUT_SECONDS) as client:
+            about = client.get(f"{self._issuer.rstrip('/')}/.well-known/openid-configuration").raise_for_status().json()
+            if about["issuer"] != self._issuer:
+                raise ValueError(f"it is {about['issuer']}")
+            for name in ("authorization_endpoint", "token_endpoint", "jwks_uri"):
+                if not is_safe(about[name]):
+                    raise ValueError(f"its {name} is not had by https")
+            keys = KeySet.import_key_set(client.get(about["jwks_uri"]).raise_for_status().json())
+        return _Known(self._clock(), about["authorization_endpoint"], about["token_endpoint"], keys)
+
+
+def is_safe(url: str) -> bool:
+    """Whether nobody between can change what is said there: it is had by https, or is on this machine."""
+    parts = urlsplit(url)
+    return parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in {"localhost", "127.0.0.1", "::1"})
+
+
+def _said(error: Exception) -> str:
+    return str(error).partition("\n")[0] or type(error).__name__
