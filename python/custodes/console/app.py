@@ -18,9 +18,11 @@ from custodes.config import Fault
 from custodes.console.api import api
 from custodes.console.elsewhere import Elsewhere
 from custodes.console.headers import SecurityHeaders
+from custodes.console.manner import Manners
 from custodes.console.pages import add_pages
 from custodes.console.parts import Parts
 from custodes.console.people import add_people
+from custodes.console.preferences import add_preferences
 from custodes.console.probes import probes
 from custodes.console.signing import add_signing
 from custodes.console.silencing import add_silencing
@@ -86,11 +88,13 @@ def build_app(
         hosts=frozenset(hosts),
         is_guarded=provider is not None,
     )
+    app.add_middleware(Manners)
     app.add_middleware(SecurityHeaders)
     add_signing(app, parts, provider)
     add_pages(app, parts)
     add_people(app, parts)
     add_silencing(app, parts)
+    add_preferences(app, parts)
     app.include_router(api(parts))
     app.include_router(probes(monitor, reload))
     return app

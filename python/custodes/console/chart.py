@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from xml.etree import ElementTree as Xml
 
 from markupsafe import Markup
+
+from custodes.console.manner import local, say
 
 _WIDTH, _HEIGHT = 720, 240
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 12, 16, 28
@@ -31,7 +32,9 @@ def count_over_time(
         return round(_HEIGHT - _BOTTOM - level / top * (_HEIGHT - _TOP - _BOTTOM), 1)
 
     peak = max(level for _, level in shown)
-    label = f"The count rose to {peak:,g}; the threshold is {threshold:,g}."
+    label = say(
+        "The count rose to %(peak)s; the threshold is %(threshold)s.", peak=f"{peak:,g}", threshold=f"{threshold:,g}"
+    )
     svg = _picture("chart", label)
     for level in (0, top / 2, top):
         _line(svg, (_LEFT, y(level)), (_WIDTH - _RIGHT, y(level)), "grid")
@@ -48,7 +51,7 @@ def count_over_time(
     Xml.SubElement(svg, "polygon", {"class": "area", "points": f"{outline} {x(until)},{y(0)}"})
     Xml.SubElement(svg, "polyline", {"class": "curve", "points": outline})
     _line(svg, (_LEFT, y(threshold)), (_WIDTH - _RIGHT, y(threshold)), "threshold")
-    _text(svg, _LEFT + 6, y(threshold) - 5, f"threshold {threshold:,g}", "start")
+    _text(svg, _LEFT + 6, y(threshold) - 5, say("threshold %(threshold)s", threshold=f"{threshold:,g}"), "start")
     _line(svg, (x(opened_at), _TOP), (x(opened_at), _HEIGHT - _BOTTOM), "opened")
     return Markup(Xml.tostring(svg, encoding="unicode"))  # noqa: S704 - ElementTree has escaped it
 
@@ -102,7 +105,7 @@ def _nice(value: float) -> float:
 
 def _moment(micros: float, span: int) -> str:
     wanted = "%Y-%m-%d" if span > 4 * 86_400_000_000 else "%m-%d %H:%M" if span > 3_600_000_000 else "%H:%M:%S"
-    return datetime.fromtimestamp(micros / 1e6, UTC).strftime(wanted)
+    return local(micros).strftime(wanted)
 
 
 def _line(svg: Xml.Element, begin: tuple[float, float], end: tuple[float, float], css: str) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from custodes.console.chart import count_over_time
+from custodes.console.manner import say
 from custodes.console.naming import Naming
 from custodes.console.parts import Parts
 from custodes.evidence.behind import Counted
@@ -72,7 +73,7 @@ def finding_view(parts: Parts, finding: Finding, naming: Naming, reveals: bool) 
         rule=rule,
         who=finding.who if reveals else naming.who(finding),
         names=names,
-        reason=reason(finding, rule),
+        reason=reason(finding, rule, say),
         chart=chart,
         counted=counted,
         events=list(behind.events[: -_SHOWN_EVENTS - 1 : -1]) if behind else [],

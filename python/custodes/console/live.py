@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from fastapi.concurrency import run_in_threadpool
 from sse_starlette import ServerSentEvent
 
+from custodes.console.manner import Manner, current
 from custodes.console.naming import Naming
 from custodes.console.parts import Parts
 from custodes.console.rendering import render
@@ -25,14 +26,15 @@ class LiveOverview:
 
     def __init__(self, parts: Parts) -> None:
         self._feed = parts.monitor.feed
-        self._broadcasts = {is_plain: _Broadcast(parts) for is_plain in (False, True)}
+        self._parts = parts
+        self._broadcasts: dict[tuple[bool, Manner], _Broadcast] = {}
 
     async def updates(self, naming: Naming) -> AsyncIterator[bytes]:
         """The page as an event whenever something has changed, and once a second; ends with the server.
 
-        It depends on nothing of ``naming`` but whether names are shown.
+        It depends on nothing but whether names are shown, and how whoever watches reads.
         """
-        broadcast = self._broadcasts[naming.is_plain]
+        broadcast = self._broadcasts.setdefault((naming.is_plain, current()), _Broadcast(self._parts))
         broadcast.watchers += 1
         try:
             while not self._feed.closed:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from custodes.console.chart import bars
+from custodes.console.manner import say
 from custodes.console.parts import Parts
 from custodes.findings import Finding
 from custodes.findings.risk import REACH, Risk, risks
@@ -56,8 +57,8 @@ def person_view(parts: Parts, kind: str, name: str, after: str | None) -> Person
         stands=parts.triage.of(one.id for one in findings),
         risk=_risk(parts, name) if kind == "actor" else None,
         profile=profile,
-        by_day=bars(days, "Look-ups by day"),
-        by_hour=bars(hours, "Look-ups by hour of the day, in UTC"),
+        by_day=bars(days, say("Look-ups by day")),
+        by_hour=bars(hours, say("Look-ups by hour of the day, in UTC")),
         accesses=shown,
         following=None if last is None else f"{last.time}:{last.position}:{last.source}",
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC
 from typing import Any
 
 from fastapi import Request
@@ -13,6 +13,7 @@ from markupsafe import Markup
 from custodes import __version__
 from custodes.accounts.roles import Permission
 from custodes.config import format_duration
+from custodes.console.manner import current, local, say
 from custodes.console.parts import Parts
 from custodes.console.visitors import visitor_of
 from custodes.findings.wording import amount
@@ -30,13 +31,21 @@ def moment(micros: int | None) -> Markup:
     """A time for people, and beside it for machines."""
     if micros is None:
         return Markup("–")
-    time = datetime.fromtimestamp(micros // 1_000_000, UTC)
-    return Markup('<time datetime="{}Z">{}</time>').format(
-        time.isoformat().removesuffix("+00:00"), time.strftime("%Y-%m-%d %H:%M")
-    )
+    time = local(micros)
+    exactly = time.astimezone(UTC).isoformat(timespec="seconds").removesuffix("+00:00")
+    return Markup('<time datetime="{}Z">{}</time>').format(exactly, time.strftime("%Y-%m-%d %H:%M"))
 
 
+def second(micros: int) -> str:
+    """A time to the second, by the reader's clock, and by which."""
+    return f"{local(micros):%Y-%m-%d %H:%M:%S} {current().zone}"
+
+
+_pages.globals["_"] = say
+_pages.globals["language"] = lambda: current().language
+_pages.globals["zone"] = lambda: current().zone
 _pages.filters["moment"] = moment
+_pages.filters["second"] = second
 _pages.filters["amount"] = amount
 _pages.filters["duration"] = format_duration
 

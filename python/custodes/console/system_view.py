@@ -30,7 +30,7 @@ def _never(value: float) -> bool:
     return False
 
 
-_SECTIONS: dict[str, dict[str, Callable[[float], bool]]] = {
+SECTIONS: dict[str, dict[str, Callable[[float], bool]]] = {
     "Reading": {
         "custodes_source_connected": _none, "custodes_source_streams": _none, "custodes_source_lag_records": _never,
         "custodes_watermark_lag_seconds": _never, "custodes_events_total": _never, "custodes_events_late_total": _never,
@@ -101,7 +101,7 @@ def system_view(parts: Parts) -> SystemView:
     return SystemView(
         sections={
             title: [figure for name in names for figure in known if figure.name == name]
-            for title, names in _SECTIONS.items()
+            for title, names in SECTIONS.items()
         },
         workers=[_worker(*worker) for worker in store.workers()],
         gaps=store.gaps(_SHOWN),
@@ -110,7 +110,7 @@ def system_view(parts: Parts) -> SystemView:
 
 
 def _figures(registry: CollectorRegistry) -> Iterator[Figure]:
-    warns = {name: worry for names in _SECTIONS.values() for name, worry in names.items()}
+    warns = {name: worry for names in SECTIONS.values() for name, worry in names.items()}
     for metric in registry.collect():
         for sample in metric.samples:
             worry = warns.get(sample.name)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
+from custodes.console.manner import say
 from custodes.console.parts import Parts
 from custodes.findings import Finding
 from custodes.findings.triage import Triage
@@ -34,7 +34,8 @@ class Overview:
     findings: list[Finding]
     """The most urgent of them first."""
     stands: dict[str, Triage]
-    at: str
+    at: int
+    """By the monitor's clock, in microseconds since the epoch."""
 
 
 def overview(parts: Parts) -> Overview:
@@ -47,34 +48,35 @@ def overview(parts: Parts) -> Overview:
     if monitor.failure is not None:
         state = "failed"
     behind = None if status.watermark is None else status.at - status.watermark / 1e6
-    late = "later than their sources' clocks allow for; they count where their windows still are"
     return Overview(
         source=status.source,
         state=state,
         tiles=[
-            Tile("to judge", f"{to_judge:,}", "findings that nobody has closed", warns=to_judge > 0),
-            Tile("going on", f"{going_on:,}", "of these, findings whose condition still holds", warns=going_on > 0),
-            Tile("events / s", f"{status.events_per_second:,.0f}", "look-ups counted in a second"),
-            Tile("events", f"{status.events:,}", "look-ups counted since the start"),
+            Tile(say("to judge"), f"{to_judge:,}", say("findings that nobody has closed"), to_judge > 0),
+            Tile(say("going on"), f"{going_on:,}", say("those whose condition still holds"), going_on > 0),
+            Tile(say("events / s"), f"{status.events_per_second:,.0f}", say("look-ups counted in a second")),
+            Tile(say("events"), f"{status.events:,}", say("look-ups counted since the start")),
             Tile(
-                "lag, records",
+                say("lag, records"),
                 f"{status.lag_records:,}",
-                "records that wait to be read",
-                warns=status.lag_records > 100_000,
+                say("records that wait to be read"),
+                status.lag_records > 100_000,
             ),
             Tile(
-                "behind", "–" if behind is None else span(behind), "how long ago all events up to then had been counted"
+                say("behind"),
+                "–" if behind is None else span(behind),
+                say("how long ago all events up to then had been counted"),
             ),
             Tile(
-                "rejected",
+                say("rejected"),
                 f"{status.rejected:,}",
-                "records that are no events, and are kept aside",
+                say("records that are no events, and are kept aside"),
                 status.rejected > 0,
             ),
-            Tile("late", f"{status.late:,}", late),
+            Tile(say("late"), f"{status.late:,}", say("events that came when their time was already over")),
         ],
         to_judge=to_judge,
         findings=shown,
         stands=parts.triage.of(one.id for one in shown),
-        at=datetime.fromtimestamp(status.at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC"),
+        at=int(status.at * 1e6),
     )

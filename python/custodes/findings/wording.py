@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from custodes.config import format_duration
 from custodes.findings.model import Finding
 from custodes.rules import Rule
@@ -20,27 +22,47 @@ def span(seconds: float) -> str:
     return f"{max(seconds, 0):.0f} s"
 
 
-def reason(finding: Finding, rule: Rule | None) -> str:
+class Say(Protocol):
+    """Says a message in somebody's language; ``%(name)s`` in it stands for one of the values."""
+
+    def __call__(self, message: str, /, **values: object) -> str: ...
+
+
+def in_english(message: str, /, **values: object) -> str:
+    """The language that messages are written in."""
+    return message % values if values else message
+
+
+def reason(finding: Finding, rule: Rule | None, say: Say = in_english) -> str:
     """Why it fired, in a sentence."""
-    counted = _counted(rule, finding.peak)
-    within = f" within {format_duration(rule.timespan)}" if rule else ""
-    times = f", {finding.times_threshold:.1f} times the threshold of {amount(finding.threshold)}"
-    usual = "" if finding.usual is None else f"; {amount(finding.usual)} would be usual"
-    until = "It goes on." if finding.closed_at is None else f"It lasted {_lasted(finding)}."
-    return f"{counted}{within}{times}{usual}. {until}"
+    counted = _counted(rule, finding.peak, say)
+    if rule:
+        counted = say("%(counted)s within %(span)s", counted=counted, span=format_duration(rule.timespan))
+    parts = [counted]
+    times, threshold = f"{finding.times_threshold:.1f}", amount(finding.threshold)
+    parts.append(say("%(times)s times the threshold of %(threshold)s", times=times, threshold=threshold))
+    if finding.usual is not None:
+        parts.append(say("%(usual)s would be usual", usual=amount(finding.usual)))
+    goes_on = say("It goes on.") if finding.closed_at is None else say("It lasted %(span)s.", span=_lasted(finding))
+    return say("%(why)s. %(until)s", why=say(", ").join(parts), until=goes_on)
 
 
-def _counted(rule: Rule | None, peak: float) -> str:
-    if rule is not None and rule.follows and not rule.parts:
-        return f"{amount(peak)} findings" if rule.measure is None else f"Findings: {rule.measure.said} {amount(peak)}"
-    if rule is None or rule.measure is not None or rule.parts:
-        what = rule.counts if rule else "counted"
-        return f"{what[:1].upper()}{what[1:]}: {amount(peak)}"
+def _counted(rule: Rule | None, peak: float, say: Say) -> str:
+    count = amount(peak)
+    if rule is None:
+        return say("Counted: %(count)s", count=count)
+    if rule.follows and not rule.parts:
+        if rule.measure is None:
+            return say("%(count)s findings", count=count)
+        return say("Findings: %(measure)s %(count)s", measure=rule.measure.said, count=count)
+    if rule.measure is not None or rule.parts:
+        return f"{rule.counts[:1].upper()}{rule.counts[1:]}: {count}"
     if rule.distinct is None:
-        return f"{amount(peak)} events"
-    return f"{amount(peak)} different {rule.distinct.replace('_', ' ')}{'s' if not rule.distinct.endswith('s') else ''}"
+        return say("%(count)s events", count=count)
+    field = rule.distinct.replace("_", " ")
+    return say("%(count)s different %(values)s", count=count, values=say(field if field.endswith("s") else f"{field}s"))
 
 
 def _lasted(finding: Finding) -> str:
     seconds = ((finding.closed_at or finding.held_until) - finding.opened_at) / 1e6
-    return span(seconds) if seconds >= 1 else "a moment"
+    return span(max(seconds, 1))

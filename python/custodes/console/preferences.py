@@ -1,0 +1,40 @@
+"""The page on which somebody says how they read."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Depends, FastAPI, Form, HTTPException, Request, Response
+from fastapi.responses import RedirectResponse
+
+from custodes.console.manner import LANGUAGE_COOKIE, LANGUAGES, ZONE_COOKIE, current, zones
+from custodes.console.parts import Parts
+from custodes.console.rendering import page
+from custodes.console.visitors import Seeing, from_our_form
+
+_YEAR = 365 * 86_400
+
+
+def add_preferences(app: FastAPI, parts: Parts) -> None:
+    """Adds the routes."""
+
+    @app.get("/preferences", include_in_schema=False)
+    def preferences(request: Request, visitor: Seeing) -> Response:
+        return page(
+            request, parts, "preferences.html", languages=LANGUAGES, zones=sorted(zones()), chosen=current()
+        )  # fmt: skip
+
+    @app.post("/preferences", include_in_schema=False, dependencies=[Depends(from_our_form)])
+    def prefer(
+        request: Request,
+        visitor: Seeing,
+        language: Annotated[str, Form(max_length=16)],
+        time_zone: Annotated[str, Form(max_length=64)],
+    ) -> Response:
+        if language not in LANGUAGES or time_zone not in zones():
+            raise HTTPException(400, "no such language or time zone")
+        response = RedirectResponse("/", 303)
+        for name, value in ((LANGUAGE_COOKIE, language), (ZONE_COOKIE, time_zone)):
+            secure = request.url.scheme == "https"
+            response.set_cookie(name, value, max_age=_YEAR, httponly=True, samesite="lax", secure=secure)
+        return response
