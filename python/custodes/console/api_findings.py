@@ -13,6 +13,7 @@ from fastapi.responses import StreamingResponse
 from custodes.accounts.roles import Permission
 from custodes.console.csv_rows import csv_row
 from custodes.console.parts import Parts
+from custodes.console.repeats import OnceOnlyKey
 from custodes.console.schema import (
     ChangeIn,
     FindingOut,
@@ -73,6 +74,7 @@ def add_findings(router: APIRouter, parts: Parts) -> None:
     @router.post(
         "/findings/{finding_id}/triage",
         responses={400: {"model": ProblemOut}, 404: {"model": ProblemOut}, 409: {"model": ProblemOut}},
+        dependencies=[OnceOnlyKey],
     )
     def triage(request: Request, visitor: Triaging, finding_id: str, wanted: ChangeIn) -> TriageOut:
         """Acknowledges, closes, reopens, assigns or notes."""

@@ -10,6 +10,7 @@ from fastapi import APIRouter, HTTPException, Path, Request
 
 from custodes.accounts.roles import Permission
 from custodes.console.parts import Parts
+from custodes.console.repeats import OnceOnlyKey
 from custodes.console.schema import ProblemOut, SilenceIn, SilenceOut, SilencesOut
 from custodes.console.visitors import Seeing, Triaging, Visitor
 from custodes.findings.silences import Silence
@@ -25,7 +26,12 @@ def add_silences(router: APIRouter, parts: Parts) -> None:
         """Those that hold, or will."""
         return SilencesOut(silences=[_out(parts, visitor, one) for one in parts.silences.all(_now())])
 
-    @router.post("/silences", status_code=201, responses={400: {"model": ProblemOut}})
+    @router.post(
+        "/silences",
+        status_code=201,
+        responses={400: {"model": ProblemOut}, 409: {"model": ProblemOut}},
+        dependencies=[OnceOnlyKey],
+    )
     def silence(request: Request, visitor: Triaging, wanted: SilenceIn) -> SilenceOut:
         """Explains findings beforehand: those that open meanwhile are closed at once, and nobody is alerted."""
         try:

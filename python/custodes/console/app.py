@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from fastapi.staticfiles import StaticFiles
 
 from custodes import __version__
+from custodes.accounts.answers import AnswerStore
 from custodes.accounts.audit import AuditTrail
 from custodes.accounts.secrets import Secrets
 from custodes.accounts.store import AccountStore
@@ -24,6 +25,7 @@ from custodes.console.parts import Parts
 from custodes.console.people import add_people
 from custodes.console.preferences import add_preferences
 from custodes.console.probes import probes
+from custodes.console.repeats import KnownAnswers, OnceOnly
 from custodes.console.signing import add_signing
 from custodes.console.silencing import add_silencing
 from custodes.console.visitors import Door
@@ -80,6 +82,8 @@ def build_app(
     )
     app.state.secrets = parts.secrets
     app.mount("/static", StaticFiles(directory=_HERE / "static"), name="static")
+    app.add_middleware(OnceOnly, answers=AnswerStore(engine))
+    app.add_middleware(KnownAnswers)
     app.add_middleware(
         Door,
         accounts=parts.accounts,

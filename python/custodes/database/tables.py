@@ -230,3 +230,13 @@ silences = Table(
     Column("by", String, nullable=False),
     Column("reason", Text, nullable=False),
 )
+
+answers = Table(
+    "answers",
+    metadata,
+    Column("key", String(64), primary_key=True),  # the SHA-256 of whose it is, and the key
+    Column("request", String(64), nullable=False),  # the SHA-256 of what was asked
+    Column("at", BigInteger, nullable=False),
+    Column("status", Integer),  # none as long as it is being done
+    Column("body", Text),
+)

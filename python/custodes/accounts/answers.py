@@ -1,0 +1,76 @@
+"""What requests were answered that may come again, for a day."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+from sqlalchemy import Engine, delete, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from custodes.database.tables import answers
+
+_DAY = 86_400_000_000
+_LONGEST = 60_000_000
+"""Microseconds after which a request that was begun and has no answer may be tried again: who did it is gone."""
+
+
+class OtherRequestError(Exception):
+    """The key was sent with another request."""
+
+
+class UnderwayError(Exception):
+    """The same request is being done."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What was answered."""
+
+    status: int
+    body: str
+
+
+class AnswerStore:
+    """Used from any thread. Times are microseconds since the epoch."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def begin(self, owner: str, key: str, request: str, now: int) -> Answer | None:
+        """What this request was answered before; ``None`` where it is to be done now, and kept with :meth:`keep`.
+
+        ``request`` says what is asked, and is as long for all. Raises :class:`OtherRequestError` and
+        :class:`UnderwayError`.
+        """
+        its = answers.c.key == _name(owner, key)
+        fresh = {"key": _name(owner, key), "request": request, "at": now}
+        with self._engine.begin() as connection:
+            connection.execute(delete(answers).where(answers.c.at < now - _DAY))
+            gone = answers.c.status.is_(None) & (answers.c.at < now - _LONGEST)
+            connection.execute(delete(answers).where(its, gone))
+        try:
+            with self._engine.begin() as connection:
+                connection.execute(insert(answers).values(fresh))
+        except IntegrityError:
+            with self._engine.connect() as connection:
+                row = connection.execute(select(answers).where(its)).mappings().first()
+            if row is None or (row["status"] is None and row["request"] == request):
+                raise UnderwayError("the same is being done; ask again in a moment") from None
+            if row["request"] != request:
+                raise OtherRequestError("this Idempotency-Key came with another request") from None
+            return Answer(row["status"], row["body"])
+        return None
+
+    def keep(self, owner: str, key: str, answer: Answer | None) -> None:
+        """Keeps what was answered; with ``None`` the request may be tried again at once."""
+        its = answers.c.key == _name(owner, key)
+        with self._engine.begin() as connection:
+            if answer is None:
+                connection.execute(delete(answers).where(its))
+            else:
+                connection.execute(update(answers).where(its).values(vars(answer)))
+
+
+def _name(owner: str, key: str) -> str:
+    return hashlib.sha256(f"{owner}\0{key}".encode()).hexdigest()
