@@ -12,6 +12,10 @@ mod tables;
 
 use pyo3::prelude::*;
 
+/// Windows are many small lists that grow, and a few tables that grow large; `custodes/__init__.py` has its settings.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[pymodule]
 mod _core {
     #[pymodule_export]
