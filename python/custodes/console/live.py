@@ -17,7 +17,7 @@ from custodes.console.view import overview
 _REFRESH_SECONDS = 1.0
 _LEAST_SECONDS = 0.2
 """Between two renderings: a storm of findings must not become a storm of pages."""
-_MOST_SENT = 200
+_MOST_SENT = 100
 """Renderings sent in a second, to all who watch; the more there are, the longer each waits for the next."""
 
 
