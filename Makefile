@@ -6,7 +6,7 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 RUST_SOURCES := $(shell find rust/engine rust/evidence rust/history rust/python -name '*.rs' -o -name Cargo.toml) Cargo.toml Cargo.lock
 
-.PHONY: help demo test fuzz chaos check fmt bench detect api docs lock clean build
+.PHONY: help demo test fuzz chaos check audit sbom fmt bench detect api docs lock clean build
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -49,6 +49,15 @@ check: build  ## format, lint, types, rules: what a commit must pass
 	$(BIN)/mypy
 	$(BIN)/custodes check --rules python/custodes/rules/pack
 	$(BIN)/custodes check --rules python/custodes/rules/own
+	$(MAKE) --no-print-directory audit
+
+audit: .venv/.installed  ## what is known to be wrong with the packages it uses
+	$(BIN)/pip-audit --requirement requirements.lock --require-hashes --disable-pip --progress-spinner off
+	@if cargo audit --version >/dev/null 2>&1; then cargo audit; \
+	    else echo "crates are not looked at: cargo install cargo-audit" >&2; fi
+
+sbom: .venv/.installed  ## what it is made of, as CycloneDX, into custodes.cdx.json
+	$(BIN)/python deploy/sbom/materials.py custodes.cdx.json
 
 fmt:  ## format everything
 	cargo fmt --all
