@@ -81,7 +81,7 @@ docs: build  ## write docs/reference/ and the dashboards from the definitions
 
 lock:  ## choose dependency versions anew and write down their hashes
 	$(PYTHON) -m venv .cache/lock && .cache/lock/bin/pip install --quiet uv
-	for lock in "requirements.lock pyproject.toml --group dev" "tests/bench/requirements.lock --group bench" \
+	for lock in "requirements.lock pyproject.toml --group dev" "deploy/container/requirements.lock pyproject.toml" "tests/bench/requirements.lock --group bench" \
 	    "tests/bench/detection.lock --group detection"; do \
 	    .cache/lock/bin/uv pip compile $${lock#* } --generate-hashes --universal --python-version 3.11 \
 	        --no-emit-index-url --no-header --quiet --output-file $${lock%% *}; done
