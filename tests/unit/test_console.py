@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import re
 import time
 import zipfile
@@ -20,7 +21,7 @@ from custodes.accounts.watching import SelfWatch
 from custodes.findings import Missed
 from custodes.findings.shortfalls import Shortfall
 from custodes.sources import Lines
-from scripted import Bench, look_ups
+from scripted import START, Bench, look_ups
 from visits import PASSWORD, token, visit
 
 SUBJECTS = [f"410105{n:012}" for n in range(200)]
@@ -362,3 +363,20 @@ def test_the_page_of_the_system_says_what_needs_somebody(bench: Bench) -> None:
     assert ("source streams", "script") not in warned
     assert bench.monitor.rules[0].title in page
     assert '<td class="number">5</td><td class="number">9</td>' in page
+
+
+def test_an_actors_page_tells_of_the_risk_and_a_findings_of_what_was_looked_into(bench: Bench) -> None:
+    events = [
+        {"time": START + n, "actor": "P0042", "subject": f"s{n}", "action": "read", "resource": f"table-{n % 3 // 2}"}
+        for n in range(180)
+    ]
+    bench.feed(Lines(0, b"".join(json.dumps(event).encode() + b"\n" for event in events), 1))
+    finding = next(one for one in bench.store.page().findings if one.rule == "Bulk lookups")
+    client = visit(bench)
+    page = client.get(f"/findings/{finding.id}").text
+    assert re.search(r"<h2>Resources</h2>\s*<ol[^>]*><li><span>table-0</span> <b>120</b></li><li><span>table-1", page)
+    address = next(iter(re.findall(r'href="(/actors/[^"]+)"', page)))
+    shown = look(client, page, address)
+    assert 'aria-label="Risk by day"' in shown
+    assert re.search(r"<title>01-05: [1-9]\d*</title>", shown), "the day of the finding"
+    assert "<title>01-04: 0</title>" in shown

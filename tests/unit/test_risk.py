@@ -44,6 +44,14 @@ def test_points_halve_and_what_is_yet_to_come_is_not_known() -> None:
     assert scores(finding("a", "x", days_ago=-1)) == {}
 
 
+def test_the_risk_as_it_was_knows_what_was_known_then() -> None:
+    (risk,) = risks([finding("a", "x", days_ago=HALF_LIFE_DAYS), finding("a", "y", days_ago=0)], NOW)
+    day = 86_400_000_000
+    assert risk.at(NOW) == risk.score == 15
+    assert risk.at(NOW - HALF_LIFE_DAYS * day) == 10
+    assert risk.at(NOW - (HALF_LIFE_DAYS + 1) * day) == 0
+
+
 def test_findings_of_nobody_are_nobodys() -> None:
     (risk,) = risks([finding("a", "x"), finding("a", "y", days_ago=1), finding("a", "x", days_ago=2)], NOW)
     assert [one.rule_id for one in risk.findings] == ["x", "y", "x"]

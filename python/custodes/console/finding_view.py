@@ -44,6 +44,8 @@ class FindingView:
     """``subject`` of an actor's finding: whose records; ``actor`` of others: who looked."""
     people: list[tuple[str, int]]
     people_count: int
+    resources: list[tuple[str, int]]
+    """What was looked into, the most often first."""
     others: list[Finding]
     """Of the same actor, or the same group, the latest first."""
     triage: Triage
@@ -82,6 +84,7 @@ def finding_view(parts: Parts, finding: Finding, naming: Naming, reveals: bool) 
         people_are=people_are,
         people=people[:_SHOWN_PEOPLE],
         people_count=len(people),
+        resources=behind.resources()[:_SHOWN_OTHERS] if behind else [],
         others=[one for one in others if one.id not in told][:_SHOWN_OTHERS],
         triage=parts.triage.of([finding.id])[finding.id],
         stands=parts.triage.of(one.id for one in counted),

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from custodes.console.chart import bars
-from custodes.console.manner import say
+from custodes.console.manner import local, say
 from custodes.console.parts import Parts
 from custodes.findings import Finding
 from custodes.findings.risk import REACH, Risk, risks
@@ -18,6 +18,7 @@ from custodes.history import Access, Profile
 
 _ON_A_PAGE = 100
 _DAYS = 60
+_DAY = 86_400_000_000
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,8 @@ class PersonView:
     """``None`` where no history is kept."""
     by_day: Markup
     by_hour: Markup
+    by_risk: Markup
+    """How an actor's risk went; empty of a subject, and of who has none."""
     accesses: Sequence[Access]
     following: str | None
     """Where the next page begins."""
@@ -48,6 +51,8 @@ def person_view(parts: Parts, kind: str, name: str, after: str | None) -> Person
             asked = other.submit(history.profile, kind, name)
             accesses = history.accesses({kind: name}, before=before, limit=_ON_A_PAGE + 1)
             profile = asked.result()
+    newest = parts.monitor.status.newest
+    risk = _risk(parts, name) if kind == "actor" else None
     shown = accesses[:_ON_A_PAGE]
     last = shown[-1] if len(accesses) > _ON_A_PAGE else None
     days = [(f"{day:%m-%d}", count) for day, count in profile.by_day[-_DAYS:]] if profile else []
@@ -55,10 +60,11 @@ def person_view(parts: Parts, kind: str, name: str, after: str | None) -> Person
     return PersonView(
         findings=findings,
         stands=parts.triage.of(one.id for one in findings),
-        risk=_risk(parts, name) if kind == "actor" else None,
+        risk=risk,
         profile=profile,
         by_day=bars(days, say("Look-ups by day")),
         by_hour=bars(hours, say("Look-ups by hour of the day, in UTC")),
+        by_risk=_over_time(risk, newest),
         accesses=shown,
         following=None if last is None else f"{last.time}:{last.position}:{last.source}",
     )
@@ -70,6 +76,15 @@ def _risk(parts: Parts, actor: str) -> Risk | None:
         return None
     listed = risks(parts.monitor.store.since(newest - REACH, group={"actor": actor}), newest)
     return next((risk for risk in listed if risk.actor == actor), None)
+
+
+def _over_time(risk: Risk | None, newest: int | None) -> Markup:
+    """The risk at the end of each day, up to the newest event's."""
+    if risk is None or newest is None:
+        return Markup("")
+    ends = [newest - ago * _DAY for ago in range(_DAYS - 1, -1, -1)]
+    scores = [(f"{local(end):%m-%d}", round(risk.at(end))) for end in ends]
+    return bars(scores, say("Risk by day"))
 
 
 def _read(after: str | None) -> tuple[int, str, int] | None:

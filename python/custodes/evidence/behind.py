@@ -59,6 +59,10 @@ class Behind:
             return Counter(event.access.actor for event in self.events).most_common()
         return Counter(subject for event in self.events for subject in event.subjects).most_common()
 
+    def resources(self) -> list[tuple[str, int]]:
+        """What was looked into, and how often, the most often first."""
+        return Counter(event.access.resource for event in self.events if event.access.resource).most_common()
+
 
 @dataclass(frozen=True)
 class _Numbered:

@@ -33,6 +33,10 @@ class Risk:
     findings: Sequence[Finding]
     """What makes it up, the latest first."""
 
+    def at(self, time: int) -> float:
+        """The score as it was at a time, in microseconds since the epoch, by the findings known by then."""
+        return _score([one for one in self.findings if one.opened_at <= time], time)
+
     @property
     def rules(self) -> list[str]:
         """The titles of the rules, each once, the latest first."""
