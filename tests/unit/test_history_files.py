@@ -11,6 +11,7 @@ import pytest
 from custodes._core import Engine, Recording
 from custodes.history import History, HistoryWriter, Shelf
 from custodes.history.merging import FAN_IN, merge
+from servers import eventually
 
 PLAN = json.dumps({"mapping": {name: [name] for name in ("time", "actor", "subject")}, "rules": [], "history": True})
 DAY = 86_400_000_000
@@ -53,6 +54,21 @@ def test_what_is_older_than_is_kept_goes_with_its_segment(tmp_path: Path) -> Non
     assert [(one.newest - START) // DAY for one in shelf.segments] == [5, 20, 21]
     assert len(History(shelf).accesses({"subject": "s"})) == 3
     writer.close()
+
+
+def test_what_is_to_go_does_not_wait_for_what_is_to_be_merged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where more comes than can be merged there is no end to merging."""
+    monkeypatch.setattr("custodes.history.writing.mergeable", lambda segments, most_apart: segments)
+    monkeypatch.setattr("custodes.history.writing.merge", lambda shelf, row: None)
+    shelf = Shelf(tmp_path)
+    writer = HistoryWriter(shelf, timedelta(days=18))
+    try:
+        for at, day in enumerate([0, 20, 30]):
+            writer.take("x", recorded(at, day))
+            writer.flush()
+        eventually("the first to go", lambda: [one.rows for one in shelf.segments] == [1, 1], limit=10)
+    finally:
+        writer.close()
 
 
 def test_a_reader_keeps_its_files(tmp_path: Path) -> None:

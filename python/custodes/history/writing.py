@@ -130,19 +130,24 @@ class HistoryWriter:
         self._merger.submit(self._tidy)
 
     def _tidy(self) -> None:
-        """Merges what can be, and lets go of what has been kept for long enough."""
+        """Lets go of what has been kept for long enough, and merges what can be."""
         try:
+            self._let_go()
             while row := mergeable(self._shelf.segments, self._keep // _PARTS_KEPT):
                 if self._is_closing.wait(sum(one.rows for one in row) * _REST_SECONDS):
                     return
                 merge(self._shelf, row)
-            segments = self._shelf.segments
-            newest = max((one.newest for one in segments), default=0)
-            if gone := [one for one in segments if one.newest < newest - self._keep]:
-                self._shelf.drop(gone)
+                # Where much comes there is always something to merge, and retention is not to wait for that.
+                self._let_go()
         except (OSError, duckdb.Error) as error:
             # Nothing is lost by it; there are more files to look into.
             log.warning("segments of the history could not be merged", error=str(error))
+
+    def _let_go(self) -> None:
+        segments = self._shelf.segments
+        newest = max((one.newest for one in segments), default=0)
+        if gone := [one for one in segments if one.newest < newest - self._keep]:
+            self._shelf.drop(gone)
 
     def close(self) -> None:
         """Writes what waits, as far as the disk lets it."""
