@@ -24,6 +24,8 @@ from joserfc.jwk import KeySet
 
 from custodes.accounts.roles import Role
 
+BACK = "/sign-in/back"
+"""Where the provider sends people back to, below the console's own address."""
 _ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
 """Signatures by the provider's own key; never none, never a secret that we have as well."""
 _TIMEOUT_SECONDS = 10.0
@@ -31,7 +33,8 @@ _KNOWN_SECONDS = 3600.0
 """How long is believed what the provider said of itself."""
 _LEAST_AGAIN_SECONDS = 60.0
 """How soon it is asked again, for a key that is not known."""
-_BEGUN_SECONDS = 600.0
+BEGUN_SECONDS = 600
+"""How long somebody may be on the way."""
 _LEEWAY_SECONDS = 60
 
 
@@ -126,7 +129,7 @@ class Provider:
         """Who it is that came back. Raises :class:`OidcError`."""
         if not secrets.compare_digest(state.encode(), begun.state.encode()):
             raise OidcError("this sign-in was not begun here")
-        if self._clock() - begun.at > _BEGUN_SECONDS:
+        if self._clock() - begun.at > BEGUN_SECONDS:
             raise OidcError("it took too long")
         form = {
             "grant_type": "authorization_code", "code": code, "redirect_uri": self._callback,

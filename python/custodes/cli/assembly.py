@@ -13,8 +13,6 @@ from kafka.errors import KafkaError
 
 from custodes._core import EvidenceDamagedError, Tables
 from custodes.accounts.naming import Pseudonyms
-from custodes.accounts.oidc import Provider
-from custodes.accounts.roles import Role
 from custodes.accounts.secrets import Secrets
 from custodes.alerts.alertmanager import Alertmanagers
 from custodes.alerts.courier import Courier, Queue, Told
@@ -25,7 +23,6 @@ from custodes.config import Fault, FaultsError
 from custodes.config.alerts import AlertmanagerReceiver, Receiver
 from custodes.config.model import Config, HistorySettings, Workers
 from custodes.config.model import KafkaSource as KafkaSettings
-from custodes.console.elsewhere import BACK, Elsewhere
 from custodes.evidence.anchors import Anchors, anchor_at
 from custodes.evidence.behind import EventsBehind
 from custodes.evidence.keeping import Keeper
@@ -120,24 +117,6 @@ def secrets_of(settings: Config) -> Secrets:
         return Secrets.kept_in(path)
     except (OSError, ValueError) as error:
         raise FaultsError([Fault(f"the secret cannot be had: {error}", hint="set http.secret")]) from error
-
-
-def provider_of(settings: Config) -> Elsewhere | None:
-    """Where people sign in who have no password here. Raises :class:`FaultsError`."""
-    wanted = settings.http.oidc
-    if wanted is None:
-        return None
-    try:
-        secret = wanted.client_secret_file.read_text().strip()
-    except (OSError, ValueError) as error:
-        fault = Fault(f"the provider's secret cannot be had: {error}", hint="set http.oidc.client_secret_file")
-        raise FaultsError([fault]) from error
-    provider = Provider(
-        wanted.issuer, wanted.client_id, secret, f"{wanted.url}{BACK}",
-        roles={group: Role(role) for group, role in wanted.roles.items()},
-        roles_claim=wanted.roles_claim, name_claim=wanted.name_claim, scopes=wanted.scopes,
-    )  # fmt: skip
-    return Elsewhere(provider, wanted.title)
 
 
 def writer_of(settings: Config, receiver: Receiver, secrets: Secrets, rules: Callable[[], Sequence[Rule]]) -> Writer:

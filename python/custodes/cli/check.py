@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from custodes.accounts.oidc import OidcError
-from custodes.cli.assembly import provider_of
 from custodes.cli.output import print_faults, stdout, write_json
+from custodes.cli.provider import provider_of
 from custodes.config import Fault, FaultsError
 from custodes.config.load import load_config
 from custodes.config.mapping import load_mapping
@@ -94,8 +94,8 @@ def _check_reachability(config: Config) -> list[Fault]:
 
 def _check_provider(config: Config) -> list[Fault]:
     try:
-        if elsewhere := provider_of(config):
-            elsewhere.provider.check()
+        if provider := provider_of(config):
+            provider.check()
     except FaultsError as error:
         return error.faults
     except OidcError as error:

@@ -19,13 +19,13 @@ from custodes.cli.assembly import (
     open_alerts,
     open_evidence,
     open_history,
-    provider_of,
     secrets_of,
     watch_alerts,
     watch_evidence,
 )
 from custodes.cli.log import set_up_log
 from custodes.cli.memory import keep_freed_memory
+from custodes.cli.provider import provider_of
 from custodes.cli.reload import Reload, compile_rules
 from custodes.config import Fault, FaultsError, parse_listen
 from custodes.config.load import load_config
@@ -129,7 +129,7 @@ def _put_together(
         courier.start()
     reload = Reload(config, settings, monitor, tables, behind)
     reload.on_signal()
-    provider = provider_of(settings)
+    provider = _elsewhere(settings)
     app = build_app(
         monitor, reload=reload, history=history, behind=behind, vault=None if keeper is None else keeper.vault,
         secrets=secrets, provider=provider, hosts=hosts_without_accounts(store, listen, provider),
@@ -137,6 +137,11 @@ def _put_together(
     http = settings.http
     tls = (http.certificate, http.certificate_key) if http.certificate and http.certificate_key else None
     return monitor, ConsoleServer(app, listen, feed, tls)
+
+
+def _elsewhere(settings: Config) -> Elsewhere | None:
+    provider, wanted = provider_of(settings), settings.http.oidc
+    return None if provider is None or wanted is None else Elsewhere(provider, wanted.title)
 
 
 def hosts_without_accounts(store: FindingStore, listen: str, provider: Elsewhere | None = None) -> list[str]:

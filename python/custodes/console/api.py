@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
@@ -60,7 +59,7 @@ def _add_account(router: APIRouter, parts: Parts) -> None:
         """How the monitor stands."""
         now = parts.monitor.status
         return StatusOut(
-            workers=[_worker(*worker) for worker in parts.monitor.store.workers()],
+            workers=[WorkerOut.of(*worker) for worker in parts.monitor.store.workers()],
             version=__version__,
             source=now.source,
             ready=now.ready,
@@ -78,10 +77,3 @@ def _add_account(router: APIRouter, parts: Parts) -> None:
             engine_bytes=now.engine_bytes,
             snapshot_at=None if now.snapshot_at is None else rfc3339(int(now.snapshot_at * 1e6)),
         )
-
-
-def _worker(name: str, seen_at: float, told: str) -> WorkerOut:
-    status = json.loads(told)
-    seen = rfc3339(int(seen_at * 1e6)) or ""
-    known = {field: status[field] for field in WorkerOut.model_fields if field not in ("name", "seen_at")}
-    return WorkerOut(name=name, seen_at=seen, **known)

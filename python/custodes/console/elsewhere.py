@@ -9,13 +9,12 @@ from typing import Annotated
 from fastapi import FastAPI, Query, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 
-from custodes.accounts.oidc import Begun, OidcError, Provider
+from custodes.accounts.oidc import BACK, BEGUN_SECONDS, Begun, OidcError, Provider
 from custodes.accounts.store import SignInError
 from custodes.console.parts import Parts
 from custodes.console.rendering import render
-from custodes.console.visitors import local_target, set_cookie
+from custodes.console.visitors import local_target, put_cookie, set_cookie
 
-BACK = "/sign-in/back"
 _COOKIE = "custodes-on-the-way"
 _KIND = "sign-in"
 
@@ -43,10 +42,8 @@ def add_elsewhere(app: FastAPI, parts: Parts, provider: Provider) -> None:
             return refused(request, "–", str(error))
         response = RedirectResponse(address, 303)
         # It comes back from another site, so it is not as strict as the session's; and is of no use but for that.
-        response.set_cookie(
-            _COOKIE, parts.secrets.hidden(_KIND, begun.as_text()), httponly=True, samesite="lax",
-            secure=request.url.scheme == "https", path=BACK, max_age=600,
-        )  # fmt: skip
+        kept = parts.secrets.hidden(_KIND, begun.as_text())
+        put_cookie(response, request, _COOKIE, kept, same_site="lax", path=BACK, seconds=BEGUN_SECONDS)
         return response
 
     @app.get(BACK, include_in_schema=False)

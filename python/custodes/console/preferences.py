@@ -10,7 +10,7 @@ from fastapi.responses import RedirectResponse
 from custodes.console.manner import LANGUAGE_COOKIE, LANGUAGES, ZONE_COOKIE, current, zones
 from custodes.console.parts import Parts
 from custodes.console.rendering import page
-from custodes.console.visitors import Seeing, from_our_form
+from custodes.console.visitors import Seeing, from_our_form, put_cookie
 
 _YEAR = 365 * 86_400
 
@@ -35,6 +35,5 @@ def add_preferences(app: FastAPI, parts: Parts) -> None:
             raise HTTPException(400, "no such language or time zone")
         response = RedirectResponse("/", 303)
         for name, value in ((LANGUAGE_COOKIE, language), (ZONE_COOKIE, time_zone)):
-            secure = request.url.scheme == "https"
-            response.set_cookie(name, value, max_age=_YEAR, httponly=True, samesite="lax", secure=secure)
+            put_cookie(response, request, name, value, same_site="lax", seconds=_YEAR)
         return response

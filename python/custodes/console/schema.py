@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from typing import Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
+from custodes.findings import rfc3339
 from custodes.findings.silences import MOST_REASON
 from custodes.findings.triage import MOST_TEXT, State, Verdict
 
@@ -181,6 +183,14 @@ class WorkerOut(BaseModel):
     lag_records: int = Field(description="Records in its partitions not read yet.")
     open_findings: int
     engine_bytes: int
+
+    @classmethod
+    def of(cls, name: str, seen_at: float, told: str) -> WorkerOut:
+        """As the store has it; ``seen_at`` is in epoch seconds."""
+        status = json.loads(told)
+        seen = rfc3339(int(seen_at * 1e6)) or ""
+        known = {field: status[field] for field in cls.model_fields if field not in ("name", "seen_at")}
+        return cls(name=name, seen_at=seen, **known)
 
 
 class StatusOut(BaseModel):

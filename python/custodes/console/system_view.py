@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry
 
 from custodes.console.parts import Parts
+from custodes.console.schema import WorkerOut
 from custodes.findings.gaps import Missed
 from custodes.findings.shortfalls import Shortfall
 from custodes.findings.wording import amount, span
@@ -71,23 +71,12 @@ class Figure:
 
 
 @dataclass(frozen=True)
-class Worker:
-    """One of those that share the counting, as it last told."""
-
-    name: str
-    url: str
-    ago: str
-    tasks: Sequence[str]
-    events_per_second: float
-    lag_records: int
-
-
-@dataclass(frozen=True)
 class SystemView:
     """The whole page."""
 
     sections: dict[str, list[Figure]]
-    workers: list[Worker]
+    workers: list[tuple[WorkerOut, str]]
+    """Those that share the counting, and how long ago each last told."""
     gaps: list[Missed]
     shortfalls: list[tuple[Shortfall, str]]
     """With the titles of their rules."""
@@ -95,7 +84,7 @@ class SystemView:
 
 def system_view(parts: Parts) -> SystemView:
     """Reads it. Raises the database's errors."""
-    store = parts.monitor.store
+    store, now = parts.monitor.store, time.time()
     titles = {rule.id: rule.title for rule in parts.rules}
     known = list(_figures(parts.monitor.metrics.registry))
     return SystemView(
@@ -103,7 +92,7 @@ def system_view(parts: Parts) -> SystemView:
             title: [figure for name in names for figure in known if figure.name == name]
             for title, names in SECTIONS.items()
         },
-        workers=[_worker(*worker) for worker in store.workers()],
+        workers=[(WorkerOut.of(*one), span(now - one[1])) for one in store.workers()],
         gaps=store.gaps(_SHOWN),
         shortfalls=[(one, titles.get(one.rule_id, one.rule_id)) for one in store.shortfalls(_SHOWN)],
     )
@@ -134,11 +123,3 @@ def _value(name: str, value: float) -> str:
     if name.endswith("_bytes"):
         return f"{value / 1e6:,.0f} MB"
     return amount(value)
-
-
-def _worker(name: str, seen_at: float, told: str) -> Worker:
-    status = json.loads(told)
-    return Worker(
-        name, status["url"], span(time.time() - seen_at), status["tasks"], status["events_per_second"],
-        status["lag_records"],
-    )  # fmt: skip

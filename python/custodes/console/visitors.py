@@ -7,7 +7,7 @@ import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, Literal
 from urllib.parse import quote, urlsplit
 
 from fastapi import Depends, Form, HTTPException, Request, Response
@@ -139,8 +139,22 @@ def _with_cookie(send: Send, request: Request, key: str) -> Send:
 
 def set_cookie(response: Response, request: Request, key: str) -> None:
     """Gives the browser its key: no script reads it, no other site sends it."""
+    put_cookie(response, request, COOKIE, key, same_site="strict")
+
+
+def put_cookie(
+    response: Response,
+    request: Request,
+    name: str,
+    value: str,
+    *,
+    same_site: Literal["lax", "strict"],
+    path: str = "/",
+    seconds: int | None = None,
+) -> None:
+    """Gives the browser something to keep, by TLS only where it came by TLS; without ``seconds`` until it is closed."""
     secure = request.url.scheme == "https"
-    response.set_cookie(COOKIE, key, httponly=True, samesite="strict", secure=secure, path="/")
+    response.set_cookie(name, value, seconds, path=path, secure=secure, httponly=True, samesite=same_site)
 
 
 def _is_from_here(request: Request) -> bool:

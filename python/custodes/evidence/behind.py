@@ -87,7 +87,7 @@ class EventsBehind:
 
         Without ``refresh`` what the history has not written yet is left out. Raises the database's errors.
         """
-        rule = self._rule(finding.rule_id)
+        rule = self.rule(finding.rule_id)
         if rule is None:
             return None
         since = finding.held_from - _micros(rule.timespan)
@@ -106,7 +106,8 @@ class EventsBehind:
         )
         return Behind(events, self._followed(rule, finding, since), since, is_whole, _curve(rule, events))
 
-    def _rule(self, rule_id: str) -> Rule | None:
+    def rule(self, rule_id: str) -> Rule | None:
+        """The rule in force; ``None`` where there is none."""
         return next((rule for rule in self.ruleset.rules if rule.id == rule_id), None)
 
     def _counting_events(self, rule: Rule, group: _Group, since: int) -> Iterator[tuple[Rule, _Group, int]]:
@@ -121,7 +122,7 @@ class EventsBehind:
             conditions = {"any": [branch.when for branch in events]}
             yield replace(rule, when=conditions, branches=events, parts=(), measure=None), group, since
         for branch in rule.branches:
-            followed = self._rule(str(branch.when.get("opened")))
+            followed = self.rule(str(branch.when.get("opened")))
             if followed is not None and followed.silent:
                 theirs = dict(zip(branch.group_by, group, strict=True))
                 known = tuple(theirs.get(name) for name in followed.group_by)

@@ -223,7 +223,7 @@ class Keeper:
         if behind is not None:
             parts = {entry.finding["id"] for entry in before if isinstance(entry, PartEntry)}
             entries += [PartEntry.of(one) for one in behind.findings if one.id not in parts]
-        rule = next((rule for rule in self._behind.ruleset.rules if rule.id == finding.rule_id), None)
+        rule = self._behind.rule(finding.rule_id)
         if rule is not None and (by := RuleEntry.of(rule)) not in before:
             entries.append(by)
         entries.append(FindingEntry.of(finding, events, is_whole=behind is not None and behind.is_whole))

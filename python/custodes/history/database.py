@@ -7,14 +7,14 @@ from pathlib import Path
 import duckdb
 
 
-def connect(folder: Path, memory: str = "256MB") -> duckdb.DuckDBPyConnection:
+def connect(folder: Path) -> duckdb.DuckDBPyConnection:
     """A database without tables that reads the files in ``folder``. A cursor of it is for one thread."""
     connection = duckdb.connect(
         ":memory:",
         config={
             # Counting has the cores; questions wait a little longer instead.
             "threads": 1,
-            "memory_limit": memory,
+            "memory_limit": "256MB",
             "temp_directory": str(folder / "spilled"),
             "autoinstall_known_extensions": False,
             "autoload_known_extensions": False,
