@@ -61,6 +61,7 @@ MAY = {
     "/api/v1/gaps": set(Role),
     "/api/v1/shortfalls": set(Role),
     "/api/v1/status": set(Role),
+    "/api/v1/views": set(Role),
 }
 
 

@@ -156,6 +156,8 @@ def test_the_api_and_its_schema(bench: Bench) -> None:
             "/api/v1/shortfalls",
             "/api/v1/silences",
             "/api/v1/silences/{number}",
+            "/api/v1/views",
+            "/api/v1/views/{number}",
             "/api/v1/status",
         }
 

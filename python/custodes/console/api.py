@@ -9,6 +9,7 @@ from fastapi import APIRouter, Query
 from custodes import __version__
 from custodes.console.api_findings import add_exports, add_findings, add_risks
 from custodes.console.api_silences import add_silences
+from custodes.console.api_views import add_views
 from custodes.console.parts import Parts
 from custodes.console.schema import (
     GapOut,
@@ -30,6 +31,7 @@ def api(parts: Parts) -> APIRouter:
     add_findings(router, parts)
     add_exports(router, parts)
     add_silences(router, parts)
+    add_views(router, parts)
     add_risks(router, parts)
     _add_account(router, parts)
     return router

@@ -26,6 +26,7 @@ from custodes.console.people import add_people
 from custodes.console.preferences import add_preferences
 from custodes.console.probes import probes
 from custodes.console.repeats import KnownAnswers, OnceOnly
+from custodes.console.saved_views import add_saved_views
 from custodes.console.signing import add_signing
 from custodes.console.silencing import add_silencing
 from custodes.console.visitors import Door
@@ -33,6 +34,7 @@ from custodes.evidence.behind import EventsBehind
 from custodes.evidence.vault import Vault
 from custodes.findings.silences import SilenceStore
 from custodes.findings.triage import TriageStore
+from custodes.findings.views import ViewStore
 from custodes.history import History
 from custodes.monitor import Monitor
 
@@ -69,6 +71,7 @@ def build_app(
         watch=watch,
         triage=TriageStore(engine),
         silences=SilenceStore(engine),
+        views=ViewStore(engine),
         history=history,
         behind=behind,
         vault=vault,
@@ -98,6 +101,7 @@ def build_app(
     add_pages(app, parts)
     add_people(app, parts)
     add_silencing(app, parts)
+    add_saved_views(app, parts)
     add_preferences(app, parts)
     app.include_router(api(parts))
     app.include_router(probes(monitor, reload))

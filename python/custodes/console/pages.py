@@ -58,7 +58,7 @@ def add_pages(app: FastAPI, parts: Parts) -> None:
             request, parts, "findings.html",
             findings=found.findings, next=found.next, stands=parts.triage.of(one.id for one in found.findings),
             chosen={"state": state, "level": level, "rule": rule}, states=STATES, levels=LEVELS[::-1],
-            verdicts=VERDICTS, rules=parts.rules,
+            verdicts=VERDICTS, rules=parts.rules, views=parts.views.of(visitor.name),
         )  # fmt: skip
 
     @app.get("/findings/cases", include_in_schema=False)

@@ -18,6 +18,7 @@ from custodes.evidence.behind import EventsBehind
 from custodes.evidence.vault import Vault
 from custodes.findings.silences import SilenceStore
 from custodes.findings.triage import TriageStore
+from custodes.findings.views import ViewStore
 from custodes.history import History
 from custodes.monitor import Monitor
 from custodes.rules import Rule
@@ -34,6 +35,7 @@ class Parts:
     watch: SelfWatch
     triage: TriageStore
     silences: SilenceStore
+    views: ViewStore
     history: History | None
     behind: EventsBehind | None
     vault: Vault | None

@@ -10,6 +10,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from custodes.findings import rfc3339
 from custodes.findings.silences import MOST_REASON
 from custodes.findings.triage import MOST_TEXT, State, Verdict
+from custodes.findings.views import MOST_NAME
 
 
 class TriageOut(BaseModel):
@@ -109,6 +110,36 @@ class SilencesOut(BaseModel):
     """Those that hold or will, those that end first first."""
 
     silences: list[SilenceOut]
+
+
+class ViewIn(BaseModel):
+    """Which findings to come back to. What is left out leaves nothing out."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str = Field(min_length=1, max_length=MOST_NAME, description="No two of your own have the same.")
+    state: State | None = None
+    level: str = Field("", max_length=16)
+    rule_id: str = Field("", max_length=200)
+    is_shared: bool = Field(False, description="Everybody has it.")
+
+
+class ViewOut(BaseModel):
+    """A saved view."""
+
+    number: int
+    name: str
+    by: str
+    state: State | Literal[""]
+    level: str
+    rule_id: str
+    is_shared: bool
+
+
+class ViewsOut(BaseModel):
+    """Your own views and those that are shared, by name."""
+
+    views: list[ViewOut]
 
 
 class RiskOut(BaseModel):

@@ -19,6 +19,7 @@ from sqlalchemy import (
     Table,
     Text,
     TypeDecorator,
+    UniqueConstraint,
 )
 
 metadata = MetaData()
@@ -229,6 +230,19 @@ silences = Table(
     Column("until", BigInteger, nullable=False),
     Column("by", String, nullable=False),
     Column("reason", Text, nullable=False),
+)
+
+views = Table(
+    "views",
+    metadata,
+    Column("number", _NUMBER, primary_key=True, autoincrement=True),
+    Column("name", String(64), nullable=False),
+    Column("by", String, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("level", String(16), nullable=False),
+    Column("rule_id", String, nullable=False),
+    Column("is_shared", Boolean, nullable=False),
+    UniqueConstraint("by", "name", name="views_by_name"),
 )
 
 answers = Table(
