@@ -7,9 +7,10 @@ import hmac
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, get_args
 from urllib.parse import parse_qs, urlsplit
 
@@ -92,10 +93,12 @@ def issuer() -> Iterator[Issuer]:
     issuer.server.server_close()
 
 
-def provider_at(url: str, clock: Any = time.time) -> Provider:
+def provider_at(
+    url: str, clock: Any = time.time, resources: Mapping[str, Sequence[str]] = MappingProxyType({})
+) -> Provider:
     return Provider(
-        url, "custodes", "a secret", "http://custodes/sign-in/back", roles=ROLES, roles_claim="groups",
-        name_claim="preferred_username", scopes="openid profile", clock=clock,
+        url, "custodes", "a secret", "http://custodes/sign-in/back", roles=ROLES, resources=resources,
+        roles_claim="groups", name_claim="preferred_username", scopes="openid profile", clock=clock,
     )  # fmt: skip
 
 
@@ -110,6 +113,26 @@ def test_who_comes_back_has_the_name_and_the_role_that_the_provider_says(issuer:
     identity = provider.finish(Begun.read(begun.as_text()), begun.state, "code")
     assert (identity.name, identity.role, identity.wanted) == ("eva", Role.INVESTIGATOR, "/findings")
     assert (identity.issuer, identity.subject) == (issuer.url, "17")
+    assert identity.reach.is_everything
+
+
+@pytest.mark.parametrize(
+    ("groups", "patterns"),
+    [
+        (["privacy-office"], ()),
+        (["privacy-office", "hotels"], ("hotel.*",)),
+        (["privacy-office", "hotels", "roads"], ("driver", "hotel.*", "vehicle.*")),
+        (["privacy-office", "hotels", "all"], ()),
+    ],
+)
+def test_who_comes_back_reaches_as_far_as_all_of_the_groups(
+    issuer: Issuer, groups: list[str], patterns: tuple[str, ...]
+) -> None:
+    resources = {"hotels": ["hotel.*"], "roads": ["vehicle.*", "driver"], "all": ["*"]}
+    provider = provider_at(issuer.url, resources=resources)
+    _, begun = provider.begin("/findings")
+    issuer.says(begun, groups=groups)
+    assert provider.finish(begun, begun.state, "code").reach.patterns == patterns
 
 
 def encoded(data: bytes) -> str:

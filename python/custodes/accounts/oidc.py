@@ -12,8 +12,9 @@ import json
 import secrets
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote_plus, urlencode, urlsplit
 
@@ -22,6 +23,7 @@ from joserfc import jwt
 from joserfc.errors import InvalidKeyIdError, JoseError
 from joserfc.jwk import KeySet
 
+from custodes.accounts.reach import EVERYTHING, Reach
 from custodes.accounts.roles import Role
 
 BACK = "/sign-in/back"
@@ -71,6 +73,7 @@ class Identity:
     """What the provider calls them, for good."""
     name: str
     role: Role
+    reach: Reach
     wanted: str
 
 
@@ -95,17 +98,19 @@ class Provider:
         callback: str,
         *,
         roles: Mapping[str, Role],
+        resources: Mapping[str, Sequence[str]] = MappingProxyType({}),
         roles_claim: str,
         name_claim: str,
         scopes: str,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """``callback`` is the address that it sends people back to; of ``roles``, by group, the first counts that
-        somebody has. ``clock`` is in epoch seconds."""
+        somebody has, and all of ``resources``. ``clock`` is in epoch seconds."""
         self._issuer = issuer
         self._client_id, self._client_secret = client_id, client_secret
         self._callback = callback
         self._roles, self._roles_claim, self._name_claim = roles, roles_claim, name_claim
+        self._resources = resources
         self._scopes = scopes
         self._clock = clock
         self._lock = threading.Lock()
@@ -143,7 +148,10 @@ class Provider:
         except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
             raise OidcError(f"the provider does not take the code: {_said(error)}") from error
         claims = self._claims(str(token), begun.nonce)
-        return Identity(self._issuer, str(claims["sub"]), self._name(claims), self._role(claims), begun.wanted)
+        name, groups = self._name(claims), self._groups(claims)
+        return Identity(
+            self._issuer, str(claims["sub"]), name, self._role(groups), self._reach(groups), begun.wanted
+        )  # fmt: skip
 
     def check(self) -> None:
         """Asks the provider about itself. Raises :class:`OidcError` where it cannot be had, or is another."""
@@ -175,9 +183,15 @@ class Provider:
             raise OidcError(f"the provider tells no '{self._name_claim}'")
         return name.lower()
 
-    def _role(self, claims: Mapping[str, Any]) -> Role:
+    def _groups(self, claims: Mapping[str, Any]) -> list[Any]:
         told = claims.get(self._roles_claim, [])
-        groups = [told] if isinstance(told, str) else told if isinstance(told, list) else []
+        return [told] if isinstance(told, str) else told if isinstance(told, list) else []
+
+    def _reach(self, groups: list[Any]) -> Reach:
+        theirs = [patterns for group, patterns in self._resources.items() if group in groups]
+        return Reach.of(pattern for patterns in theirs for pattern in patterns) if theirs else EVERYTHING
+
+    def _role(self, groups: list[Any]) -> Role:
         for group, role in self._roles.items():
             if group in groups:
                 return role

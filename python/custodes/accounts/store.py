@@ -16,6 +16,7 @@ from argon2.exceptions import InvalidHashError, VerificationError
 from sqlalchemy import Connection, Engine, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
+from custodes.accounts.reach import EVERYTHING, Reach
 from custodes.accounts.roles import Role
 from custodes.database.tables import accounts, sessions
 
@@ -48,6 +49,7 @@ class Account:
     name: str
     role: Role
     is_disabled: bool = False
+    reach: Reach = EVERYTHING
 
 
 class AccountStore:
@@ -59,9 +61,9 @@ class AccountStore:
         # Somebody who is not there takes as long to refuse as somebody who is.
         self._nobody = self._hasher.hash(secrets.token_hex(16))
 
-    def add(self, name: str, role: Role, password: str, now: int) -> None:
+    def add(self, name: str, role: Role, password: str, now: int, reach: Reach = EVERYTHING) -> None:
         """Raises ``ValueError`` for a name that is taken or none, and for a password that is too short."""
-        row = _row(name, role, now) | {"password": self._hashed(password)}
+        row = _row(name, role, reach, now) | {"password": self._hashed(password)}
         try:
             with self._engine.begin() as connection:
                 connection.execute(insert(accounts).values(row))
@@ -69,12 +71,20 @@ class AccountStore:
             raise ValueError(f"there is an account '{name}' already") from error
 
     def change(
-        self, name: str, *, role: Role | None = None, password: str | None = None, disable: bool | None = None
+        self,
+        name: str,
+        *,
+        role: Role | None = None,
+        reach: Reach | None = None,
+        password: str | None = None,
+        disable: bool | None = None,
     ) -> None:
         """Whoever it is has to sign in again. Raises ``KeyError`` for nobody, and ``ValueError`` as :meth:`add`."""
         values: dict[str, object] = {"failures": 0, "locked_until": 0}
         if role is not None:
             values["role"] = role.value
+        if reach is not None:
+            values["resources"] = reach.text
         if password is not None:
             values["password"] = self._hashed(password)
         if disable is not None:
@@ -85,9 +95,10 @@ class AccountStore:
             connection.execute(delete(sessions).where(sessions.c.account == name))
 
     def list(self) -> list[Account]:
-        query = select(accounts.c.name, accounts.c.role, accounts.c.is_disabled).order_by(accounts.c.name)
+        query = select(accounts).order_by(accounts.c.name)
         with self._engine.connect() as connection:
-            return [Account(name, Role(role), disabled) for name, role, disabled in connection.execute(query)]
+            rows = connection.execute(query)
+            return [Account(row.name, Role(row.role), row.is_disabled, Reach.read(row.resources)) for row in rows]
 
     def exist(self) -> bool:
         """Whether there is any account: then nobody comes in without one."""
@@ -115,8 +126,8 @@ class AccountStore:
             connection.execute(update(accounts).where(its).values(**fresh))
             return _open_session(connection, name, now)
 
-    def arrive(self, name: str, role: Role, identity: str, now: int) -> str:
-        """Returns the key of a new session of somebody who has signed in elsewhere, and has this role from now on.
+    def arrive(self, name: str, role: Role, reach: Reach, identity: str, now: int) -> str:
+        """Returns the key of a new session of somebody who has signed in elsewhere, and may do this from now on.
 
         ``identity`` says where, and what they are called there. Raises :class:`SignInError`.
         """
@@ -125,14 +136,14 @@ class AccountStore:
             with self._engine.begin() as connection:
                 row = connection.execute(select(accounts).where(its)).mappings().first()
                 if row is None:
-                    fresh = _row(name, role, now) | {"password": "", "identity": identity}
+                    fresh = _row(name, role, reach, now) | {"password": "", "identity": identity}
                     connection.execute(insert(accounts).values(fresh))
                 elif row["identity"] != identity:
                     raise SignInError(f"'{name}' is somebody else's account here")
                 elif row["is_disabled"]:
                     raise SignInError("the account is disabled")
-                elif row["role"] != role:
-                    connection.execute(update(accounts).where(its).values(role=role.value))
+                elif (row["role"], row["resources"]) != (role, reach.text):
+                    connection.execute(update(accounts).where(its).values(role=role.value, resources=reach.text))
                 return _open_session(connection, name, now)
         except (IntegrityError, ValueError) as error:
             why = "try again" if isinstance(error, IntegrityError) else str(error)
@@ -147,7 +158,7 @@ class AccountStore:
     def of_session(self, key: str, now: int) -> Account | None:
         """Whose session it is; ``None`` where it is over, or never was."""
         query = (
-            select(sessions.c.seen_at, accounts.c.name, accounts.c.role)
+            select(sessions.c.seen_at, accounts.c.name, accounts.c.role, accounts.c.resources)
             .join(accounts, accounts.c.name == sessions.c.account)
             .where(
                 sessions.c.key == _digest(key),
@@ -163,7 +174,7 @@ class AccountStore:
         if row.seen_at < now - _SEEN_EVERY:
             with self._engine.begin() as connection:
                 connection.execute(update(sessions).where(sessions.c.key == _digest(key)).values(seen_at=now))
-        return Account(row.name, Role(row.role))
+        return Account(row.name, Role(row.role), reach=Reach.read(row.resources))
 
     def sign_out(self, key: str) -> None:
         with self._engine.begin() as connection:
@@ -191,12 +202,13 @@ class AccountStore:
             return False
 
 
-def _row(name: str, role: Role, now: int) -> dict[str, object]:
+def _row(name: str, role: Role, reach: Reach, now: int) -> dict[str, object]:
     """A new account. Raises ``ValueError`` for a name that is none."""
     if not _NAME.fullmatch(name):
         raise ValueError(f"'{name}' is no account's name: up to 64 of a-z, 0-9, '.', '_', '@' and '-'")
     return {
-        "name": name, "role": role.value, "created_at": now, "is_disabled": False, "failures": 0, "locked_until": 0
+        "name": name, "role": role.value, "resources": reach.text, "created_at": now, "is_disabled": False,
+        "failures": 0, "locked_until": 0,
     }  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from typing import Any, Final
 from sqlalchemy import Engine, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
+from custodes.accounts.reach import Reach
 from custodes.accounts.roles import Permission, Role
 from custodes.accounts.store import Account
 from custodes.database.tables import accounts, tokens
@@ -80,7 +81,7 @@ class TokenStore:
         """
         its = tokens.c.key == _digest(token)
         query = (
-            select(tokens.c.permissions, tokens.c.seen_at, accounts.c.name, accounts.c.role)
+            select(tokens.c.permissions, tokens.c.seen_at, accounts.c.name, accounts.c.role, accounts.c.resources)
             .join(accounts, accounts.c.name == tokens.c.account)
             .where(its, tokens.c.expires_at > now, accounts.c.is_disabled.is_(False))
         )
@@ -91,7 +92,7 @@ class TokenStore:
         if row.seen_at is None or row.seen_at < now - _SEEN_EVERY:
             with self._engine.begin() as connection:
                 connection.execute(update(tokens).where(its).values(seen_at=now))
-        account = Account(row.name, Role(row.role))
+        account = Account(row.name, Role(row.role), reach=Reach.read(row.resources))
         return account, _permissions(row.permissions) & account.role.permissions
 
     def list(self) -> list[Token]:

@@ -14,6 +14,7 @@ import typer
 from rich.table import Table
 from sqlalchemy import Engine
 
+from custodes.accounts.reach import Reach
 from custodes.accounts.roles import Permission, Role
 from custodes.accounts.store import AccountStore
 from custodes.accounts.tokens import TokenStore
@@ -26,6 +27,14 @@ from custodes.findings import rfc3339
 app = typer.Typer(help="Who may sign in. With the first account nobody comes in without one.", no_args_is_help=True)
 
 ConfigPath = Annotated[Path, typer.Option("-c", "--config", help="Configuration file: it says where the database is.")]
+
+Resources = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="A resource whose events and people it may see, e.g. 'hotel.*'; as often as wanted. Default: all, as '*'.",
+        show_default=False,
+    ),
+]
 
 
 @contextmanager
@@ -57,11 +66,12 @@ def _password() -> str:
 def add(
     name: str,
     role: Annotated[Role, typer.Option(help="What it is for: viewer sees no names, auditor reads who looked.")],
+    resource: Resources = None,
     config: ConfigPath = Path("custodes.yaml"),
 ) -> None:
     """Add an account. The password is asked for, or is the first line of standard input."""
     with _accounts(config) as accounts:
-        accounts.add(name, role, _password(), int(time.time() * 1e6))
+        accounts.add(name, role, _password(), int(time.time() * 1e6), Reach.of(resource or ()))
     stdout.print(f"{name} may sign in as {role}", markup=False)
 
 
@@ -74,13 +84,18 @@ def list_(
     with _accounts(config) as accounts:
         found = accounts.list()
     if json:
-        write_json([{"name": one.name, "role": one.role, "disabled": one.is_disabled} for one in found])
+        write_json(
+            [
+                {"name": one.name, "role": one.role, "disabled": one.is_disabled, "resources": one.reach.patterns}
+                for one in found
+            ]
+        )
         return
     table = Table(box=None, header_style="bold")
-    for column in ("name", "role", "may sign in"):
+    for column in ("name", "role", "resources", "may sign in"):
         table.add_column(column)
     for one in found:
-        table.add_row(one.name, one.role, "no" if one.is_disabled else "yes")
+        table.add_row(one.name, one.role, " ".join(one.reach.patterns) or "all", "no" if one.is_disabled else "yes")
     stdout.print(table)
 
 
@@ -88,6 +103,7 @@ def list_(
 def change(
     name: str,
     role: Annotated[Role | None, typer.Option(help="Another role.", show_default=False)] = None,
+    resource: Resources = None,
     password: Annotated[bool, typer.Option("--password", help="Another password, asked for as by add.")] = False,
     disable: Annotated[
         bool | None, typer.Option("--disable/--enable", help="Whether it may sign in.", show_default=False)
@@ -96,7 +112,8 @@ def change(
 ) -> None:
     """Change an account, and end its sessions. A locked one is free again."""
     with _accounts(config) as accounts:
-        accounts.change(name, role=role, password=_password() if password else None, disable=disable)
+        reach = None if resource is None else Reach.of(resource)
+        accounts.change(name, role=role, reach=reach, password=_password() if password else None, disable=disable)
     stdout.print(f"{name} is changed, and has to sign in again", markup=False)
 
 

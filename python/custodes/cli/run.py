@@ -32,6 +32,7 @@ from custodes.config.load import load_config
 from custodes.config.model import Config
 from custodes.console import LOOPBACK, ConsoleServer, build_app
 from custodes.console.elsewhere import Elsewhere
+from custodes.console.rates import Rates
 from custodes.evidence.behind import EventsBehind
 from custodes.feed import Feed
 from custodes.findings import Finding
@@ -130,9 +131,10 @@ def _put_together(
     reload = Reload(config, settings, monitor, tables, behind)
     reload.on_signal()
     provider = _elsewhere(settings)
+    rates = Rates(settings.http.requests_per_minute, settings.http.sign_ins_per_minute)
     app = build_app(
         monitor, reload=reload, history=history, behind=behind, vault=None if keeper is None else keeper.vault,
-        secrets=secrets, provider=provider, hosts=hosts_without_accounts(store, listen, provider),
+        secrets=secrets, provider=provider, rates=rates, hosts=hosts_without_accounts(store, listen, provider),
     )  # fmt: skip
     http = settings.http
     tls = (http.certificate, http.certificate_key) if http.certificate and http.certificate_key else None

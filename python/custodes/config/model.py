@@ -258,6 +258,12 @@ class Http(Section):
         "Default: `secret.key` in state.folder.",
     )
 
+    requests_per_minute: int = Field(
+        1200, ge=1, description="How often one account may ask in a minute, by browser and tokens together."
+    )
+    sign_ins_per_minute: int = Field(
+        30, ge=1, description="How many passwords may be tried in a minute from one address, whoever's they are."
+    )
     oidc: Oidc | None = Field(
         None, description="Signing in at a provider of OpenID Connect. Default: local accounts only."
     )

@@ -37,6 +37,11 @@ class Oidc(Section):
         description="The role of each group of the provider's. Of several that somebody is in the first here counts; "
         "who is in none does not get in.",
     )
+    resources: dict[str, Annotated[list[str], Field(min_length=1)]] = Field(
+        default_factory=dict,
+        description="The resources that each group may look into, e.g. `hotel.*`: of several that somebody is in, "
+        "those of all; who is in none of these looks into everything that the role allows.",
+    )
     roles_claim: str = Field("groups", description="Where the ID token has the groups.")
     name_claim: str = Field(
         "preferred_username", description="Where it has the name of the account, which the audit trail will have."

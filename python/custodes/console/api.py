@@ -26,7 +26,7 @@ from custodes.findings import rfc3339
 
 def api(parts: Parts) -> APIRouter:
     """The routes under ``/api/v1``."""
-    refused: dict[int | str, dict[str, Any]] = {401: {"model": ProblemOut}, 403: {"model": ProblemOut}}
+    refused: dict[int | str, dict[str, Any]] = {status: {"model": ProblemOut} for status in (401, 403, 429)}
     router = APIRouter(prefix="/api/v1", responses=refused)
     add_findings(router, parts)
     add_exports(router, parts)

@@ -12,6 +12,7 @@ from fastapi.responses import StreamingResponse
 
 from custodes.accounts.roles import Permission
 from custodes.console.csv_rows import csv_row
+from custodes.console.need_to_know import sees_every_name, sees_who
 from custodes.console.parts import Parts
 from custodes.console.repeats import OnceOnlyKey
 from custodes.console.schema import (
@@ -53,7 +54,10 @@ def add_findings(router: APIRouter, parts: Parts) -> None:
         except ValueError as error:
             raise HTTPException(400, str(error)) from error
         return FindingsOut(
-            findings=[FindingOut(**one) for one in _told(parts, request, visitor, page.findings)], next=page.next
+            findings=[
+                FindingOut(**one) for one in _told(parts, request, visitor, page.findings, sees_every_name(visitor))
+            ],
+            next=page.next,
         )
 
     @router.get("/findings/{finding_id}", response_model_exclude_unset=True, responses={404: {"model": ProblemOut}})
@@ -62,7 +66,10 @@ def add_findings(router: APIRouter, parts: Parts) -> None:
         found = parts.monitor.store.get(finding_id)
         if found is None:
             raise HTTPException(404, f"no finding '{finding_id}'")
-        return FindingOut(**_told(parts, request, visitor, [found])[0])
+        reveals = sees_every_name(visitor)
+        if not reveals and visitor.may(Permission.REVEAL):
+            reveals = sees_who(visitor, found, parts.behind.of(found) if parts.behind else None)
+        return FindingOut(**_told(parts, request, visitor, [found], reveals)[0])
 
     @router.get("/findings/{finding_id}/history", responses={404: {"model": ProblemOut}})
     def history(visitor: Seeing, finding_id: str) -> HistoryOut:
@@ -114,7 +121,7 @@ def add_exports(router: APIRouter, parts: Parts) -> None:
             after: str | None = None
             while True:
                 page = parts.monitor.store.page(1000, after, open_only=open, rule_id=rule_id, level=level, state=state)
-                yield from _told(parts, request, visitor, page.findings)
+                yield from _told(parts, request, visitor, page.findings, sees_every_name(visitor))
                 after = page.next
                 if after is None:
                     return
@@ -137,7 +144,7 @@ def add_risks(router: APIRouter, parts: Parts) -> None:
         newest = parts.monitor.status.newest
         now = int(time.time() * 1e6) if newest is None else newest
         listed = risks(parts.monitor.store.since(now - REACH), now)[:limit]
-        may_know = visitor.may(Permission.REVEAL)
+        may_know = sees_every_name(visitor)
         if may_know and listed and visitor.role is not None:
             parts.note_look(request, visitor, "read", "risks", None, f"API, {len(listed)} actors")
         return RisksOut(
@@ -154,9 +161,11 @@ def add_risks(router: APIRouter, parts: Parts) -> None:
         )
 
 
-def _told(parts: Parts, request: Request, visitor: Visitor, findings: list[Finding]) -> list[dict[str, Any]]:
+def _told(
+    parts: Parts, request: Request, visitor: Visitor, findings: list[Finding], reveals: bool
+) -> list[dict[str, Any]]:
     """Findings as this visitor may see them, with how they stand; names seen are put down."""
-    if visitor.may(Permission.REVEAL):
+    if reveals:
         if findings and visitor.role is not None:
             parts.note_look(request, visitor, "read", "findings", None, f"API, {len(findings)} findings")
         groups = [finding.group for finding in findings]

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, HTTPException, Path, Request
 
-from custodes.accounts.roles import Permission
+from custodes.console.need_to_know import sees_every_name
 from custodes.console.parts import Parts
 from custodes.console.repeats import OnceOnlyKey
 from custodes.console.schema import ProblemOut, SilenceIn, SilenceOut, SilencesOut
@@ -55,7 +55,7 @@ def add_silences(router: APIRouter, parts: Parts) -> None:
 
 def _out(parts: Parts, visitor: Visitor, one: Silence) -> SilenceOut:
     naming = parts.naming(visitor)
-    plain = visitor.may(Permission.REVEAL)
+    plain = sees_every_name(visitor)
     group = {name: value if plain else naming.pseudonym(name, value) for name, value in one.group.items()}
     told: dict[str, Any] = one.as_dict() | {"group": group}
     return SilenceOut(**told)

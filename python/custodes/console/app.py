@@ -25,6 +25,7 @@ from custodes.console.parts import Parts
 from custodes.console.people import add_people
 from custodes.console.preferences import add_preferences
 from custodes.console.probes import probes
+from custodes.console.rates import Rates, Sparing
 from custodes.console.repeats import KnownAnswers, OnceOnly
 from custodes.console.saved_views import add_saved_views
 from custodes.console.signing import add_signing
@@ -51,13 +52,15 @@ def build_app(
     vault: Vault | None = None,
     secrets: Secrets | None = None,
     provider: Elsewhere | None = None,
+    rates: Rates | None = None,
     hosts: Sequence[str] = LOOPBACK,
 ) -> FastAPI:
     """The application for one monitor.
 
     ``reload`` reads the configuration again and says what is wrong with it. ``vault`` has the evidence. ``secrets`` are
-    the installation's; without them pseudonyms are others after a restart. ``provider`` is where people
-    sign in who have no password here. ``hosts`` are the names it serves under while there are no accounts.
+    the installation's; without them pseudonyms are others after a restart. ``provider`` is where people sign in who
+    have no password here. ``rates`` is how often somebody may ask: without, any. ``hosts`` are the names it serves
+    under while there are no accounts.
     """
     engine = monitor.store.peoples
     trail = AuditTrail(engine)
@@ -87,6 +90,8 @@ def build_app(
     app.mount("/static", StaticFiles(directory=_HERE / "static"), name="static")
     app.add_middleware(OnceOnly, answers=AnswerStore(engine))
     app.add_middleware(KnownAnswers)
+    if rates is not None:
+        app.add_middleware(Sparing, rates=rates)
     app.add_middleware(
         Door,
         accounts=parts.accounts,

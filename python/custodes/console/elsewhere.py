@@ -65,7 +65,7 @@ def add_elsewhere(app: FastAPI, parts: Parts, provider: Provider) -> None:
             return refused(request, "–", str(fault))
         try:
             known_as = f"{identity.issuer} {identity.subject}"
-            key = parts.accounts.arrive(identity.name, identity.role, known_as, int(time.time() * 1e6))
+            key = parts.accounts.arrive(identity.name, identity.role, identity.reach, known_as, int(time.time() * 1e6))
         except SignInError as fault:
             return refused(request, identity.name, str(fault))
         parts.put_down(request, identity.name, "sign in", "session", None, None)

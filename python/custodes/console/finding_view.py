@@ -8,8 +8,9 @@ from markupsafe import Markup
 
 from custodes.console.chart import count_over_time
 from custodes.console.manner import say
-from custodes.console.naming import Naming
+from custodes.console.need_to_know import sees_who
 from custodes.console.parts import Parts
+from custodes.console.visitors import Visitor
 from custodes.evidence.behind import Counted
 from custodes.findings import Finding
 from custodes.findings.triage import Note, Triage
@@ -28,6 +29,8 @@ class FindingView:
     finding: Finding
     rule: Rule | None
     """``None`` where it is not in force any more."""
+    reveals: bool
+    """Whether names may be seen."""
     who: str
     """Names where they may be seen, else pseudonyms."""
     names: dict[str, str]
@@ -39,6 +42,8 @@ class FindingView:
     """The latest first."""
     event_count: int | None
     """How many were found; ``None`` where they cannot be."""
+    events_kept_back: int
+    """How many of these are of resources that the visitor may not look into."""
     is_whole: bool
     people_are: str
     """``subject`` of an actor's finding: whose records; ``actor`` of others: who looked."""
@@ -56,11 +61,13 @@ class FindingView:
     """How many there are in the evidence log; ``None`` where none is kept."""
 
 
-def finding_view(parts: Parts, finding: Finding, naming: Naming, reveals: bool) -> FindingView:
-    """Reads it; ``reveals`` says whether names are seen."""
+def finding_view(parts: Parts, finding: Finding, visitor: Visitor) -> FindingView:
+    """Reads it, as ``visitor`` may see it."""
     rule = next((rule for rule in parts.rules if rule.id == finding.rule_id), None)
-    names = finding.group if reveals else naming.group(finding)
     behind = parts.behind.of(finding) if parts.behind else None
+    naming, reveals = parts.naming(visitor), sees_who(visitor, finding, behind)
+    names = finding.group if reveals else naming.group(finding)
+    found = 0 if behind is None else len(behind.events)
     chart = Markup("")
     if behind is not None and behind.curve:
         chart = count_over_time(behind.curve, finding.threshold, behind.since, finding.held_until, finding.opened_at)
@@ -68,18 +75,22 @@ def finding_view(parts: Parts, finding: Finding, naming: Naming, reveals: bool) 
     counted = list(behind.findings[::-1]) if behind else []
     told = {finding.id, *(one.id for one in counted)}
     others = parts.monitor.store.page(_SHOWN_OTHERS + len(told), group=about).findings
+    if behind is not None and not visitor.reach.is_everything:
+        behind = behind.within(visitor.reach.covers)
     people_are = "subject" if "actor" in finding.group else "actor"
     people = behind.people(people_are) if behind else []
     return FindingView(
         finding=finding,
         rule=rule,
+        reveals=reveals,
         who=finding.who if reveals else naming.who(finding),
         names=names,
         reason=reason(finding, rule, say),
         chart=chart,
         counted=counted,
         events=list(behind.events[: -_SHOWN_EVENTS - 1 : -1]) if behind else [],
-        event_count=len(behind.events) if behind else None,
+        event_count=found if behind else None,
+        events_kept_back=found - len(behind.events) if behind else 0,
         is_whole=behind.is_whole if behind else False,
         people_are=people_are,
         people=people[:_SHOWN_PEOPLE],

@@ -9,7 +9,6 @@ from fastapi import Depends, FastAPI, Form, HTTPException, Query, Request, Respo
 from fastapi.responses import RedirectResponse
 from sse_starlette import EventSourceResponse
 
-from custodes.accounts.roles import Permission
 from custodes.console.cases_view import cases_view
 from custodes.console.finding_view import finding_view
 from custodes.console.live import LiveOverview
@@ -72,11 +71,10 @@ def add_pages(app: FastAPI, parts: Parts) -> None:
         found = monitor.store.get(finding_id)
         if found is None:
             return page(request, parts, "missing.html", 404, what="finding")
-        reveals = visitor.may(Permission.REVEAL)
-        if reveals:
+        view = finding_view(parts, found, visitor)
+        if view.reveals:
             subject = found.group.get("actor", found.group.get("subject"))
             parts.note_look(request, visitor, "read", "finding", subject, f"finding {finding_id}")
-        view = finding_view(parts, found, parts.naming(visitor), reveals)
         return page(request, parts, "finding.html", view=view, verdicts=VERDICTS)
 
     @app.post("/findings/triage", include_in_schema=False, dependencies=[Depends(from_our_form)])

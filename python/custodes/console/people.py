@@ -13,6 +13,7 @@ from fastapi import Depends, FastAPI, Form, HTTPException, Query, Request, Respo
 from fastapi.responses import RedirectResponse, StreamingResponse
 
 from custodes.console.csv_rows import csv_row
+from custodes.console.need_to_know import sees_all_of_it
 from custodes.console.parts import Parts
 from custodes.console.person_view import person_view
 from custodes.console.rendering import page
@@ -56,6 +57,10 @@ def add_people(app: FastAPI, parts: Parts) -> None:
         if purpose is None:
             return RedirectResponse(parts.naming(visitor).address("subject", name), 303)
         history = _history(parts)
+        if not visitor.reach.is_everything:
+            # Half an account of who looked is a wrong one.
+            why = "you may look into some resources only, and the person concerned is to have all of it"
+            return page(request, parts, "refused.html", 403, why=why, back=f"/subjects/{hidden}")
         parts.note_look(request, visitor, "export", "subject", name, purpose)
         file_name = f'attachment; filename="disclosures-{parts.secrets.pseudonym("subject", name)}.csv"'
         lines = _as_csv(history.accesses({"subject": name}, limit=_MOST_EXPORTED))
@@ -71,6 +76,10 @@ def add_people(app: FastAPI, parts: Parts) -> None:
         if len(purpose.strip()) < _LEAST_PURPOSE:
             back = f"/findings/{finding_id}"
             return page(request, parts, "refused.html", 400, why="Say what it is for.", back=back)
+        behind = parts.behind.of(found) if parts.behind else None
+        if not sees_all_of_it(visitor, found, behind, parts.vault.about(finding_id)):
+            why = "there are events of resources among it that you may not look into"
+            return page(request, parts, "refused.html", 403, why=why, back=f"/findings/{finding_id}")
         parts.note_look(request, visitor, "export", "evidence", found.group.get("actor", finding_id), purpose.strip())
         bundle = io.BytesIO()
         try:
@@ -85,8 +94,9 @@ def add_people(app: FastAPI, parts: Parts) -> None:
         wanted = wanted.strip()
         if wanted and parts.monitor.store.get(wanted) is not None:
             return RedirectResponse(f"/findings/{wanted}", 303)
-        actors = parts.history.actors(wanted) if wanted and parts.history else []
-        is_subject = bool(wanted and parts.history and parts.history.knows("subject", wanted))
+        within = visitor.reach.patterns
+        actors = parts.history.actors(wanted, within=within) if wanted and parts.history else []
+        is_subject = bool(wanted and parts.history and parts.history.knows("subject", wanted, within))
         if wanted:
             parts.note_look(request, visitor, "search", "people", wanted, None)
         return page(request, parts, "search.html", wanted=wanted, actors=actors, is_subject=is_subject)
@@ -101,12 +111,22 @@ def _person(request: Request, parts: Parts, visitor: Visitor, kind: Kind, hidden
     if purpose is None:
         pseudonym = parts.naming(visitor).pseudonym(kind, name)
         return page(request, parts, "purpose.html", kind=kind, hidden=hidden, pseudonym=pseudonym)
+    if not _is_within(parts, visitor, kind, name):
+        why = f"none of the resources that you may look into has anything of this {kind}"
+        return page(request, parts, "refused.html", 403, why=why, back="/findings")
     try:
-        view = person_view(parts, kind, name, after)
+        view = person_view(parts, kind, name, after, visitor.reach)
     except ValueError as error:
         raise HTTPException(400, str(error)) from error
     parts.note_look(request, visitor, "read", kind, name, purpose)
     return page(request, parts, f"{kind}.html", kind=kind, name=name, hidden=hidden, purpose=purpose, view=view)
+
+
+def _is_within(parts: Parts, visitor: Visitor, kind: Kind, name: str) -> bool:
+    """Whether somebody may see who this is: they did, or had done to them, what the visitor may look into."""
+    if visitor.reach.is_everything:
+        return True
+    return parts.history is not None and parts.history.knows(kind, name, visitor.reach.patterns)
 
 
 def _named(parts: Parts, kind: str, hidden: str) -> str:

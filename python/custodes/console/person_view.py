@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from custodes.accounts.reach import Reach
 from custodes.console.chart import bars
 from custodes.console.manner import local, say
 from custodes.console.parts import Parts
@@ -39,8 +40,11 @@ class PersonView:
     """Where the next page begins."""
 
 
-def person_view(parts: Parts, kind: str, name: str, after: str | None) -> PersonView:
-    """Reads it; ``kind`` is ``actor`` or ``subject``. Raises ``ValueError`` for an ``after`` that no page gave."""
+def person_view(parts: Parts, kind: str, name: str, after: str | None, reach: Reach) -> PersonView:
+    """Reads it, as far as ``reach`` goes; ``kind`` is ``actor`` or ``subject``.
+
+    Raises ``ValueError`` for an ``after`` that no page gave.
+    """
     store, history = parts.monitor.store, parts.history
     before = _read(after)
     findings = store.page(_ON_A_PAGE, group={kind: name}).findings
@@ -48,8 +52,10 @@ def person_view(parts: Parts, kind: str, name: str, after: str | None) -> Person
     if history is not None:
         # Both read much, and neither waits for the other.
         with ThreadPoolExecutor(1, "person") as other:
-            asked = other.submit(history.profile, kind, name)
-            accesses = history.accesses({kind: name}, before=before, limit=_ON_A_PAGE + 1)
+            asked = other.submit(history.profile, kind, name, within=reach.patterns)
+            accesses = history.accesses(
+                {kind: name}, before=before, limit=_ON_A_PAGE + 1, within=reach.patterns
+            )  # fmt: skip
             profile = asked.result()
     newest = parts.monitor.status.newest
     risk = _risk(parts, name) if kind == "actor" else None

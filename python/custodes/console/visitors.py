@@ -16,6 +16,8 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from custodes.accounts import reach
+from custodes.accounts.reach import Reach
 from custodes.accounts.roles import EVERYTHING, Permission, Role
 from custodes.accounts.secrets import Secrets
 from custodes.accounts.store import AccountStore
@@ -40,6 +42,8 @@ class Visitor:
     permissions: frozenset[Permission]
     key: str
     """What the browser has to prove it."""
+    reach: Reach = reach.EVERYTHING
+    """Of which resources they see the events, and the people."""
 
     def may(self, permission: Permission) -> bool:
         return permission in self.permissions
@@ -108,9 +112,14 @@ class Door:
         if scheme.lower() == "bearer":
             # A program says who it is by this alone, whatever else comes with it; and it has no pages.
             found = self._tokens.of(token.strip(), now) if request.url.path.startswith("/api/") else None
-            return None if found is None else Visitor(found[0].name, found[0].role, found[1], token)
-        account = self._accounts.of_session(key, now) if key else None
-        return None if account is None else Visitor(account.name, account.role, account.role.permissions, key)
+            if found is None:
+                return None
+            account, permissions = found
+            return Visitor(account.name, account.role, permissions, token, account.reach)
+        signed_in = self._accounts.of_session(key, now) if key else None
+        if signed_in is None:
+            return None
+        return Visitor(signed_in.name, signed_in.role, signed_in.role.permissions, key, signed_in.reach)
 
     def _must_sign_in(self) -> bool:
         return self._is_guarded or self._accounts.exist()

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Engine, create_engine, event, func, inspect, 
 from custodes.database.tables import metadata
 
 MIGRATIONS = Path(__file__).parent / "migrations"
-LATEST = "0009"
+LATEST = "0010"
 """The revision that :mod:`custodes.database.tables` is; the last one in ``migrations/versions``."""
 _FIRST = "0001"
 

@@ -133,6 +133,7 @@ accounts = Table(
     Column("failures", Integer, nullable=False),
     Column("locked_until", BigInteger, nullable=False),
     Column("identity", String),  # of who signs in elsewhere: where, and what they are called there
+    Column("resources", String),  # patterns with spaces between them; none: everything
 )
 
 sessions = Table(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import struct
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
@@ -52,6 +52,10 @@ class Behind:
     """Whether the history has, and this shows, all of the stretch."""
     curve: Sequence[tuple[int, float]]
     """How the count went: time, and the count from then on. Empty for what is no count of events or values."""
+
+    def within(self, covers: Callable[[str | None], bool]) -> Behind:
+        """The same without the events of resources that are not covered."""
+        return replace(self, events=[event for event in self.events if covers(event.access.resource)])
 
     def people(self, kind: str) -> list[tuple[str, int]]:
         """Whose records, or, of ``actor``, who looked; and how often, the most often first."""

@@ -77,13 +77,15 @@ class History:
         until: int | None = None,
         before: tuple[int, str, int] | None = None,
         limit: int = 100,
+        within: Sequence[str] = (),
     ) -> list[Access]:
         """Look-ups whose fields have these values, the latest first.
 
-        ``before`` is time, source and position of the last one known, for the page after it. Raises ``ValueError`` for
-        a field that has no column.
+        ``before`` is time, source and position of the last one known, for the page after it. ``within`` are patterns
+        of resources, as of the others here: those of no other are left out. Raises ``ValueError`` for a field that has
+        no column.
         """
-        where, values = _where(having, since, until)
+        where, values = _where(having, since, until, within)
         if before is not None:
             where += " AND (time, source, position) < (make_timestamptz(?), ?, ?)"
             values += before
@@ -141,10 +143,18 @@ class History:
         """Whether events of a time, if there were any, are still kept; ``False`` where all that is kept is later."""
         return any(segment.oldest <= time for segment in self._shelf.segments)
 
-    def profile(self, field: str, value: str, *, since: int | None = None, until: int | None = None) -> Profile:
+    def profile(
+        self,
+        field: str,
+        value: str,
+        *,
+        since: int | None = None,
+        until: int | None = None,
+        within: Sequence[str] = (),
+    ) -> Profile:
         """How the look-ups of an ``actor``, or of a ``subject``, spread over days, hours, resources and people."""
         other = "subject" if field == "actor" else "actor"
-        where, values = _where({field: value}, since, until)
+        where, values = _where({field: value}, since, until, within)
         self._refresh()
         with self._shelf.reading(since, until) as segments:
             if not segments:
@@ -180,21 +190,22 @@ class History:
                 groups,
             )
 
-    def actors(self, beginning: str, limit: int = 20) -> list[str]:
+    def actors(self, beginning: str, limit: int = 20, within: Sequence[str] = ()) -> list[str]:
         """Actors whose names begin with a text."""
         # Between these two lie all of them, which says of most row groups that there is none in them.
         after = _after_all_that_begin_with(beginning)
         bound = "" if after is None else "AND actor < ? "
+        theirs, patterns = _where({}, None, None, within)
         rows = self._ask(
             f"SELECT DISTINCT actor FROM read_parquet($files) WHERE actor >= ? {bound}AND starts_with(actor, ?) "
-            f"ORDER BY actor LIMIT {int(limit)}",
-            [beginning, *([] if after is None else [after]), beginning], None, None,
+            f"AND {theirs} ORDER BY actor LIMIT {int(limit)}",
+            [beginning, *([] if after is None else [after]), beginning, *patterns], None, None,
         )  # fmt: skip
         return [actor for (actor,) in rows]
 
-    def knows(self, field: str, value: str) -> bool:
+    def knows(self, field: str, value: str, within: Sequence[str] = ()) -> bool:
         """Whether there is any look-up with this value."""
-        return bool(self.accesses({field: value}, limit=1))
+        return bool(self.accesses({field: value}, limit=1, within=within))
 
     def _refresh(self) -> None:
         if self._freshness is not None:
@@ -231,13 +242,18 @@ def _after_all_that_begin_with(beginning: str) -> str | None:
     return None
 
 
-def _where(having: Mapping[str, str], since: int | None, until: int | None) -> tuple[str, list[Any]]:
+def _where(
+    having: Mapping[str, str], since: int | None, until: int | None, within: Sequence[str] = ()
+) -> tuple[str, list[Any]]:
     conditions, values = ["true"], list[Any]()
     for name, value in having.items():
         if name not in FIELDS:
             raise ValueError(f"the history has no column '{name}'; it has {', '.join(FIELDS)}")
         conditions.append(f"{name} = ?")
         values.append(value)
+    if within:
+        conditions.append(f"({' OR '.join(['resource GLOB ?'] * len(within))})")
+        values += within
     for compared, bound in ((">=", since), ("<=", until)):
         if bound is not None:
             conditions.append(f"time {compared} make_timestamptz(?)")

@@ -1,0 +1,47 @@
+"""Whose names a visitor sees: what the role allows, as far as the account's resources go."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from custodes.accounts.roles import Permission
+from custodes.console.visitors import Visitor
+from custodes.evidence.behind import Behind
+from custodes.evidence.entries import Entry, EventEntry
+from custodes.findings import Finding
+
+
+def sees_every_name(visitor: Visitor) -> bool:
+    """Whether no name is kept from somebody who may see names."""
+    return visitor.may(Permission.REVEAL) and visitor.reach.is_everything
+
+
+def sees_who(visitor: Visitor, finding: Finding, behind: Behind | None) -> bool:
+    """Whether somebody sees whom a finding is about: it must be about one of their resources.
+
+    ``behind`` has its events; where they are not known, only a group says what it is about.
+    """
+    if sees_every_name(visitor):
+        return True
+    if not visitor.may(Permission.REVEAL):
+        return False
+    if "resource" in finding.group:
+        return visitor.reach.covers(finding.group["resource"])
+    return behind is not None and any(visitor.reach.covers(resource) for resource, _ in behind.resources())
+
+
+def sees_all_of_it(visitor: Visitor, finding: Finding, behind: Behind | None, entries: Iterable[Entry]) -> bool:
+    """Whether somebody may have a finding's evidence: each event among its entries must be of their resources.
+
+    What those are of is known from ``behind``; an event that is not there any more is not theirs.
+    """
+    if sees_every_name(visitor):
+        return True
+    if behind is None or not sees_who(visitor, finding, behind):
+        return False
+    theirs = {
+        (event.access.source, event.access.position)
+        for event in behind.events
+        if visitor.reach.covers(event.access.resource)
+    }
+    return all((entry.source, entry.position) in theirs for entry in entries if isinstance(entry, EventEntry))
