@@ -39,8 +39,8 @@ def missing(what: str) -> None:
 
 def program(name: str) -> Path:
     """A program unpacked by tests/services/install, or one of the machine's own."""
-    unpacked = SERVICES / "debian" / "usr" / "bin" / name
-    found = str(unpacked) if unpacked.exists() else shutil.which(name)
+    unpacked = (SERVICES / "debian" / "usr" / "bin" / name, SERVICES / name / name)
+    found = next((str(path) for path in unpacked if path.is_file()), None) or shutil.which(name)
     if found is None:
         missing(name)
     return Path(str(found))
