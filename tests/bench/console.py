@@ -93,6 +93,7 @@ def pages(base: str, times: int) -> dict[str, list[float]]:
         "/findings": lambda n: client.get("/findings", params={"state": ""}),
         "/findings/ID": lambda n: client.get(f"/findings/{rng.choice(findings)}"),
         "/actors/NAME": lambda n: look("actor", actors[n]),
+        "/actors/NAME/around": lambda n: client.get(f"{actors[n]}/around"),
         "/subjects/NAME": lambda n: look("subject", subjects[n]),
         "/search": lambda n: client.post("/search", data={"token": form, "wanted": f"P{rng.randrange(20_000):05}"}),
         "/rules": lambda n: client.get("/rules"),

@@ -170,6 +170,10 @@ def test_a_finding_from_its_arrival_to_its_end(kafka: Kafka, topic: str, base: s
     page.get_by_role("button", name="Look").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Actor P0042")
     can_be_used(page, axe, "actor")
+    page.get_by_role("link", name="Peers, and who looks").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Around P0042")
+    expect(page.get_by_role("img", name="6 records that were looked at the most")).to_be_visible()
+    can_be_used(page, axe, "around")
 
     # What proves it is there within seconds, and goes where it is wanted.
     page.goto(finding)
@@ -209,6 +213,14 @@ def test_a_finding_from_its_arrival_to_its_end(kafka: Kafka, topic: str, base: s
     can_be_used(page, axe, "silences")
     page.get_by_role("link", name="Findings", exact=True).first.click()
     expect(page.get_by_role("row").filter(has_text="Bulk lookups")).to_have_count(0)
+    page.get_by_label("State").select_option("closed")
+    page.get_by_role("button", name="Show").click()
+    page.locator("summary").filter(has_text="Saved views").click()
+    page.get_by_label("Keep what is shown as").fill("Done with")
+    page.get_by_role("button", name="Save the view").click()
+    page.get_by_role("link", name="Findings", exact=True).first.click()
+    page.get_by_role("link", name="Done with").click()
+    expect(page.get_by_role("row").filter(has_text="Bulk lookups")).to_have_count(1)
     can_be_used(page, axe, "findings")
     page.get_by_role("link", name="Cases").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Cases")
@@ -243,7 +255,7 @@ def test_a_finding_from_its_arrival_to_its_end(kafka: Kafka, topic: str, base: s
     told = page.get_by_role("region", name="Audit trail")
     for did in ("sign in", "refused", "search", "acknowledge", "close", "export"):
         expect(told.get_by_role("cell", name=did, exact=True).first).to_be_visible()
-    assert told.get_by_role("row").filter(has_text="is this case explained").count() == 3
+    assert told.get_by_role("row").filter(has_text="is this case explained").count() == 4
     assert "P0042" not in page.content()
     can_be_used(page, axe, "audit")
     # The wrong password and the missing note were answered so; nothing was blocked, and nothing broke.

@@ -52,6 +52,7 @@ MAY = {
     "/system": set(Role),
     "/audit": {Role.AUDITOR},
     "/actors/{actor}": {Role.INVESTIGATOR},
+    "/actors/{actor}/around": {Role.INVESTIGATOR},
     "/subjects/{subject}": {Role.INVESTIGATOR},
     "/subjects/{subject}/disclosures.csv": {Role.INVESTIGATOR},
     "/api/v1/findings": set(Role),

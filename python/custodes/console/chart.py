@@ -1,4 +1,4 @@
-"""Pictures of a page, as SVG without a style of its own: the page's stylesheet has it, for light and dark."""
+"""Charts of a page: a count over time, and bars."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from xml.etree import ElementTree as Xml
 from markupsafe import Markup
 
 from custodes.console.manner import local, say
+from custodes.console.svg import WIDTH, finished, line, picture, text
 
-_WIDTH, _HEIGHT = 720, 240
+_HEIGHT = 240
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 12, 16, 28
 _MOST_POINTS = 600
 
@@ -26,7 +27,7 @@ def count_over_time(
     span = max(until - since, 1)
 
     def x(time: float) -> float:
-        return round(_LEFT + min(max((time - since) / span, 0), 1) * (_WIDTH - _LEFT - _RIGHT), 1)
+        return round(_LEFT + min(max((time - since) / span, 0), 1) * (WIDTH - _LEFT - _RIGHT), 1)
 
     def y(level: float) -> float:
         return round(_HEIGHT - _BOTTOM - level / top * (_HEIGHT - _TOP - _BOTTOM), 1)
@@ -35,12 +36,12 @@ def count_over_time(
     label = say(
         "The count rose to %(peak)s; the threshold is %(threshold)s.", peak=f"{peak:,g}", threshold=f"{threshold:,g}"
     )
-    svg = _picture("chart", label)
+    svg = picture("chart", label, _HEIGHT)
     for level in (0, top / 2, top):
-        _line(svg, (_LEFT, y(level)), (_WIDTH - _RIGHT, y(level)), "grid")
-        _text(svg, _LEFT - 6, y(level) + 4, f"{level:,g}", "end")
+        line(svg, (_LEFT, y(level)), (WIDTH - _RIGHT, y(level)), "grid")
+        text(svg, _LEFT - 6, y(level) + 4, f"{level:,g}", "end")
     for share, anchor in ((0.0, "start"), (0.5, "middle"), (1.0, "end")):
-        _text(svg, x(since + share * span), _HEIGHT - 8, _moment(since + share * span, span), anchor)
+        text(svg, x(since + share * span), _HEIGHT - 8, _moment(since + share * span, span), anchor)
     points = [(x(since), y(0))]
     for time, level in shown:
         if time > until:
@@ -50,10 +51,10 @@ def count_over_time(
     outline = " ".join(f"{px},{py}" for px, py in points)
     Xml.SubElement(svg, "polygon", {"class": "area", "points": f"{outline} {x(until)},{y(0)}"})
     Xml.SubElement(svg, "polyline", {"class": "curve", "points": outline})
-    _line(svg, (_LEFT, y(threshold)), (_WIDTH - _RIGHT, y(threshold)), "threshold")
-    _text(svg, _LEFT + 6, y(threshold) - 5, say("threshold %(threshold)s", threshold=f"{threshold:,g}"), "start")
-    _line(svg, (x(opened_at), _TOP), (x(opened_at), _HEIGHT - _BOTTOM), "opened")
-    return Markup(Xml.tostring(svg, encoding="unicode"))  # noqa: S704 - ElementTree has escaped it
+    line(svg, (_LEFT, y(threshold)), (WIDTH - _RIGHT, y(threshold)), "threshold")
+    text(svg, _LEFT + 6, y(threshold) - 5, say("threshold %(threshold)s", threshold=f"{threshold:,g}"), "start")
+    line(svg, (x(opened_at), _TOP), (x(opened_at), _HEIGHT - _BOTTOM), "opened")
+    return finished(svg)
 
 
 def bars(values: Sequence[tuple[str, int]], label: str) -> Markup:
@@ -61,25 +62,19 @@ def bars(values: Sequence[tuple[str, int]], label: str) -> Markup:
     if not values:
         return Markup("")
     height, bottom = 120, 22
-    svg = _picture("bars", label, height)
+    svg = picture("bars", label, height)
     most = max(1, *(count for _, count in values))
-    step = (_WIDTH - 8) / len(values)
-    every = max(1, math.ceil(len(values) * 44 / _WIDTH))
+    step = (WIDTH - 8) / len(values)
+    every = max(1, math.ceil(len(values) * 44 / WIDTH))
     for at, (name, count) in enumerate(values):
         tall = round(count / most * (height - bottom - 16), 1)
         place = {"x": f"{4 + at * step:.1f}", "y": f"{height - bottom - tall:.1f}"}
         bar = Xml.SubElement(svg, "rect", {**place, "width": f"{max(step - 2, 1):.1f}", "height": str(tall)})
         Xml.SubElement(bar, "title").text = f"{name}: {count:,}"
         if at % every == 0:
-            _text(svg, 4 + (at + 0.5) * step, height - 6, name, "middle")
-    _text(svg, 4, 12, f"{most:,}", "start")
-    return Markup(Xml.tostring(svg, encoding="unicode"))  # noqa: S704 - ElementTree has escaped it
-
-
-def _picture(kind: str, label: str, height: int = _HEIGHT) -> Xml.Element:
-    svg = Xml.Element("svg", {"class": kind, "viewBox": f"0 0 {_WIDTH} {height}", "role": "img", "aria-label": label})
-    Xml.SubElement(svg, "title").text = label
-    return svg
+            text(svg, 4 + (at + 0.5) * step, height - 6, name, "middle")
+    text(svg, 4, 12, f"{most:,}", "start")
+    return finished(svg)
 
 
 def _thinned(curve: Sequence[tuple[int, float]]) -> list[tuple[int, float]]:
@@ -106,12 +101,3 @@ def _nice(value: float) -> float:
 def _moment(micros: float, span: int) -> str:
     wanted = "%Y-%m-%d" if span > 4 * 86_400_000_000 else "%m-%d %H:%M" if span > 3_600_000_000 else "%H:%M:%S"
     return local(micros).strftime(wanted)
-
-
-def _line(svg: Xml.Element, begin: tuple[float, float], end: tuple[float, float], css: str) -> None:
-    places = {"x1": begin[0], "y1": begin[1], "x2": end[0], "y2": end[1]}
-    Xml.SubElement(svg, "line", {"class": css, **{name: str(place) for name, place in places.items()}})
-
-
-def _text(svg: Xml.Element, x: float, y: float, text: str, anchor: str) -> None:
-    Xml.SubElement(svg, "text", {"x": f"{x:.1f}", "y": f"{y:.1f}", "text-anchor": anchor}).text = text

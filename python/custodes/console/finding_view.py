@@ -20,6 +20,8 @@ from custodes.rules import Rule
 _SHOWN_EVENTS = 50
 _SHOWN_PEOPLE = 20
 _SHOWN_OTHERS = 10
+_ABOUT_THEN = 86_400_000_000
+"""A day, in microseconds: so near are neighbours."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,8 @@ class FindingView:
     """What was looked into, the most often first."""
     others: list[Finding]
     """Of the same actor, or the same group, the latest first."""
+    neighbours: list[Finding]
+    """Others of the same rule about that time, the nearest first."""
     triage: Triage
     stands: dict[str, Triage]
     """What people made of those that counted."""
@@ -97,6 +101,9 @@ def finding_view(parts: Parts, finding: Finding, visitor: Visitor) -> FindingVie
         people_count=len(people),
         resources=behind.resources()[:_SHOWN_OTHERS] if behind else [],
         others=[one for one in others if one.id not in told][:_SHOWN_OTHERS],
+        neighbours=[
+            one for one in parts.monitor.store.about_then(finding, _ABOUT_THEN, _SHOWN_OTHERS) if one.id not in told
+        ],
         triage=parts.triage.of([finding.id])[finding.id],
         stands=parts.triage.of(one.id for one in counted),
         notes=parts.triage.history(finding.id),

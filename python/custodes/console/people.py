@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 from fastapi import Depends, FastAPI, Form, HTTPException, Query, Request, Response
 from fastapi.responses import RedirectResponse, StreamingResponse
 
+from custodes.console.around_view import PEERS_REACH, around_view
 from custodes.console.csv_rows import csv_row
 from custodes.console.need_to_know import sees_all_of_it
 from custodes.console.parts import Parts
@@ -33,6 +34,16 @@ def add_people(app: FastAPI, parts: Parts) -> None:
     @app.get("/actors/{hidden}", include_in_schema=False)
     def actor(request: Request, visitor: Revealing, hidden: str, after: _After = None) -> Response:
         return _person(request, parts, visitor, "actor", hidden, after)
+
+    @app.get("/actors/{hidden}/around", include_in_schema=False)
+    def around(request: Request, visitor: Revealing, hidden: str) -> Response:
+        name = _named(parts, "actor", hidden)
+        purpose = parts.grants.purpose(visitor, "actor", name)
+        if purpose is None or not _is_within(parts, visitor, "actor", name):
+            return RedirectResponse(parts.naming(visitor).address("actor", name), 303)
+        view = around_view(parts, _history(parts), name, visitor)
+        parts.note_look(request, visitor, "read", "actor", name, purpose)
+        return page(request, parts, "around.html", name=name, hidden=hidden, view=view, days=PEERS_REACH)
 
     @app.get("/subjects/{hidden}", include_in_schema=False)
     def subject(request: Request, visitor: Revealing, hidden: str, after: _After = None) -> Response:

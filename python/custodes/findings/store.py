@@ -365,6 +365,20 @@ class FindingStore:
         with self.engine.connect() as connection:
             return [finding_of(row) for row in connection.execute(query).mappings()]
 
+    def about_then(self, finding: Finding, span: int, limit: int) -> list[Finding]:
+        """Others of the same rule that opened within ``span`` microseconds of a finding, the nearest first."""
+        table = _findings.c
+        apart = func.abs(table.opened_at - finding.opened_at)
+        query = (
+            select(_findings)
+            .where(table.rule_id == finding.rule_id, table.id != finding.id)
+            .where(table.opened_at.between(finding.opened_at - span, finding.opened_at + span))
+            .order_by(apart, table.id)
+            .limit(limit)
+        )
+        with self.engine.connect() as connection:
+            return [finding_of(row) for row in connection.execute(query).mappings()]
+
     def get(self, finding_id: str) -> Finding | None:
         with self.engine.connect() as connection:
             row = connection.execute(select(_findings).where(_findings.c.id == finding_id)).mappings().first()

@@ -62,6 +62,21 @@ class Profile:
     peer_groups: list[str]
 
 
+@dataclass(frozen=True)
+class Peers:
+    """How an actor stands among those of the same peer group, by look-ups."""
+
+    group: str
+    members: int
+    """How many of them looked anybody up, the actor included."""
+    theirs: int
+    """The actor's own look-ups."""
+    busier: int
+    """How many have more."""
+    median: float
+    busiest: list[tuple[str, int]]
+
+
 class History:
     """Answers from the segments on a shelf. Used from any thread."""
 
@@ -189,6 +204,29 @@ class History:
                 top("other"),
                 groups,
             )
+
+    def peers(self, actor: str, group: str, since: int) -> Peers:
+        """How an actor stands in a peer group, from ``since`` on."""
+        self._refresh()
+        with self._shelf.reading(since) as segments:
+            if not segments:
+                return Peers(group, 0, 0, 0, 0.0, [])
+            cursor = self._shelf.database.cursor()
+            cursor.execute(
+                "CREATE OR REPLACE TEMP TABLE peers AS SELECT actor, count(*) AS looks "
+                f"FROM read_parquet({self._listed(segments)}) WHERE peer_group = ? AND time >= make_timestamptz(?) "
+                "GROUP BY actor",
+                [group, since],
+            )
+            ((members, theirs, median),) = cursor.execute(
+                "SELECT count(*), coalesce(max(looks) FILTER (actor = ?), 0), coalesce(median(looks), 0) FROM peers",
+                [actor],
+            ).fetchall()
+            ((busier,),) = cursor.execute("SELECT count(*) FROM peers WHERE looks > ?", [theirs]).fetchall()
+            busiest = cursor.execute(
+                f"SELECT actor, looks FROM peers ORDER BY looks DESC, actor LIMIT {_MOST_NAMES}"
+            ).fetchall()
+            return Peers(group, members, theirs, busier, median, busiest)
 
     def actors(self, beginning: str, limit: int = 20, within: Sequence[str] = ()) -> list[str]:
         """Actors whose names begin with a text."""
