@@ -17,7 +17,9 @@ from custodes.accounts.tokens import TokenStore
 from custodes.accounts.watching import SelfWatch
 from custodes.config import Fault
 from custodes.console.api import api
+from custodes.console.around_view import Surroundings
 from custodes.console.elsewhere import Elsewhere
+from custodes.console.handing_on import add_handing_on
 from custodes.console.headers import SecurityHeaders
 from custodes.console.manner import Manners
 from custodes.console.pages import add_pages
@@ -78,6 +80,7 @@ def build_app(
         history=history,
         behind=behind,
         vault=vault,
+        surroundings=None if history is None else Surroundings(history),
     )
     app = FastAPI(
         title="Custodes",
@@ -105,6 +108,7 @@ def build_app(
     add_signing(app, parts, provider)
     add_pages(app, parts)
     add_people(app, parts)
+    add_handing_on(app, parts)
     add_silencing(app, parts)
     add_saved_views(app, parts)
     add_preferences(app, parts)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from xml.etree import ElementTree as Xml
 
@@ -17,8 +16,6 @@ from custodes.history import History
 
 _SUBJECTS = 6
 _OTHERS = 8
-_LOOKED_AT = 50
-"""So many of the latest look-ups at each record are read."""
 _STEP, _TOP = 34, 24
 _SELF, _MIDDLE, _RIGHT = 110, 360, 610
 """Where the columns stand."""
@@ -28,28 +25,23 @@ _HALF = 66
 
 @dataclass(frozen=True)
 class Shared:
-    """One record, and who else looked at it lately."""
+    """One record, and who else looked at it."""
 
     subject: str
     looks: int
-    """The actor's own, as long as the history is kept."""
+    """The actor's own."""
     others: list[tuple[str, int]]
     """The most often first."""
 
 
 def network(history: History, actor: str, subjects: Sequence[tuple[str, int]], within: Sequence[str]) -> list[Shared]:
-    """What is around an actor, whose ``subjects`` come with how often each was looked at.
-
-    Of each record only the latest look-ups are read: of one that everybody looks at, all would take long and say less.
-    """
-
-    def of(subject: str, looks: int) -> Shared:
-        latest = history.accesses({"subject": subject}, limit=_LOOKED_AT, within=within)
-        others = Counter(one.actor for one in latest if one.actor != actor)
-        return Shared(subject, looks, others.most_common(_OTHERS))
-
-    with ThreadPoolExecutor(2, "network") as two:
-        return list(two.map(lambda pair: of(*pair), subjects[:_SUBJECTS]))
+    """What is around an actor, whose ``subjects`` come with how often each was looked at."""
+    chosen = subjects[:_SUBJECTS]
+    lookers = history.lookers([subject for subject, _ in chosen], within) if chosen else {}
+    return [
+        Shared(subject, looks, [(one, count) for one, count in lookers[subject] if one != actor][:_OTHERS])
+        for subject, looks in chosen
+    ]
 
 
 def network_picture(actor: str, shared: Sequence[Shared], pseudonym: Callable[[str, str], str]) -> Markup:

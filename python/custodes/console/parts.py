@@ -12,6 +12,7 @@ from custodes.accounts.audit import AuditTrail, Look
 from custodes.accounts.secrets import Secrets
 from custodes.accounts.store import AccountStore
 from custodes.accounts.watching import SelfWatch
+from custodes.console.around_view import Surroundings
 from custodes.console.naming import Naming
 from custodes.console.visitors import Grants, Visitor
 from custodes.evidence.behind import EventsBehind
@@ -39,6 +40,7 @@ class Parts:
     history: History | None
     behind: EventsBehind | None
     vault: Vault | None
+    surroundings: Surroundings | None
     grants: Grants = field(default_factory=Grants)
 
     def naming(self, visitor: Visitor) -> Naming:

@@ -5,27 +5,21 @@ Each is seen for a purpose that was given, and every look is kept.
 
 from __future__ import annotations
 
-import io
-from collections.abc import Iterator
 from typing import Annotated, Literal
 
 from fastapi import Depends, FastAPI, Form, HTTPException, Query, Request, Response
-from fastapi.responses import RedirectResponse, StreamingResponse
+from fastapi.responses import RedirectResponse
 
-from custodes.console.around_view import PEERS_REACH, around_view
-from custodes.console.csv_rows import csv_row
-from custodes.console.need_to_know import sees_all_of_it
+from custodes.console.around_view import PEERS_REACH
+from custodes.console.network import network_picture
 from custodes.console.parts import Parts
 from custodes.console.person_view import person_view
 from custodes.console.rendering import page
 from custodes.console.visitors import Revealing, Visitor, from_our_form
-from custodes.evidence.bundle import export
-from custodes.findings import rfc3339
-from custodes.history import Access, History
 
 Kind = Literal["actor", "subject"]
-_MOST_EXPORTED = 100_000
-_LEAST_PURPOSE = 5
+LEAST_PURPOSE = 5
+NO_HISTORY = "no history is kept: set history in the configuration"
 
 
 def add_people(app: FastAPI, parts: Parts) -> None:
@@ -37,13 +31,23 @@ def add_people(app: FastAPI, parts: Parts) -> None:
 
     @app.get("/actors/{hidden}/around", include_in_schema=False)
     def around(request: Request, visitor: Revealing, hidden: str) -> Response:
-        name = _named(parts, "actor", hidden)
+        name = named(parts, "actor", hidden)
         purpose = parts.grants.purpose(visitor, "actor", name)
         if purpose is None or not _is_within(parts, visitor, "actor", name):
             return RedirectResponse(parts.naming(visitor).address("actor", name), 303)
-        view = around_view(parts, _history(parts), name, visitor)
+        if parts.surroundings is None:
+            raise HTTPException(404, NO_HISTORY)
+        view = parts.surroundings.of(name, visitor.reach, parts.monitor.status.newest)
+        if view is None:
+            unnamed = parts.naming(visitor).pseudonym("actor", name)
+            waiting = page(request, parts, "around.html", name=unnamed, hidden=hidden, view=None)
+            waiting.headers["Refresh"] = "1"
+            return waiting
         parts.note_look(request, visitor, "read", "actor", name, purpose)
-        return page(request, parts, "around.html", name=name, hidden=hidden, view=view, days=PEERS_REACH)
+        picture = network_picture(name, view.shared, parts.naming(visitor).pseudonym)
+        return page(
+            request, parts, "around.html", name=name, hidden=hidden, view=view, picture=picture, days=PEERS_REACH
+        )  # fmt: skip
 
     @app.get("/subjects/{hidden}", include_in_schema=False)
     def subject(request: Request, visitor: Revealing, hidden: str, after: _After = None) -> Response:
@@ -56,49 +60,10 @@ def add_people(app: FastAPI, parts: Parts) -> None:
         hidden: Annotated[str, Form(max_length=4000)],
         purpose: Annotated[str, Form(max_length=200)] = "",
     ) -> Response:
-        name = _named(parts, kind, hidden)
-        if len(purpose.strip()) >= _LEAST_PURPOSE:
+        name = named(parts, kind, hidden)
+        if len(purpose.strip()) >= LEAST_PURPOSE:
             parts.grants.give(visitor, kind, name, purpose.strip())
         return RedirectResponse(parts.naming(visitor).address(kind, name), 303)
-
-    @app.get("/subjects/{hidden}/disclosures.csv", include_in_schema=False)
-    def disclosures(request: Request, visitor: Revealing, hidden: str) -> Response:
-        name = _named(parts, "subject", hidden)
-        purpose = parts.grants.purpose(visitor, "subject", name)
-        if purpose is None:
-            return RedirectResponse(parts.naming(visitor).address("subject", name), 303)
-        history = _history(parts)
-        if not visitor.reach.is_everything:
-            # Half an account of who looked is a wrong one.
-            why = "you may look into some resources only, and the person concerned is to have all of it"
-            return page(request, parts, "refused.html", 403, why=why, back=f"/subjects/{hidden}")
-        parts.note_look(request, visitor, "export", "subject", name, purpose)
-        file_name = f'attachment; filename="disclosures-{parts.secrets.pseudonym("subject", name)}.csv"'
-        lines = _as_csv(history.accesses({"subject": name}, limit=_MOST_EXPORTED))
-        return StreamingResponse(lines, media_type="text/csv", headers={"Content-Disposition": file_name})
-
-    @app.post("/findings/{finding_id}/evidence", include_in_schema=False, dependencies=[Depends(from_our_form)])
-    def evidence(
-        request: Request, visitor: Revealing, finding_id: str, purpose: Annotated[str, Form(max_length=200)] = ""
-    ) -> Response:
-        found = parts.monitor.store.get(finding_id)
-        if parts.vault is None or found is None:
-            return page(request, parts, "missing.html", 404, what="evidence")
-        if len(purpose.strip()) < _LEAST_PURPOSE:
-            back = f"/findings/{finding_id}"
-            return page(request, parts, "refused.html", 400, why="Say what it is for.", back=back)
-        behind = parts.behind.of(found) if parts.behind else None
-        if not sees_all_of_it(visitor, found, behind, parts.vault.about(finding_id)):
-            why = "there are events of resources among it that you may not look into"
-            return page(request, parts, "refused.html", 403, why=why, back=f"/findings/{finding_id}")
-        parts.note_look(request, visitor, "export", "evidence", found.group.get("actor", finding_id), purpose.strip())
-        bundle = io.BytesIO()
-        try:
-            export(parts.vault.log, finding_id, bundle)
-        except ValueError as error:
-            raise HTTPException(404, str(error)) from error
-        file_name = f'attachment; filename="evidence-{finding_id[:8]}.zip"'
-        return Response(bundle.getvalue(), media_type="application/zip", headers={"Content-Disposition": file_name})
 
     @app.post("/search", include_in_schema=False, dependencies=[Depends(from_our_form)])
     def search(request: Request, visitor: Revealing, wanted: Annotated[str, Form(max_length=1000)] = "") -> Response:
@@ -117,7 +82,7 @@ _After = Annotated[str | None, Query(max_length=400)]
 
 
 def _person(request: Request, parts: Parts, visitor: Visitor, kind: Kind, hidden: str, after: str | None) -> Response:
-    name = _named(parts, kind, hidden)
+    name = named(parts, kind, hidden)
     purpose = parts.grants.purpose(visitor, kind, name)
     if purpose is None:
         pseudonym = parts.naming(visitor).pseudonym(kind, name)
@@ -140,20 +105,9 @@ def _is_within(parts: Parts, visitor: Visitor, kind: Kind, name: str) -> bool:
     return parts.history is not None and parts.history.knows(kind, name, visitor.reach.patterns)
 
 
-def _named(parts: Parts, kind: str, hidden: str) -> str:
+def named(parts: Parts, kind: str, hidden: str) -> str:
+    """Whom an address is of. Raises 404 for what is none."""
     try:
         return parts.secrets.shown(kind, hidden)
     except ValueError as error:
         raise HTTPException(404, f"no such {kind}") from error
-
-
-def _history(parts: Parts) -> History:
-    if parts.history is None:
-        raise HTTPException(404, "no history is kept: set history in the configuration")
-    return parts.history
-
-
-def _as_csv(accesses: list[Access]) -> Iterator[str]:
-    yield csv_row(("time", "actor", "peer_group", "resource", "action", "purpose", "app"))
-    for one in accesses:
-        yield csv_row((rfc3339(one.time), one.actor, one.peer_group, one.resource, one.action, one.purpose, one.app))

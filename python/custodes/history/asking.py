@@ -64,17 +64,18 @@ class Profile:
 
 @dataclass(frozen=True)
 class Peers:
-    """How an actor stands among those of the same peer group, by look-ups."""
+    """How an actor stands among those of the same peer group, by how many different people each looked at."""
 
     group: str
     members: int
     """How many of them looked anybody up, the actor included."""
     theirs: int
-    """The actor's own look-ups."""
-    busier: int
-    """How many have more."""
+    """The actor's own people."""
+    ahead: int
+    """How many looked at more."""
     median: float
-    busiest: list[tuple[str, int]]
+    most: list[tuple[str, int]]
+    """Who looked at the most, first."""
 
 
 class History:
@@ -206,27 +207,40 @@ class History:
             )
 
     def peers(self, actor: str, group: str, since: int) -> Peers:
-        """How an actor stands in a peer group, from ``since`` on."""
+        """How an actor stands in a peer group, from ``since`` on. It reads all there is of it, and takes its time."""
         self._refresh()
         with self._shelf.reading(since) as segments:
             if not segments:
                 return Peers(group, 0, 0, 0, 0.0, [])
             cursor = self._shelf.database.cursor()
             cursor.execute(
-                "CREATE OR REPLACE TEMP TABLE peers AS SELECT actor, count(*) AS looks "
+                "CREATE OR REPLACE TEMP TABLE peers AS SELECT actor, count(DISTINCT subject) AS people "
                 f"FROM read_parquet({self._listed(segments)}) WHERE peer_group = ? AND time >= make_timestamptz(?) "
                 "GROUP BY actor",
                 [group, since],
             )
             ((members, theirs, median),) = cursor.execute(
-                "SELECT count(*), coalesce(max(looks) FILTER (actor = ?), 0), coalesce(median(looks), 0) FROM peers",
+                "SELECT count(*), coalesce(max(people) FILTER (actor = ?), 0), coalesce(median(people), 0) FROM peers",
                 [actor],
             ).fetchall()
-            ((busier,),) = cursor.execute("SELECT count(*) FROM peers WHERE looks > ?", [theirs]).fetchall()
-            busiest = cursor.execute(
-                f"SELECT actor, looks FROM peers ORDER BY looks DESC, actor LIMIT {_MOST_NAMES}"
+            ((ahead,),) = cursor.execute("SELECT count(*) FROM peers WHERE people > ?", [theirs]).fetchall()
+            most = cursor.execute(
+                f"SELECT actor, people FROM peers ORDER BY people DESC, actor LIMIT {_MOST_NAMES}"
             ).fetchall()
-            return Peers(group, members, theirs, busier, median, busiest)
+            return Peers(group, members, theirs, ahead, median, most)
+
+    def lookers(self, subjects: Sequence[str], within: Sequence[str] = ()) -> dict[str, list[tuple[str, int]]]:
+        """Who looked at each of some people, and how often, the most often first. It takes its time, too."""
+        where, patterns = _where({}, None, None, within)
+        rows = self._ask(
+            "SELECT subject, actor, count(*) FROM read_parquet($files) "
+            f"WHERE subject IN ({', '.join('?' * len(subjects))}) AND {where} GROUP BY ALL ORDER BY 3 DESC, 2",
+            [*subjects, *patterns], None, None,
+        )  # fmt: skip
+        found: dict[str, list[tuple[str, int]]] = {subject: [] for subject in subjects}
+        for subject, actor, count in rows:
+            found[subject].append((actor, count))
+        return found
 
     def actors(self, beginning: str, limit: int = 20, within: Sequence[str] = ()) -> list[str]:
         """Actors whose names begin with a text."""

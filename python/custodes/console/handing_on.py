@@ -1,0 +1,75 @@
+"""What leaves the console: the account of who looked at a record, and the evidence of a finding.
+
+Each for a purpose that was given, and on record before it goes.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from typing import Annotated
+
+from fastapi import Depends, FastAPI, Form, HTTPException, Request, Response
+from fastapi.responses import RedirectResponse, StreamingResponse
+
+from custodes.console.csv_rows import csv_row
+from custodes.console.need_to_know import sees_all_of_it
+from custodes.console.parts import Parts
+from custodes.console.people import LEAST_PURPOSE, NO_HISTORY, named
+from custodes.console.rendering import page
+from custodes.console.visitors import Revealing, from_our_form
+from custodes.evidence.bundle import export
+from custodes.findings import rfc3339
+from custodes.history import Access
+
+_MOST_EXPORTED = 100_000
+
+
+def add_handing_on(app: FastAPI, parts: Parts) -> None:
+    """Adds the routes."""
+
+    @app.get("/subjects/{hidden}/disclosures.csv", include_in_schema=False)
+    def disclosures(request: Request, visitor: Revealing, hidden: str) -> Response:
+        name = named(parts, "subject", hidden)
+        purpose = parts.grants.purpose(visitor, "subject", name)
+        if purpose is None:
+            return RedirectResponse(parts.naming(visitor).address("subject", name), 303)
+        if parts.history is None:
+            raise HTTPException(404, NO_HISTORY)
+        if not visitor.reach.is_everything:
+            # Half an account of who looked is a wrong one.
+            why = "you may look into some resources only, and the person concerned is to have all of it"
+            return page(request, parts, "refused.html", 403, why=why, back=f"/subjects/{hidden}")
+        parts.note_look(request, visitor, "export", "subject", name, purpose)
+        file_name = f'attachment; filename="disclosures-{parts.secrets.pseudonym("subject", name)}.csv"'
+        lines = _as_csv(parts.history.accesses({"subject": name}, limit=_MOST_EXPORTED))
+        return StreamingResponse(lines, media_type="text/csv", headers={"Content-Disposition": file_name})
+
+    @app.post("/findings/{finding_id}/evidence", include_in_schema=False, dependencies=[Depends(from_our_form)])
+    def evidence(
+        request: Request, visitor: Revealing, finding_id: str, purpose: Annotated[str, Form(max_length=200)] = ""
+    ) -> Response:
+        found = parts.monitor.store.get(finding_id)
+        if parts.vault is None or found is None:
+            return page(request, parts, "missing.html", 404, what="evidence")
+        if len(purpose.strip()) < LEAST_PURPOSE:
+            back = f"/findings/{finding_id}"
+            return page(request, parts, "refused.html", 400, why="Say what it is for.", back=back)
+        behind = parts.behind.of(found) if parts.behind else None
+        if not sees_all_of_it(visitor, found, behind, parts.vault.about(finding_id)):
+            why = "there are events of resources among it that you may not look into"
+            return page(request, parts, "refused.html", 403, why=why, back=f"/findings/{finding_id}")
+        parts.note_look(request, visitor, "export", "evidence", found.group.get("actor", finding_id), purpose.strip())
+        bundle = io.BytesIO()
+        try:
+            export(parts.vault.log, finding_id, bundle)
+        except ValueError as error:
+            raise HTTPException(404, str(error)) from error
+        file_name = f'attachment; filename="evidence-{finding_id[:8]}.zip"'
+        return Response(bundle.getvalue(), media_type="application/zip", headers={"Content-Disposition": file_name})
+
+
+def _as_csv(accesses: list[Access]) -> Iterator[str]:
+    yield csv_row(("time", "actor", "peer_group", "resource", "action", "purpose", "app"))
+    for one in accesses:
+        yield csv_row((rfc3339(one.time), one.actor, one.peer_group, one.resource, one.action, one.purpose, one.app))
