@@ -14,6 +14,7 @@ from custodes._core import Engine, Tables
 from custodes.accounts.secrets import Secrets
 from custodes.config.mapping import load_mapping
 from custodes.console import build_app
+from custodes.encryption import NO_KEYS, Keys
 from custodes.evidence.anchors import Anchors
 from custodes.evidence.behind import EventsBehind
 from custodes.evidence.keeping import Keeper
@@ -68,7 +69,12 @@ class Bench:
     """A monitor over a script, and its application."""
 
     def __init__(
-        self, folder: Path, rules: Sequence[Rule] = (), memory: int | None = None, most_open: int | None = None
+        self,
+        folder: Path,
+        rules: Sequence[Rule] = (),
+        memory: int | None = None,
+        most_open: int | None = None,
+        keys: Keys = NO_KEYS,
     ) -> None:
         """Without ``rules`` those of the shipped pack."""
         self.source = Script()
@@ -76,11 +82,11 @@ class Bench:
         rules = rules or load_rules(shipped_pack())
         write = partial(build_plan, mapping=load_mapping("custodes"), most_open=most_open, history=True)
         ruleset = Ruleset(rules, write)
-        shelf = Shelf(folder / "history")
+        shelf = Shelf(folder / "history", keys)
         self.writer = HistoryWriter(shelf, timedelta(days=35))
         self.history = History(shelf, self.writer)
-        self.store = FindingStore(f"sqlite:///{folder / 'findings.db'}")
-        self.letters = FileDeadLetters(folder / "dead.jsonl")
+        self.store = FindingStore(f"sqlite:///{folder / 'findings.db'}", keys)
+        self.letters = FileDeadLetters(folder / "dead.jsonl", keys)
         self.monitor = Monitor(
             WholeWork(Engine(ruleset.plan()), rules, self.source),
             rules,
@@ -94,7 +100,7 @@ class Bench:
             clock=lambda: self.now,
         )
         self.behind = EventsBehind(self.history, ruleset, Tables(), self.store)
-        self.vault = Vault(folder / "evidence", folder / "evidence.key", "custodes/test")
+        self.vault = Vault(folder / "evidence", folder / "evidence.key", "custodes/test", keys)
         retention = Retention(self.vault, self.store.peoples, timedelta(days=730))
         self.keeper = Keeper(
             self.vault, self.store, self.behind, self.writer, retention, Anchors(), clock=lambda: self.now

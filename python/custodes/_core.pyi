@@ -36,8 +36,8 @@ def encode_history(parts: Sequence[tuple[str, int, Recording]]) -> bytes:
     ``purpose``, ``client_ip``, ``app`` and ``record``, which stands in the first row of an event only.
     """
 
-def merge_history(inputs: Sequence[Path], output: Path) -> None:
-    """Merges files that are sorted as :func:`encode_history` sorts, by actor and time.
+def merge_history(inputs: Sequence[Path], output: Path, keyring: Keyring) -> None:
+    """Merges files that are sorted as :func:`encode_history` sorts, by actor and time, each encrypted or not.
 
     The result is safely on the disk. Raises ``OSError`` for what cannot be read or written.
     """
@@ -291,6 +291,32 @@ def restore(
     Raises ``ValueError`` for a plan that cannot be run and for bytes that are damaged or of another version.
     """
 
+class Keyring:
+    """Keys of files, by name: the first is for what is written, all for what is read. Used from any thread."""
+
+    def __init__(self, keys: Sequence[tuple[str, bytes]]) -> None:
+        """Each is a name and 32 bytes. Raises ``ValueError``."""
+
+    @property
+    def current(self) -> str | None:
+        """The name of the key for what is written; ``None`` where nothing is encrypted."""
+
+    def encrypt(self, plain: bytes) -> bytes:
+        """As it is written; without a key as it is."""
+
+    def decrypt(self, encrypted: bytes) -> bytes:
+        """Raises ``PermissionError`` where its key is not there, ``OSError`` for what is not as it was written."""
+
+    def open(self, path: Path) -> StoredFile:
+        """A file, encrypted or not. Raises as :meth:`decrypt`, and what the disk refuses."""
+
+class StoredFile:
+    """A file that is read at any place, as it was before it was encrypted. Used from any thread."""
+
+    def __len__(self) -> int: ...
+    def read_at(self, offset: int, count: int) -> bytes:
+        """Fewer bytes than wanted where it ends before. Raises as :meth:`Keyring.decrypt`."""
+
 class EvidenceDamagedError(Exception):
     """An evidence log is not as it was written; the message says where. Nothing is added to such a one."""
 
@@ -300,14 +326,15 @@ class EvidenceLog:
     What an entry is about is named by 16 bytes. Entries are read with 16 random bytes before them, as they are hashed.
     """
 
-    def __init__(self, folder: Path, name: str, secret: bytes) -> None:
-        """``secret`` is 32 random bytes, which heads are signed with. That nobody else writes is the caller's care.
+    def __init__(self, folder: Path, name: str, secret: bytes, keyring: Keyring) -> None:
+        """``secret`` is 32 random bytes, which heads are signed with; entries are encrypted by ``keyring``. That nobody
+        else writes is the caller's care.
 
         Raises :class:`EvidenceDamagedError`, and ``OSError``.
         """
 
     @staticmethod
-    def read(folder: Path, key: str) -> EvidenceLog:
+    def read(folder: Path, key: str, keyring: Keyring) -> EvidenceLog:
         """A log that others may write meanwhile, open for reading.
 
         Raises as the constructor does, and ``ValueError`` for what is no key.
@@ -369,7 +396,7 @@ class EvidenceReport:
     """The entries that begin as was asked for, without their random bytes."""
 
 def verify_evidence(
-    folder: Path, keys: Sequence[str], heads: Sequence[tuple[str, str]], sought: bytes
+    folder: Path, keys: Sequence[str], heads: Sequence[tuple[str, str]], sought: bytes, keyring: Keyring
 ) -> EvidenceReport:
     """Reads a whole log, and holds it against heads that were kept, each with the name of where.
 

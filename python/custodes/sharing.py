@@ -19,6 +19,7 @@ import structlog
 from kafka.errors import KafkaError
 
 from custodes._core import Tables
+from custodes.encryption import NO_KEYS, Keys
 from custodes.findings.store import Claim, FindingStore, StoreError
 from custodes.rules import Rule, Ruleset
 from custodes.sources import Arrival, Gap, Joined, Left, Place
@@ -81,6 +82,8 @@ class Keeping:
     keep: int
     before: Callable[[], None] = lambda: None
     """Called before a snapshot is begun; may raise ``OSError``."""
+    keys: Keys = NO_KEYS
+    """What it is encrypted by."""
 
 
 @dataclass(frozen=True)
@@ -248,7 +251,7 @@ class SharedWork:
         plan, rules = self._plan(name, is_share, agreed)
         # In this order: whose claim the database still holds knows that nobody has claimed the state since.
         claim = self._store.claim(name, self._worker)
-        snapshots = Snapshots(self._keeping.states.claim(name), self._keeping.keep)
+        snapshots = Snapshots(self._keeping.states.claim(name), self._keeping.keep, self._keeping.keys)
         recovered = recover(snapshots, plan, rules, self._threads, self._tables)
         self._store.close_left_open(recovered.left_open)
         known = [] if recovered.snapshot is None else recovered.snapshot.places

@@ -14,6 +14,7 @@ from events import write_events
 from running import rate
 
 from custodes._core import EvidenceLog, verify_evidence
+from custodes.encryption import NO_KEYS
 
 ENTRIES = 1_000_000
 AT_ONCE = 100
@@ -21,7 +22,7 @@ AT_ONCE = 100
 
 def million(folder: Path) -> EvidenceLog:
     """A log of so many entries, each an event of 230 bytes."""
-    log = EvidenceLog(folder, "custodes/bench", os.urandom(32))
+    log = EvidenceLog(folder, "custodes/bench", os.urandom(32), NO_KEYS.files)
     for block in range(ENTRIES // AT_ONCE):
         entries = []
         for n in range(block * AT_ONCE, (block + 1) * AT_ONCE):
@@ -49,7 +50,7 @@ def main() -> None:
         took = []
         for _ in range(chosen.rounds):
             begun = time.perf_counter()
-            assert not verify_evidence(home / "log", [log.key], [], b"").faults
+            assert not verify_evidence(home / "log", [log.key], [], b"", NO_KEYS.files).faults
             took.append(time.perf_counter() - begun)
         print(f"{ENTRIES:,} entries verified in {statistics.median(took):.2f} s, {max(took):.2f} s at most")
         write_events(home / "stream.jsonl", chosen.events)

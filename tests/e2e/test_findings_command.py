@@ -55,7 +55,7 @@ def test_accounts_are_made_and_needed(place: Path) -> None:
     assert (code, "there is no account 'omar'" in fault) == (2, True)
     assert run(place, "accounts", "change", "ines", "--role", "viewer", "--disable")[0] == 0
     listed = json.loads(run(place, "accounts", "list", "--json")[1])
-    assert listed == [{"name": "ines", "role": "viewer", "disabled": True}]
+    assert listed == [{"name": "ines", "role": "viewer", "disabled": True, "resources": []}]
     assert "viewer" in run(place, "accounts", "list")[1]
 
 

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from custodes._core import Engine
+from custodes.encryption import NO_KEYS, Keys
 from custodes.history import Access, History, HistoryWriter, Shelf, merging, writing
 from custodes.history.asking import Recorded
 from streams import START, Record
@@ -46,8 +47,8 @@ steps = st.lists(
 class Reading:
     """One process: reads two partitions, writes the history, may end at any time."""
 
-    def __init__(self, folder: Path, positions: list[int]) -> None:
-        self.shelf = Shelf(folder)
+    def __init__(self, folder: Path, positions: list[int], keys: Keys = NO_KEYS) -> None:
+        self.shelf = Shelf(folder, keys)
         self.writer = HistoryWriter(self.shelf, EVER)
         self.engine = Engine(PLAN)
         self.positions = positions
@@ -87,8 +88,16 @@ def said(access: Access) -> Any:
     return (access.time, access.source, access.position, access.actor, access.subject, access.resource)
 
 
-@given(st.lists(events, max_size=40), st.lists(events, max_size=40), steps)
-def test_every_event_is_there_once(first: list[Any], second: list[Any], steps: list[Any]) -> None:
+OLD = ("old", b"o" * 32)
+KEYRINGS = [NO_KEYS, Keys([OLD]), Keys([("new", b"n" * 32), OLD])]
+"""What files are encrypted by: nothing, a key, and the next."""
+
+
+@given(
+    st.lists(events, max_size=40), st.lists(events, max_size=40), steps, st.lists(st.sampled_from([0, 1]), max_size=3)
+)
+def test_every_event_is_there_once(first: list[Any], second: list[Any], steps: list[Any], next_keys: list[int]) -> None:
+    keyring = 0
     logs = [[json.dumps(event).encode() for event in log] for log in (first, second)]
     with TemporaryDirectory() as name, patch.object(writing, "_SEGMENT_ROWS", 7):
         process, saved = Reading(Path(name) / "history", [0, 0]), [0, 0]
@@ -106,7 +115,9 @@ def test_every_event_is_there_once(first: list[Any], second: list[Any], steps: l
             process.shelf.put = put  # type: ignore[method-assign]
             if then == "crash":
                 process.end()
-                process = Reading(Path(name) / "history", list(saved))
+                # Whoever comes back may have the next key, and reads what was written before.
+                keyring = min(keyring + (next_keys.pop() if next_keys else 0), len(KEYRINGS) - 1)
+                process = Reading(Path(name) / "history", list(saved), KEYRINGS[keyring])
         # Everything is merged by now that can be.
         process.writer._merger.submit(lambda: None).result()
         segments = process.shelf.segments

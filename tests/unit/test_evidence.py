@@ -15,6 +15,7 @@ from starlette.testclient import TestClient
 
 from bundle_oracle import proven
 from custodes._core import EvidenceDamagedError
+from custodes.encryption import NO_KEYS
 from custodes.evidence.anchors import Anchors, FileAnchor, anchor_at, heads_in
 from custodes.evidence.bundle import check, export
 from custodes.evidence.entries import EventEntry, FindingEntry, RuleEntry, key_of
@@ -198,7 +199,7 @@ def test_a_log_has_one_writer_and_takes_no_damage(bench: Bench, tmp_path: Path) 
     data[200] ^= 1
     segment.write_bytes(data)
     with pytest.raises(EvidenceDamagedError, match="not those that were written"):
-        open_for_reading(bench.vault.path)
+        open_for_reading(bench.vault.path, NO_KEYS)
     (fault, *_) = verify(bench.vault.path, [bench.vault.log.key]).faults
     assert str(fault).startswith("0000000000000000.evidence, byte 0: entries 0 to")
 

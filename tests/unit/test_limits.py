@@ -41,7 +41,7 @@ Maker = Callable[..., Bench]
 def make(tmp_path: Path) -> Iterator[Maker]:
     made: list[Bench] = []
 
-    def make(**limits: int) -> Bench:
+    def make(**limits: Any) -> Bench:
         (tmp_path / "rules.yml").write_text(RULES)
         made.append(Bench(tmp_path, load_rules([tmp_path / "rules.yml"]), **limits))
         return made[-1]

@@ -8,8 +8,18 @@ from pathlib import Path
 import orjson
 import pytest
 
+from custodes.encryption import NO_KEYS, Keys
 from custodes.sources import Place
-from custodes.state import FolderInUseError, LocalFolder, Snapshot, Snapshots, UnreadableError, VersionError
+from custodes.state import (
+    FolderInUseError,
+    LocalFolder,
+    LockedError,
+    Snapshot,
+    Snapshots,
+    UnreadableError,
+    VersionError,
+)
+from custodes.state.snapshots import inspect
 from power import Disk, PowerCut
 
 
@@ -170,3 +180,20 @@ def test_the_index_says_what_is_where(folder: LocalFolder, tmp_path: Path) -> No
     assert index["version"] == 1
     _, sections = content(1)
     assert [data[s["offset"] : s["offset"] + s["length"]] for s in index["sections"]] == sections
+
+
+def test_what_is_encrypted_is_for_who_has_the_key(tmp_path: Path) -> None:
+    first, both = Keys([("a", b"a" * 32)]), Keys([("b", b"b" * 32), ("a", b"a" * 32)])
+    folder = LocalFolder(tmp_path / "state")
+    for number, keys in ((1, NO_KEYS), (2, first), (3, both)):
+        write(Snapshots(folder, keep=3, keys=keys), number)
+    for number in (1, 2, 3):
+        assert is_whole(Snapshots(folder, keep=3, keys=both).read(number))
+        path = tmp_path / "state" / f"{number:012}.snapshot"
+        assert (max(content(number)[1], key=len) in path.read_bytes()) == (number == 1), (
+            "what it has does not stand there"
+        )
+        assert inspect(path).damage is None, "that it is whole can be seen without a key"
+    with pytest.raises(LockedError, match="under the key 'b'"):
+        Snapshots(folder, keep=3, keys=first).read(3)
+    folder.close()

@@ -5,10 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from custodes.accounts.secrets import Secrets
+from custodes.encryption import NOT_PEOPLE
 from custodes.findings import Finding
-
-_NOBODY = ("resource", "action", "peer_group", "app")
-"""The fields whose values say nothing of who somebody is. What was worked out from a name may say it, too."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +19,7 @@ class Pseudonyms:
 
     def pseudonym(self, field: str, value: str) -> str:
         """A value as everybody may see it."""
-        return value if self.is_plain or field in _NOBODY else self.secrets.pseudonym(field, value)
+        return value if self.is_plain or field in NOT_PEOPLE else self.secrets.pseudonym(field, value)
 
     def who(self, finding: Finding) -> str:
         """A finding's group as everybody may see it."""

@@ -26,6 +26,8 @@ _COMMANDS = {
     "evidence": "custodes.cli.evidence",
     "alerts": "custodes.cli.alerts",
     "accounts": "custodes.cli.accounts",
+    "keys": "custodes.cli.keys",
+    "dead-letters": "custodes.cli.dead_letters",
 }
 """Each command's module, which holds a function or a Typer ``app`` of its name. Loaded when asked for, so
 that a replay does not wait for a web server's import."""
@@ -44,7 +46,7 @@ class _Commands(TyperGroup):
         app = getattr(module, "app", None)
         if app is None:
             app = typer.Typer(add_completion=False)
-            app.command(cmd_name)(getattr(module, cmd_name))
+            app.command(cmd_name)(getattr(module, cmd_name.replace("-", "_")))
         command = typer.main.get_command(app)
         command.name = cmd_name
         return command

@@ -18,6 +18,7 @@ from custodes.accounts.reach import Reach
 from custodes.accounts.roles import Permission, Role
 from custodes.accounts.store import AccountStore
 from custodes.accounts.tokens import TokenStore
+from custodes.cli.encryption import keys_of
 from custodes.cli.output import stdout, write_json
 from custodes.config import Fault, FaultsError, parse_duration
 from custodes.config.load import load_config
@@ -39,7 +40,8 @@ Resources = Annotated[
 
 @contextmanager
 def _database(config: Path, what: str = "account") -> Iterator[Engine]:
-    engine = open_database(load_config(config).findings.database)
+    settings = load_config(config)
+    engine = open_database(settings.findings.database, keys=keys_of(settings))
     try:
         yield engine
     except (KeyError, ValueError) as error:

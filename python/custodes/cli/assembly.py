@@ -23,6 +23,7 @@ from custodes.config import Fault, FaultsError
 from custodes.config.alerts import AlertmanagerReceiver, Receiver
 from custodes.config.model import Config, HistorySettings, Workers
 from custodes.config.model import KafkaSource as KafkaSettings
+from custodes.encryption import Keys
 from custodes.evidence.anchors import Anchors, anchor_at
 from custodes.evidence.behind import EventsBehind
 from custodes.evidence.keeping import Keeper
@@ -38,7 +39,7 @@ from custodes.sources import FileSource, ResumableSource, Source
 from custodes.sources.kafka import KafkaSource
 from custodes.sources.repartition import LostOnTheWayError, RepartitionTopic
 from custodes.sources.shared import SharedKafkaSource
-from custodes.state import Checkpoints, FolderInUseError, LocalFolder, Snapshots, VersionError, recover
+from custodes.state import Checkpoints, FolderInUseError, LocalFolder, LockedError, RefusedError, Snapshots, recover
 from custodes.state.claims import StateStore
 from custodes.state.objects import ObjectStates
 from custodes.state.topic import StateTopic
@@ -62,15 +63,15 @@ class Assembly:
     """Tells the parts of the monitor that they are in."""
 
 
-def open_history(settings: HistorySettings, closing: ExitStack) -> tuple[Shelf, HistoryWriter]:
+def open_history(settings: HistorySettings, keys: Keys, closing: ExitStack) -> tuple[Shelf, HistoryWriter]:
     """The history's files and who writes them. Raises :class:`FaultsError`."""
     try:
-        shelf = Shelf(settings.folder)
+        shelf = Shelf(settings.folder, keys)
     except FolderInUseError as error:
         raise FaultsError([Fault(str(error), hint="set history.folder")]) from error
     except OSError as error:
         raise FaultsError(
-            [Fault(f"{settings.folder} cannot be used: {error.strerror}", hint="set history.folder")]
+            [Fault(f"{settings.folder} cannot be used: {error.strerror or error}", hint="set history.folder")]
         ) from error
     writer = HistoryWriter(shelf, settings.keep)
     closing.callback(writer.close)
@@ -78,14 +79,14 @@ def open_history(settings: HistorySettings, closing: ExitStack) -> tuple[Shelf, 
 
 
 def open_evidence(
-    settings: Config, store: FindingStore, behind: EventsBehind, writer: HistoryWriter, closing: ExitStack
+    settings: Config, store: FindingStore, behind: EventsBehind, writer: HistoryWriter, keys: Keys, closing: ExitStack
 ) -> Keeper | None:
     """Who keeps evidence; ``None`` where none is kept. Raises :class:`FaultsError`."""
     wanted = settings.evidence
     if wanted is None:
         return None
     try:
-        vault = Vault(wanted.folder, wanted.key or settings.state.folder / "evidence.key", wanted.name)
+        vault = Vault(wanted.folder, wanted.key or settings.state.folder / "evidence.key", wanted.name, keys)
     except FolderInUseError as error:
         raise FaultsError([Fault(str(error), hint="set evidence.folder")]) from error
     except EvidenceDamagedError as error:
@@ -162,6 +163,7 @@ def assemble(
     tables: Tables,
     store: FindingStore,
     url: str,
+    keys: Keys,
     closing: ExitStack,
     before_snapshots: Callable[[], None],
 ) -> Assembly:
@@ -175,14 +177,15 @@ def assemble(
     worker = f"custodes-{folder.owner()}"
     if settings.workers is not None and settings.source.kafka is not None:
         return _shared(
-            settings, settings.source.kafka, settings.workers, ruleset, tables, store, worker, url, closing,
+            settings, settings.source.kafka, settings.workers, ruleset, tables, store, worker, url, keys, closing,
             before_snapshots,
         )  # fmt: skip
-    snapshots = Snapshots(folder, settings.state.keep)
+    snapshots = Snapshots(folder, settings.state.keep, keys)
     try:
         recovered = recover(snapshots, ruleset.plan(), ruleset.rules, settings.engine.threads, tables)
-    except VersionError as error:
-        hint = "run the Custodes that wrote it, or move it away"
+    except RefusedError as error:
+        way = "give encryption.keys its key" if isinstance(error, LockedError) else "run the Custodes that wrote it"
+        hint = f"{way}, or move it away"
         raise FaultsError([Fault(str(error), file=str(settings.state.folder), hint=hint)]) from error
     store.close_left_open(recovered.left_open)
     source = _source(settings, worker)
@@ -205,6 +208,7 @@ def _shared(
     store: FindingStore,
     worker: str,
     url: str,
+    keys: Keys,
     closing: ExitStack,
     before_snapshots: Callable[[], None],
 ) -> Assembly:
@@ -217,7 +221,7 @@ def _shared(
         ruleset,
         handing,
         store,
-        Keeping(states, settings.state.interval.total_seconds(), settings.state.keep, before_snapshots),
+        Keeping(states, settings.state.interval.total_seconds(), settings.state.keep, before_snapshots, keys),
         idle_after=idle_after,
         threads=settings.engine.threads,
         tables=tables,

@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from custodes.accounts.audit import AuditTrail, Look
+from custodes.cli.encryption import keys_of
 from custodes.cli.log import set_up_log
 from custodes.config import Fault, FaultsError
 from custodes.config.load import load_config
@@ -55,7 +56,7 @@ def open_desk(config: Path) -> Iterator[Desk]:
     """Opens the database that the configuration names."""
     set_up_log("warning")
     settings = load_config(config)
-    store = FindingStore(settings.findings.database)
+    store = FindingStore(settings.findings.database, keys_of(settings))
     try:
         yield Desk(settings, store, TriageStore(store.engine), AuditTrail(store.engine))
     finally:

@@ -14,10 +14,12 @@ from rich.text import Text
 
 from custodes._core import EvidenceDamagedError
 from custodes.cli.desk import ConfigPath, open_desk
+from custodes.cli.encryption import keys_of
 from custodes.cli.output import stdout, write_json
 from custodes.config import Fault, FaultsError
 from custodes.config.load import load_config
 from custodes.config.model import EvidenceSettings
+from custodes.encryption import Keys
 from custodes.evidence.anchors import heads_in
 from custodes.evidence.bundle import check, export
 from custodes.evidence.retention import Hold, Holds
@@ -52,14 +54,17 @@ def verify_(
     """Find any entry that was changed, removed, reordered or cut off, and name it. Exit 1 if there is one."""
     path = path or _settings(config).folder
     try:
-        is_whole = _verify_bundle(path, key, json) if path.is_file() else _verify_log(path, key, head or [], json)
+        if path.is_file():
+            is_whole = _verify_bundle(path, key, json)
+        else:
+            is_whole = _verify_log(path, key, head or [], json, keys_of(load_config(config)))
     except ValueError as error:
         raise FaultsError([Fault(str(error))]) from error
     if not is_whole:
         raise typer.Exit(1)
 
 
-def _verify_log(folder: Path, key: str | None, head_files: list[Path], json: bool) -> bool:
+def _verify_log(folder: Path, key: str | None, head_files: list[Path], json: bool, keys: Keys) -> bool:
     trusted = key
     if key is None:
         try:
@@ -68,7 +73,7 @@ def _verify_log(folder: Path, key: str | None, head_files: list[Path], json: boo
             raise FaultsError([Fault(f"there is no log: {error.strerror}", str(folder), hint="give --key")]) from error
     heads = [head for file in head_files for head in heads_in(file)]
     for _ in range(_TRIES):
-        result = verify(folder, [key], heads)
+        result = verify(folder, [key], heads, keys)
         if not result.faults:
             break
         time.sleep(0.2)
@@ -120,7 +125,7 @@ def export_(
     path = output or Path(f"evidence-{one.id[:8]}.zip")
     fresh = path.with_name(path.name + ".new")
     try:
-        log = open_for_reading(settings.folder)
+        log = open_for_reading(settings.folder, keys_of(desk.settings))
         with fresh.open("wb") as file:
             events = export(log, one.id, file)
     except (EvidenceDamagedError, ValueError) as error:

@@ -23,6 +23,7 @@ from custodes.cli.assembly import (
     watch_alerts,
     watch_evidence,
 )
+from custodes.cli.encryption import keys_of
 from custodes.cli.log import set_up_log
 from custodes.cli.memory import keep_freed_memory
 from custodes.cli.provider import provider_of
@@ -33,6 +34,7 @@ from custodes.config.model import Config
 from custodes.console import LOOPBACK, ConsoleServer, build_app
 from custodes.console.elsewhere import Elsewhere
 from custodes.console.rates import Rates
+from custodes.encryption import Keys
 from custodes.evidence.behind import EventsBehind
 from custodes.feed import Feed
 from custodes.findings import Finding
@@ -86,20 +88,21 @@ def _put_together(
 ) -> tuple[Monitor, ConsoleServer]:
     log = structlog.get_logger("custodes")
 
-    store = FindingStore(settings.findings.database)
+    keys = keys_of(settings)
+    store = FindingStore(settings.findings.database, keys)
     closing.callback(store.close)
-    dead_letters = _dead_letters(settings)
+    dead_letters = _dead_letters(settings, keys)
     closing.callback(dead_letters.close)
     writer, history = None, None
     if settings.history is not None:
-        shelf, writer = open_history(settings.history, closing)
+        shelf, writer = open_history(settings.history, keys, closing)
         history = History(shelf, writer)
     before_snapshots = writer.flush if writer else lambda: None
-    parts = assemble(settings, ruleset, tables.in_force, store, listen, closing, before_snapshots)
+    parts = assemble(settings, ruleset, tables.in_force, store, listen, keys, closing, before_snapshots)
     behind = None if history is None else EventsBehind(history, ruleset, tables.in_force, store)
     keeper = None
     if behind is not None and writer is not None:
-        keeper = open_evidence(settings, store, behind, writer, closing)
+        keeper = open_evidence(settings, store, behind, writer, keys, closing)
 
     def on_news(kind: str, finding: Finding) -> None:
         log.info(f"finding {kind}", id=finding.id, rule=finding.rule, level=finding.level, peak=finding.peak)
@@ -172,8 +175,8 @@ def stop_on_signals() -> threading.Event:
     return stop
 
 
-def _dead_letters(settings: Config) -> DeadLetters:
+def _dead_letters(settings: Config, keys: Keys) -> DeadLetters:
     kafka = settings.source.kafka
     if kafka is not None and kafka.dead_letter_topic is not None:
         return KafkaDeadLetters(kafka, kafka.dead_letter_topic)
-    return FileDeadLetters(settings.dead_letter.file)
+    return FileDeadLetters(settings.dead_letter.file, keys)

@@ -275,6 +275,15 @@ class Http(Section):
         return self
 
 
+class Encryption(Section):
+    """What is kept on disks and in the database is encrypted: history, evidence, snapshots, and names."""
+
+    keys: Path = Field(
+        description="A file with the keys, which `custodes keys add` makes. The first is for what is written. Workers "
+        "have the same. Keep it where the rest is not, and a copy where no disk of this machine is."
+    )
+
+
 class Log(Section):
     """Log lines on standard error."""
 
@@ -314,6 +323,9 @@ class Config(BaseSettings):
         EvidenceSettings(),
         description="What is behind findings, for later and for others. `null` keeps none; without a history there is "
         "none.",
+    )
+    encryption: Encryption | None = Field(
+        None, description="Encryption at rest. Default: files and database have names as they are."
     )
     alerts: Alerts = Field(Alerts(), description="Who else is told of findings.")
     workers: Workers | None = Field(

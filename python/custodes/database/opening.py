@@ -8,7 +8,10 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, func, inspect, make_url, select, text
 
-from custodes.database.tables import metadata
+from custodes.database.columns import use_keys
+from custodes.database.reencryption import encrypt_anew
+from custodes.database.tables import findings, metadata, silences
+from custodes.encryption import NO_KEYS, Keys
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 LATEST = "0010"
@@ -32,11 +35,11 @@ class NewerDatabaseError(RuntimeError):
     """The database is of a later version than this program."""
 
 
-def open_database(url: str, patience_ms: int = 250) -> Engine:
+def open_database(url: str, patience_ms: int = 250, keys: Keys = NO_KEYS) -> Engine:
     """An engine for the database, whose tables are those of this version.
 
     ``patience_ms`` is for how long a lock of SQLite is waited for: not long by default, as the monitor tries again, and
-    counts meanwhile; people wait rather.
+    counts meanwhile; people wait rather. ``keys`` is what names in it are encrypted by.
 
     Raises :class:`NewerDatabaseError`, and SQLAlchemy's errors for a database that cannot be had.
     """
@@ -44,11 +47,14 @@ def open_database(url: str, patience_ms: int = 250) -> Engine:
     engine = create_engine(url, **(_POSTGRESQL if is_postgresql else {}))
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", partial(_tune_sqlite, patience_ms))
+    use_keys(engine, keys)
     with engine.begin() as connection:
         if is_postgresql:
             # Workers that start together must not make the tables together.
             connection.execute(select(func.pg_advisory_xact_lock(_TABLES_LOCK)))
         _bring_up_to_date(connection)
+        for table in (findings, silences):
+            encrypt_anew(connection, table)
     return engine
 
 

@@ -22,6 +22,8 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
+from custodes.database.columns import GroupText, HiddenName, WrappedString, WrappedText
+
 metadata = MetaData()
 
 _NUMBER = BigInteger().with_variant(Integer, "sqlite")
@@ -45,7 +47,7 @@ findings = Table(
     Column("rule_id", String, nullable=False),
     Column("rule", String, nullable=False),
     Column("level", String, nullable=False),
-    Column("group", String, nullable=False),
+    Column("group", GroupText, nullable=False),
     Column("opened_at", BigInteger, nullable=False),
     Column("closed_at", BigInteger),
     Column("held_from", BigInteger, nullable=False),
@@ -118,7 +120,7 @@ notes = Table(
     Column("at", BigInteger, nullable=False),
     Column("by", String, nullable=False),
     Column("kind", String(16), nullable=False),
-    Column("text", Text, nullable=False),
+    Column("text", WrappedText, nullable=False),
     Index("notes_by_finding", "finding_id", "number"),
 )
 
@@ -153,8 +155,8 @@ audit = Table(
     Column("account", String, nullable=False),
     Column("action", String(32), nullable=False),
     Column("resource", String(32), nullable=False),
-    Column("subject", String),
-    Column("purpose", String),
+    Column("subject", HiddenName),
+    Column("purpose", WrappedString),
     Column("address", String),
     Index("audit_by_account", "account", "number"),
     Index("audit_by_subject", "subject", "number"),
@@ -166,7 +168,7 @@ holds = Table(
     Column("finding_id", String(36), primary_key=True),
     Column("by", String, nullable=False),
     Column("at", BigInteger, nullable=False),
-    Column("reason", Text, nullable=False),
+    Column("reason", WrappedText, nullable=False),
 )
 
 news = Table(
@@ -175,7 +177,7 @@ news = Table(
     Column("number", _NUMBER, primary_key=True, autoincrement=True),
     Column("at", BigInteger, nullable=False),
     Column("kind", String(16), nullable=False),
-    Column("finding", Text, nullable=False),
+    Column("finding", WrappedText, nullable=False),
     Column("by", String),
     sqlite_autoincrement=True,  # a number that was read and forgotten must not come again
 )
@@ -196,7 +198,7 @@ undelivered = Table(
     Column("number", BigInteger, primary_key=True),
     Column("at", BigInteger, nullable=False),
     Column("why", Text, nullable=False),
-    Column("news", Text, nullable=False),
+    Column("news", WrappedText, nullable=False),
 )
 
 firing = Table(
@@ -204,7 +206,7 @@ firing = Table(
     metadata,
     Column("receiver", String, primary_key=True),
     Column("finding_id", String(36), primary_key=True),
-    Column("finding", Text, nullable=False),
+    Column("finding", WrappedText, nullable=False),
     Column("since", BigInteger),  # when it was first told; none where it was not yet
     Column("ended_at", BigInteger),  # when the reason for it ended
 )
@@ -226,11 +228,11 @@ silences = Table(
     metadata,
     Column("number", _NUMBER, primary_key=True, autoincrement=True),
     Column("rule_id", String),
-    Column("group", String, nullable=False),
+    Column("group", GroupText, nullable=False),
     Column("since", BigInteger, nullable=False),
     Column("until", BigInteger, nullable=False),
     Column("by", String, nullable=False),
-    Column("reason", Text, nullable=False),
+    Column("reason", WrappedText, nullable=False),
 )
 
 views = Table(
@@ -253,5 +255,5 @@ answers = Table(
     Column("request", String(64), nullable=False),  # the SHA-256 of what was asked
     Column("at", BigInteger, nullable=False),
     Column("status", Integer),  # none as long as it is being done
-    Column("body", Text),
+    Column("body", WrappedText),
 )

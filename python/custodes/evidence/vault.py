@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from custodes._core import EvidenceLog
+from custodes.encryption import NO_KEYS, Keys
 from custodes.evidence.entries import SALT, Entry, key_of, read, written
 from custodes.state import LocalFolder
 from custodes.state.secret_file import secret_kept_in
@@ -15,8 +16,9 @@ PUBLIC_KEY = "key.pub"
 class Vault:
     """The log of one process. Used from any thread."""
 
-    def __init__(self, folder: Path, key: Path, name: str | None = None) -> None:
-        """``key`` is the file with the secret that heads are signed with; better not where the log is.
+    def __init__(self, folder: Path, key: Path, name: str | None = None, keys: Keys = NO_KEYS) -> None:
+        """``key`` is the file with the secret that heads are signed with; better not where the log is. ``keys`` is what
+        entries are encrypted by.
 
         Raises :class:`~custodes.state.FolderInUseError`, :class:`~custodes._core.EvidenceDamagedError`, ``OSError``,
         and ``ValueError`` for a key that is none.
@@ -24,7 +26,7 @@ class Vault:
         self._folder = LocalFolder(folder)
         try:
             name = name or f"custodes/{self._folder.owner()}"
-            self.log = EvidenceLog(folder, name, secret_kept_in(key))
+            self.log = EvidenceLog(folder, name, secret_kept_in(key), keys.files)
         except BaseException:
             self._folder.close()
             raise
@@ -47,6 +49,6 @@ class Vault:
         self._folder.close()
 
 
-def open_for_reading(folder: Path) -> EvidenceLog:
+def open_for_reading(folder: Path, keys: Keys) -> EvidenceLog:
     """A log that may be another process's. Raises as :class:`Vault` does."""
-    return EvidenceLog.read(folder, (folder / PUBLIC_KEY).read_text().strip())
+    return EvidenceLog.read(folder, (folder / PUBLIC_KEY).read_text().strip(), keys.files)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from custodes._core import verify_evidence
+from custodes.encryption import NO_KEYS, Keys
 from custodes.evidence.entries import EXPIRED_BEGINS, ExpiredEntry, read
 
 
@@ -45,12 +46,15 @@ class Verification:
         return vars(self) | {"faults": [vars(fault) for fault in self.faults]}
 
 
-def verify(folder: Path, keys: Sequence[str], heads: Sequence[tuple[str, str]] = ()) -> Verification:
-    """Reads a whole log. ``heads`` were kept elsewhere, each with the name of where.
+def verify(
+    folder: Path, signers: Sequence[str], heads: Sequence[tuple[str, str]] = (), keys: Keys = NO_KEYS
+) -> Verification:
+    """Reads a whole log. ``signers`` are the public keys it may be signed by; ``heads`` were kept elsewhere, each with
+    the name of where; ``keys`` are those that its entries may be encrypted by.
 
     Raises ``OSError``, and ``ValueError`` for what is no key.
     """
-    report = verify_evidence(folder, keys, heads, EXPIRED_BEGINS)
+    report = verify_evidence(folder, signers, heads, EXPIRED_BEGINS, keys.files)
     faults = [Fault(one.place, one.what, one.offset, one.entries) for one in report.faults]
     runs = [
         tuple(run) for _, text in report.found if isinstance(entry := read(text), ExpiredEntry) for run in entry.runs

@@ -22,6 +22,7 @@ from sqlalchemy import (
     Connection,
     Engine,
     Select,
+    String,
     and_,
     bindparam,
     case,
@@ -32,12 +33,14 @@ from sqlalchemy import (
     or_,
     select,
     tuple_,
+    type_coerce,
     update,
 )
 from sqlalchemy.exc import SQLAlchemyError
 
 from custodes._core import FindingChange
 from custodes.database import open_database, tables
+from custodes.encryption import NO_KEYS, Keys
 from custodes.findings.gaps import Missed
 from custodes.findings.model import Finding
 from custodes.findings.news import Piece, record
@@ -155,10 +158,10 @@ class _Writing:
 class FindingStore:
     """Findings in a SQL database. One writer a task; readers may be in other threads."""
 
-    def __init__(self, url: str) -> None:
-        """Raises :data:`StoreError` for a database that cannot be had."""
-        self.engine = open_database(url)
-        self._url = url
+    def __init__(self, url: str, keys: Keys = NO_KEYS) -> None:
+        """``keys`` is what names are encrypted by. Raises :data:`StoreError` for a database that cannot be had."""
+        self.engine = open_database(url, keys=keys)
+        self._url, self._keys = url, keys
         self._known_as: dict[str, str] = {}
 
     def claim(self, task: str, worker: str) -> Claim:
@@ -335,7 +338,7 @@ class FindingStore:
             query = query.where(_findings.c.level == level)
         if state is not None:
             query = query.where(is_in_state(_findings.c.id, state))
-        query = _of_group(query, group)
+        query = self._of_group(query, group)
         with self.engine.connect() as connection:
             found = [finding_of(row) for row in connection.execute(query).mappings()]
         more = len(found) > limit
@@ -359,7 +362,7 @@ class FindingStore:
         self, time: int, group: Mapping[str, str] = MappingProxyType({}), *, rule_id: str | None = None
     ) -> list[Finding]:
         """The findings that opened at or after a time, in microseconds; the rest as in :meth:`page`."""
-        query = _of_group(select(_findings).where(_findings.c.opened_at >= time), group)
+        query = self._of_group(select(_findings).where(_findings.c.opened_at >= time), group)
         if rule_id is not None:
             query = query.where(_findings.c.rule_id == rule_id)
         with self.engine.connect() as connection:
@@ -459,19 +462,20 @@ class FindingStore:
     def peoples(self) -> Engine:
         """The database for what people do: they wait for their turn, where the monitor would rather come back."""
         is_apart = self.engine.dialect.name == "sqlite" and self.engine.url.database
-        return open_database(self._url, _PATIENCE_MS) if is_apart else self.engine
+        return open_database(self._url, _PATIENCE_MS, self._keys) if is_apart else self.engine
+
+    def _of_group(self, query: Select[Any], group: Mapping[str, str]) -> Select[Any]:
+        """Those whose group has these values: it is JSON written in one way, so what is in it stands there just so."""
+        as_it_stands = type_coerce(_findings.c.group, String)
+        for name, value in group.items():
+            pair = self._keys.hide_group(group_text({name: value}))[1:-1]
+            query = query.where(as_it_stands.contains(pair, autoescape=True))
+        return query
 
     def close(self) -> None:
         if "peoples" in vars(self):
             self.peoples.dispose()
         self.engine.dispose()
-
-
-def _of_group(query: Select[Any], group: Mapping[str, str]) -> Select[Any]:
-    """Those whose group has these values: it is JSON in one way of writing, so what is in it stands there just so."""
-    for name, value in group.items():
-        query = query.where(_findings.c.group.contains(group_text({name: value})[1:-1], autoescape=True))
-    return query
 
 
 def _key(finding: Finding) -> tuple[str, str]:

@@ -279,7 +279,7 @@ class History:
         return self._shelf.database.cursor().execute(asked, list(values)).fetchall()
 
     def _listed(self, segments: Sequence[Segment]) -> str:
-        paths = (str(self._shelf.path / one.name).replace("'", "''") for one in segments)
+        paths = (self._shelf.place(one.name).replace("'", "''") for one in segments)
         return "[" + ", ".join(f"'{path}'" for path in paths) + "]"
 
 

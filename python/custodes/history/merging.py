@@ -39,5 +39,5 @@ def merge(shelf: Shelf, row: Sequence[Segment]) -> None:
     first, last = row[0].first, row[-1].last
     fresh = f"{first:010}-{last:010}.new"
     with shelf.reading():
-        merge_history([shelf.path / one.name for one in row], shelf.path / fresh)
+        merge_history([shelf.path / one.name for one in row], shelf.path / fresh, shelf.keys.files)
     shelf.adopt(fresh, first, last)

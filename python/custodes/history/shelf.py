@@ -17,7 +17,8 @@ from pathlib import Path
 import duckdb
 import structlog
 
-from custodes.history.database import connect
+from custodes.encryption import NO_KEYS, Keys
+from custodes.history.database import STORED, connect
 from custodes.state.folder import LocalFolder
 
 log = structlog.get_logger("custodes.history")
@@ -50,15 +51,21 @@ class Segment:
 class Shelf:
     """All segments of one history, in a folder of its own. Used from several threads."""
 
-    def __init__(self, path: Path) -> None:
-        """Raises :class:`~custodes.state.FolderInUseError`, and ``OSError`` as it comes."""
+    def __init__(self, path: Path, keys: Keys = NO_KEYS) -> None:
+        """``keys`` is what files are encrypted by. Raises :class:`~custodes.state.FolderInUseError`, and ``OSError`` as
+        it comes."""
         self.path = path.resolve()
-        self._folder = LocalFolder(self.path)
-        self.database = connect(self.path)
+        self.keys = keys
         self._lock = threading.Lock()
         self._readers = 0
         self._leaving: list[str] = []
-        self._segments = sorted(segment for found in self._found() if (segment := self._readable(*found)))
+        self._folder = LocalFolder(self.path)
+        try:
+            self.database = connect(self.path, keys)
+            self._segments = sorted(segment for found in self._found() if (segment := self._readable(*found)))
+        except BaseException:
+            self._folder.close()
+            raise
 
     def _found(self) -> list[tuple[int, int]]:
         """The numbers of the files that are to stay; what is left over goes."""
@@ -76,19 +83,27 @@ class Shelf:
 
     def _readable(self, first: int, last: int) -> Segment | None:
         """A segment found at the start; ``None`` where it is damaged, and then it is put aside."""
+        name = f"{first:010}-{last:010}.parquet"
         try:
+            # Without its key it is as good as ever, and stays where it is.
+            self.keys.files.open(self.path / name)
             return self._describe(first, last)
-        except duckdb.Error as error:
-            name = f"{first:010}-{last:010}.parquet"
+        except PermissionError:
+            raise
+        except (duckdb.Error, OSError) as error:
             log.error("a segment of the history cannot be read and is put aside", file=name, error=str(error))
             self._folder.rename(name, f"{name}.damaged")
             return None
 
     def _describe(self, first: int, last: int) -> Segment:
         query = "SELECT count(*), epoch_us(min(time)), epoch_us(max(time)) FROM read_parquet(?)"
-        path = self.path / f"{first:010}-{last:010}.parquet"
-        rows, oldest, newest = self.database.cursor().execute(query, [str(path)]).fetchall()[0]
+        place = self.place(f"{first:010}-{last:010}.parquet")
+        rows, oldest, newest = self.database.cursor().execute(query, [place]).fetchall()[0]
         return Segment(first, last, rows, oldest or 0, newest or 0)
+
+    def place(self, name: str) -> str:
+        """Where the database finds a file."""
+        return f"{STORED}://{name}" if self.keys.current else str(self.path / name)
 
     @property
     def segments(self) -> Sequence[Segment]:
@@ -103,7 +118,7 @@ class Shelf:
 
     def come_to(self) -> dict[str, int]:
         """By stream, the position after the last that the newest segments have."""
-        newest = [str(self.path / segment.name) for segment in self.segments[-_RECENT:]]
+        newest = [self.place(segment.name) for segment in self.segments[-_RECENT:]]
         if not newest:
             return {}
         query = "SELECT source, max(position) + 1 FROM read_parquet(?) GROUP BY source"
@@ -114,7 +129,7 @@ class Shelf:
         fresh = f"{first:010}-{last:010}.new"
         output = self._folder.create(fresh)
         try:
-            output.write(data)
+            output.write(self.keys.files.encrypt(data))
             output.sync()
         finally:
             output.close()

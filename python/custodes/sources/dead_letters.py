@@ -6,11 +6,14 @@ import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import orjson
 
 from custodes._core import Reject
+from custodes.encryption import NO_KEYS, Keys
+
+_VALUE = "value_base64"
 
 
 @dataclass(frozen=True)
@@ -39,14 +42,15 @@ class NoDeadLetters:
 
 
 class FileDeadLetters:
-    """One JSON object a line with the record in base64, appended."""
+    """One JSON object a line with the record in base64, appended; encrypted where there are keys."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, keys: Keys = NO_KEYS) -> None:
         self._file = path.open("ab", buffering=0)
+        self._keys = keys
 
     def write(self, letters: Sequence[Letter]) -> None:
         end = self._file.seek(0, 2)
-        text = memoryview(b"".join(map(_line, letters)))
+        text = memoryview(b"".join(_line(letter, self._keys) for letter in letters))
         try:
             while text:
                 text = text[self._file.write(text) :]
@@ -59,12 +63,27 @@ class FileDeadLetters:
         self._file.close()
 
 
-def _line(letter: Letter) -> bytes:
+def _line(letter: Letter, keys: Keys) -> bytes:
     entry = {
         **letter.place,
         "position": letter.reject.position,
         "reason": letter.reject.reason,
-        "detail": letter.reject.detail,
-        "value_base64": base64.b64encode(letter.reject.value).decode(),
+        "detail": keys.wrap(letter.reject.detail),
+        _VALUE: base64.b64encode(keys.files.encrypt(letter.reject.value)).decode(),
     }
     return orjson.dumps(entry, option=orjson.OPT_APPEND_NEWLINE)
+
+
+def read_line(line: bytes, keys: Keys) -> dict[str, Any]:
+    """A line of a file as it was meant, with the record as text; what of it is no UTF-8 is replaced.
+
+    Raises ``ValueError`` for what is no such line, and ``OSError`` for what is not as it was encrypted, or under a key
+    that is not there.
+    """
+    try:
+        entry: dict[str, Any] = orjson.loads(line)
+        value = base64.b64decode(entry.pop(_VALUE), validate=True)
+        detail = keys.unwrap(entry["detail"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError("it is no line of dead letters") from error
+    return entry | {"detail": detail, "value": keys.files.decrypt(value).decode(errors="replace")}

@@ -9,7 +9,7 @@ import structlog
 
 from custodes._core import Engine, Tables, restore
 from custodes.rules import Rule
-from custodes.state.snapshots import Snapshot, Snapshots, UnreadableError, VersionError
+from custodes.state.snapshots import RefusedError, Snapshot, Snapshots, UnreadableError
 
 log = structlog.get_logger("custodes.state")
 
@@ -30,13 +30,13 @@ class Recovered:
 def recover(snapshots: Snapshots, plan: str, rules: Sequence[Rule], threads: int, tables: Tables) -> Recovered:
     """An engine that goes on from the newest snapshot that can be read; one without events if there is none.
 
-    Raises :class:`VersionError` for a snapshot of another version, and ``ValueError`` for a plan that cannot be run.
+    Raises :class:`RefusedError` for a snapshot that is not for us, and ``ValueError`` for a plan that cannot be run.
     """
     damaged = 0
     for number in snapshots.numbers():
         try:
             snapshot = snapshots.read(number)
-        except VersionError:
+        except RefusedError:
             raise
         except (UnreadableError, OSError) as error:
             log.warning("a snapshot cannot be read; trying the one before", snapshot=number, error=str(error))

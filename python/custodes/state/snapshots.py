@@ -15,6 +15,7 @@ from typing import Any, BinaryIO
 import orjson
 
 from custodes._core import SNAPSHOT_VERSION
+from custodes.encryption import NO_KEYS, Keys
 from custodes.sources import Place
 from custodes.state.folder import Folder, Output
 
@@ -30,8 +31,16 @@ class UnreadableError(Exception):
     """A file that is no whole snapshot of a version known here."""
 
 
-class VersionError(UnreadableError):
+class RefusedError(UnreadableError):
+    """A whole snapshot that is not for us: to go on without it would be to forget what it has."""
+
+
+class VersionError(RefusedError):
     """A snapshot of another version of Custodes."""
+
+
+class LockedError(RefusedError):
+    """A snapshot that is encrypted under a key that is not there."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +67,9 @@ class _Section:
 class Writing:
     """A snapshot on its way to the disk. :meth:`finish` makes it one; until then it is nothing."""
 
-    def __init__(self, folder: Folder, number: int) -> None:
+    def __init__(self, folder: Folder, number: int, keys: Keys) -> None:
         self._folder = folder
+        self._keys = keys
         self._name = f"{number:012}"
         self._file: Output = folder.create(self._name + _UNFINISHED)
         self._is_open = True
@@ -70,10 +80,11 @@ class Writing:
     def add(self, section: Sequence[bytes]) -> None:
         """Appends a section, which comes in pieces. Raises ``OSError`` where there is no room."""
         digest = hashlib.sha256()
-        for piece in section:
+        pieces = section if self._keys.current is None else [self._keys.files.encrypt(b"".join(section))]
+        for piece in pieces:
             self._file.write(piece)
             digest.update(piece)
-        length = sum(map(len, section))
+        length = sum(map(len, pieces))
         self._sections.append(_Section(self._at, length, digest.hexdigest()))
         self._at += length
 
@@ -107,9 +118,11 @@ class Writing:
 class Snapshots:
     """The snapshots in a folder."""
 
-    def __init__(self, folder: Folder, keep: int) -> None:
-        """Removes what was left unfinished. ``keep`` is how many are kept; the oldest go."""
+    def __init__(self, folder: Folder, keep: int, keys: Keys = NO_KEYS) -> None:
+        """Removes what was left unfinished. ``keep`` is how many are kept; the oldest go. ``keys`` is what they are
+        encrypted by."""
         self._folder = folder
+        self._keys = keys
         self._keep = keep
         for name in folder.names():
             if name.endswith(_UNFINISHED):
@@ -127,11 +140,11 @@ class Snapshots:
     def read(self, number: int) -> Snapshot:
         """Raises :class:`UnreadableError`, and ``OSError`` as it comes."""
         with self._folder.open(f"{number:012}{SUFFIX}") as file:
-            return _read(file, number)
+            return _read(file, number, self._keys)
 
     def begin(self) -> Writing:
         number, self._next = self._next, self._next + 1
-        return Writing(self._folder, number)
+        return Writing(self._folder, number, self._keys)
 
     def prune(self) -> None:
         """Removes all but the newest few."""
@@ -156,16 +169,27 @@ def inspect(path: Path) -> Inspection:
     size = path.stat().st_size
     with path.open("rb") as file:
         try:
-            snapshot = _read(file, 0)
+            index, _ = _read_whole(file)
         except UnreadableError as error:
             return Inspection(path, size, str(error))
-    return Inspection(path, size, None, snapshot.taken_at, snapshot.places)
+    return Inspection(path, size, None, index["taken_at"], [Place(**place) for place in index["places"]])
 
 
-def _read(file: BinaryIO, number: int) -> Snapshot:
-    index = _read_index(file)
-    frame, *parts = [_read_section(file, _Section(**section)) for section in index["sections"]]
+def _read(file: BinaryIO, number: int, keys: Keys) -> Snapshot:
+    index, sections = _read_whole(file)
+    try:
+        frame, *parts = [keys.files.decrypt(section) for section in sections]
+    except PermissionError as error:
+        raise LockedError(str(error)) from error
+    except OSError as error:
+        raise UnreadableError(str(error)) from error
     return Snapshot(number, index["taken_at"], [Place(**place) for place in index["places"]], frame, parts)
+
+
+def _read_whole(file: BinaryIO) -> tuple[Any, list[bytes]]:
+    """The index, and the sections as they were written."""
+    index = _read_index(file)
+    return index, [_read_section(file, _Section(**section)) for section in index["sections"]]
 
 
 def _read_index(file: BinaryIO) -> Any:

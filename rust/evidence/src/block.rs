@@ -4,12 +4,14 @@
 //! "CEB1" | length u32 | first u64 | count u32 | key 16 | time i64 | previous 32
 //! | leaves, 32 each | unpacked u32 | packed u32 | entries, packed | root 32 | signature 64 | seal 32
 //! ```
-//! Numbers are little-endian; `length` is of what follows it. Entries are each a length and bytes; an entry that is gone has
+//! The packed entries may be encrypted (`custodes-cipher`): what is hashed and signed are the entries themselves, so that another
+//! key does not change the log. Numbers are little-endian; `length` is of what follows it. Entries are each a length and bytes; an entry that is gone has
 //! [`GONE`] for its length, and only its leaf is left. The seal is over all bytes before it: it finds what decays. What is
 //! signed is over leaves, so that it holds although entries are gone.
 
 use crate::head::Head;
 use crate::merkle::{self, Hash};
+use custodes_cipher::Keyring;
 use sha2::{Digest, Sha256};
 
 const MAGIC: &[u8; 4] = b"CEB1";
@@ -101,10 +103,18 @@ impl<'b> Block<'b> {
         Head { size: self.end(), root: self.root, chain: self.chain(), time: self.time }
     }
 
-    /// Its entries; `None` of those that are gone. None at all where they cannot be unpacked.
-    pub fn entries(&self) -> Option<Vec<Option<Vec<u8>>>> {
-        let bytes = zstd::bulk::decompress(self.packed, self.unpacked).ok()?;
-        let mut reader = Reader(&bytes);
+    /// Its entries; `None` of those that are gone.
+    ///
+    /// # Errors
+    /// `PermissionDenied` where they are encrypted under a key that is none of these, `InvalidData` where they cannot be unpacked.
+    pub fn entries(&self, keyring: &Keyring) -> std::io::Result<Vec<Option<Vec<u8>>>> {
+        let packed = keyring.decrypt(self.packed)?;
+        let bytes = zstd::bulk::decompress(&packed, self.unpacked).map_err(|_| unpackable())?;
+        self.unpack(&bytes).ok_or_else(unpackable)
+    }
+
+    fn unpack(&self, bytes: &[u8]) -> Option<Vec<Option<Vec<u8>>>> {
+        let mut reader = Reader(bytes);
         let mut entries = Vec::with_capacity(self.leaves.len() / 32);
         for _ in 0..self.leaves.len() / 32 {
             let length = reader.number()?;
@@ -117,15 +127,19 @@ impl<'b> Block<'b> {
     ///
     /// # Errors
     /// Where entries cannot be packed; `InvalidData` where they could not be read.
-    pub fn without(&self, is_gone: impl Fn(u64) -> bool) -> std::io::Result<Vec<u8>> {
-        let entries = self.entries().ok_or(std::io::ErrorKind::InvalidData)?;
+    pub fn without(&self, is_gone: impl Fn(u64) -> bool, keyring: &Keyring) -> std::io::Result<Vec<u8>> {
+        let entries = self.entries(keyring)?;
         let left: Vec<_> = (self.first..)
             .zip(&entries)
             .map(|(number, entry)| entry.as_deref().filter(|_| !is_gone(number)))
             .collect();
         let draft = Draft { first: self.first, key: self.key, time: self.time, previous: self.previous };
-        draft.bytes(self.leaves, &left, &self.root, &self.signature)
+        draft.bytes(self.leaves, &left, &self.root, &self.signature, keyring)
     }
+}
+
+fn unpackable() -> std::io::Error {
+    std::io::Error::new(std::io::ErrorKind::InvalidData, "entries cannot be unpacked")
 }
 
 fn chain(first: u64, key: &[u8; 16], time: i64, previous: &Hash, leaves: &[u8]) -> Hash {
@@ -153,6 +167,7 @@ impl Draft {
         self,
         entries: &[Vec<u8>],
         tree: &mut merkle::Tree,
+        keyring: &Keyring,
         sign: impl FnOnce(&Head) -> [u8; 64],
     ) -> std::io::Result<(Vec<u8>, Head, [u8; 64])> {
         let mut leaves = Vec::with_capacity(entries.len() * 32);
@@ -165,7 +180,7 @@ impl Draft {
         let head = Head { size: tree.size(), root: tree.root(), chain, time: self.time };
         let signature = sign(&head);
         let entries: Vec<_> = entries.iter().map(|entry| Some(&entry[..])).collect();
-        let bytes = self.bytes(&leaves, &entries, &head.root, &signature)?;
+        let bytes = self.bytes(&leaves, &entries, &head.root, &signature, keyring)?;
         Ok((bytes, head, signature))
     }
 
@@ -175,6 +190,7 @@ impl Draft {
         entries: &[Option<&[u8]>],
         root: &Hash,
         signature: &[u8; 64],
+        keyring: &Keyring,
     ) -> std::io::Result<Vec<u8>> {
         let mut unpacked = Vec::new();
         for entry in entries {
@@ -187,7 +203,7 @@ impl Draft {
                 "the entries are too long for one block",
             ));
         }
-        let packed = zstd::bulk::compress(&unpacked, LEVEL)?;
+        let packed = keyring.encrypt(&zstd::bulk::compress(&unpacked, LEVEL)?)?;
         let length = BEFORE_LEAVES - BEFORE_LENGTH + leaves.len() + 8 + packed.len() + AFTER_ENTRIES;
         let mut bytes = Vec::with_capacity(BEFORE_LENGTH + length);
         bytes.extend(MAGIC);

@@ -4,6 +4,7 @@ use crate::block::{Block, Draft, MOST_BYTES};
 use crate::head::{Signer, Verifier};
 use crate::merkle::{Hash, Levels, Tree};
 use crate::walk::{Fault, Segment, Walk, segment_name};
+use custodes_cipher::Keyring;
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -51,6 +52,8 @@ pub struct Log {
     current: Option<(String, u64)>,
     segment_bytes: u64,
     places: BTreeMap<[u8; 16], Vec<Place>>,
+    /// What entries are encrypted with.
+    keyring: Keyring,
 }
 
 impl Log {
@@ -114,6 +117,7 @@ impl Log {
             current,
             segment_bytes: SEGMENT_BYTES,
             places,
+            keyring: Keyring::default(),
         })
     }
 
@@ -121,6 +125,13 @@ impl Log {
     #[must_use]
     pub fn with_segments_of(mut self, bytes: u64) -> Self {
         self.segment_bytes = bytes;
+        self
+    }
+
+    /// Encrypts what is written from now on, and reads what was encrypted.
+    #[must_use]
+    pub fn with_keys(mut self, keyring: Keyring) -> Self {
+        self.keyring = keyring;
         self
     }
 
@@ -171,7 +182,8 @@ impl Log {
         };
         let mut tree = self.tree.clone();
         let draft = Draft { first: self.size, key, time, previous: self.chain };
-        let (bytes, head, signature) = draft.write(entries, &mut tree, |head| signer.sign(head))?;
+        let (bytes, head, signature) =
+            draft.write(entries, &mut tree, &self.keyring, |head| signer.sign(head))?;
         let (name, offset) = match self.current.take() {
             Some((name, length)) if length < self.segment_bytes => (name, length),
             _ => (segment_name(self.size), 0),
@@ -221,7 +233,7 @@ impl Log {
             File::open(self.folder.join(&place.segment))?.read_exact_at(&mut bytes, place.offset)?;
             let block =
                 Block::read(&bytes).filter(|block| block.is_sealed).ok_or(io::ErrorKind::InvalidData)?;
-            let entries = block.entries().ok_or(io::ErrorKind::InvalidData)?;
+            let entries = block.entries(&self.keyring)?;
             found.extend((block.first..).zip(entries).filter_map(|(number, entry)| Some((number, entry?))));
         }
         Ok(found)
@@ -275,7 +287,7 @@ impl Log {
             let block = Block::read(rest).ok_or(io::ErrorKind::InvalidData)?;
             let offset = written.len();
             if keys.contains(&block.key) {
-                written.extend(block.without(|_| true)?);
+                written.extend(block.without(|_| true, &self.keyring)?);
             } else {
                 written.extend_from_slice(&rest[..block.length]);
             }

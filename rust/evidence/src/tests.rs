@@ -5,6 +5,7 @@ use crate::log::{Error, HEAD, Log, SALT};
 use crate::merkle::{self, Tree};
 use crate::walk::{segment_name, segments};
 use crate::{Report, Signer, Verifier, verify};
+use custodes_cipher::{Key, Keyring};
 use proptest::prelude::*;
 use std::fs;
 use std::path::Path;
@@ -36,7 +37,7 @@ fn report(folder: &Path) -> Report {
 }
 
 fn against(folder: &Path, heads: &[(String, String)]) -> Report {
-    verify(folder, &[signer().verifier()], heads, b"").unwrap()
+    verify(folder, &[signer().verifier()], heads, b"", &Keyring::default()).unwrap()
 }
 
 fn files(folder: &Path) -> Vec<(String, Vec<u8>)> {
@@ -89,6 +90,40 @@ fn what_was_written_is_whole() {
         .collect();
     assert_eq!(texts, (0..7).map(|entry| format!("event {entry} of finding 3")).collect::<Vec<_>>());
     assert_eq!(log.runs(&key(3)), [(21, 27)]);
+}
+
+fn keyring(names: &[&str]) -> Keyring {
+    Keyring::new(names.iter().map(|name| Key::new(name, [name.as_bytes()[0]; 32]).unwrap()).collect())
+}
+
+#[test]
+fn what_is_encrypted_is_whole_to_who_has_the_keys_and_to_nobody_else() {
+    let folder = TempDir::new().unwrap();
+    for (about, keys) in [(0, &["first"][..]), (1, &["second", "first"]), (2, &[])] {
+        let mut log = Log::open(folder.path(), signer()).unwrap().with_keys(keyring(keys));
+        log.append(key(about), &[&b"P0042 looked"[..], b"P0042 looked again"], 1_700_000_000_000_000)
+            .unwrap();
+    }
+    let with = |names: &[&str]| {
+        verify(folder.path(), &[signer().verifier()], &[], b"P0042", &keyring(names)).unwrap()
+    };
+    let whole = with(&["second", "first"]);
+    assert_eq!((whole.faults, whole.entries, whole.found.len()), (vec![], 6, 6));
+    let report = with(&["second"]);
+    assert_eq!(report.faults.len(), 1, "{:?}", report.faults);
+    assert!(report.faults[0].what.contains("under the key 'first'"), "{}", report.faults[0].what);
+    assert_named(&report, 0);
+    assert_eq!(report.found.len(), 4);
+
+    // What is erased is gone under every key, and the log still holds.
+    let mut log = Log::open(folder.path(), signer()).unwrap().with_keys(keyring(&["second", "first"]));
+    assert_eq!(log.entries(&key(0)).unwrap().len(), 2);
+    log.erase(&[key(0)]).unwrap();
+    let after = with(&["second", "first"]);
+    assert_eq!((after.faults, after.gone), (vec![], vec![(0, 1)]));
+    let read = Log::read(folder.path(), signer().verifier()).unwrap();
+    assert_eq!(read.entries(&key(1)).unwrap_err().kind(), std::io::ErrorKind::PermissionDenied);
+    assert_eq!(read.entries(&key(2)).unwrap().len(), 2);
 }
 
 #[test]
@@ -205,7 +240,8 @@ fn forged(folder: &Path, signer: &Signer) -> u64 {
         at = block.first;
         let draft = Draft { first: block.first, key: block.key, time: block.time, previous: block.previous };
         let entries: Vec<Vec<u8>> = block.leaves().map(|_| b"nothing happened".to_vec()).collect();
-        let (forged, head, signature) = draft.write(&entries, &mut tree, |head| signer.sign(head)).unwrap();
+        let (forged, head, signature) =
+            draft.write(&entries, &mut tree, &Keyring::default(), |head| signer.sign(head)).unwrap();
         fs::write(folder.join(&name), [&bytes[..range.start], &forged].concat()).unwrap();
         fs::write(folder.join(HEAD), signer.verifier().note(&head, &signature)).unwrap();
     }

@@ -6,6 +6,7 @@ use crate::log::{HEAD, SALT};
 use crate::merkle;
 pub use crate::walk::Fault;
 use crate::walk::{Segment, Walk};
+use custodes_cipher::Keyring;
 use std::io;
 use std::path::Path;
 
@@ -29,7 +30,7 @@ pub struct Report {
 /// Reads a whole log.
 ///
 /// `heads` are notes that were kept elsewhere, each with the name of where; the one in the folder is always asked. `sought`
-/// is how entries begin that are wanted with the report.
+/// is how entries begin that are wanted with the report; `keyring` has the keys of those that are encrypted.
 ///
 /// # Errors
 /// What the disk refuses.
@@ -38,13 +39,14 @@ pub fn verify(
     verifiers: &[Verifier],
     heads: &[(String, String)],
     sought: &[u8],
+    keyring: &Keyring,
 ) -> io::Result<Report> {
     let mut report = Report::default();
     // Asked first: the log may grow meanwhile.
     let head = std::fs::read(folder.join(HEAD));
     let mut walk = Walk::new(verifiers);
     walk.through(folder, |segment, offset, block, faults| {
-        report.look_into(segment, offset, block, sought, faults);
+        report.look_into(segment, offset, block, sought, keyring, faults);
     })?;
     match head {
         Ok(note) => walk.hold_against(&[(HEAD.into(), String::from_utf8_lossy(&note).into_owned())]),
@@ -71,6 +73,7 @@ impl Report {
         offset: usize,
         block: &Block<'_>,
         sought: &[u8],
+        keyring: &Keyring,
         faults: &mut Vec<Fault>,
     ) {
         let mut fault = |entries, what: &str| {
@@ -82,9 +85,12 @@ impl Report {
                 what: what.into(),
             });
         };
-        let Some(entries) = block.entries() else {
-            fault((block.first, block.end() - 1), "entries cannot be unpacked");
-            return;
+        let entries = match block.entries(keyring) {
+            Ok(entries) => entries,
+            Err(error) => {
+                fault((block.first, block.end() - 1), &error.to_string());
+                return;
+            }
         };
         for ((number, leaf), entry) in (block.first..).zip(block.leaves()).zip(entries) {
             match entry {

@@ -87,6 +87,7 @@ fn text(recording: &Recording, at: usize) -> &Texts {
 mod tests {
     use super::*;
     use bytes::Bytes;
+    use custodes_cipher::{Key, Keyring, is_encrypted};
     use custodes_engine::{Engine, Input, Plan};
     use parquet::file::reader::{FileReader, SerializedFileReader};
     use parquet::record::RowAccessor;
@@ -139,11 +140,23 @@ mod tests {
             })
             .collect();
         let merged = folder.path().join("merged");
-        merge(&files, &merged).unwrap();
-        assert_eq!(
-            rows_of(std::fs::File::open(merged).unwrap()),
-            rows_of(Bytes::from(encode(&parts).unwrap()))
-        );
+        let at_once = rows_of(Bytes::from(encode(&parts).unwrap()));
+        merge(&files, &merged, &Keyring::default()).unwrap();
+        assert_eq!(rows_of(std::fs::File::open(&merged).unwrap()), at_once);
+        // Some of them encrypted, and what comes of it.
+        let keyring =
+            Keyring::new(vec![Key::new("now", [1; 32]).unwrap(), Key::new("before", [2; 32]).unwrap()]);
+        let before = Keyring::new(vec![Key::new("before", [2; 32]).unwrap()]);
+        for (path, keyring) in files.iter().zip([&keyring, &before]) {
+            let encrypted = keyring.encrypt(&std::fs::read(path).unwrap()).unwrap();
+            std::fs::write(path, encrypted).unwrap();
+        }
+        merge(&files, &merged, &keyring).unwrap();
+        let written = std::fs::read(&merged).unwrap();
+        assert!(is_encrypted(&written));
+        let only = Keyring::new(vec![Key::new("now", [1; 32]).unwrap()]);
+        assert_eq!(rows_of(Bytes::from(only.decrypt(&written).unwrap())), at_once);
+        assert!(merge(&files, &merged, &only).is_err(), "the key of one is not there");
     }
 
     #[test]
@@ -155,9 +168,9 @@ mod tests {
                 .unwrap();
         for length in [0, 4, whole.len() - 1] {
             std::fs::write(&torn, &whole[..length]).unwrap();
-            assert!(merge(&[&torn], &merged).is_err());
+            assert!(merge(&[&torn], &merged, &Keyring::default()).is_err());
         }
-        assert!(merge(&[folder.path().join("missing")], &merged).is_err());
+        assert!(merge(&[folder.path().join("missing")], &merged, &Keyring::default()).is_err());
     }
 
     #[test]

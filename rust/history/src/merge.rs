@@ -3,26 +3,35 @@
 //! Of each a few thousand rows are in memory, and of the result one group.
 
 use crate::table::{Column, GROUP_ROWS, Group, TEXTS, begin};
+use bytes::{Buf, Bytes};
+use custodes_cipher::{Input, Keyring, Output};
 use parquet::column::reader::{ColumnReader, ColumnReaderImpl};
 use parquet::data_type::{ByteArray, DataType};
 use parquet::errors::{ParquetError, Result};
-use parquet::file::reader::{FileReader, SerializedFileReader};
+use parquet::file::reader::{ChunkReader, FileReader, Length, SerializedFileReader};
 use std::fs::File;
+use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::sync::Arc;
 
 /// Rows that are read of a file at a time.
 const BATCH_ROWS: usize = 1 << 12;
 
+/// Bytes that are read of a file at a time.
+const STRETCH: usize = 1 << 16;
+
 /// Merges files that are sorted by actor and time, each written by this crate or of the same columns; of rows that are
-/// alike in both, those of the earlier file come first. The result, which its owner alone may read, is on the disk afterwards.
+/// alike in both, those of the earlier file come first. The result, which its owner alone may read, is on the disk afterwards,
+/// under the keyring's key.
 ///
 /// # Errors
 /// What cannot be read, or written.
-pub fn merge(inputs: &[impl AsRef<Path>], output: &Path) -> Result<()> {
+pub fn merge(inputs: &[impl AsRef<Path>], output: &Path, keyring: &Keyring) -> Result<()> {
     let out = File::options().write(true).create(true).truncate(true).mode(0o600).open(output)?;
-    let mut heads = inputs.iter().map(|path| Head::open(path.as_ref())).collect::<Result<Vec<_>>>()?;
-    let mut file = begin(&out)?;
+    let mut heads =
+        inputs.iter().map(|path| Head::open(path.as_ref(), keyring)).collect::<Result<Vec<_>>>()?;
+    let mut file = begin(Output::begin(&out, keyring)?)?;
     let mut group = Group::default();
     while let Some((first, until)) = next(&heads) {
         // One actor's rows lie together: most of the time the file that was first still is.
@@ -45,7 +54,7 @@ pub fn merge(inputs: &[impl AsRef<Path>], output: &Path) -> Result<()> {
     if group.len() > 0 {
         group.write(&mut file)?;
     }
-    file.close()?;
+    file.into_inner()?.finish()?;
     Ok(out.sync_all()?)
 }
 
@@ -65,9 +74,54 @@ fn next(heads: &[Head]) -> Option<(usize, Option<usize>)> {
     order[0].map(|first| (first, order[1]))
 }
 
+/// A file as Parquet reads it.
+struct Source(Arc<Input>);
+
+impl Length for Source {
+    fn len(&self) -> u64 {
+        // What cannot be asked how long it is cannot be read either, and that is where it is told.
+        self.0.len().unwrap_or_default()
+    }
+}
+
+impl ChunkReader for Source {
+    type T = Stretch;
+
+    fn get_read(&self, start: u64) -> Result<Stretch> {
+        Ok(Stretch { of: Arc::clone(&self.0), at: start, read: Bytes::new() })
+    }
+
+    fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes> {
+        let read = self.0.read_at(start, length)?;
+        if read.len() < length {
+            return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+        }
+        Ok(read.into())
+    }
+}
+
+/// A file from some place on, a few pages at a time.
+struct Stretch {
+    of: Arc<Input>,
+    at: u64,
+    read: Bytes,
+}
+
+impl io::Read for Stretch {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        if !self.read.has_remaining() {
+            self.read = self.of.read_at(self.at, STRETCH)?.into();
+            self.at += self.read.len() as u64;
+        }
+        let taken = bytes.len().min(self.read.len());
+        self.read.copy_to_slice(&mut bytes[..taken]);
+        Ok(taken)
+    }
+}
+
 /// A file, and how far it was read.
 struct Head {
-    file: SerializedFileReader<File>,
+    file: SerializedFileReader<Source>,
     next_group: usize,
     columns: Vec<ColumnReader>,
     rows: Group,
@@ -77,8 +131,8 @@ struct Head {
 }
 
 impl Head {
-    fn open(path: &Path) -> Result<Self> {
-        let file = SerializedFileReader::new(File::open(path)?)?;
+    fn open(path: &Path, keyring: &Keyring) -> Result<Self> {
+        let file = SerializedFileReader::new(Source(Arc::new(Input::open(path, keyring)?)))?;
         let mut head = Self {
             file,
             next_group: 0,

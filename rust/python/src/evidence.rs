@@ -1,5 +1,6 @@
 //! The evidence log as Python has it.
 
+use crate::keyring::Keyring;
 use custodes_evidence as core;
 use custodes_evidence::merkle;
 use pyo3::exceptions::{PyOSError, PyValueError};
@@ -34,19 +35,25 @@ impl EvidenceLog {
 impl EvidenceLog {
     #[new]
     #[allow(clippy::needless_pass_by_value)] // it is how PyO3 hands them over
-    fn new(py: Python<'_>, folder: PathBuf, name: &str, secret: [u8; 32]) -> PyResult<Self> {
+    fn new(
+        py: Python<'_>,
+        folder: PathBuf,
+        name: &str,
+        secret: [u8; 32],
+        keyring: &Keyring,
+    ) -> PyResult<Self> {
         let signer = core::Signer::new(name, &secret);
         let log = py.detach(|| core::Log::open(&folder, signer)).map_err(refused)?;
-        Ok(Self { core: Mutex::new(log) })
+        Ok(Self { core: Mutex::new(log.with_keys(keyring.core.clone())) })
     }
 
     /// A log that others may write meanwhile, open for reading.
     #[staticmethod]
     #[allow(clippy::needless_pass_by_value)]
-    fn read(py: Python<'_>, folder: PathBuf, key: String) -> PyResult<Self> {
+    fn read(py: Python<'_>, folder: PathBuf, key: String, keyring: &Keyring) -> PyResult<Self> {
         let verifier = verifiers(&[key])?.remove(0);
         let log = py.detach(|| core::Log::read(&folder, verifier)).map_err(refused)?;
-        Ok(Self { core: Mutex::new(log) })
+        Ok(Self { core: Mutex::new(log.with_keys(keyring.core.clone())) })
     }
 
     #[allow(clippy::needless_pass_by_value)]
@@ -136,9 +143,10 @@ pub fn verify_evidence(
     keys: Vec<String>,
     heads: Vec<(String, String)>,
     sought: &[u8],
+    keyring: &Keyring,
 ) -> PyResult<EvidenceReport> {
     let verifiers = verifiers(&keys)?;
-    let report = py.detach(|| core::verify(&folder, &verifiers, &heads, sought))?;
+    let report = py.detach(|| core::verify(&folder, &verifiers, &heads, sought, &keyring.core))?;
     let fault = |fault: core::verify::Fault| EvidenceFault {
         place: fault.place,
         offset: fault.offset,

@@ -1,5 +1,6 @@
 //! What is kept of every event, on its way to a file.
 
+use crate::keyring::Keyring;
 use custodes_engine as core;
 use custodes_history::{Part, encode, merge};
 use pyo3::exceptions::{PyOSError, PyRuntimeError};
@@ -49,9 +50,15 @@ pub fn encode_history(py: Python<'_>, parts: Vec<(String, u64, Recording)>) -> P
     Ok(PyBytes::new(py, &written))
 }
 
-/// Files that are each sorted as `encode_history` sorts become one.
+/// Files that are each sorted as `encode_history` sorts become one, under the keyring's key.
 #[pyfunction]
 #[allow(clippy::needless_pass_by_value)]
-pub fn merge_history(py: Python<'_>, inputs: Vec<PathBuf>, output: PathBuf) -> PyResult<()> {
-    py.detach(|| merge(&inputs, &output)).map_err(|error| PyOSError::new_err(error.to_string()))
+pub fn merge_history(
+    py: Python<'_>,
+    inputs: Vec<PathBuf>,
+    output: PathBuf,
+    keyring: &Keyring,
+) -> PyResult<()> {
+    py.detach(|| merge(&inputs, &output, &keyring.core))
+        .map_err(|error| PyOSError::new_err(error.to_string()))
 }

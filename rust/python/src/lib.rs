@@ -6,6 +6,7 @@
 mod engine;
 mod evidence;
 mod history;
+mod keyring;
 mod outcome;
 mod saved;
 mod tables;
@@ -27,6 +28,8 @@ mod _core {
     };
     #[pymodule_export]
     use crate::history::{Recording, encode_history, merge_history};
+    #[pymodule_export]
+    use crate::keyring::{Keyring, StoredFile};
     #[pymodule_export]
     use crate::outcome::{FindingChange, Outcome, Reject, RuleStats, Shed, Stats};
     #[pymodule_export]

@@ -1,0 +1,40 @@
+"""``custodes dead-letters``: what was refused, to be read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from custodes.cli.encryption import keys_of
+from custodes.cli.output import print_faults, write_json
+from custodes.config import Fault, FaultsError
+from custodes.config.load import load_config
+from custodes.sources.dead_letters import read_line
+
+
+def dead_letters(
+    file: Annotated[Path | None, typer.Argument(help="Default: the configuration's.", show_default=False)] = None,
+    config: Annotated[Path, typer.Option("-c", "--config", help="Configuration file.")] = Path("custodes.yaml"),
+) -> None:
+    """Print the records that were refused, with place and reason, a JSON object a line: in the plain, if encrypted.
+
+    What cannot be read is told of, and the others printed all the same; then it exits with 1.
+    """
+    settings = load_config(config)
+    keys = keys_of(settings)
+    path = file or settings.dead_letter.file
+    faults = []
+    try:
+        with path.open("rb") as lines:
+            for number, line in enumerate(lines, 1):
+                try:
+                    write_json(read_line(line, keys))
+                except (OSError, ValueError) as error:
+                    faults.append(Fault(str(error), str(path), line=number))
+    except OSError as error:
+        raise FaultsError([Fault(f"{path} cannot be read: {error.strerror}", hint="name the file")]) from error
+    if faults:
+        print_faults(faults)
+        raise typer.Exit(1)

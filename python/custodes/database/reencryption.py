@@ -1,0 +1,91 @@
+"""Rows that are not encrypted by the key of now: made anew, when keys change or are there for the first time."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    String,
+    Table,
+    and_,
+    bindparam,
+    func,
+    not_,
+    or_,
+    select,
+    type_coerce,
+    update,
+)
+
+from custodes.database.columns import GroupText, HiddenName, WrappedText, keys_of
+
+_AT_ONCE = 1000
+
+
+def encrypted_columns(table: Table) -> list[Column[str]]:
+    """Those of a table that are encrypted where there are keys."""
+    return [column for column in table.columns if isinstance(column.type, GroupText | HiddenName | WrappedText)]
+
+
+def encrypt_anew(connection: Connection, table: Table) -> int:
+    """Has a table's rows encrypted by the key of now, and returns how many were not."""
+    current = keys_of(connection.dialect).current
+    columns = encrypted_columns(table)
+    if current is None or not columns:
+        return 0
+    others = or_(*(_is_not_by(column, current) for column in columns))
+    keys = list(table.primary_key.columns)
+    changed = 0
+    after: Sequence[Any] | None = None
+    while True:
+        query = select(*keys, *columns).where(others).order_by(*keys).limit(_AT_ONCE)
+        if after is not None:
+            query = query.where(_is_after(keys, after))
+        # Read as they are meant, and written as they are to be.
+        rows = connection.execute(query).all()
+        if not rows:
+            return changed
+        change = update(table).where(*(key == bindparam(f"of_{key.name}") for key in keys))
+        change = change.values({column.name: bindparam(column.name) for column in columns})
+        named = [*(f"of_{key.name}" for key in keys), *(column.name for column in columns)]
+        connection.execute(change, [dict(zip(named, row, strict=True)) for row in rows])
+        changed += len(rows)
+        after = rows[-1][: len(keys)]
+
+
+def rows_by_key(connection: Connection, table: Table, names: Sequence[str]) -> Counter[str]:
+    """How many of a table's rows have something that is encrypted by each of some keys."""
+    columns = [type_coerce(column, String) for column in encrypted_columns(table)]
+    if not columns:
+        return Counter()
+    found = Counter[str]()
+    for name in names:
+        has = or_(*(column.contains(f"~{name}~", autoescape=True) for column in columns))
+        found[name] = connection.execute(select(func.count()).select_from(table).where(has)).scalar_one()
+    return found
+
+
+def _is_not_by(column: Column[str], key: str) -> ColumnElement[bool]:
+    """Whether there is something in it that is not encrypted by a key.
+
+    A group may name nobody, and is looked at each time.
+    """
+    plain = type_coerce(column, String)
+    match column.type:
+        case GroupText():
+            return and_(plain != "{}", not_(plain.contains(f'"~{key}~', autoescape=True)))
+        case HiddenName():
+            return and_(plain.is_not(None), not_(plain.startswith(f"~{key}~", autoescape=True)))
+        case _:
+            return and_(plain.is_not(None), not_(plain.startswith(f"~~{key}~", autoescape=True)))
+
+
+def _is_after(keys: Iterable[Column[Any]], last: Sequence[Any]) -> ColumnElement[bool]:
+    first, *rest = keys
+    comes_after: ColumnElement[bool] = first > last[0]
+    return or_(comes_after, and_(first == last[0], _is_after(rest, last[1:]))) if rest else comes_after

@@ -1,0 +1,63 @@
+//! Encryption at rest as Python has it.
+
+use custodes_cipher as core;
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+use std::path::PathBuf;
+
+/// Keys by name: the first is for what is written, all for what is read.
+#[pyclass(frozen, module = "custodes._core")]
+pub struct Keyring {
+    pub(crate) core: core::Keyring,
+}
+
+#[pymethods]
+impl Keyring {
+    #[new]
+    #[allow(clippy::needless_pass_by_value)] // it is how PyO3 hands them over
+    fn new(keys: Vec<(String, [u8; 32])>) -> PyResult<Self> {
+        let named = keys.iter().map(|(name, secret)| {
+            core::Key::new(name, *secret)
+                .ok_or_else(|| PyValueError::new_err(format!("'{name}' is no name of a key")))
+        });
+        Ok(Self { core: core::Keyring::new(named.collect::<PyResult<_>>()?) })
+    }
+
+    /// The name of the key for what is written; `None` where nothing is encrypted.
+    #[getter]
+    fn current(&self) -> Option<&str> {
+        self.core.current().map(core::Key::name)
+    }
+
+    fn encrypt<'py>(&self, py: Python<'py>, plain: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
+        Ok(PyBytes::new(py, &py.detach(|| self.core.encrypt(plain))?))
+    }
+
+    fn decrypt<'py>(&self, py: Python<'py>, encrypted: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
+        Ok(PyBytes::new(py, &py.detach(|| self.core.decrypt(encrypted))?))
+    }
+
+    /// A file, encrypted or not, to be read at any place.
+    #[allow(clippy::needless_pass_by_value)]
+    fn open(&self, path: PathBuf) -> PyResult<StoredFile> {
+        Ok(StoredFile { core: core::Input::open(&path, &self.core)? })
+    }
+}
+
+/// A file that is read at any place.
+#[pyclass(frozen, module = "custodes._core")]
+pub struct StoredFile {
+    core: core::Input,
+}
+
+#[pymethods]
+impl StoredFile {
+    fn __len__(&self) -> PyResult<usize> {
+        Ok(self.core.len()? as usize)
+    }
+
+    fn read_at<'py>(&self, py: Python<'py>, offset: u64, count: usize) -> PyResult<Bound<'py, PyBytes>> {
+        Ok(PyBytes::new(py, &py.detach(|| self.core.read_at(offset, count))?))
+    }
+}
