@@ -71,8 +71,8 @@ def test_nothing_wrong(place: Path) -> None:
         (
             "rules: [rules]",
             "rules: [rules]\nwatch: yes",
-            "custodes.yaml:5: unknown key 'watch' (known: alerts, dead_letter, engine, event_time, evidence, findings, "
-            "history, http, log, mapping, max_record_bytes, rules, source, state, tables, workers)",
+            "custodes.yaml:5: unknown key 'watch' (known: alerts, dead_letter, encryption, engine, event_time, "
+            "evidence, findings, history, http, log, mapping, max_record_bytes, rules, source, state, tables, workers)",
         ),
         (
             "  allowed_lateness: 10s",

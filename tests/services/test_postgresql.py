@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from sqlalchemy import insert
+from sqlalchemy import insert, text
 
 from custodes.database import tables
+from custodes.encryption import NO_KEYS, Keys
 from custodes.findings.store import FindingStore
 from custodes.findings.triage import Change, TriageStore
 from databases import assert_made_new_is_what_migrations_make, assert_what_an_older_version_kept_stays
@@ -36,3 +37,22 @@ def test_triage(postgresql: PostgreSQL) -> None:
     for state, group, found in (("closed", "100%", ["f"]), ("open", "100%", []), ("closed", "100_", [])):
         assert [one.id for one in store.page(state=state, group={"actor": group}).findings] == found
     store.close()
+
+
+def test_names_are_encrypted_and_found_under_each_key(postgresql: PostgreSQL) -> None:
+    first, second = ("first", b"1" * 32), ("second", b"2" * 32)
+    url = postgresql.database("encrypted")
+    row = dict.fromkeys(("held_from", "held_until", "peak", "count", "threshold", "keep_open", "opened_at"), 1)
+    named = {"rule_id": "r", "rule": "Rule", "level": "high"}
+    for number, keys in enumerate([NO_KEYS, Keys([first]), Keys([second, first])]):
+        store = FindingStore(url, keys)
+        values = {"id": f"f{number}", "group": f'{{"actor":"P{number}"}}', **named, **row}
+        with store.engine.begin() as connection:
+            connection.execute(insert(tables.findings).values(**values))
+        for earlier in range(number + 1):
+            found = store.page(group={"actor": f"P{earlier}"}).findings
+            assert [(one.id, one.group) for one in found] == [(f"f{earlier}", {"actor": f"P{earlier}"})]
+        with store.engine.connect() as connection:
+            stand = connection.execute(text('SELECT "group" FROM findings')).scalars().all()
+        assert all(f'"~{keys.current}~' in group for group in stand) == (keys.current is not None)
+        store.close()

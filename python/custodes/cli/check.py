@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from custodes.accounts.oidc import OidcError
+from custodes.cli.encryption import keys_of
 from custodes.cli.output import print_faults, stdout, write_json
 from custodes.cli.provider import provider_of
 from custodes.config import Fault, FaultsError
@@ -74,6 +75,10 @@ def _check_places(config: Config) -> list[Fault]:
         mapping = load_mapping(config.mapping, config.event_time.zone)
         files = {name: table for name, table in config.tables.items() if isinstance(table, Path)}
         LookupTables().load(csv_files(files), mapping.table_uses())
+    except FaultsError as error:
+        faults += error.faults
+    try:
+        keys_of(config)
     except FaultsError as error:
         faults += error.faults
     if config.source.kafka is not None:

@@ -19,7 +19,7 @@ from custodes.config import Fault, FaultsError
 from custodes.config.load import load_config
 from custodes.config.model import Config
 from custodes.database import open_database
-from custodes.database.reencryption import encrypt_anew, rows_by_key
+from custodes.database.reencryption import encrypt_anew, rows_by_key, wipe
 from custodes.database.tables import metadata
 from custodes.encryption import Keys, add_key, remove_key
 from custodes.state import FolderInUseError, LocalFolder
@@ -78,6 +78,7 @@ def reencrypt(config: ConfigPath = Path("custodes.yaml")) -> None:
             with engine.begin() as connection:
                 if rows := encrypt_anew(connection, table):
                     stdout.print(f"{table.name}: {rows:,} rows", markup=False)
+        wipe(engine)
     if settings.history is not None:
         try:
             folder = LocalFolder(settings.history.folder)

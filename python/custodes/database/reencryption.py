@@ -10,6 +10,7 @@ from sqlalchemy import (
     Column,
     ColumnElement,
     Connection,
+    Engine,
     String,
     Table,
     and_,
@@ -18,6 +19,7 @@ from sqlalchemy import (
     not_,
     or_,
     select,
+    text,
     type_coerce,
     update,
 )
@@ -56,6 +58,14 @@ def encrypt_anew(connection: Connection, table: Table) -> int:
         connection.execute(change, [dict(zip(named, row, strict=True)) for row in rows])
         changed += len(rows)
         after = rows[-1][: len(keys)]
+
+
+def wipe(engine: Engine) -> None:
+    """Has the database's files keep nothing of what rows were before."""
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text("VACUUM"))
+        if connection.dialect.name == "sqlite":
+            connection.execute(text("PRAGMA wal_checkpoint(TRUNCATE)"))
 
 
 def rows_by_key(connection: Connection, table: Table, names: Sequence[str]) -> Counter[str]:

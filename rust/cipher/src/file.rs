@@ -81,7 +81,7 @@ impl EncryptedFile {
         file.read_exact_at(&mut beginning, 0)?;
         let cipher = FileCipher::read(&beginning, keyring)?;
         let length = FileCipher::plain_length(on_disk - cipher.header.len() as u64)
-            .filter(|length| length / CHUNK as u64 <= u64::from(u32::MAX))
+            .filter(|length| u32::try_from(length / CHUNK as u64).is_ok())
             .ok_or_else(|| damaged("it is cut off"))?;
         Ok(Self { file, cipher, length, last: Mutex::new(None) })
     }
@@ -143,7 +143,7 @@ pub enum Output<W: Write> {
     /// As it comes.
     Plain(W),
     /// Under a key.
-    Encrypted(Writer<W>),
+    Encrypted(Box<Writer<W>>),
 }
 
 impl<W: Write> Output<W> {
@@ -153,7 +153,7 @@ impl<W: Write> Output<W> {
     /// As [`Writer::begin`].
     pub fn begin(out: W, keyring: &Keyring) -> io::Result<Self> {
         Ok(match keyring.current() {
-            Some(key) => Self::Encrypted(Writer::begin(out, key)?),
+            Some(key) => Self::Encrypted(Box::new(Writer::begin(out, key)?)),
             None => Self::Plain(out),
         })
     }
@@ -191,7 +191,7 @@ pub enum Input {
     /// As it is.
     Plain(File),
     /// Under a key.
-    Encrypted(EncryptedFile),
+    Encrypted(Box<EncryptedFile>),
 }
 
 impl Input {
@@ -207,7 +207,11 @@ impl Input {
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => false,
             Err(error) => return Err(error),
         };
-        Ok(if is_marked { Self::Encrypted(EncryptedFile::open(file, keyring)?) } else { Self::Plain(file) })
+        Ok(if is_marked {
+            Self::Encrypted(Box::new(EncryptedFile::open(file, keyring)?))
+        } else {
+            Self::Plain(file)
+        })
     }
 
     /// How many bytes are in it.
