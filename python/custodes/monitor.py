@@ -172,7 +172,9 @@ class Monitor:
         self.last_poll = time.monotonic()
         self.failure: BaseException | None = None
         self.has_ended = False
-        self.status = self._status(Figures.of(work.tasks()), lag=0, open_findings=0)
+        self.figures = Figures.of(work.tasks())
+        """How tasks stood when it last looked."""
+        self.status = self._status(self.figures, lag=0, open_findings=0)
 
     def run(self, stop: threading.Event) -> None:
         """Runs until the source ends or ``stop`` is set. What was read by then has been dealt with, and saved."""
@@ -397,6 +399,7 @@ class Monitor:
         self.metrics.state(figures, self._open_by_rule, len(self._streams), lag, now)
         self.metrics.snapshots(figures.snapshot_at, figures.snapshot_failures, now)
         self._account(figures)
+        self.figures = figures
         self.status = self._status(figures, lag, sum(self._open_by_rule.values()))
         try:
             self._on_status(self.status)

@@ -63,6 +63,10 @@ MAY = {
     "/api/v1/shortfalls": set(Role),
     "/api/v1/status": set(Role),
     "/api/v1/views": set(Role),
+    "/api/v1/rules": set(Role),
+    "/api/v1/cases": set(Role),
+    "/api/v1/audit": {Role.AUDITOR},
+    "/api/v1/findings/{finding}/events": {Role.INVESTIGATOR},
 }
 
 

@@ -7,7 +7,10 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 
 from custodes import __version__
+from custodes.console.api_account import add_account
+from custodes.console.api_evidence import add_evidence
 from custodes.console.api_findings import add_exports, add_findings, add_risks
+from custodes.console.api_people import add_people_api
 from custodes.console.api_silences import add_silences
 from custodes.console.api_views import add_views
 from custodes.console.parts import Parts
@@ -32,6 +35,9 @@ def api(parts: Parts) -> APIRouter:
     add_exports(router, parts)
     add_silences(router, parts)
     add_views(router, parts)
+    add_people_api(router, parts)
+    add_evidence(router, parts)
+    add_account(router, parts)
     add_risks(router, parts)
     _add_account(router, parts)
     return router

@@ -20,7 +20,7 @@ from custodes.console.rendering import page
 from custodes.console.visitors import Revealing, from_our_form
 from custodes.evidence.bundle import export
 from custodes.findings import rfc3339
-from custodes.history import Access
+from custodes.history import History
 
 _MOST_EXPORTED = 100_000
 
@@ -42,7 +42,7 @@ def add_handing_on(app: FastAPI, parts: Parts) -> None:
             return page(request, parts, "refused.html", 403, why=why, back=f"/subjects/{hidden}")
         parts.note_look(request, visitor, "export", "subject", name, purpose)
         file_name = f'attachment; filename="disclosures-{parts.secrets.pseudonym("subject", name)}.csv"'
-        lines = _as_csv(parts.history.accesses({"subject": name}, limit=_MOST_EXPORTED))
+        lines = map(csv_row, account_of(parts.history, name))
         return StreamingResponse(lines, media_type="text/csv", headers={"Content-Disposition": file_name})
 
     @app.post("/findings/{finding_id}/evidence", include_in_schema=False, dependencies=[Depends(from_our_form)])
@@ -69,7 +69,8 @@ def add_handing_on(app: FastAPI, parts: Parts) -> None:
         return Response(bundle.getvalue(), media_type="application/zip", headers={"Content-Disposition": file_name})
 
 
-def _as_csv(accesses: list[Access]) -> Iterator[str]:
-    yield csv_row(("time", "actor", "peer_group", "resource", "action", "purpose", "app"))
-    for one in accesses:
-        yield csv_row((rfc3339(one.time), one.actor, one.peer_group, one.resource, one.action, one.purpose, one.app))
+def account_of(history: History, subject: str) -> Iterator[tuple[str | None, ...]]:
+    """Who looked at a record, when, and what for: the rows of a table, its head first."""
+    yield ("time", "actor", "peer_group", "resource", "action", "purpose", "app")
+    for one in history.accesses({"subject": subject}, limit=_MOST_EXPORTED):
+        yield (rfc3339(one.time), one.actor, one.peer_group, one.resource, one.action, one.purpose, one.app)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from custodes.accounts.audit import Look
 from custodes.accounts.naming import Pseudonyms
 
 
@@ -19,6 +20,13 @@ class Naming(Pseudonyms):
     def address(self, kind: str, name: str) -> str:
         """Where a person's page is; it says nothing of who that is."""
         return f"/{kind}s/{self.secrets.hidden(kind, name)}"
+
+    def looked_at(self, look: Look) -> str | None:
+        """Whom an entry of the trail is about, for whoever watches those who watch: they need no names."""
+        if look.subject is None or (look.resource == "custodes.finding" and look.action != "read"):
+            return look.subject
+        is_actor = look.resource in {"custodes.actor", "custodes.finding"}
+        return self.secrets.pseudonym("actor" if is_actor else "subject", look.subject)
 
     def link(self, kind: str, name: str) -> Markup:
         """A pseudonym that leads to a person's page."""

@@ -9,6 +9,7 @@ from custodes.console.visitors import Visitor
 from custodes.evidence.behind import Behind
 from custodes.evidence.entries import Entry, EventEntry
 from custodes.findings import Finding
+from custodes.history import History
 
 
 def sees_every_name(visitor: Visitor) -> bool:
@@ -45,3 +46,10 @@ def sees_all_of_it(visitor: Visitor, finding: Finding, behind: Behind | None, en
         if visitor.reach.covers(event.access.resource)
     }
     return all((entry.source, entry.position) in theirs for entry in entries if isinstance(entry, EventEntry))
+
+
+def is_within(history: History | None, visitor: Visitor, kind: str, name: str) -> bool:
+    """Whether somebody may see who this is: they did, or had done to them, what the visitor may look into."""
+    if visitor.reach.is_everything:
+        return True
+    return history is not None and history.knows(kind, name, visitor.reach.patterns)

@@ -11,6 +11,7 @@ from fastapi import Depends, FastAPI, Form, HTTPException, Query, Request, Respo
 from fastapi.responses import RedirectResponse
 
 from custodes.console.around_view import PEERS_REACH
+from custodes.console.need_to_know import is_within
 from custodes.console.network import network_picture
 from custodes.console.parts import Parts
 from custodes.console.person_view import person_view
@@ -33,7 +34,7 @@ def add_people(app: FastAPI, parts: Parts) -> None:
     def around(request: Request, visitor: Revealing, hidden: str) -> Response:
         name = named(parts, "actor", hidden)
         purpose = parts.grants.purpose(visitor, "actor", name)
-        if purpose is None or not _is_within(parts, visitor, "actor", name):
+        if purpose is None or not is_within(parts.history, visitor, "actor", name):
             return RedirectResponse(parts.naming(visitor).address("actor", name), 303)
         if parts.surroundings is None:
             raise HTTPException(404, NO_HISTORY)
@@ -87,7 +88,7 @@ def _person(request: Request, parts: Parts, visitor: Visitor, kind: Kind, hidden
     if purpose is None:
         pseudonym = parts.naming(visitor).pseudonym(kind, name)
         return page(request, parts, "purpose.html", kind=kind, hidden=hidden, pseudonym=pseudonym)
-    if not _is_within(parts, visitor, kind, name):
+    if not is_within(parts.history, visitor, kind, name):
         why = f"none of the resources that you may look into has anything of this {kind}"
         return page(request, parts, "refused.html", 403, why=why, back="/findings")
     try:
@@ -96,13 +97,6 @@ def _person(request: Request, parts: Parts, visitor: Visitor, kind: Kind, hidden
         raise HTTPException(400, str(error)) from error
     parts.note_look(request, visitor, "read", kind, name, purpose)
     return page(request, parts, f"{kind}.html", kind=kind, name=name, hidden=hidden, purpose=purpose, view=view)
-
-
-def _is_within(parts: Parts, visitor: Visitor, kind: Kind, name: str) -> bool:
-    """Whether somebody may see who this is: they did, or had done to them, what the visitor may look into."""
-    if visitor.reach.is_everything:
-        return True
-    return parts.history is not None and parts.history.knows(kind, name, visitor.reach.patterns)
 
 
 def named(parts: Parts, kind: str, hidden: str) -> str:

@@ -74,6 +74,11 @@ class KnownAnswers:
         await self._app(scope, receive, answer)
 
 
+def _changes_something(path: str) -> bool:
+    """Looks at people are sent by POST so that no address names them; each is a look, and is on record as one."""
+    return path.startswith(_API) and not path.startswith(f"{_API}people/") and not path.endswith("/evidence")
+
+
 def _is_among(tag: str, known: str) -> bool:
     return known.strip() == "*" or tag in {one.strip().removeprefix("W/") for one in known.split(",")}
 
@@ -87,7 +92,7 @@ class OnceOnly:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         key = Headers(scope=scope).get("idempotency-key") if scope["type"] == "http" else None
-        if not key or scope["method"] != "POST" or not scope["path"].startswith(_API):
+        if not key or scope["method"] != "POST" or not _changes_something(scope["path"]):
             await self._app(scope, receive, send)
             return
         body = await _whole(receive)

@@ -19,6 +19,10 @@ class RuleLine:
     last: int | None
     """When one last opened, in microseconds since the epoch."""
     verdicts: dict[str, int]
+    groups: int
+    """Those it remembers now: what it costs."""
+    peak_ratio: float
+    """The largest count now, as a share of the threshold."""
 
     @property
     def judged(self) -> int:
@@ -35,8 +39,11 @@ def rules_view(parts: Parts) -> list[RuleLine]:
     """The rules in force, those with open findings first."""
     store = parts.monitor.store
     opened, tallies, verdicts = store.open_counts(), store.tallies(), parts.triage.verdicts()
+    figures = parts.monitor.figures
     lines = []
     for rule in parts.rules:
         total, last = tallies.get(rule.id, (0, None))
-        lines.append(RuleLine(rule, opened.get(rule.id, 0), total, last, verdicts.get(rule.id, {})))
+        remembered, ratio = figures.groups.get(rule.id, 0), figures.peak_ratio.get(rule.id, 0.0)
+        judged = verdicts.get(rule.id, {})
+        lines.append(RuleLine(rule, opened.get(rule.id, 0), total, last, judged, remembered, ratio))
     return sorted(lines, key=lambda line: (-line.open, -line.total, line.rule.title))
