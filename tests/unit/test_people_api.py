@@ -119,7 +119,7 @@ def test_rules_cases_and_the_trail(bench: Bench, finding: str) -> None:
     assert client.get("/api/v1/cases").json()["cases"][0]["actor"] == "P0042"
     auditor = visit(bench, Role.AUDITOR)
     signed = auditor.get("/api/v1/audit", params={"account": "the-investigator", "limit": 1}).json()
-    assert [one["action"] for one in signed["looks"]] == ["sign in"]
+    assert [one["account"] for one in signed["looks"]] == ["the-investigator"]
     whole = auditor.get("/api/v1/audit").json()["looks"]
     assert walked(auditor) == [one["number"] for one in whole]
     assert "API, 1 cases" in [one["purpose"] for one in whole]
