@@ -49,6 +49,7 @@ MAY = {
     "/findings/cases": set(Role),
     "/silences": set(Role),
     "/rules": set(Role),
+    "/rules/{rule}": set(Role),
     "/system": set(Role),
     "/audit": {Role.AUDITOR},
     "/actors/{actor}": {Role.INVESTIGATOR},
@@ -74,6 +75,7 @@ def test_every_page_is_for_those_it_is_for(bench: Bench, accounts: AccountStore)
     finding = finding_of(bench, "P0042")
     names = {
         "finding": finding,
+        "rule": bench.store.get(finding).rule_id,  # type: ignore[union-attr]
         "actor": bench.secrets.hidden("actor", "P0042"),
         "subject": bench.secrets.hidden("subject", SUBJECTS[0]),
     }

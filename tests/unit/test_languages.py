@@ -28,7 +28,7 @@ LOOKED_UP = {
     *VERDICTS.values(), "live", "ended", "failed", "waiting for a stream", "actor", "subject", "Actor", "Subject",
     "Overview", "Findings", "Cases", "Silences", "Rules", "System", "Audit", "assigned", "reopened", "note", "memory",
     "storm", "There is no such finding", "There is no such evidence", "There is no such silence",
-    "There is no such view", "read", "search", "export",
+    "There is no such view", "There is no such rule", "read", "search", "export",
     "acknowledge", "close", "reopen", "assign", "silence", "unsilence", "sign in", "sign out", "refused",
     "Name or password is wrong", "Say in the note why it is closed so", "Choose how it turned out",
     "Closing wants a verdict, and only closing has one", "Nothing is to be changed", "Say what it is for",

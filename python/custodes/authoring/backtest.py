@@ -10,15 +10,14 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from pathlib import Path
 
 from custodes._core import Engine, Tables
 from custodes.authoring.labels import Label, Verdict
 from custodes.authoring.lever import At, BacktestError, Lever
-from custodes.config.mapping import Mapping
+from custodes.authoring.replayable import Replayable
 from custodes.findings import Finding, Ledger
-from custodes.replaying import replay_files
-from custodes.rules import Rule, build_plan
+from custodes.rules import Rule
+from custodes.rules.ruleset import PlanWriter
 
 _STEP = 2 ** (1 / 4)
 """Between two thresholds of the first pass."""
@@ -53,27 +52,30 @@ class Backtest:
 
 
 @dataclass(frozen=True)
-class _Past:
-    """Files of events, and how they are read."""
+class _Setting:
+    """The past, and how it is read."""
 
-    paths: Sequence[Path]
-    mapping: Mapping
+    past: Replayable
+    write: PlanWriter
     tables: Tables
     threads: int
-    lateness: timedelta
+
+    def engine(self, rules: Sequence[Rule], threads: int = 1) -> Engine:
+        engine = Engine(self.write(rules, among_workers={"history": False}), threads)
+        engine.use_tables(self.tables)
+        return engine
 
     def earliest(self) -> int | None:
-        """The earliest event's time, if files begin with their earliest ones; ``None`` where none has any."""
+        """The earliest event's time; ``None`` where there is none."""
         any_event = Rule(
             "any", "any", "low", "", group_by=(), distinct=None, when={"all": []}, holds={"gte": 1}, file="", line=0,
             timespan=timedelta(seconds=1), resolution=timedelta(seconds=1), keep_open=timedelta(days=3650),
         )  # fmt: skip
         times = []
-        for path in self.paths:
-            engine = Engine(build_plan([any_event], self.mapping))
-            engine.use_tables(self.tables)
-            with closing(replay_files(engine, [path])) as outcomes:
-                begin, _ = next(outcomes)
+        for part in self.past.parts():
+            engine = self.engine([any_event])
+            with closing(part.outcomes(engine)) as outcomes:
+                begin = next(outcomes)
             times += [change.opened_at for outcome in (begin, engine.finish()) for change in outcome.changes]
         return min(times, default=None)
 
@@ -81,12 +83,11 @@ class _Past:
 class _Pass:
     """The events once, under some rules."""
 
-    def __init__(self, rules: Sequence[Rule], past: _Past, on_bytes: Callable[[int], None]) -> None:
-        engine = Engine(build_plan(rules, past.mapping, allowed_lateness=past.lateness), past.threads)
-        engine.use_tables(past.tables)
+    def __init__(self, rules: Sequence[Rule], setting: _Setting, on_bytes: Callable[[int], None]) -> None:
+        engine = setting.engine(rules, setting.threads)
         ledger = Ledger(rules)
         self.events = self.rejected = 0
-        for outcome, _ in replay_files(engine, past.paths, on_bytes):
+        for outcome in setting.past.outcomes(engine, on_bytes):
             self.events += outcome.events
             self.rejected += len(outcome.rejects)
             ledger.apply(outcome.changes)
@@ -99,38 +100,38 @@ class _Pass:
 
 def backtest(
     rule: Rule,
-    paths: Sequence[Path],
-    mapping: Mapping,
+    past: Replayable,
+    write: PlanWriter,
     *,
     tables: Tables | None = None,
     labels: Sequence[Label] = (),
     budget: float | None = None,
     lever: Lever = Lever.threshold,
     threads: int = 1,
-    lateness: timedelta = timedelta(seconds=10),
     on_pass: Callable[[int], Callable[[int], None]] = lambda number: lambda size: None,
 ) -> Backtest:
-    """Runs a rule over files of events. ``budget`` is how many findings a week there may be.
+    """Runs a rule over events of the past. ``write`` makes rules a plan; ``budget`` is how many findings a week there
+    may be.
 
     ``on_pass`` hears that a pass begins, its number from 1, and returns who hears how many bytes were read. Raises
-    :class:`BacktestError` for a rule that more events can end, and for files without any event.
+    :class:`BacktestError` for a rule that more events can end, and for a past without any event.
     """
     if rule.follows:
         raise BacktestError(f"'{rule.title}' counts findings of others; backtest those")
     rule, own = replace(rule, silent=False), lever.of(rule)
-    past = _Past(paths, mapping, tables or Tables(), threads, lateness)
+    setting = _Setting(past, write, tables or Tables(), threads)
     steps = {max(2, round(own * _STEP**n)) for n in range(-_STEPS_DOWN, _STEPS_UP + 1)}
-    first = _Pass([rule, *_variants(rule, lever, steps)], past, on_pass(1))
-    earliest = past.earliest()
+    first = _Pass([rule, *_variants(rule, lever, steps)], setting, on_pass(1))
+    earliest = setting.earliest()
     if earliest is None or first.latest is None:
-        raise BacktestError("the files have no events that can be counted")
+        raise BacktestError("there are no events that can be counted")
     weeks = max((first.latest - earliest) / _WEEK, 1e-9)
     findings = first.found.pop(rule.id)
     known = _by_threshold(first.found) | {own: _at(own, findings)}
     number = 1
     while budget is not None and (between := _closer(known, budget * weeks)):
         number += 1
-        known |= _by_threshold(_Pass(_variants(rule, lever, between), past, on_pass(number)).found)
+        known |= _by_threshold(_Pass(_variants(rule, lever, between), setting, on_pass(number)).found)
     suggested = None if budget is None else _least_within(known, budget * weeks)
     return Backtest(
         rule,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -18,6 +19,7 @@ from custodes.authoring.explain import Explanation, explain
 from custodes.authoring.labels import read_labels
 from custodes.authoring.lever import At, BacktestError, Lever
 from custodes.authoring.plot import plot
+from custodes.authoring.replayable import Files
 from custodes.authoring.standing import Past, Standing
 from custodes.cli.memory import keep_freed_memory
 from custodes.cli.options import (
@@ -37,7 +39,7 @@ from custodes.config.faults import did_you_mean
 from custodes.config.threads import usable_cores
 from custodes.findings import rfc3339
 from custodes.replaying import check_readable
-from custodes.rules import Rule, load_rules, shipped_pack
+from custodes.rules import Rule, build_plan, load_rules, shipped_pack
 from custodes.rules.schema import rule_schema
 
 app = typer.Typer(help="What the rules are, and whether they find what they should.", no_args_is_help=True)
@@ -234,6 +236,7 @@ def run_backtest(
     chosen = _choose(rule, load_rules(rules or shipped_pack()))
     fields, tables = mapping_and_tables(mapping, zone, table)
     known = read_labels(labels) if labels else []
+    write = partial(build_plan, mapping=fields, allowed_lateness=lateness(allowed_lateness))
     with ExitStack() as bars:
 
         def on_pass(number: int) -> Callable[[int], None]:
@@ -242,8 +245,8 @@ def run_backtest(
 
         try:
             result = backtest(
-                chosen, events, fields, tables=tables, labels=known, budget=budget, lever=vary,
-                threads=threads or usable_cores(), lateness=lateness(allowed_lateness), on_pass=on_pass,
+                chosen, Files(events), write, tables=tables, labels=known, budget=budget, lever=vary,
+                threads=threads or usable_cores(), on_pass=on_pass,
             )  # fmt: skip
         except BacktestError as error:
             raise FaultsError([Fault(str(error))]) from error

@@ -29,6 +29,7 @@ from custodes.console.preferences import add_preferences
 from custodes.console.probes import probes
 from custodes.console.rates import Rates, Sparing
 from custodes.console.repeats import KnownAnswers, OnceOnly
+from custodes.console.rule_view import Backtests
 from custodes.console.saved_views import add_saved_views
 from custodes.console.signing import add_signing
 from custodes.console.silencing import add_silencing
@@ -81,6 +82,7 @@ def build_app(
         behind=behind,
         vault=vault,
         surroundings=None if history is None else Surroundings(history),
+        backtests=None if history is None or behind is None else Backtests(history, behind),
     )
     app = FastAPI(
         title="Custodes",

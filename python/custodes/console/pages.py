@@ -14,6 +14,7 @@ from custodes.console.finding_view import finding_view
 from custodes.console.live import LiveOverview
 from custodes.console.parts import Parts
 from custodes.console.rendering import page
+from custodes.console.rule_view import Past
 from custodes.console.rules_view import rules_view
 from custodes.console.system_view import system_view
 from custodes.console.view import overview
@@ -103,6 +104,17 @@ def add_pages(app: FastAPI, parts: Parts) -> None:
     @app.get("/rules", include_in_schema=False)
     def rules(request: Request, visitor: Seeing) -> Response:
         return page(request, parts, "rules.html", rules=rules_view(parts))
+
+    @app.get("/rules/{rule_id:path}", include_in_schema=False)
+    def rule(request: Request, visitor: Seeing, rule_id: str) -> Response:
+        line = next((line for line in rules_view(parts) if line.rule.id == rule_id), None)
+        if line is None:
+            return page(request, parts, "missing.html", 404, what="rule")
+        past = Past(None, "no history is kept") if parts.backtests is None else parts.backtests.of(line.rule)
+        answer = page(request, parts, "rule.html", line=line, past=past, verdicts=VERDICTS)
+        if past is None:
+            answer.headers["Refresh"] = "1"
+        return answer
 
     @app.get("/system", include_in_schema=False)
     def system(request: Request, visitor: Seeing) -> Response:

@@ -14,6 +14,7 @@ from custodes.accounts.store import AccountStore
 from custodes.accounts.watching import SelfWatch
 from custodes.console.around_view import Surroundings
 from custodes.console.naming import Naming
+from custodes.console.rule_view import Backtests
 from custodes.console.visitors import Grants, Visitor
 from custodes.evidence.behind import EventsBehind
 from custodes.evidence.vault import Vault
@@ -41,6 +42,7 @@ class Parts:
     behind: EventsBehind | None
     vault: Vault | None
     surroundings: Surroundings | None
+    backtests: Backtests | None
     grants: Grants = field(default_factory=Grants)
 
     def naming(self, visitor: Visitor) -> Naming:

@@ -83,7 +83,8 @@ class EventsBehind:
         self._history = history
         self.ruleset = ruleset
         """Exchanged when the rules are."""
-        self._tables = tables
+        self.tables = tables
+        """Those in force."""
         self._store = store
 
     def of(self, finding: Finding, *, refresh: bool = True) -> Behind | None:
@@ -145,7 +146,7 @@ class EventsBehind:
     def _counted(self, rule: Rule, group: _Group, found: Sequence[Recorded]) -> Iterator[Counted]:
         plan = self.ruleset.write([], handed_on=[rule], shares=1, among_workers={"history": False})
         engine = Engine(plan)
-        engine.use_tables(self._tables)
+        engine.use_tables(self.tables)
         records = [_Numbered(at, one.record) for at, one in enumerate(found)]
         for _, _, parcel in engine.process_records(records).parcels:
             for at, fields in _unpacked(parcel):

@@ -155,6 +155,24 @@ class History:
         )  # fmt: skip
         return [Recorded(Access(*access), record.encode()) for *access, record in rows]
 
+    def latest_records(self, limit: int) -> list[bytes]:
+        """The events of the latest times as their sources had them, the earliest first."""
+        self._refresh()
+        with self._shelf.reading() as segments:
+            chosen: list[Segment] = []
+            rows = 0
+            for one in sorted(segments, key=lambda one: one.newest, reverse=True):
+                if rows >= limit and one.newest < min(other.oldest for other in chosen):
+                    break
+                chosen.append(one)
+                rows += one.rows
+            latest = (
+                "SELECT time, source, position, record FROM read_parquet($files) WHERE record IS NOT NULL "
+                f"ORDER BY time DESC, source DESC, position DESC LIMIT {int(limit)}"
+            )
+            query = f"SELECT record FROM ({latest}) ORDER BY time, source, position"
+            return [record.encode() for (record,) in self._ask_of(chosen, query, [])]
+
     def reaches_back_to(self, time: int) -> bool:
         """Whether events of a time, if there were any, are still kept; ``False`` where all that is kept is later."""
         return any(segment.oldest <= time for segment in self._shelf.segments)
