@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
+from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 from unittest.mock import patch
@@ -21,7 +23,7 @@ from streams import START, Record
 
 PLAN = json.dumps(
     {
-        "mapping": {name: [name] for name in ("time", "actor", "subject", "resource", "purpose")},
+        "mapping": {name: [name] for name in ("time", "actor", "subject", "resource", "peer_group", "purpose")},
         "rules": [],
         "history": True,
     }
@@ -179,3 +181,39 @@ def test_pages_join_to_the_whole(log: list[Any], size: int) -> None:
         assert pages == whole
         assert len(whole) == len(log)
         process.end()
+
+
+DAY = 86_400_000_000
+LOOKS = st.tuples(st.integers(0, 3), st.sampled_from("abcd"), st.sampled_from("xy"), st.sampled_from("stuv"))
+
+
+@given(st.lists(LOOKS, max_size=40))
+def test_peers_and_lookers_are_counted_as_by_hand(looks: list[tuple[int, str, str, str]]) -> None:
+    with TemporaryDirectory() as name:
+        process = Reading(Path(name), [0, 0])
+        log = [
+            {"time": START + day * DAY, "actor": actor, "peer_group": group, "subject": subject}
+            for day, actor, group, subject in looks
+        ]
+        process.read(0, [json.dumps(event).encode() for event in log], 99)
+        process.writer.flush()
+        history = History(process.shelf)
+        found, lookers = history.peers("a", "x", START + DAY), history.lookers("st")
+        process.end()
+    people: dict[str, set[str]] = {}
+    for day, actor, group, subject in looks:
+        if group == "x" and day >= 1:
+            people.setdefault(actor, set()).add(subject)
+    counts = {actor: len(each) for actor, each in people.items()}
+    theirs = counts.get("a", 0)
+    assert (found.members, found.theirs) == (len(counts), theirs)
+    assert found.ahead == sum(count > theirs for count in counts.values())
+    assert found.median == (median(counts.values()) if counts else 0)
+    assert found.most == _most(counts)
+    for subject in "st":
+        assert lookers[subject] == _most(Counter(actor for _, actor, _, whom in looks if whom == subject))
+
+
+def _most(counts: Mapping[str, int]) -> list[tuple[str, int]]:
+    """The most often first; of as many, by name."""
+    return sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))

@@ -4,13 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections import Counter
-from pathlib import Path
-from statistics import median
-from tempfile import TemporaryDirectory
 
-from hypothesis import given
-from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
 from custodes.accounts.reach import Reach
@@ -89,39 +83,6 @@ def test_peers_are_for_who_may_see_all_of_them(bench: Bench, accounts: AccountSt
     assert "of traffic" not in page
     assert bench.secrets.pseudonym("actor", "P2") in page
     assert bench.secrets.pseudonym("actor", "P3") not in page
-
-
-LOOKS = st.tuples(st.integers(0, 3), st.sampled_from("abcd"), st.sampled_from("xy"), st.sampled_from("stuv"))
-
-
-@given(st.lists(LOOKS, max_size=40))
-def test_peers_and_lookers_are_counted_as_by_hand(looks: list[tuple[int, str, str, str]]) -> None:
-    with TemporaryDirectory() as folder:
-        bench = Bench(Path(folder))
-        bench.now = START + 9 * DAY
-        try:
-            if looks:
-                feed(bench, *((day * DAY, actor, group, subject) for day, actor, group, subject in looks))
-            found = bench.history.peers("a", "x", int((START + DAY) * 1e6))
-            lookers = bench.history.lookers("st")
-        finally:
-            bench.close()
-    people: dict[str, set[str]] = {}
-    for day, actor, group, subject in looks:
-        if group == "x" and day >= 1:
-            people.setdefault(actor, set()).add(subject)
-    counts = {actor: len(each) for actor, each in people.items()}
-    assert (found.members, found.theirs) == (len(counts), counts.get("a", 0))
-    assert found.ahead == sum(count > counts.get("a", 0) for count in counts.values())
-    assert found.median == (median(counts.values()) if counts else 0)
-    assert found.most == sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
-    each = Counter((subject, actor) for _, actor, _, subject in looks)
-    assert lookers == {
-        one: sorted(
-            ((actor, n) for (subject, actor), n in each.items() if subject == one), key=lambda pair: (-pair[1], pair[0])
-        )
-        for one in "st"
-    }
 
 
 def test_a_finding_has_its_neighbours_in_time(bench: Bench, accounts: AccountStore) -> None:
