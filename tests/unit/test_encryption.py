@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import create_engine, text
+from sqlalchemy import create_engine, text, update
 
 from custodes.accounts.roles import Role
 from custodes.database import open_database
@@ -214,6 +214,9 @@ def test_a_database_that_was_not_encrypted_is_from_the_first_start_on(tmp_path: 
     raw.dispose()
     engine = open_database(url, keys=ONE)
     with engine.begin() as connection:
+        # One that names nobody stays as it is, and is not written anew each time.
+        connection.execute(update(metadata.tables["findings"]).values(group='{"resource":"hotel"}'))
+        assert encrypt_anew(connection, metadata.tables["findings"]) == 0
         assert encrypt_anew(connection, metadata.tables["notes"]) > 0
         assert encrypt_anew(connection, metadata.tables["notes"]) == 0
     engine.dispose()

@@ -10,6 +10,7 @@ from sqlalchemy import (
     Column,
     ColumnElement,
     Connection,
+    Dialect,
     Engine,
     String,
     Table,
@@ -40,24 +41,39 @@ def encrypt_anew(connection: Connection, table: Table) -> int:
     columns = encrypted_columns(table)
     if current is None or not columns:
         return 0
-    others = or_(*(_is_not_by(column, current) for column in columns))
     keys = list(table.primary_key.columns)
+    change = update(table).where(*(key == bindparam(f"of_{key.name}") for key in keys))
+    change = change.values({column.name: bindparam(column.name) for column in columns})
+    named = [*(f"of_{key.name}" for key in keys), *(column.name for column in columns)]
+    # Read as they are meant, and beside it as they stand; written as they are to be.
+    as_they_stand = [type_coerce(column, String).label(f"raw_{column.name}") for column in columns]
+    query = select(*keys, *columns, *as_they_stand).order_by(*keys).limit(_AT_ONCE)
+    query = query.where(or_(*(_is_not_by(column, current) for column in columns)))
     changed = 0
     after: Sequence[Any] | None = None
     while True:
-        query = select(*keys, *columns).where(others).order_by(*keys).limit(_AT_ONCE)
-        if after is not None:
-            query = query.where(_is_after(keys, after))
-        # Read as they are meant, and written as they are to be.
-        rows = connection.execute(query).all()
+        rows = connection.execute(query if after is None else query.where(_is_after(keys, after))).all()
         if not rows:
             return changed
-        change = update(table).where(*(key == bindparam(f"of_{key.name}") for key in keys))
-        change = change.values({column.name: bindparam(column.name) for column in columns})
-        named = [*(f"of_{key.name}" for key in keys), *(column.name for column in columns)]
-        connection.execute(change, [dict(zip(named, row, strict=True)) for row in rows])
-        changed += len(rows)
+        others = [row for row in rows if _is_by_others(columns, row[len(named) :], connection.dialect)]
+        if others:
+            connection.execute(change, [dict(zip(named, row, strict=False)) for row in others])
+        changed += len(others)
         after = rows[-1][: len(keys)]
+
+
+def _is_by_others(columns: Sequence[Column[str]], raw: Sequence[str | None], dialect: Dialect) -> bool:
+    """Whether something in a row is not encrypted by the key of now. A group that names nobody need not be."""
+    keys = keys_of(dialect)
+    for column, stands in zip(columns, raw, strict=True):
+        if stands is None:
+            continue
+        if isinstance(column.type, GroupText):
+            if keys.hide_group(keys.show_group(stands)) != stands:
+                return True
+        elif not stands.startswith((f"~{keys.current}~", f"~~{keys.current}~")):
+            return True
+    return False
 
 
 def wipe(engine: Engine) -> None:
@@ -83,7 +99,7 @@ def rows_by_key(connection: Connection, table: Table, names: Sequence[str]) -> C
 def _is_not_by(column: Column[str], key: str) -> ColumnElement[bool]:
     """Whether there is something in it that is not encrypted by a key.
 
-    A group may name nobody, and is looked at each time.
+    A group that names nobody looks as if it were not.
     """
     plain = type_coerce(column, String)
     match column.type:
