@@ -74,6 +74,7 @@ def pages(base: str, times: int) -> dict[str, list[float]]:
         after = found["next"]
         if after is None:
             break
+    rule = client.get("/api/v1/rules").json()["rules"][0]["id"]
     form = token(client.get(f"/findings/{findings[0]}").text)
 
     def look(kind: str, address: str) -> httpx.Response:
@@ -97,6 +98,7 @@ def pages(base: str, times: int) -> dict[str, list[float]]:
         "/subjects/NAME": lambda n: look("subject", subjects[n]),
         "/search": lambda n: client.post("/search", data={"token": form, "wanted": f"P{rng.randrange(20_000):05}"}),
         "/rules": lambda n: client.get("/rules"),
+        "/rules/ID": lambda n: client.get(f"/rules/{rule}"),
         "/audit": lambda n: client.get("/audit"),
         "/api/v1/findings": lambda n: client.get("/api/v1/findings", params={"limit": 100}),
         "/api/v1/risks": lambda n: client.get("/api/v1/risks"),
