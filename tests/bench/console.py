@@ -157,10 +157,10 @@ def main() -> None:
             rows.append([name, f"{statistics.median(each):.0f}", f"{cuts[18]:.0f}", f"{max(each):.0f}"])
         print(table(["page", "median, ms", "p95, ms", "most, ms"], rows))
         print(f"{findings} files of history")
-        write_events(home / "stream.jsonl", chosen.events // 3)
+        # Long enough that two hundred people who come at once are soon forgotten.
         ratios = []
         for number in range(chosen.rounds):
-            stream, events = home / "stream.jsonl", chosen.events // 3
+            stream, events = home / "events.jsonl", chosen.events
             alone, _ = rate(home / f"alone{number}", stream, events)
             watched, heard = rate(home / f"watched{number}", stream, events, beside=watch)
             ratios.append(watched / alone)
