@@ -157,21 +157,20 @@ class History:
 
     def latest_records(self, limit: int) -> list[bytes]:
         """The events of the latest times as their sources had them, the earliest first."""
+        query = (
+            "SELECT epoch_us(time) AS moment, source, position, record FROM read_parquet($files) WHERE record IS NOT NULL "
+            f"ORDER BY moment DESC, source DESC, position DESC LIMIT {int(limit)}"
+        )
         self._refresh()
+        found: list[tuple[Any, ...]] = []
         with self._shelf.reading() as segments:
-            chosen: list[Segment] = []
-            rows = 0
-            for one in sorted(segments, key=lambda one: one.newest, reverse=True):
-                if rows >= limit and one.newest < min(other.oldest for other in chosen):
-                    break
-                chosen.append(one)
-                rows += one.rows
-            latest = (
-                "SELECT time, source, position, record FROM read_parquet($files) WHERE record IS NOT NULL "
-                f"ORDER BY time DESC, source DESC, position DESC LIMIT {int(limit)}"
-            )
-            query = f"SELECT record FROM ({latest}) ORDER BY time, source, position"
-            return [record.encode() for (record,) in self._ask_of(chosen, query, [])]
+            waiting = sorted(segments, key=lambda one: one.newest)
+            at_once = _FIRST_FILES
+            while waiting and not (len(found) >= limit and waiting[-1].newest < found[limit - 1][0]):
+                chosen = [waiting.pop() for _ in range(min(at_once, len(waiting)))]
+                found = sorted(found + self._ask_of(chosen, query, []), reverse=True)[:limit]
+                at_once *= 2
+        return [record.encode() for *_, record in reversed(found)]
 
     def reaches_back_to(self, time: int) -> bool:
         """Whether events of a time, if there were any, are still kept; ``False`` where all that is kept is later."""
