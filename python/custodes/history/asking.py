@@ -158,8 +158,8 @@ class History:
     def latest_records(self, limit: int) -> list[bytes]:
         """The events of the latest times as their sources had them, the earliest first."""
         query = (
-            "SELECT epoch_us(time) AS moment, source, position, record FROM read_parquet($files) WHERE record IS NOT NULL "
-            f"ORDER BY moment DESC, source DESC, position DESC LIMIT {int(limit)}"
+            "SELECT epoch_us(time) AS moment, source, position, record FROM read_parquet($files) "
+            f"WHERE record IS NOT NULL ORDER BY moment DESC, source DESC, position DESC LIMIT {int(limit)}"
         )
         self._refresh()
         found: list[tuple[Any, ...]] = []

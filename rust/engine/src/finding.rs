@@ -13,6 +13,11 @@ use uuid::Uuid;
 /// The namespace of finding ids (UUID version 5).
 const NAMESPACE: Uuid = Uuid::from_u128(0x6375_7374_6f64_4573_8a0f_6669_6e64_696e);
 
+/// What a finding of a rule and a group is called that opens in a pane.
+pub(crate) fn named(rule_id: &str, group: &[String], first: PaneIndex) -> Uuid {
+    Uuid::new_v5(&NAMESPACE, serde_json::json!([rule_id, group, first]).to_string().as_bytes())
+}
+
 /// What became of a finding in a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ChangeKind {
@@ -182,12 +187,12 @@ impl FindingSet {
             self.all.push(None);
             self.all.len() as u32 - 1
         });
-        let name = serde_json::json!([rule_id, opening.group, opening.first]).to_string();
+        let id = named(rule_id, &opening.group, opening.first);
         self.enlist(opening.slot, opening.first, key);
         self.all[key as usize] = Some(Finding {
             slot: opening.slot,
             group: opening.group,
-            id: Uuid::new_v5(&NAMESPACE, name.as_bytes()),
+            id,
             first: opening.first,
             last: opening.last,
             holding: opening.holding,

@@ -42,6 +42,7 @@ pub(crate) struct Counted {
 pub(crate) struct Announced {
     /// Its rule's position in the plan.
     pub(crate) rule: usize,
+    /// The same whatever the order in which events came.
     pub(crate) id: Uuid,
     pub(crate) time: Micros,
     pub(crate) group: Vec<String>,

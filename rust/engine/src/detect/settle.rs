@@ -1,7 +1,7 @@
 //! Settling: what is decided once a batch, when the watermark has moved, and what is told of it.
 
 use super::{Announced, Detector};
-use crate::finding::{Change, ChangeKind, Finding};
+use crate::finding::{Change, ChangeKind, Finding, named};
 use crate::window::{PaneIndex, Reading};
 
 impl Detector {
@@ -27,13 +27,15 @@ impl Detector {
 
     /// Keeps the openings that nothing can change any more.
     fn announce_before(&mut self, pane: PaneIndex) {
-        let Self { findings, announced: Some(announced), scale, rule, .. } = self else {
+        let Self { id, findings, announced: Some(announced), scale, rule, .. } = self else {
             return self.findings.pass_over_announcing();
         };
         for key in findings.take_announced(pane) {
             announced.extend(findings.get(key).map(|finding| Announced {
                 rule: *rule,
-                id: finding.id,
+                // By where it opens in the end, not by where it first seemed to: that depends on the order in which events
+                // came, which after a restart may be another.
+                id: named(id, &finding.group, finding.first),
                 time: finding.opened_at,
                 group: finding.group.clone(),
                 peak: scale.number(finding.peak),
