@@ -271,7 +271,7 @@ class Scripted:
 
 @pytest.mark.parametrize("attempt", range(30))
 def test_an_opening_that_was_heard_before_a_crash_does_not_count_again(attempt: int) -> None:
-    """After it the finding first seems to open elsewhere, under some keys of fingerprints; they are others each time."""
+    """After it the finding first seems to open elsewhere, under some keys of fingerprints: others each time."""
     streams = [
         [
             {"time": 1_700_000_000_000_000 + time, "actor": actor, "resource": resource, "subject": subject}
