@@ -71,7 +71,7 @@ class Keys:
             return text
         # There must be something to encrypt, and a name may be empty.
         encrypted = self._texts[self.current].encrypt(b"=" + text.encode(), [kind.encode()])
-        return f"{_LOOKED_FOR}{self.current}~{_text(encrypted)}"
+        return hidden_by(self.current) + _text(encrypted)
 
     def show(self, kind: str, text: str) -> str:
         """What was hidden. What was not, or under a key that is not there, is as it is."""
@@ -89,7 +89,7 @@ class Keys:
             return text
         nonce = secrets.token_bytes(_NONCE)
         encrypted = self._texts[self.current].encrypt(b"=" + text.encode(), [b"", nonce])
-        return f"{_WRAPPED}{self.current}~{_text(nonce + encrypted)}"
+        return wrapped_by(self.current) + _text(nonce + encrypted)
 
     def unwrap(self, text: str) -> str:
         """What was wrapped; else as :meth:`show`."""
@@ -106,13 +106,13 @@ class Keys:
         """A group as JSON, with the people in it hidden."""
         if self.current is None:
             return text
-        return _group_text({name: self._hidden(name, value) for name, value in json.loads(text).items()})
+        return group_text({name: self._hidden(name, value) for name, value in json.loads(text).items()})
 
     def show_group(self, text: str) -> str:
         """The group again."""
         if not self._texts or '"~' not in text:
             return text
-        return _group_text({name: self.show(name, value) for name, value in json.loads(text).items()})
+        return group_text({name: self.show(name, value) for name, value in json.loads(text).items()})
 
     def _hidden(self, name: str, value: str) -> str:
         return value if name in NOT_PEOPLE else self.hide(name, value)
@@ -163,8 +163,19 @@ def _write(path: Path, named: Sequence[tuple[str, bytes]]) -> None:
     fresh.replace(path)
 
 
-def _group_text(group: dict[str, str]) -> str:
+def group_text(group: dict[str, str]) -> str:
+    """A group in the one way it is written."""
     return json.dumps(group, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+
+
+def hidden_by(key: str) -> str:
+    """How texts begin that were hidden by a key."""
+    return f"{_LOOKED_FOR}{key}~"
+
+
+def wrapped_by(key: str) -> str:
+    """How texts begin that were wrapped by a key."""
+    return f"{_WRAPPED}{key}~"
 
 
 def _parted(text: str, beginning: str) -> tuple[str, str]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 
 from custodes._core import Engine, Outcome
@@ -42,3 +43,16 @@ def read_files(
                 outcome = arrival.feed(engine, latest)
                 if outcome is not None:
                     yield outcome, source.describe(arrival.stream)
+
+
+@dataclass(frozen=True)
+class _Numbered:
+    """A record as the engine wants it."""
+
+    offset: int
+    value: bytes
+
+
+def numbered(records: Iterable[bytes], first: int = 0) -> list[_Numbered]:
+    """Records at hand as the engine wants them, one offset after the other."""
+    return [_Numbered(at, record) for at, record in enumerate(records, first)]

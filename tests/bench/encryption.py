@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import statistics
 import tempfile
 from pathlib import Path
 
 from events import write_events
-from running import rate
+from running import by_turns
 
 from custodes.encryption import add_key
 
@@ -23,13 +22,14 @@ def main() -> None:
         write_events(home / "stream.jsonl", chosen.events)
         add_key(home / "names.keys", "bench")
         encryption = {"keys": str(home / "names.keys")}
-        ratios = []
-        for number in range(chosen.rounds):
-            plain, _ = rate(home / f"plain{number}", home / "stream.jsonl", chosen.events)
-            kept, _ = rate(home / f"kept{number}", home / "stream.jsonl", chosen.events, encryption=encryption)
-            ratios.append(kept / plain)
-            print(f"{plain:,.0f} events/s in the plain, {kept:,.0f} encrypted: {kept / plain:.3f}")
-        print(f"ratio {statistics.median(ratios):.3f}, from {min(ratios):.3f} to {max(ratios):.3f}")
+        by_turns(
+            home,
+            home / "stream.jsonl",
+            chosen.events,
+            chosen.rounds,
+            ("in the plain", {}),
+            ("encrypted", {"encryption": encryption}),
+        )
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from events import write_events
-from running import rate
+from running import by_turns
 
 from custodes._core import EvidenceLog, verify_evidence
 from custodes.encryption import NO_KEYS
@@ -54,13 +54,14 @@ def main() -> None:
             took.append(time.perf_counter() - begun)
         print(f"{ENTRIES:,} entries verified in {statistics.median(took):.2f} s, {max(took):.2f} s at most")
         write_events(home / "stream.jsonl", chosen.events)
-        ratios = []
-        for number in range(chosen.rounds):
-            without, _ = rate(home / f"without{number}", home / "stream.jsonl", chosen.events, evidence=None)
-            kept, _ = rate(home / f"kept{number}", home / "stream.jsonl", chosen.events)
-            ratios.append(kept / without)
-            print(f"{without:,.0f} events/s without evidence, {kept:,.0f} with it: {kept / without:.3f}")
-        print(f"ratio {statistics.median(ratios):.3f}, from {min(ratios):.3f} to {max(ratios):.3f}")
+        by_turns(
+            home,
+            home / "stream.jsonl",
+            chosen.events,
+            chosen.rounds,
+            ("without evidence", {"evidence": None}),
+            ("with it", {}),
+        )
 
 
 if __name__ == "__main__":

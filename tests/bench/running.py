@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -56,3 +57,21 @@ def rate(
 
         given = beside(base, is_done)
     return (events - first) / (ended - begun), given
+
+
+def by_turns(
+    home: Path,
+    file: Path,
+    events: int,
+    rounds: int,
+    without: tuple[str, dict[str, Any]],
+    having: tuple[str, dict[str, Any]],
+) -> None:
+    """Prints how fast it goes under one configuration and the other, by turns; each comes with what it is called."""
+    ratios = []
+    for number in range(rounds):
+        before, _ = rate(home / f"without{number}", file, events, **without[1])
+        after, _ = rate(home / f"having{number}", file, events, **having[1])
+        ratios.append(after / before)
+        print(f"{before:,.0f} events/s {without[0]}, {after:,.0f} {having[0]}: {after / before:.3f}")
+    print(f"ratio {statistics.median(ratios):.3f}, from {min(ratios):.3f} to {max(ratios):.3f}")

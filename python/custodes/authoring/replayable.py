@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from custodes._core import Engine, Outcome
-from custodes.replaying import replay_files
+from custodes.replaying import numbered, replay_files
 
 _AT_ONCE = 20_000
 
@@ -44,14 +44,6 @@ class Files:
 
 
 @dataclass(frozen=True)
-class _Numbered:
-    """A record as the engine wants it."""
-
-    offset: int
-    value: bytes
-
-
-@dataclass(frozen=True)
 class Records:
     """Records at hand, the earliest first."""
 
@@ -60,7 +52,7 @@ class Records:
     def outcomes(self, engine: Engine, on_bytes: Callable[[int], None] = _nobody) -> Generator[Outcome]:
         for start in range(0, len(self.records), _AT_ONCE):
             batch = self.records[start : start + _AT_ONCE]
-            yield engine.process_records([_Numbered(at, record) for at, record in enumerate(batch, start)])
+            yield engine.process_records(numbered(batch, start))
             on_bytes(sum(map(len, batch)))
         yield engine.finish()
 

@@ -155,7 +155,11 @@ def _used(settings: Config, keys: Keys) -> dict[str, Counter[str]]:
 def _keys_in(file: Path) -> set[str]:
     """The names of the keys by which parts of a file are encrypted."""
     found = _KEY.finditer(file.read_bytes())
-    return {match["name"][: match["length"][0]].decode() for match in found}
+    return set(map(_name, found))
+
+
+def _name(match: re.Match[bytes]) -> str:
+    return match["name"][: match["length"][0]].decode()
 
 
 def _encrypt_file(folder: LocalFolder, name: str, keys: Keys) -> bool:
@@ -163,7 +167,7 @@ def _encrypt_file(folder: LocalFolder, name: str, keys: Keys) -> bool:
     with folder.open(name) as file:
         data = file.read()
     match = _KEY.match(data)
-    if match and match["name"][: match["length"][0]].decode() == keys.current:
+    if match and _name(match) == keys.current:
         return False
     fresh = f"{name}.new"
     output = folder.create(fresh)

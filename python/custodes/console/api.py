@@ -39,11 +39,11 @@ def api(parts: Parts) -> APIRouter:
     add_evidence(router, parts)
     add_account(router, parts)
     add_risks(router, parts)
-    _add_account(router, parts)
+    _add_status(router, parts)
     return router
 
 
-def _add_account(router: APIRouter, parts: Parts) -> None:
+def _add_status(router: APIRouter, parts: Parts) -> None:
     """How the monitor stands, and where findings fall short."""
 
     @router.get("/gaps")

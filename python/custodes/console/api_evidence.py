@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import io
 from typing import Any
 
 from fastapi import APIRouter, HTTPException, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from custodes.console.need_to_know import sees_all_of_it, sees_who
+from custodes.console.api_findings import finding_called
+from custodes.console.handing_on import NOT_ALL_OF_IT, proof_of
+from custodes.console.need_to_know import sees_who
 from custodes.console.parts import Parts
 from custodes.console.people_schema import PURPOSE, AccessOut
 from custodes.console.schema import ProblemOut
 from custodes.console.visitors import Revealing
-from custodes.evidence.bundle import export
-from custodes.findings import Finding
 
 _MISSING: dict[int | str, dict[str, Any]] = {404: {"model": ProblemOut}}
 _BINARY = {"type": "string", "format": "binary"}
@@ -44,11 +43,11 @@ def add_evidence(router: APIRouter, parts: Parts) -> None:
     @router.get("/findings/{finding_id}/events", responses=_MISSING)
     def events(request: Request, visitor: Revealing, finding_id: str) -> EventsOut:
         """The events behind a finding, with names: found again in the history."""
-        found = _finding(parts, finding_id)
-        behind = parts.behind.of(found) if parts.behind else None
+        found = finding_called(parts, finding_id)
+        behind = parts.events_behind(found)
         if behind is None:
             raise HTTPException(404, "no history is kept, or the rule is not in force any more")
-        if not sees_who(visitor, found, behind):
+        if not sees_who(visitor, found, lambda _: behind):
             raise HTTPException(403, "it is about none of the resources that you may look into")
         parts.note_look(request, visitor, "read", "finding", found.group.get("actor"), f"API, events of {finding_id}")
         seen = behind.within(visitor.reach.covers)
@@ -64,28 +63,12 @@ def add_evidence(router: APIRouter, parts: Parts) -> None:
         response_class=Response,
         responses={
             **_MISSING,
-            200: {"content": {"application/zip": {"schema": {"type": "string", "format": "binary"}}}},
+            200: {"content": {"application/zip": {"schema": _BINARY}}},
         },
     )
     def evidence(request: Request, visitor: Revealing, finding_id: str, wanted: PurposeIn) -> Response:
         """All that proves a finding, in one file that can be checked anywhere (`custodes evidence verify`)."""
-        found = _finding(parts, finding_id)
-        if parts.vault is None:
-            raise HTTPException(404, "no evidence is kept")
-        behind = parts.behind.of(found) if parts.behind else None
-        if not sees_all_of_it(visitor, found, behind, parts.vault.about(finding_id)):
-            raise HTTPException(403, "there are events of resources among it that you may not look into")
-        parts.note_look(request, visitor, "export", "evidence", found.group.get("actor", finding_id), wanted.purpose)
-        bundle = io.BytesIO()
-        try:
-            export(parts.vault.log, finding_id, bundle)
-        except ValueError as error:
-            raise HTTPException(404, str(error)) from error
-        return Response(bundle.getvalue(), media_type="application/zip")
-
-
-def _finding(parts: Parts, finding_id: str) -> Finding:
-    found = parts.monitor.store.get(finding_id)
-    if found is None:
-        raise HTTPException(404, f"no finding '{finding_id}'")
-    return found
+        bundle = proof_of(parts, request, visitor, finding_called(parts, finding_id), wanted.purpose)
+        if bundle is None:
+            raise HTTPException(403, NOT_ALL_OF_IT)
+        return Response(bundle, media_type="application/zip")

@@ -10,7 +10,6 @@ import orjson
 from fastapi import APIRouter, HTTPException, Query, Request
 from fastapi.responses import StreamingResponse
 
-from custodes.accounts.roles import Permission
 from custodes.console.csv_rows import csv_row
 from custodes.console.need_to_know import sees_every_name, sees_who
 from custodes.console.parts import Parts
@@ -63,19 +62,14 @@ def add_findings(router: APIRouter, parts: Parts) -> None:
     @router.get("/findings/{finding_id}", response_model_exclude_unset=True, responses={404: {"model": ProblemOut}})
     def finding(request: Request, visitor: Seeing, finding_id: str) -> FindingOut:
         """One finding."""
-        found = parts.monitor.store.get(finding_id)
-        if found is None:
-            raise HTTPException(404, f"no finding '{finding_id}'")
-        reveals = sees_every_name(visitor)
-        if not reveals and visitor.may(Permission.REVEAL):
-            reveals = sees_who(visitor, found, parts.behind.of(found) if parts.behind else None)
+        found = finding_called(parts, finding_id)
+        reveals = sees_who(visitor, found, parts.events_behind)
         return FindingOut(**_told(parts, request, visitor, [found], reveals)[0])
 
     @router.get("/findings/{finding_id}/history", responses={404: {"model": ProblemOut}})
     def history(visitor: Seeing, finding_id: str) -> HistoryOut:
         """What people made of a finding, the earliest first."""
-        if parts.monitor.store.get(finding_id) is None:
-            raise HTTPException(404, f"no finding '{finding_id}'")
+        finding_called(parts, finding_id)
         return HistoryOut(notes=[NoteOut(**note.as_dict()) for note in parts.triage.history(finding_id)])
 
     @router.post(
@@ -159,6 +153,14 @@ def add_risks(router: APIRouter, parts: Parts) -> None:
                 for risk in listed
             ],
         )
+
+
+def finding_called(parts: Parts, finding_id: str) -> Finding:
+    """Raises 404 for none."""
+    found = parts.monitor.store.get(finding_id)
+    if found is None:
+        raise HTTPException(404, f"no finding '{finding_id}'")
+    return found
 
 
 def _told(

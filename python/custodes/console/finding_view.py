@@ -68,8 +68,8 @@ class FindingView:
 def finding_view(parts: Parts, finding: Finding, visitor: Visitor) -> FindingView:
     """Reads it, as ``visitor`` may see it."""
     rule = next((rule for rule in parts.rules if rule.id == finding.rule_id), None)
-    behind = parts.behind.of(finding) if parts.behind else None
-    naming, reveals = parts.naming(visitor), sees_who(visitor, finding, behind)
+    behind = parts.events_behind(finding)
+    naming, reveals = parts.naming(visitor), sees_who(visitor, finding, lambda _: behind)
     names = finding.group if reveals else naming.group(finding)
     found = 0 if behind is None else len(behind.events)
     chart = Markup("")

@@ -13,16 +13,17 @@ from fastapi import Depends, FastAPI, Form, HTTPException, Request, Response
 from fastapi.responses import RedirectResponse, StreamingResponse
 
 from custodes.console.csv_rows import csv_row
-from custodes.console.need_to_know import sees_all_of_it
+from custodes.console.need_to_know import sees_all_of_it, sees_every_name
 from custodes.console.parts import Parts
 from custodes.console.people import LEAST_PURPOSE, NO_HISTORY, named
 from custodes.console.rendering import page
-from custodes.console.visitors import Revealing, from_our_form
+from custodes.console.visitors import Revealing, Visitor, from_our_form
 from custodes.evidence.bundle import export
-from custodes.findings import rfc3339
+from custodes.findings import Finding, rfc3339
 from custodes.history import History
 
 _MOST_EXPORTED = 100_000
+NOT_ALL_OF_IT = "there are events of resources among it that you may not look into"
 
 
 def add_handing_on(app: FastAPI, parts: Parts) -> None:
@@ -55,18 +56,32 @@ def add_handing_on(app: FastAPI, parts: Parts) -> None:
         if len(purpose.strip()) < LEAST_PURPOSE:
             back = f"/findings/{finding_id}"
             return page(request, parts, "refused.html", 400, why="Say what it is for.", back=back)
-        behind = parts.behind.of(found) if parts.behind else None
-        if not sees_all_of_it(visitor, found, behind, parts.vault.about(finding_id)):
-            why = "there are events of resources among it that you may not look into"
-            return page(request, parts, "refused.html", 403, why=why, back=f"/findings/{finding_id}")
-        parts.note_look(request, visitor, "export", "evidence", found.group.get("actor", finding_id), purpose.strip())
-        bundle = io.BytesIO()
-        try:
-            export(parts.vault.log, finding_id, bundle)
-        except ValueError as error:
-            raise HTTPException(404, str(error)) from error
+        bundle = proof_of(parts, request, visitor, found, purpose.strip())
+        if bundle is None:
+            return page(request, parts, "refused.html", 403, why=NOT_ALL_OF_IT, back=f"/findings/{finding_id}")
         file_name = f'attachment; filename="evidence-{finding_id[:8]}.zip"'
-        return Response(bundle.getvalue(), media_type="application/zip", headers={"Content-Disposition": file_name})
+        return Response(bundle, media_type="application/zip", headers={"Content-Disposition": file_name})
+
+
+def proof_of(parts: Parts, request: Request, visitor: Visitor, finding: Finding, purpose: str) -> bytes | None:
+    """The bundle of a finding's evidence, on record before it goes; ``None`` where not all of it may be seen.
+
+    Raises 404 where there is none.
+    """
+    if parts.vault is None:
+        raise HTTPException(404, "no evidence is kept")
+    # Who may see everything need not be told apart from it, which takes long.
+    if not sees_every_name(visitor) and not sees_all_of_it(
+        visitor, finding, parts.events_behind(finding), parts.vault.about(finding.id)
+    ):
+        return None
+    parts.note_look(request, visitor, "export", "evidence", finding.group.get("actor", finding.id), purpose)
+    bundle = io.BytesIO()
+    try:
+        export(parts.vault.log, finding.id, bundle)
+    except ValueError as error:
+        raise HTTPException(404, str(error)) from error
+    return bundle.getvalue()
 
 
 def account_of(history: History, subject: str) -> Iterator[tuple[str | None, ...]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from custodes.accounts.roles import Permission
 from custodes.console.visitors import Visitor
@@ -17,10 +17,11 @@ def sees_every_name(visitor: Visitor) -> bool:
     return visitor.may(Permission.REVEAL) and visitor.reach.is_everything
 
 
-def sees_who(visitor: Visitor, finding: Finding, behind: Behind | None) -> bool:
+def sees_who(visitor: Visitor, finding: Finding, behind: Callable[[Finding], Behind | None]) -> bool:
     """Whether somebody sees whom a finding is about: it must be about one of their resources.
 
-    ``behind`` has its events; where they are not known, only a group says what it is about.
+    ``behind`` has its events, and is asked where it matters; where they are not known, only a group says what it is
+    about.
     """
     if sees_every_name(visitor):
         return True
@@ -28,23 +29,18 @@ def sees_who(visitor: Visitor, finding: Finding, behind: Behind | None) -> bool:
         return False
     if "resource" in finding.group:
         return visitor.reach.covers(finding.group["resource"])
-    return behind is not None and any(visitor.reach.covers(resource) for resource, _ in behind.resources())
+    found = behind(finding)
+    return found is not None and any(visitor.reach.covers(resource) for resource, _ in found.resources())
 
 
-def sees_all_of_it(visitor: Visitor, finding: Finding, behind: Behind | None, entries: Iterable[Entry]) -> bool:
+def sees_all_of_it(visitor: Visitor, finding: Finding, found: Behind | None, entries: Iterable[Entry]) -> bool:
     """Whether somebody may have a finding's evidence: each event among its entries must be of their resources.
 
-    What those are of is known from ``behind``; an event that is not there any more is not theirs.
+    What those are of is known from what was ``found`` behind it; an event that is not there any more is not theirs.
     """
-    if sees_every_name(visitor):
-        return True
-    if behind is None or not sees_who(visitor, finding, behind):
+    if found is None or not sees_who(visitor, finding, lambda _: found):
         return False
-    theirs = {
-        (event.access.source, event.access.position)
-        for event in behind.events
-        if visitor.reach.covers(event.access.resource)
-    }
+    theirs = {(one.access.source, one.access.position) for one in found.within(visitor.reach.covers).events}
     return all((entry.source, entry.position) in theirs for entry in entries if isinstance(entry, EventEntry))
 
 

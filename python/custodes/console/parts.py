@@ -16,8 +16,9 @@ from custodes.console.around_view import Surroundings
 from custodes.console.naming import Naming
 from custodes.console.rule_view import Backtests
 from custodes.console.visitors import Grants, Visitor
-from custodes.evidence.behind import EventsBehind
+from custodes.evidence.behind import Behind, EventsBehind
 from custodes.evidence.vault import Vault
+from custodes.findings import Finding
 from custodes.findings.silences import SilenceStore
 from custodes.findings.triage import TriageStore
 from custodes.findings.views import ViewStore
@@ -63,6 +64,10 @@ class Parts:
         at = int(time.time() * 1e6)
         self.audit.record(Look(at, name, action, f"custodes.{resource}", subject, purpose, address))
         self.watch.catch_up(at)
+
+    def events_behind(self, finding: Finding) -> Behind | None:
+        """What is behind a finding; ``None`` where no history is kept, or its rule is not in force any more."""
+        return self.behind.of(finding) if self.behind else None
 
     @property
     def rules(self) -> Sequence[Rule]:

@@ -7,12 +7,13 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from custodes.console.around_view import AroundView
+from custodes.console.people import LEAST_PURPOSE
 from custodes.console.person_view import PersonView
 from custodes.findings import rfc3339
 from custodes.history import Access
 
 _NAME = Field(min_length=1, max_length=1000, description="As it is, not a pseudonym.")
-PURPOSE = Field(min_length=5, max_length=200, description="What for; it goes into the audit trail.")
+PURPOSE = Field(min_length=LEAST_PURPOSE, max_length=200, description="What for; it goes into the audit trail.")
 
 
 class SubjectIn(BaseModel):

@@ -10,7 +10,6 @@ from sqlalchemy import (
     Column,
     ColumnElement,
     Connection,
-    Dialect,
     Engine,
     String,
     Table,
@@ -26,6 +25,7 @@ from sqlalchemy import (
 )
 
 from custodes.database.columns import GroupText, HiddenName, WrappedText, keys_of
+from custodes.encryption import Keys, hidden_by, wrapped_by
 
 _AT_ONCE = 1000
 
@@ -37,7 +37,8 @@ def encrypted_columns(table: Table) -> list[Column[str]]:
 
 def encrypt_anew(connection: Connection, table: Table) -> int:
     """Has a table's rows encrypted by the key of now, and returns how many were not."""
-    current = keys_of(connection.dialect).current
+    keyring = keys_of(connection.dialect)
+    current = keyring.current
     columns = encrypted_columns(table)
     if current is None or not columns:
         return 0
@@ -55,23 +56,22 @@ def encrypt_anew(connection: Connection, table: Table) -> int:
         rows = connection.execute(query if after is None else query.where(_is_after(keys, after))).all()
         if not rows:
             return changed
-        others = [row for row in rows if _is_by_others(columns, row[len(named) :], connection.dialect)]
+        others = [row for row in rows if _is_by_others(columns, row[len(named) :], keyring, current)]
         if others:
             connection.execute(change, [dict(zip(named, row, strict=False)) for row in others])
         changed += len(others)
         after = rows[-1][: len(keys)]
 
 
-def _is_by_others(columns: Sequence[Column[str]], raw: Sequence[str | None], dialect: Dialect) -> bool:
+def _is_by_others(columns: Sequence[Column[str]], raw: Sequence[str | None], keys: Keys, current: str) -> bool:
     """Whether something in a row is not encrypted by the key of now. A group that names nobody need not be."""
-    keys = keys_of(dialect)
     for column, stands in zip(columns, raw, strict=True):
         if stands is None:
             continue
         if isinstance(column.type, GroupText):
             if keys.hide_group(keys.show_group(stands)) != stands:
                 return True
-        elif not stands.startswith((f"~{keys.current}~", f"~~{keys.current}~")):
+        elif not stands.startswith((hidden_by(current), wrapped_by(current))):
             return True
     return False
 
@@ -91,7 +91,7 @@ def rows_by_key(connection: Connection, table: Table, names: Sequence[str]) -> C
         return Counter()
     found = Counter[str]()
     for name in names:
-        has = or_(*(column.contains(f"~{name}~", autoescape=True) for column in columns))
+        has = or_(*(column.contains(hidden_by(name), autoescape=True) for column in columns))
         found[name] = connection.execute(select(func.count()).select_from(table).where(has)).scalar_one()
     return found
 
@@ -104,11 +104,11 @@ def _is_not_by(column: Column[str], key: str) -> ColumnElement[bool]:
     plain = type_coerce(column, String)
     match column.type:
         case GroupText():
-            return and_(plain != "{}", not_(plain.contains(f'"~{key}~', autoescape=True)))
+            return and_(plain != "{}", not_(plain.contains(f'"{hidden_by(key)}', autoescape=True)))
         case HiddenName():
-            return and_(plain.is_not(None), not_(plain.startswith(f"~{key}~", autoescape=True)))
+            return and_(plain.is_not(None), not_(plain.startswith(hidden_by(key), autoescape=True)))
         case _:
-            return and_(plain.is_not(None), not_(plain.startswith(f"~~{key}~", autoescape=True)))
+            return and_(plain.is_not(None), not_(plain.startswith(wrapped_by(key), autoescape=True)))
 
 
 def _is_after(keys: Iterable[Column[Any]], last: Sequence[Any]) -> ColumnElement[bool]:

@@ -20,6 +20,7 @@ from custodes.findings import Finding
 from custodes.findings.store import FindingStore
 from custodes.history import Access, History
 from custodes.history.asking import Recorded
+from custodes.replaying import numbered
 from custodes.rules import Rule, Ruleset
 
 MOST_EVENTS = 10_000
@@ -66,14 +67,6 @@ class Behind:
     def resources(self) -> list[tuple[str, int]]:
         """What was looked into, and how often, the most often first."""
         return Counter(event.access.resource for event in self.events if event.access.resource).most_common()
-
-
-@dataclass(frozen=True)
-class _Numbered:
-    """A record as the engine wants it."""
-
-    offset: int
-    value: bytes
 
 
 class EventsBehind:
@@ -147,7 +140,7 @@ class EventsBehind:
         plan = self.ruleset.write([], handed_on=[rule], shares=1, among_workers={"history": False})
         engine = Engine(plan)
         engine.use_tables(self.tables)
-        records = [_Numbered(at, one.record) for at, one in enumerate(found)]
+        records = numbered(one.record for one in found)
         for _, _, parcel in engine.process_records(records).parcels:
             for at, fields in _unpacked(parcel):
                 if _is_in(rule, group, fields):

@@ -7,12 +7,8 @@ from typing import Any
 
 from sqlalchemy.engine import RowMapping
 
+from custodes.encryption import group_text
 from custodes.findings.model import Finding
-
-
-def group_text(group: dict[str, str]) -> str:
-    """A group in the one way it is written."""
-    return json.dumps(group, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
 
 
 def row_of(finding: Finding) -> dict[str, Any]:

@@ -14,8 +14,8 @@ from typing import Any
 from sqlalchemy import Connection, Engine, insert, select, update
 
 from custodes.database.tables import notes, silences, triage
+from custodes.encryption import group_text
 from custodes.findings.model import Finding, rfc3339
-from custodes.findings.rows import group_text
 
 LONGEST = 90 * 86_400_000_000
 """Microseconds: what goes on for longer is for the rule, or its tables of who is meant to."""

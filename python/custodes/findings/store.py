@@ -40,11 +40,11 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from custodes._core import FindingChange
 from custodes.database import open_database, tables
-from custodes.encryption import NO_KEYS, Keys
+from custodes.encryption import NO_KEYS, Keys, group_text
 from custodes.findings.gaps import Missed
 from custodes.findings.model import Finding
 from custodes.findings.news import Piece, record
-from custodes.findings.rows import finding_of, group_text, row_of
+from custodes.findings.rows import finding_of, row_of
 from custodes.findings.shortfalls import Shortfall
 from custodes.findings.silences import Silence, close_silently, silences_after
 from custodes.findings.triage import hand_over, is_closed, is_in_state

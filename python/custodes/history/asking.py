@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -111,19 +111,8 @@ class History:
             f"FROM read_parquet($files) WHERE {where} "
             f"ORDER BY moment DESC, source DESC, position DESC, subject LIMIT {int(limit)}"
         )
-        self._refresh()
-        found: list[Access] = []
-        with self._shelf.reading(since, until) as segments:
-            waiting = sorted(segments, key=lambda one: one.newest)
-            # The latest are in few files as a rule, and the others need not be opened.
-            at_once = _FIRST_FILES
-            while waiting and not (len(found) >= limit and waiting[-1].newest < found[limit - 1].time):
-                chosen = [waiting.pop() for _ in range(min(at_once, len(waiting)))]
-                found += [Access(*row) for row in self._ask_of(chosen, query, values)]
-                found.sort(key=lambda one: (one.subject is None, one.subject))
-                found.sort(key=lambda one: (one.time, one.source, one.position), reverse=True)
-                at_once *= 2
-        return found[:limit]
+        rows = self._latest(query, values, limit, since, until, then=lambda row: (row[4] is None, row[4]))
+        return [Access(*row) for row in rows]
 
     def records(
         self, having: Mapping[str, str], *, since: int, until: int, limit: int, refresh: bool = True
@@ -161,16 +150,7 @@ class History:
             "SELECT epoch_us(time) AS moment, source, position, record FROM read_parquet($files) "
             f"WHERE record IS NOT NULL ORDER BY moment DESC, source DESC, position DESC LIMIT {int(limit)}"
         )
-        self._refresh()
-        found: list[tuple[Any, ...]] = []
-        with self._shelf.reading() as segments:
-            waiting = sorted(segments, key=lambda one: one.newest)
-            at_once = _FIRST_FILES
-            while waiting and not (len(found) >= limit and waiting[-1].newest < found[limit - 1][0]):
-                chosen = [waiting.pop() for _ in range(min(at_once, len(waiting)))]
-                found = sorted(found + self._ask_of(chosen, query, []), reverse=True)[:limit]
-                at_once *= 2
-        return [record.encode() for *_, record in reversed(found)]
+        return [record.encode() for *_, record in reversed(self._latest(query, [], limit))]
 
     def reaches_back_to(self, time: int) -> bool:
         """Whether events of a time, if there were any, are still kept; ``False`` where all that is kept is later."""
@@ -279,6 +259,31 @@ class History:
     def _refresh(self) -> None:
         if self._freshness is not None:
             self._freshness.ensure()
+
+    def _latest(
+        self,
+        query: str,
+        values: Sequence[Any],
+        limit: int,
+        since: int | None = None,
+        until: int | None = None,
+        then: Callable[[tuple[Any, ...]], Any] = lambda _: 0,
+    ) -> list[tuple[Any, ...]]:
+        """Rows that begin with time, source and position, the latest first; those of one event by ``then``."""
+        self._refresh()
+        found: list[tuple[Any, ...]] = []
+        with self._shelf.reading(since, until) as segments:
+            waiting = sorted(segments, key=lambda one: one.newest)
+            # The latest are in few files as a rule, and the others need not be opened.
+            at_once = _FIRST_FILES
+            while waiting and not (len(found) >= limit and waiting[-1].newest < found[limit - 1][0]):
+                chosen = [waiting.pop() for _ in range(min(at_once, len(waiting)))]
+                found += self._ask_of(chosen, query, values)
+                found.sort(key=then)
+                found.sort(key=lambda row: row[:3], reverse=True)
+                del found[limit:]
+                at_once *= 2
+        return found
 
     def _ask(
         self, query: str, values: Sequence[Any], since: int | None, until: int | None, refresh: bool = True
