@@ -9,19 +9,21 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Protocol
-
-import structlog
+from typing import Any, Protocol
 
 from custodes._core import Tables
 from custodes.config import Fault, FaultsError
 from custodes.config.faults import did_you_mean
 from custodes.config.mapping import TableUse
 
-log = structlog.get_logger("custodes.tables")
-
 _LOOK_EVERY = 1.0
 """Seconds between two looks whether a file has changed."""
+
+
+def _log() -> Any:
+    import structlog  # noqa: PLC0415 - a tenth of a replay's start, and few look again at tables
+
+    return structlog.get_logger("custodes.tables")
 
 
 class Watcher(Protocol):
@@ -172,11 +174,11 @@ class LookupTables:
                 except FaultsError as error:
                     self._watcher.table_read(name, None)
                     faults = [str(fault) for fault in error.faults]
-                    log.warning("a look-up table was not read; the one before stays in force", faults=faults)
+                    _log().warning("a look-up table was not read; the one before stays in force", faults=faults)
                 else:
                     self.in_force.update_from(fresh)
                     self._watcher.table_read(name, self._entries[name])
-                    log.info("a look-up table was read", table=name)
+                    _log().info("a look-up table was read", table=name)
 
     def close(self) -> None:
         """Lets the sources go."""

@@ -9,8 +9,7 @@ from pathlib import Path
 from custodes.config import Document, Fault, FaultsError, load_documents
 from custodes.rules.compile import compile_rules
 from custodes.rules.model import Rule
-from custodes.rules.parse import apply_filters, is_test_file, names_of, parse, rule_files
-from custodes.rules.pipelines import apply_pipeline, is_pipeline, read_pipelines
+from custodes.rules.parse import apply_filters, is_pipeline, is_test_file, names_of, parse, rule_files
 
 
 def shipped_pack() -> Iterator[Path]:
@@ -40,12 +39,14 @@ def load_rules(paths: Iterable[Path]) -> list[Rule]:
             documents.extend(document for document in load_documents(path) if document.data is not None)
         except FaultsError as error:
             faults.extend(error.faults)
-    pipeline = read_pipelines([document for document in documents if is_pipeline(document)], faults)
+    pipelines = [document for document in documents if is_pipeline(document)]
     documents = [document for document in documents if not is_pipeline(document)]
     parsed, filters = parse(documents, faults)
     apply_filters(parsed, filters)
-    if pipeline is not None:
-        parsed = apply_pipeline(parsed, pipeline, faults)
+    if pipelines:
+        from custodes.rules.pipelines import apply_pipelines  # noqa: PLC0415 - a tenth of a replay's start, and most have none
+
+        parsed = apply_pipelines(parsed, pipelines, faults)
     rules = compile_rules(parsed, names_of(documents), faults)
     if faults:
         raise FaultsError(faults)

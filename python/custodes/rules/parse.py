@@ -104,6 +104,11 @@ def _walk(folder: Path) -> Iterator[Path]:
             yield entry
 
 
+def is_pipeline(document: Document) -> bool:
+    """Whether a document of a rule file is a processing pipeline rather than a rule."""
+    return isinstance(document.data, dict) and "transformations" in document.data
+
+
 def parse(documents: list[Document], faults: list[Fault]) -> tuple[list[Parsed], list[SigmaFilter]]:
     """The rules and filters that pySigma can read; what it can't goes to ``faults``."""
     parsed: list[Parsed] = []

@@ -20,13 +20,15 @@ from custodes.rules.parse import Parsed, sigma_fault
 _OF_QUERIES = ("postprocessing", "finalizers")
 
 
-def is_pipeline(document: Document) -> bool:
-    """Whether a document of a rule file is a processing pipeline rather than a rule."""
-    return isinstance(document.data, dict) and "transformations" in document.data
+def apply_pipelines(parsed: list[Parsed], documents: Sequence[Document], faults: list[Fault]) -> list[Parsed]:
+    """Has the pipelines in ``documents`` change the rules. What is wrong with them, and what they can't change, goes to
+    ``faults``; the other rules are returned."""
+    pipeline = _read(documents, faults)
+    return parsed if pipeline is None else _apply(parsed, pipeline, faults)
 
 
-def read_pipelines(documents: Sequence[Document], faults: list[Fault]) -> ProcessingPipeline | None:
-    """All pipelines as one; what is wrong with them goes to ``faults``. ``None`` where there are none."""
+def _read(documents: Sequence[Document], faults: list[Fault]) -> ProcessingPipeline | None:
+    """All pipelines as one; ``None`` where none is sound."""
     pipelines = []
     for document in documents:
         before = len(faults)
@@ -47,8 +49,7 @@ def read_pipelines(documents: Sequence[Document], faults: list[Fault]) -> Proces
     return sum(pipelines[1:], start=pipelines[0]) if pipelines else None
 
 
-def apply_pipeline(parsed: Sequence[Parsed], pipeline: ProcessingPipeline, faults: list[Fault]) -> list[Parsed]:
-    """Has the pipeline change the rules; those it can't go to ``faults``, the others are returned."""
+def _apply(parsed: Sequence[Parsed], pipeline: ProcessingPipeline, faults: list[Fault]) -> list[Parsed]:
     collection = SigmaCollection([one.sigma for one in parsed], resolve_references=False)
     for one in parsed:
         if isinstance(one.sigma, SigmaCorrelationRule):

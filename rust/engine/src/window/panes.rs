@@ -193,7 +193,9 @@ impl PaneLog {
         {
             panes.last().into_iter().for_each(prefetch);
             if self.oldest.saturating_add(span) <= near {
-                panes.get(*start as usize).into_iter().for_each(prefetch);
+                let start = *start as usize;
+                panes.get(start).into_iter().for_each(prefetch);
+                panes.get(start + 2).into_iter().for_each(prefetch);
             }
         }
     }
