@@ -36,10 +36,11 @@ impl Checks {
         })
     }
 
-    /// Takes a record in as an event, or says why not.
+    /// Takes a record in as an event, or says why not. `text` is the same as `bytes`, if it is known.
     pub(crate) fn admit<'a>(
         &mut self,
         bytes: &'a [u8],
+        text: Option<&'a str>,
         latest: Micros,
         reader: &'a mut EventReader,
     ) -> Result<(Event<'a>, Micros), Refusal> {
@@ -50,7 +51,9 @@ impl Checks {
             let detail = format!("{} bytes, at most {} are taken", bytes.len(), self.max_record_bytes);
             return Err((Reason::TooLarge, detail));
         }
-        let Ok(record) = simdutf8::basic::from_utf8(bytes) else { return Err(not_utf8(bytes)) };
+        let Some(record) = text.or_else(|| simdutf8::basic::from_utf8(bytes).ok()) else {
+            return Err(not_utf8(bytes));
+        };
         let event = reader.read(record).map_err(not_json)?;
         let time = self.time(&event, latest)?;
         match event.value(self.actor) {

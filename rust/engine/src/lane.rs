@@ -90,7 +90,7 @@ impl Lane {
                     continue;
                 }
             };
-            match self.checks.admit(record.value, latest, &mut self.reader) {
+            match self.checks.admit(record.value, record.text, latest, &mut self.reader) {
                 Ok((event, time)) => {
                     for (met, condition) in self.met.iter_mut().zip(&*self.conditions) {
                         *met = condition.matches(&event);

@@ -125,7 +125,8 @@ impl Engine {
         self.run(py, |core| {
             let value = |at: usize| batch.get(at).and_then(|(_, value)| value.as_deref()).unwrap_or_default();
             let records = batch.iter().enumerate();
-            let records = records.map(|(at, &(position, _))| Record { position, value: value(at) });
+            let records =
+                records.map(|(at, &(position, _))| Record { position, value: value(at), text: None });
             core.process(records, Input { stream, now }).into()
         })
     }

@@ -7,6 +7,7 @@ use crate::detect::Announced;
 use crate::field::{Event, EventReader, FieldId, Scalar};
 use crate::key::{Fingerprint, Keyring};
 use crate::plan::{Share, SievePlan};
+use crate::shard::SHARDS;
 use crate::snapshot::Resume;
 use crate::time::Micros;
 use crate::watermark::StreamClock;
@@ -307,7 +308,7 @@ impl StreamSpec {
             if share.is_some_and(|share| !share.has(print)) {
                 return;
             }
-            let shard = print as u32 as usize % shards.len();
+            let shard = print as u32 as usize % SHARDS;
             if resume.is_some_and(|resume| position < resume.from(shard, stream)) {
                 return;
             }
@@ -369,7 +370,7 @@ impl StreamSpec {
                 let prints: SmallVec<[Fingerprint; 4]> =
                     names.map(|name| keyring.print(name.as_bytes())).collect();
                 let print = keyring.combine(&prints);
-                let intake = &mut shards[print as u32 as usize % shards.len()];
+                let intake = &mut shards[print as u32 as usize % SHARDS];
                 let ranges = intake.values.take_opening(&spec.counted, opening, keyring);
                 let (time, event) = (opening.time, at as u32);
                 intake.work.push(Work { print, time, newest: Micros::MIN, event, ranges, slot: NO_SLOT });
@@ -467,11 +468,14 @@ fn only_group(event: &Event<'_>, fields: &[FieldId], keyring: &Keyring) -> Optio
         &[scalar] => Some(event.print(field, scalar, keyring)),
         _ => None,
     };
-    if let [field] = *fields {
-        return only(field);
+    match *fields {
+        [field] => only(field),
+        [first, second] => Some(keyring.combine(&[only(first)?, only(second)?])),
+        _ => {
+            let prints = fields.iter().map(|&field| only(field));
+            Some(keyring.combine(&prints.collect::<Option<SmallVec<[Fingerprint; 4]>>>()?))
+        }
     }
-    let prints: SmallVec<[Fingerprint; 4]> = fields.iter().map_while(|&field| only(field)).collect();
-    (prints.len() == fields.len()).then(|| keyring.combine(&prints))
 }
 
 /// Every group an event is in: one for each way to take one scalar of each field, none when a field has none.

@@ -75,6 +75,8 @@ pub(crate) struct KeyedStream {
     sieve: Option<Sieve>,
     groups: Groups,
     pub(crate) windows: Vec<Window>,
+    /// The windows that count values, by their places.
+    of_values: Vec<usize>,
     /// By slot: a group's state in each window.
     states: Rows<State>,
     arrivals: Arrivals,
@@ -94,6 +96,7 @@ impl KeyedStream {
             heard: FxHashMap::default(),
             sieve: spec.sieve.as_ref().map(|(plan, field)| Sieve::new(plan, days, *field)),
             groups: Groups::default(),
+            of_values: (0..windows.len()).filter(|&at| windows[at].counts_values()).collect(),
             states: Rows::new(windows.len()),
             arrivals: Arrivals::default(),
             floor: Micros::MIN,
@@ -181,7 +184,7 @@ impl KeyedStream {
     }
 
     fn prefetch_values(&self, one: &Work, values: &Values) {
-        for window in self.windows.iter().filter(|window| window.series.is_none()) {
+        for window in self.of_values.iter().map(|&at| &self.windows[at]) {
             window.counts.prefetch(one.slot, window.values(values, one));
         }
     }
@@ -201,6 +204,9 @@ impl KeyedStream {
                         let profiles = window.detectors.iter().filter_map(Detector::profiles);
                         profiles.for_each(|profiles| profiles.prefetch(one.slot));
                     }
+                }
+                for window in self.of_values.iter().map(|&at| &self.windows[at]) {
+                    window.counts.prefetch_next(one.slot, window.values(values, one));
                 }
             }
         }
@@ -450,6 +456,11 @@ fn block(work: &mut [Work], at: Option<usize>) -> Option<&mut [Work]> {
 }
 
 impl Window {
+    /// Whether it counts distinct values, rather than events or something measured.
+    fn counts_values(&self) -> bool {
+        self.counted.is_some() && self.series.is_none()
+    }
+
     /// The values an event has for this window.
     #[inline]
     fn values<'v>(&self, values: &'v Values, work: &Work) -> &'v [Fingerprint] {

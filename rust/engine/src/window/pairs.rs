@@ -30,6 +30,12 @@ impl PairTable {
         self.last.prefetch(key(value, group));
     }
 
+    /// Asks for what [`Self::see`] will read next; what [`Self::prefetch`] asked for should have come.
+    #[inline]
+    pub(crate) fn prefetch_next(&self, value: u64, group: u32) {
+        self.last.prefetch_next(key(value, group));
+    }
+
     /// Records that `value` was seen in `group` at `pane`. Returns the pane it was last seen in before, or
     /// `None` if it is new; a pane below that leaves the newer one in place.
     #[inline]

@@ -7,30 +7,28 @@ use crate::codec::{Damaged, Reader, Writer};
 #[derive(Debug, Default)]
 pub(crate) struct Peaks {
     slices: [(PaneIndex, u64); 9],
-    /// The slice last seen, and its place.
+    /// The slice last seen and its largest count, beside each other: most events look at nothing else.
+    peak: u64,
     slice: PaneIndex,
-    place: usize,
 }
 
 impl Peaks {
     /// Notes a group's count; `slice` numbers eighths of the timespan.
     #[inline]
     pub(crate) fn see(&mut self, slice: PaneIndex, count: u64) {
-        if slice != self.slice {
-            self.turn_to(slice);
-        }
-        if let Some((_, peak)) = self.slices.get_mut(self.place) {
-            *peak = count.max(*peak);
+        if slice != self.slice || count > self.peak {
+            self.note(slice, count);
         }
     }
 
     #[cold]
-    fn turn_to(&mut self, slice: PaneIndex) {
-        (self.slice, self.place) = (slice, slice as usize % 9);
-        let (known, peak) = &mut self.slices[self.place];
+    fn note(&mut self, slice: PaneIndex, count: u64) {
+        let (known, peak) = &mut self.slices[slice as usize % 9];
         if *known != slice {
             (*known, *peak) = (slice, 0);
         }
+        *peak = count.max(*peak);
+        (self.slice, self.peak) = (slice, *peak);
     }
 
     pub(crate) fn save(&self, to: &mut Writer) {

@@ -213,6 +213,18 @@ impl Table {
         prefetch(&segment.buckets[segment.home(key)]);
     }
 
+    /// Asks for the bucket the search goes on with where the first, which should have come by now, does not end it: for every
+    /// fourth key or so.
+    #[inline]
+    pub(crate) fn prefetch_next(&self, key: u64) {
+        let segment = &self.segments[self.segment_at(key)];
+        let home = segment.home(key);
+        let bucket = &segment.buckets[home];
+        if bucket.passed > 0 || !bucket.has_room() {
+            prefetch(&segment.buckets[segment.after(home)]);
+        }
+    }
+
     #[inline]
     pub(crate) fn find(&self, key: u64) -> Option<u32> {
         let segment = &self.segments[self.segment_at(key)];
