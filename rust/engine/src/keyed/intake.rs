@@ -328,11 +328,26 @@ impl StreamSpec {
         each: &mut impl FnMut(Fingerprint, Through),
     ) {
         let Grouping { fields, branches } = &self.grouping;
+        if branches.is_empty()
+            && let Some(print) = only_group(event, fields, keyring)
+        {
+            return each(print, Through::ALL);
+        }
+        self.for_each_of_several(event, met, keyring, each);
+    }
+
+    /// [`Self::for_each_print`], where there may be several groups, or none.
+    #[cold]
+    fn for_each_of_several(
+        &self,
+        event: &Event<'_>,
+        met: &[bool],
+        keyring: &Keyring,
+        each: &mut dyn FnMut(Fingerprint, Through),
+    ) {
+        let Grouping { fields, branches } = &self.grouping;
         if !branches.is_empty() {
             return for_each_by_branch(event, branches, met, keyring, each);
-        }
-        if let Some(print) = only_group(event, fields, keyring) {
-            return each(print, Through::ALL);
         }
         // A list can name a group twice.
         let mut known: SmallVec<[Fingerprint; 4]> = SmallVec::new();
@@ -406,13 +421,12 @@ impl Grouping {
 }
 
 /// Every group an event is in by some branch, and by which.
-#[cold]
 fn for_each_by_branch(
     event: &Event<'_>,
     branches: &[(usize, usize, Vec<FieldId>)],
     met: &[bool],
     keyring: &Keyring,
-    each: &mut impl FnMut(Fingerprint, Through),
+    each: &mut dyn FnMut(Fingerprint, Through),
 ) {
     let mut known: SmallVec<[(Fingerprint, u64); 4]> = SmallVec::new();
     for (part, condition, fields) in branches {
