@@ -77,9 +77,7 @@ pub(crate) struct Added {
 #[derive(Debug, Default)]
 struct Here {
     from: Micros,
-    until: Micros,
     pane: PaneIndex,
-    slice: PaneIndex,
 }
 
 #[derive(Debug)]
@@ -104,6 +102,8 @@ pub(crate) struct Counts {
     log_bytes: usize,
     /// The watermark pane all bookkeeping has been done up to.
     settled: PaneIndex,
+    /// The last pane that no window to be judged reaches.
+    forget: PaneIndex,
 }
 
 impl Counts {
@@ -121,6 +121,7 @@ impl Counts {
             here: Here::default(),
             log_bytes: 0,
             settled: 0,
+            forget: 0,
         }
     }
 
@@ -128,20 +129,26 @@ impl Counts {
 
     #[inline]
     pub(crate) fn pane(&self, time: Micros) -> PaneIndex {
-        if (self.here.from..self.here.until).contains(&time) {
+        if self.is_here(time) {
             return self.here.pane;
         }
         // Accepted times lie between 1970 and 2100 and a pane is at least a second: this fits.
         time.div_euclid(self.resolution).clamp(0, Micros::from(PaneIndex::MAX)) as PaneIndex
     }
 
+    #[inline]
+    fn is_here(&self, time: Micros) -> bool {
+        // Below `from`, the difference comes round to more than any resolution.
+        (time.wrapping_sub(self.here.from).cast_unsigned()) < self.resolution.cast_unsigned()
+    }
+
     /// The pane of an event that is about to be counted.
     #[inline]
     fn move_to(&mut self, time: Micros) -> PaneIndex {
-        if !(self.here.from..self.here.until).contains(&time) {
+        if !self.is_here(time) {
             let pane = self.pane(time);
-            let from = self.start_of(pane);
-            self.here = Here { from, until: from + self.resolution, pane, slice: eighth(pane, self.span) };
+            self.here = Here { from: self.start_of(pane), pane };
+            self.peaks.turn_to(eighth(pane, self.span));
         }
         self.here.pane
     }
@@ -226,8 +233,7 @@ impl Counts {
         }
         let new_pane = head != Some(pane);
         let State { log, events, .. } = state;
-        // A pane that left its last window at `settled` is still needed: that pane is judged only afterwards.
-        let shape = Shape { span, values: self.values, forget: self.settled.saturating_sub(span + 1) };
+        let shape = Shape { span, values: self.values, forget: self.forget };
         if new_pane {
             log.advance(pane, shape, &mut self.log_bytes, |left, before, after| {
                 if u64::from(before) >= floor {
@@ -236,12 +242,17 @@ impl Counts {
             });
         }
         *events = events.wrapping_add(1);
-        let (moved, new) = self.see(log, (slot, number), (pane, pane), values);
-        log.total += new;
-        log.enter(moved, shape.forget, &mut self.log_bytes);
-        let total = log.total;
-        self.peaks.see(self.here.slice, u64::from(total));
-        Some(Added { pane, total: u64::from(total), in_order: time >= watermark, new_pane })
+        if self.values {
+            let (moved, new) = self.see(log, (slot, number), (pane, pane), values);
+            log.total += new;
+            log.enter(moved, shape.forget, &mut self.log_bytes);
+        } else {
+            log.total += 1;
+            log.enter(0, shape.forget, &mut self.log_bytes);
+        }
+        let total = u64::from(log.total);
+        self.peaks.see(total);
+        Some(Added { pane, total, in_order: time >= watermark, new_pane })
     }
 
     /// Counts an event in a pane below its group's head; returns the count in the head's window.
@@ -257,20 +268,20 @@ impl Counts {
         let State { log, events, .. } = state;
         *events = events.wrapping_add(1);
         let inside = log.add_below(pane, span, Part::Event, &mut self.log_bytes);
-        let (moved, new) = self.see(log, (slot, number), (pane, head), values);
+        let (moved, new) =
+            if self.values { self.see(log, (slot, number), (pane, head), values) } else { (0, 1) };
         for _ in 0..moved {
             log.add_below(pane, span, Part::Value, &mut self.log_bytes);
         }
         if inside {
             log.total += new;
         }
-        let slice = eighth(head, self.span);
-        self.peaks.see(slice, u64::from(log.total));
+        self.peaks.see_in(eighth(head, self.span), u64::from(log.total));
         u64::from(log.total)
     }
 
-    /// Notes an event's values in `pane`. Returns how many of them are no longer in an earlier pane, and how much the
-    /// count of a window that has `pane` and ends with `head` grows: by the values it had not counted, or by the event.
+    /// Notes an event's values in `pane`. Returns how many of them are no longer in an earlier pane, and how many the
+    /// count of a window that has `pane` and ends with `head` grows by: those it had not counted.
     #[inline(always)]
     #[allow(clippy::inline_always)] // once an event; the other caller is cold
     fn see(
@@ -280,9 +291,6 @@ impl Counts {
         (pane, head): (PaneIndex, PaneIndex),
         values: &[Fingerprint],
     ) -> (u32, u32) {
-        if !self.values {
-            return (0, 1);
-        }
         self.most_values = self.most_values.max(values.len() as u64);
         let (mut moved, mut new) = (0, 0);
         for &value in values {
@@ -308,10 +316,16 @@ impl Counts {
             return 0.0; // Nothing to sweep, or nothing worth it: this is the end.
         }
         let share = (f64::from(pane - self.settled) / f64::from(self.span)).min(1.0);
-        self.settled = pane;
+        self.settle_at(pane);
         // As with panes: what left its last window at `settled` is still needed to judge that pane.
         self.pairs.sweep(share, pane.saturating_sub(self.span));
         share
+    }
+
+    fn settle_at(&mut self, pane: PaneIndex) {
+        self.settled = pane;
+        // A pane that left its last window at `settled` is still needed: that pane is judged only afterwards.
+        self.forget = pane.saturating_sub(self.span + 1);
     }
 
     /// The largest count any group reached within the last timespan before `newest`.
@@ -366,7 +380,8 @@ impl Counts {
     /// What was saved of a window like this one, or of one that no rule needs any more.
     pub(crate) fn load(&self, from: &mut Reader<'_>) -> Result<Self, Damaged> {
         let mut counts = Self::new(self.span, self.resolution, from.flag()?, self.place);
-        (counts.most_values, counts.settled) = (from.u64()?, from.u32()?);
+        counts.most_values = from.u64()?;
+        counts.settle_at(from.u32()?);
         let (has_earlier, began_with) = (from.flag()?, from.u32()?);
         counts.began_with = has_earlier.then_some(began_with);
         counts.pairs = PairTable::load(from)?;

@@ -7,28 +7,42 @@ use crate::codec::{Damaged, Reader, Writer};
 #[derive(Debug, Default)]
 pub(crate) struct Peaks {
     slices: [(PaneIndex, u64); 9],
-    /// The slice last seen and its largest count, beside each other: most events look at nothing else.
-    peak: u64,
+    /// The slice at hand and its largest count: most counts look at nothing else.
     slice: PaneIndex,
+    peak: u64,
 }
 
 impl Peaks {
-    /// Notes a group's count; `slice` numbers eighths of the timespan.
+    /// Goes on to a slice, or back; `slice` numbers eighths of the timespan.
+    pub(crate) fn turn_to(&mut self, slice: PaneIndex) {
+        (self.slice, self.peak) = (slice, self.note(slice, 0));
+    }
+
+    /// Notes a group's count in the slice at hand.
     #[inline]
-    pub(crate) fn see(&mut self, slice: PaneIndex, count: u64) {
-        if slice != self.slice || count > self.peak {
-            self.note(slice, count);
+    pub(crate) fn see(&mut self, count: u64) {
+        if count > self.peak {
+            self.peak = self.note(self.slice, count);
         }
     }
 
+    /// Notes a group's count in any slice.
+    pub(crate) fn see_in(&mut self, slice: PaneIndex, count: u64) {
+        let peak = self.note(slice, count);
+        if slice == self.slice {
+            self.peak = peak;
+        }
+    }
+
+    /// Returns the largest count of the slice.
     #[cold]
-    fn note(&mut self, slice: PaneIndex, count: u64) {
+    fn note(&mut self, slice: PaneIndex, count: u64) -> u64 {
         let (known, peak) = &mut self.slices[slice as usize % 9];
         if *known != slice {
             (*known, *peak) = (slice, 0);
         }
         *peak = count.max(*peak);
-        (self.slice, self.peak) = (slice, *peak);
+        *peak
     }
 
     pub(crate) fn save(&self, to: &mut Writer) {

@@ -241,7 +241,7 @@ impl Series {
             }
         }
         if let Some(level) = at_most(measure, row) {
-            peaks.see(eighth(pane, *span), level);
+            peaks.see_in(eighth(pane, *span), level);
         }
     }
 
