@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import json
 import random
+import subprocess
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -266,3 +268,11 @@ def test_a_missing_file_is_a_usage_error(tmp_path: Path) -> None:
     done = custodes("replay", "nowhere.jsonl", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, b"")
     assert done.stderr.decode() == "nowhere.jsonl: no such file\n"
+
+
+def test_a_replay_waits_for_nothing_it_does_not_need() -> None:
+    unneeded = {"structlog", "jinja2", "sqlalchemy", "fastapi", "duckdb", "kafka"}
+    code = "import sys; from custodes.cli import app; app(standalone_mode=False); print(*sys.modules)"
+    arguments = ["replay", "-", "--output", "ndjson"]
+    run = subprocess.run([sys.executable, "-c", code, *arguments], input="", capture_output=True, text=True, check=True)
+    assert not unneeded & set(run.stdout.split()), "the shipped rules have no pipelines, and no log is written"
