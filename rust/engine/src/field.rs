@@ -467,22 +467,29 @@ impl<'a> Event<'a> {
         }
     }
 
-    /// The fingerprint of a field's only scalar, worked out once an event whichever rules ask.
+    /// The fingerprint of a field's scalar if it has just one, worked out once an event whichever rules ask.
     #[inline]
-    pub(crate) fn print(&self, field: FieldId, scalar: Scalar, keyring: &Keyring) -> Fingerprint {
-        match self.value(field) {
-            Value::One(_) => {
-                let kept = &self.reader.prints[field];
-                let (number, print) = kept.get();
-                if number == self.reader.number {
-                    return print;
-                }
-                let print = keyring.print(self.bytes(scalar));
-                kept.set((self.reader.number, print));
-                print
-            }
-            _ => keyring.print(self.bytes(scalar)),
+    pub(crate) fn only_print(&self, field: FieldId, keyring: &Keyring) -> Option<Fingerprint> {
+        let Value::One(scalar) = self.value(field) else {
+            return match self.scalars(field) {
+                &[scalar] => Some(self.print(scalar, keyring)),
+                _ => None,
+            };
+        };
+        let kept = &self.reader.prints[field];
+        let (number, print) = kept.get();
+        if number == self.reader.number {
+            return Some(print);
         }
+        let print = self.print(scalar, keyring);
+        kept.set((self.reader.number, print));
+        Some(print)
+    }
+
+    /// The fingerprint of a scalar.
+    #[inline]
+    pub(crate) fn print(&self, scalar: Scalar, keyring: &Keyring) -> Fingerprint {
+        keyring.print(self.bytes(scalar))
     }
 
     /// Appends a field's value to `out` as JSON that reads as the same value again. Returns whether there is one.

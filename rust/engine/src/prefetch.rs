@@ -5,15 +5,22 @@
 
 /// Asks for the cache line `place` begins in.
 #[inline(always)]
-#[allow(unsafe_code)]
 #[allow(clippy::inline_always)] // a call would cost more than the instruction
 pub(crate) fn prefetch<T>(place: &T) {
+    prefetch_at(std::ptr::from_ref(place));
+}
+
+/// The same, of a place where nothing may be yet.
+#[inline(always)]
+#[allow(unsafe_code)]
+#[allow(clippy::inline_always)] // a call would cost more than the instruction
+pub(crate) fn prefetch_at<T>(place: *const T) {
     #[cfg(target_arch = "x86_64")]
     {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        // SAFETY: a prefetch reads and writes nothing the program can see and faults at no address; this address is
-        // a reference's besides. SSE, which has the instruction, is part of every x86-64.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(place).cast()) };
+        // SAFETY: a prefetch reads and writes nothing the program can see and faults at no address. SSE, which has the
+        // instruction, is part of every x86-64.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(place.cast()) };
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = place;

@@ -115,13 +115,15 @@ impl Values {
         for measure in counted {
             let first = self.prints.len();
             match measure {
-                &Measure::Values(field) => match event.scalars(field) {
-                    &[scalar] => self.prints.push(event.print(field, scalar, keyring)),
-                    scalars => {
-                        self.prints.extend(scalars.iter().map(|&scalar| event.print(field, scalar, keyring)));
+                &Measure::Values(field) => {
+                    if let Some(print) = event.only_print(field, keyring) {
+                        self.prints.push(print);
+                    } else {
+                        let scalars = event.scalars(field).iter();
+                        self.prints.extend(scalars.map(|&scalar| event.print(scalar, keyring)));
                         self.drop_repeats(first);
                     }
-                },
+                }
                 Measure::Met(conditions) => {
                     // Known by their places in the rule, which are the same in every engine.
                     let places = conditions
@@ -478,10 +480,7 @@ impl Names<'_> {
 /// The group of an event that has one scalar in each field: almost always.
 #[inline]
 fn only_group(event: &Event<'_>, fields: &[FieldId], keyring: &Keyring) -> Option<Fingerprint> {
-    let only = |field: FieldId| match event.scalars(field) {
-        &[scalar] => Some(event.print(field, scalar, keyring)),
-        _ => None,
-    };
+    let only = |field: FieldId| event.only_print(field, keyring);
     match *fields {
         [field] => only(field),
         [first, second] => Some(keyring.combine(&[only(first)?, only(second)?])),
@@ -502,11 +501,8 @@ fn for_each_group(
 ) {
     let mut chosen: SmallVec<[Scalar; 4]> = SmallVec::new();
     descend(event, fields, &mut chosen, &mut |combination| {
-        let prints: SmallVec<[Fingerprint; 4]> = combination
-            .iter()
-            .zip(fields)
-            .map(|(&scalar, &field)| event.print(field, scalar, keyring))
-            .collect();
+        let prints: SmallVec<[Fingerprint; 4]> =
+            combination.iter().map(|&scalar| event.print(scalar, keyring)).collect();
         each(keyring.combine(&prints), combination);
     });
 }

@@ -32,7 +32,7 @@ pub(crate) use saved::WindowFate;
 
 /// How many events go from stage to stage of counting together: enough for memory to come, few enough that it is still
 /// in the first cache when it is used.
-const BLOCK: usize = 4;
+const BLOCK: usize = 3;
 /// How often a group is looked at, to see whether it is over, while its days are kept.
 const LOOKS: f64 = 4.0;
 

@@ -9,7 +9,7 @@
 
 use super::PaneIndex;
 use crate::codec::{Damaged, Reader, Writer};
-use crate::prefetch::prefetch;
+use crate::prefetch::{prefetch, prefetch_at};
 
 /// What happened in one pane of one group, or a part of it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -191,7 +191,8 @@ impl PaneLog {
         if let Past::Many { start, panes } = &self.past
             && self.head.index != near
         {
-            panes.last().into_iter().for_each(prefetch);
+            // Where the head will be put.
+            prefetch_at(panes.as_ptr().wrapping_add(panes.len()));
             if self.oldest.saturating_add(span) <= near {
                 let start = *start as usize;
                 panes.get(start).into_iter().for_each(prefetch);
