@@ -3,6 +3,7 @@
 use crate::field::{Event, EventReader, FieldId, FieldTable, ScalarKind, Value};
 use crate::json::{Fault, FaultKind};
 use crate::plan::{Plan, PlanError};
+use crate::record::Record;
 use crate::reject::Reason;
 use crate::time::{Micros, TimeReader, format_rfc3339, parse_time_number};
 
@@ -36,14 +37,14 @@ impl Checks {
         })
     }
 
-    /// Takes a record in as an event, or says why not. `text` is the same as `bytes`, if it is known.
+    /// Takes a record in as an event, or says why not.
     pub(crate) fn admit<'a>(
         &mut self,
-        bytes: &'a [u8],
-        text: Option<&'a str>,
+        record: Record<'a>,
         latest: Micros,
         reader: &'a mut EventReader,
     ) -> Result<(Event<'a>, Micros), Refusal> {
+        let bytes = record.value;
         if bytes.is_empty() {
             return Err((Reason::Empty, "the record has no bytes".to_owned()));
         }
@@ -51,10 +52,10 @@ impl Checks {
             let detail = format!("{} bytes, at most {} are taken", bytes.len(), self.max_record_bytes);
             return Err((Reason::TooLarge, detail));
         }
-        let Some(record) = text.or_else(|| simdutf8::basic::from_utf8(bytes).ok()) else {
+        let Some(text) = record.text.or_else(|| simdutf8::basic::from_utf8(bytes).ok()) else {
             return Err(not_utf8(bytes));
         };
-        let event = reader.read(record).map_err(not_json)?;
+        let event = reader.read(text).map_err(not_json)?;
         let time = self.time(&event, latest)?;
         match event.value(self.actor) {
             Value::One(actor) if matches!(actor.kind(), ScalarKind::Bool(_)) => {

@@ -194,7 +194,7 @@ impl Engine {
         let lane = |_| {
             let (conditions, specs) = (Arc::clone(&conditions), Arc::clone(&specs));
             let elsewhere = (plan.share, outbound.clone(), recorder.clone());
-            Lane::new(checks.clone(), reader.clone(), conditions, specs, keyring, elsewhere, SHARDS)
+            Lane::new(checks.clone(), reader.clone(), conditions, specs, keyring, elsewhere)
         };
         let shards: Vec<Shard> = shards.collect();
         let following = shards[0].following().collect();

@@ -13,6 +13,7 @@ use crate::plan::Share;
 use crate::record::Record;
 use crate::reject::Reject;
 use crate::repartition::Outbound;
+use crate::shard::SHARDS;
 use crate::snapshot::Resume;
 use crate::time::Micros;
 use crate::watermark::StreamClock;
@@ -51,14 +52,13 @@ impl Lane {
         streams: Arc<[StreamSpec]>,
         keyring: Keyring,
         (share, outbound, recorder): (Option<Share>, Option<Outbound>, Option<Recorder>),
-        shards: usize,
     ) -> Self {
         Self {
             checks,
             reader,
             met: vec![false; conditions.len()],
             conditions,
-            intakes: (0..shards).map(|_| streams.iter().map(|_| Intake::default()).collect()).collect(),
+            intakes: (0..SHARDS).map(|_| streams.iter().map(|_| Intake::default()).collect()).collect(),
             matched: vec![0; streams.len()],
             streams,
             keyring,
@@ -90,7 +90,7 @@ impl Lane {
                     continue;
                 }
             };
-            match self.checks.admit(record.value, record.text, latest, &mut self.reader) {
+            match self.checks.admit(record, latest, &mut self.reader) {
                 Ok((event, time)) => {
                     for (met, condition) in self.met.iter_mut().zip(&*self.conditions) {
                         *met = condition.matches(&event);

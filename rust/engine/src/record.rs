@@ -8,7 +8,14 @@ pub struct Record<'a> {
     /// Its bytes, without the line end.
     pub value: &'a [u8],
     /// The same as text, where it is known to be UTF-8.
-    pub text: Option<&'a str>,
+    pub(crate) text: Option<&'a str>,
+}
+
+impl<'a> Record<'a> {
+    /// A record of any bytes.
+    pub fn new(position: u64, value: &'a [u8]) -> Self {
+        Self { position, value, text: None }
+    }
 }
 
 /// The lines of a JSON Lines batch, numbered from `first_line`.

@@ -161,7 +161,7 @@ fn unpack_one(bytes: &[u8]) -> Option<(Record<'_>, &[u8])> {
     let (position, rest) = bytes.split_first_chunk()?;
     let (length, rest) = rest.split_first_chunk()?;
     let (value, rest) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
-    Some((Record { position: u64::from_le_bytes(*position), value, text: None }, rest))
+    Some((Record::new(u64::from_le_bytes(*position), value), rest))
 }
 
 #[cfg(test)]
@@ -186,7 +186,7 @@ mod tests {
         let mut bytes = 7_u64.to_le_bytes().to_vec();
         bytes.extend_from_slice(&2_u32.to_le_bytes());
         bytes.extend_from_slice(b"{}");
-        assert_eq!(unpack(&bytes), Ok(vec![Record { position: 7, value: b"{}", text: None }]));
+        assert_eq!(unpack(&bytes), Ok(vec![Record::new(7, b"{}")]));
         for end in 1..bytes.len() {
             assert_eq!(unpack(&bytes[..end]), Err(ParcelError(0)));
         }

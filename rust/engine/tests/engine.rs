@@ -56,11 +56,7 @@ fn every_kind_of_bad_record_has_its_reason_and_position() {
         (br#"{"time":1767600000,"actor":"a","subject":["s",null]}"#, Some(Reason::WrongType)),
         (br#"{"time":1767600000,"actor":17,"subject":[1,"s"]}"#, None),
     ];
-    let records = cases.iter().enumerate().map(|(at, (value, _))| Record {
-        position: 100 + at as u64,
-        value,
-        text: None,
-    });
+    let records = cases.iter().enumerate().map(|(at, (value, _))| Record::new(100 + at as u64, value));
     let now = Some((START + 60) * 1_000_000);
     let outcome = engine.process(records, Input { stream: 0, now });
     let found: Vec<_> = outcome.rejects.iter().map(|r| (&*r.value, r.position, r.reason)).collect();

@@ -178,7 +178,7 @@ proptest! {
         }
         let wanted = expected.iter().filter(|(position, _)| *position >= skip);
         let mut by_record = engine().process(
-            wanted.map(|(position, value)| Record { position: *position, value, text: None }), Input::default());
+            wanted.map(|(position, value)| Record::new(*position, value)), Input::default());
         let mut by_batch = engine().process_fetched(
             Fetched { bytes: &fetch, position: skip, aborted: None }, Input::default());
         for outcome in [&mut by_record, &mut by_batch] {

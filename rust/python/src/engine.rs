@@ -125,8 +125,7 @@ impl Engine {
         self.run(py, |core| {
             let value = |at: usize| batch.get(at).and_then(|(_, value)| value.as_deref()).unwrap_or_default();
             let records = batch.iter().enumerate();
-            let records =
-                records.map(|(at, &(position, _))| Record { position, value: value(at), text: None });
+            let records = records.map(|(at, &(position, _))| Record::new(position, value(at)));
             core.process(records, Input { stream, now }).into()
         })
     }

@@ -63,7 +63,7 @@ impl<'a> Records<'a> {
         let offset = self.base.checked_add(record.varint()?)?;
         record.nullable()?;
         let value = record.nullable()?;
-        Some(Record { position: u64::try_from(offset).ok()?, value, text: None })
+        Some(Record::new(u64::try_from(offset).ok()?, value))
     }
 }
 

@@ -196,6 +196,7 @@ impl PaneLog {
             if self.oldest.saturating_add(span) <= near {
                 let start = *start as usize;
                 panes.get(start).into_iter().for_each(prefetch);
+                // When two have left, the one behind them is looked at, which may be in the next line.
                 panes.get(start + 2).into_iter().for_each(prefetch);
             }
         }
