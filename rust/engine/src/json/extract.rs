@@ -5,7 +5,7 @@
 //!
 //! Most records are not walked: they have a shape seen before ([`super::shapes`]).
 
-use super::run::Enders;
+use super::run::plain_until;
 use super::scan::{Fault, FaultKind, Scanned, Scanner, Token};
 use super::shapes::{Met, Shapes, Spot, UNWANTED};
 use super::text::unescape;
@@ -41,8 +41,6 @@ pub struct Extractor {
     nodes: Vec<Node>,
     tokens: Vec<Token>,
     shapes: Shapes,
-    /// Where the strings of the record at hand end.
-    enders: Enders,
     /// The values of the record at hand, where it is read in full.
     met: Vec<Met>,
 }
@@ -68,7 +66,7 @@ impl Extractor {
             nodes[at].slot = Some(slot);
         }
         let tokens = vec![Token::Absent; paths.len()];
-        Self { nodes, tokens, shapes: Shapes::new(), enders: Enders::default(), met: Vec::new() }
+        Self { nodes, tokens, shapes: Shapes::new(), met: Vec::new() }
     }
 
     /// Reads one record; afterwards [`Self::token`] answers for it.
@@ -88,48 +86,47 @@ impl Extractor {
     #[inline]
     fn read_by_shape(&mut self, record: &str) -> bool {
         let bytes = record.as_bytes();
-        let Self { nodes, tokens, shapes, enders, met } = self;
-        let (nodes, tokens) = (&nodes[..], &mut tokens[..]);
-        enders.mark(bytes);
-        let (mut from, mut at) = (shapes.first, 0);
-        while let Some(step) = shapes.step(from, &bytes[at..]) {
+        let (mut from, mut at) = (self.shapes.first, 0);
+        while let Some(step) = self.shapes.step(from, bytes, at) {
             at += step.length as usize;
             from = step.next;
             match step.spot {
                 Spot::Text { slot } => {
                     let start = at as u32;
                     let mut escaped = false;
-                    at = enders.next(at);
+                    at = plain_until(bytes, at);
                     if bytes.get(at) != Some(&b'"') {
                         let mut scanner = Scanner::new(bytes, at);
-                        match scanner.odd_characters() {
-                            Ok(has_escapes) => (at, escaped) = (scanner.at, has_escapes),
-                            Err(_) => return false,
-                        }
+                        let Ok(has_escapes) = scanner.odd_characters() else { return false };
+                        (at, escaped) = (scanner.at, has_escapes);
                     }
                     // An unwanted one has no token.
-                    if let Some(token) = tokens.get_mut(slot as usize) {
+                    if let Some(token) = self.tokens.get_mut(slot as usize) {
                         *token = Token::Text { start, end: at as u32, escaped };
                     }
                 }
                 Spot::Any { node, depth } => {
-                    let mut scanner = Scanner::new(bytes, at);
-                    let depth = depth as usize;
-                    let read = if node == UNWANTED {
-                        scanner.value(depth).map(drop)
-                    } else {
-                        let mut walk = Walk { nodes, tokens, met, record, repeats: false };
-                        walk.wanted(&mut scanner, node as usize, depth)
-                    };
-                    if read.is_err() {
-                        return false;
-                    }
-                    at = scanner.at;
+                    let Some(end) = self.read_any(record, at, node, depth) else { return false };
+                    at = end;
                 }
                 Spot::End => return at == bytes.len(),
             }
         }
         false
+    }
+
+    /// Reads a value that need not be a string; returns where it ends.
+    #[inline(never)] // few values are none, and reading strings needs the registers
+    fn read_any(&mut self, record: &str, at: usize, node: u32, depth: u32) -> Option<usize> {
+        let mut scanner = Scanner::new(record.as_bytes(), at);
+        if node == UNWANTED {
+            scanner.value(depth as usize).ok()?;
+        } else {
+            let Self { nodes, tokens, met, .. } = self;
+            let mut walk = Walk { nodes, tokens, met, record, repeats: false };
+            walk.wanted(&mut scanner, node as usize, depth as usize).ok()?;
+        }
+        Some(scanner.at)
     }
 
     #[cold]

@@ -1,7 +1,7 @@
 //! A validating scanner for one JSON text (RFC 8259), over bytes already known to be UTF-8.
 
 use super::MAX_DEPTH;
-use super::run::plain_run;
+use super::run::plain_until;
 
 /// What stands at a path: its type and, where it has text, the byte range of that text in the record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -120,7 +120,7 @@ impl<'a> Scanner<'a> {
     /// The characters of a string, up to its closing quote. Returns whether any is escaped.
     #[inline]
     fn characters(&mut self) -> Scanned<bool> {
-        self.at += plain_run(&self.bytes[self.at..]);
+        self.at = plain_until(self.bytes, self.at);
         if self.peek() == Some(b'"') { Ok(false) } else { self.odd_characters() }
     }
 
@@ -139,7 +139,7 @@ impl<'a> Scanner<'a> {
                 Some(_) => self.at += 1,
                 None => return Err(self.fault("the string's end")),
             }
-            self.at += plain_run(&self.bytes[self.at..]);
+            self.at = plain_until(self.bytes, self.at);
         }
     }
 

@@ -9,6 +9,8 @@
 //! A record that meets a gap not known here is read in full, and its shape learned. Where records keep meeting
 //! new ones (keys that are names or numbers), the tree is full after a while and begun anew from time to time.
 
+use super::run::{Window, window};
+
 /// Steps in a tree at most.
 const MOST_STEPS: usize = 512;
 /// Gaps remembered in one place at most; they are compared one after the other.
@@ -78,17 +80,15 @@ impl Shapes {
         Self { steps: Vec::new(), texts: Vec::new(), first: NONE, in_full: 0 }
     }
 
-    /// The step at `from` or in its place that a record goes on with.
+    /// The step at `from` or in its place that a record goes on with at `at`.
     #[inline]
-    pub(super) fn step(&self, from: StepId, rest: &[u8]) -> Option<&Step> {
+    pub(super) fn step(&self, from: StepId, record: &[u8], at: usize) -> Option<&Step> {
         let step = self.steps.get(from as usize)?;
-        if let Some(chunk) = rest.first_chunk()
-            && step.length <= 16
-            && (u128::from_le_bytes(*chunk) ^ step.start) & step.mask == 0
-        {
+        let is_start = (u128::from_le_bytes(window(record, at)) ^ step.start) & step.mask == 0;
+        if is_start && step.length as usize <= size_of::<Window>() {
             return Some(step);
         }
-        self.other_step(from, rest)
+        self.other_step(from, &record[at..])
     }
 
     fn other_step(&self, from: StepId, rest: &[u8]) -> Option<&Step> {
