@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from importlib import import_module
 from typing import Any
@@ -43,6 +44,9 @@ class _Commands(TyperGroup):
         if cmd_name not in _COMMANDS:
             return None
         module = import_module(_COMMANDS[cmd_name])
+        if not gc.isenabled():
+            gc.freeze()
+            gc.enable()
         app = getattr(module, "app", None)
         if app is None:
             app = typer.Typer(add_completion=False)

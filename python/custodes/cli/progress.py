@@ -7,8 +7,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from rich.progress import BarColumn, DownloadColumn, Progress, SpinnerColumn, TextColumn, TransferSpeedColumn
-
 from custodes.cli.output import stderr
 
 
@@ -18,6 +16,15 @@ def reading(paths: Sequence[Path], what: str = "reading") -> Iterator[Callable[[
     if not stderr.is_terminal:
         yield lambda _: None
         return
+    from rich.progress import (  # noqa: PLC0415 - only where it is seen
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        SpinnerColumn,
+        TextColumn,
+        TransferSpeedColumn,
+    )
+
     plain = [p for p in paths if str(p) != "-" and p.suffix not in {".gz", ".zst"}]
     total: Any = sum(p.stat().st_size for p in plain) if len(plain) == len(paths) else None
     columns = (SpinnerColumn(), TextColumn(what), BarColumn(), DownloadColumn(), TransferSpeedColumn())
