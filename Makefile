@@ -6,7 +6,7 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 RUST_SOURCES := $(shell find rust/engine rust/evidence rust/history rust/python -name '*.rs' -o -name Cargo.toml) Cargo.toml Cargo.lock
 
-.PHONY: help demo test fuzz chaos check audit sbom fmt bench detect api docs lock clean build
+.PHONY: help demo test services rust-tests fuzz-smoke fuzz chaos check audit sbom fmt bench detect api docs lock clean build
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -26,11 +26,20 @@ build: .venv/.built  ## compile the engine and install custodes into .venv
 demo: build  ## a made-up agency with planted insiders, live on http://127.0.0.1:8610
 	exec $(BIN)/custodes demo
 
-test: build  ## every test there is, with the servers they need
+# Compilers are busy with one core for much of their time, and most tests wait for servers: so things are done side by side.
+# A file's tests stay together, as they share what is costly to set up.
+test:  ## every test there is, with the servers they need
+	$(MAKE) --no-print-directory --jobs 2 --output-sync=target build rust-tests services fuzz-smoke
+	$(BIN)/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
+
+services: .venv/.installed
 	tests/services/install
+
+rust-tests: .venv/.installed
 	cargo test --quiet --workspace --locked
+
+fuzz-smoke: services
 	FUZZ_SEED=1 rust/fuzz/run 20
-	$(BIN)/pytest
 
 fuzz:  ## what reads bytes, ten minutes a target
 	rust/fuzz/run 600
