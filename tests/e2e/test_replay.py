@@ -279,7 +279,8 @@ def test_a_replay_waits_for_nothing_it_does_not_need() -> None:
 
 
 def test_garbage_is_collected_while_a_command_is_at_work() -> None:
-    code = "import atexit, gc; atexit.register(lambda: print(gc.isenabled())); from custodes.__main__ import main; main()"
+    at_the_end = "import atexit, gc; atexit.register(lambda: print(gc.isenabled()))"
+    code = f"{at_the_end}; from custodes.__main__ import main; main()"
     arguments = ["replay", "-", "--output", "ndjson"]
     run = subprocess.run([sys.executable, "-c", code, *arguments], input="", capture_output=True, text=True, check=True)
     assert run.stdout == "True\n", "starting up turns the collector off for as long as modules are loaded"
