@@ -45,12 +45,8 @@ impl Checks {
         reader: &'a mut EventReader,
     ) -> Result<(Event<'a>, Micros), Refusal> {
         let bytes = record.value;
-        if bytes.is_empty() {
-            return Err((Reason::Empty, "the record has no bytes".to_owned()));
-        }
-        if bytes.len() > self.max_record_bytes {
-            let detail = format!("{} bytes, at most {} are taken", bytes.len(), self.max_record_bytes);
-            return Err((Reason::TooLarge, detail));
+        if bytes.is_empty() || bytes.len() > self.max_record_bytes {
+            return Err(wrong_size(bytes.len(), self.max_record_bytes));
         }
         let Some(text) = record.text.or_else(|| simdutf8::basic::from_utf8(bytes).ok()) else {
             return Err(not_utf8(bytes));
@@ -58,61 +54,43 @@ impl Checks {
         let event = reader.read(text).map_err(not_json)?;
         let time = self.time(&event, latest)?;
         match event.value(self.actor) {
-            Value::One(actor) if matches!(actor.kind(), ScalarKind::Bool(_)) => {
-                return Err(wrong_type("actor", "a string or a number", "a boolean"));
-            }
-            Value::One(actor) if event.bytes(actor).is_empty() => {
-                return Err((Reason::MissingActor, "actor is an empty string".to_owned()));
-            }
-            Value::One(_) => {}
-            Value::Absent | Value::Null => {
-                return Err((Reason::MissingActor, "the event has no actor".to_owned()));
-            }
-            Value::Many(..) => return Err(wrong_type("actor", "a string or a number", "a list")),
-            Value::Object => return Err(wrong_type("actor", "a string or a number", "an object")),
+            Value::One(actor) if !actor.is_bool() && !event.bytes(actor).is_empty() => {}
+            actor => return Err(no_actor(actor)),
         }
-        let wanted = "a string, a number or a list of these";
-        if matches!(event.value(self.subject), Value::Object) {
-            return Err(wrong_type("subject", wanted, "an object"));
-        }
-        let subjects = event.scalars(self.subject);
-        let boolean = subjects.iter().any(|subject| matches!(subject.kind(), ScalarKind::Bool(_)));
-        if event.is_ragged(self.subject) || boolean {
-            return Err(wrong_type("subject", wanted, "something else"));
+        match event.value(self.subject) {
+            Value::One(subject) if !subject.is_bool() => {}
+            Value::Absent | Value::Null => {}
+            Value::Many(..)
+                if !event.is_ragged(self.subject)
+                    && !event.scalars(self.subject).iter().any(|subject| subject.is_bool()) => {}
+            subject => return Err(no_subject(subject)),
         }
         Ok((event, time))
     }
 
     fn time(&mut self, event: &Event<'_>, latest: Micros) -> Result<Micros, Refusal> {
-        let wanted = "RFC 3339 text or an epoch number";
         let time = match event.value(self.time) {
-            Value::One(scalar) => {
-                let text = event.text(scalar);
-                match scalar.kind() {
-                    ScalarKind::Text => self.times.read(text),
-                    ScalarKind::Number => parse_time_number(text),
-                    ScalarKind::Bool(_) => return Err(wrong_type("time", wanted, "a boolean")),
-                }
-            }
-            Value::Absent | Value::Null => {
-                return Err((Reason::MissingTime, "the event has no time".to_owned()));
-            }
-            Value::Many(..) => return Err(wrong_type("time", wanted, "a list")),
-            Value::Object => return Err(wrong_type("time", wanted, "an object")),
+            Value::One(scalar) => match scalar.kind() {
+                ScalarKind::Text => self.times.read(event.text(scalar)),
+                ScalarKind::Number => parse_time_number(event.text(scalar)),
+                ScalarKind::Bool(_) => return Err(no_time(Value::One(scalar))),
+            },
+            value => return Err(no_time(value)),
         };
-        let Some(time) = time else {
-            let detail = "time is neither RFC 3339 with an offset nor an epoch number".to_owned();
-            return Err((Reason::BadTime, detail));
-        };
-        if time < self.earliest {
-            let bound = format_rfc3339(self.earliest);
-            return Err((Reason::TimeTooOld, format!("{} is before {bound}", spoken(time))));
-        }
-        if time > latest {
-            let bound = format_rfc3339(latest);
-            return Err((Reason::TimeInFuture, format!("{} is after {bound}", spoken(time))));
+        let Some(time) = time else { return Err(bad_time()) };
+        if time < self.earliest || time > latest {
+            return Err(self.beyond(time, latest));
         }
         Ok(time)
+    }
+
+    #[cold]
+    fn beyond(&self, time: Micros, latest: Micros) -> Refusal {
+        if time < self.earliest {
+            let bound = format_rfc3339(self.earliest);
+            return (Reason::TimeTooOld, format!("{} is before {bound}", spoken(time)));
+        }
+        (Reason::TimeInFuture, format!("{} is after {}", spoken(time), format_rfc3339(latest)))
     }
 }
 
@@ -123,6 +101,14 @@ fn spoken(time: Micros) -> String {
     } else {
         format!("epoch {} s", time / 1_000_000)
     }
+}
+
+#[cold]
+fn wrong_size(bytes: usize, most: usize) -> Refusal {
+    if bytes == 0 {
+        return (Reason::Empty, "the record has no bytes".to_owned());
+    }
+    (Reason::TooLarge, format!("{bytes} bytes, at most {most} are taken"))
 }
 
 #[cold]
@@ -142,6 +128,39 @@ fn not_json(fault: Fault) -> Refusal {
 }
 
 #[cold]
+fn no_time(value: Value) -> Refusal {
+    let wanted = "RFC 3339 text or an epoch number";
+    match value {
+        Value::Absent | Value::Null => (Reason::MissingTime, "the event has no time".to_owned()),
+        Value::One(_) => wrong_type("time", wanted, "a boolean"),
+        Value::Many(..) => wrong_type("time", wanted, "a list"),
+        Value::Object => wrong_type("time", wanted, "an object"),
+    }
+}
+
+#[cold]
+fn bad_time() -> Refusal {
+    (Reason::BadTime, "time is neither RFC 3339 with an offset nor an epoch number".to_owned())
+}
+
+#[cold]
+fn no_actor(value: Value) -> Refusal {
+    let wanted = "a string or a number";
+    match value {
+        Value::Absent | Value::Null => (Reason::MissingActor, "the event has no actor".to_owned()),
+        Value::One(actor) if actor.is_bool() => wrong_type("actor", wanted, "a boolean"),
+        Value::One(_) => (Reason::MissingActor, "actor is an empty string".to_owned()),
+        Value::Many(..) => wrong_type("actor", wanted, "a list"),
+        Value::Object => wrong_type("actor", wanted, "an object"),
+    }
+}
+
+#[cold]
+fn no_subject(value: Value) -> Refusal {
+    let found = if matches!(value, Value::Object) { "an object" } else { "something else" };
+    wrong_type("subject", "a string, a number or a list of these", found)
+}
+
 fn wrong_type(field: &str, wanted: &str, found: &str) -> Refusal {
     (Reason::WrongType, format!("{field} wants {wanted}, not {found}"))
 }

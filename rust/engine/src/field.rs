@@ -31,6 +31,11 @@ impl Scalar {
     pub(crate) fn kind(self) -> ScalarKind {
         self.kind
     }
+
+    #[inline]
+    pub(crate) fn is_bool(self) -> bool {
+        matches!(self.kind, ScalarKind::Bool(_))
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -181,8 +186,13 @@ impl FieldTable {
     /// Ends the building: from now on events are read.
     pub(crate) fn reader(self) -> EventReader {
         let fields = self.places.len();
+        let only_slot = |places: &Vec<Place>| match places[..] {
+            [Place::Slot(slot)] => Some(slot),
+            _ => None,
+        };
         EventReader {
             extractor: Extractor::new(&self.paths),
+            slots: self.places.iter().map(only_slot).collect(),
             places: self.places.into_iter().map(Vec::into_boxed_slice).collect(),
             derived: self.derived,
             constants: self.constants,
@@ -207,6 +217,8 @@ struct Deriving {
 #[derive(Debug, Clone)]
 pub(crate) struct EventReader {
     extractor: Extractor,
+    /// By field: the slot it has its value from, where that is its only place.
+    slots: Vec<Option<usize>>,
     places: Vec<Box<[Place]>>,
     derived: Vec<Option<Deriving>>,
     constants: String,
@@ -232,17 +244,26 @@ impl EventReader {
         self.scratch.clear();
         self.elements.clear();
         self.number += 1;
-        for field in 0..self.places.len() {
-            let plain = match *self.places[field] {
-                [Place::Slot(slot)] => plain(self.extractor.token(slot)),
-                _ => None,
-            };
-            self.values[field] = match plain {
-                Some(scalar) => Value::One(scalar),
-                None => self.resolve(field, record),
-            };
+        let mut all_plain = true;
+        for (value, &slot) in self.values.iter_mut().zip(&self.slots) {
+            match slot.and_then(|slot| plain(self.extractor.token(slot))) {
+                Some(scalar) => *value = Value::One(scalar),
+                None => all_plain = false,
+            }
+        }
+        if !all_plain {
+            self.resolve_others(record);
         }
         Ok(Event { record, reader: self })
+    }
+
+    /// Resolves the fields that are not plain, each after those it may be derived from.
+    fn resolve_others(&mut self, record: &str) {
+        for field in 0..self.places.len() {
+            if self.slots[field].and_then(|slot| plain(self.extractor.token(slot))).is_none() {
+                self.values[field] = self.resolve(field, record);
+            }
+        }
     }
 
     /// Takes the look-up tables that are in force.
@@ -470,19 +491,15 @@ impl<'a> Event<'a> {
     /// The fingerprint of a field's scalar if it has just one, worked out once an event whichever rules ask.
     #[inline]
     pub(crate) fn only_print(&self, field: FieldId, keyring: &Keyring) -> Option<Fingerprint> {
-        let Value::One(scalar) = self.value(field) else {
-            return match self.scalars(field) {
-                &[scalar] => Some(self.print(scalar, keyring)),
-                _ => None,
-            };
-        };
-        let kept = &self.reader.prints[field];
-        let (number, print) = kept.get();
-        if number == self.reader.number {
-            return Some(print);
-        }
+        let (number, print) = self.reader.prints[field].get();
+        if number == self.reader.number { Some(print) } else { self.work_out_print(field, keyring) }
+    }
+
+    #[inline(never)] // seldom beside those that are known
+    fn work_out_print(&self, field: FieldId, keyring: &Keyring) -> Option<Fingerprint> {
+        let &[scalar] = self.scalars(field) else { return None };
         let print = self.print(scalar, keyring);
-        kept.set((self.reader.number, print));
+        self.reader.prints[field].set((self.reader.number, print));
         Some(print)
     }
 

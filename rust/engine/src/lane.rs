@@ -96,17 +96,20 @@ impl Lane {
                         *met = condition.matches(&event);
                     }
                     let taking = Taking {
-                        keyring: &self.keyring,
-                        met: &self.met,
+                        event: &event,
+                        at: events.len(),
+                        time,
+                        newest: self.newest,
                         position: record.position,
+                        met: &self.met,
+                        keyring: &self.keyring,
                         resume,
                         share: self.share,
                     };
                     for (at, stream) in self.streams.iter().enumerate() {
                         if self.met[stream.condition] {
                             self.matched[at] += 1;
-                            let times = (time, self.newest);
-                            stream.take_in(&event, events.len(), times, &taking, at, &mut self.intakes);
+                            stream.take_in(&taking, at, &mut self.intakes);
                         }
                     }
                     if let Some(outbound) = &mut self.outbound {

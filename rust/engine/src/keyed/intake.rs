@@ -248,14 +248,20 @@ pub(crate) enum Measure {
     Moment(Vec<usize>),
 }
 
-/// What taking in an event depends on beside the event.
-#[derive(Debug, Clone, Copy)]
+/// An event to be taken in, and what that depends on.
+#[derive(Clone, Copy)]
 pub(crate) struct Taking<'a> {
-    pub(crate) keyring: &'a Keyring,
-    /// Of each of the engine's conditions: whether the event meets it.
-    pub(crate) met: &'a [bool],
-    /// The event's position in its stream.
+    pub(crate) event: &'a Event<'a>,
+    /// Its place in the piece.
+    pub(crate) at: usize,
+    pub(crate) time: Micros,
+    /// The largest event time before it in the piece.
+    pub(crate) newest: Micros,
+    /// Its position in its stream.
     pub(crate) position: u64,
+    /// Of each of the engine's conditions: whether it meets it.
+    pub(crate) met: &'a [bool],
+    pub(crate) keyring: &'a Keyring,
     /// After a restart: what has been counted before.
     pub(crate) resume: Option<&'a Resume>,
     /// Other groups than this share's are counted elsewhere.
@@ -293,31 +299,35 @@ impl StreamSpec {
         })
     }
 
-    /// Takes in an event that meets the condition, the `at`th of the piece: into the `stream`th intake of the shard
-    /// that has its group. `times` are its own and the largest before it.
+    /// Takes in an event that meets the condition: into the `stream`th intake of the shard that has its group.
     #[inline]
-    pub(crate) fn take_in(
+    pub(crate) fn take_in(&self, taking: &Taking<'_>, stream: usize, shards: &mut [Vec<Intake>]) {
+        let Taking { event, met, keyring, .. } = *taking;
+        self.for_each_print(event, met, keyring, &mut |print, through| {
+            self.take_in_group((print, through), taking, stream, shards);
+        });
+    }
+
+    /// Takes in an event in one of its groups.
+    #[inline]
+    fn take_in_group(
         &self,
-        event: &Event<'_>,
-        at: usize,
-        (time, newest): (Micros, Micros),
+        (print, through): (Fingerprint, Through),
         taking: &Taking<'_>,
         stream: usize,
         shards: &mut [Vec<Intake>],
     ) {
-        let Taking { keyring, met, position, resume, share } = *taking;
-        self.for_each_print(event, met, keyring, &mut |print, through| {
-            if share.is_some_and(|share| !share.has(print)) {
-                return;
-            }
-            let shard = print as u32 as usize % SHARDS;
-            if resume.is_some_and(|resume| position < resume.from(shard, stream)) {
-                return;
-            }
-            let intake = &mut shards[shard][stream];
-            let ranges = intake.values.take(event, (met, through), &self.counted, keyring);
-            intake.work.push(Work { print, time, newest, event: at as u32, ranges, slot: NO_SLOT });
-        });
+        if taking.share.is_some_and(|share| !share.has(print)) {
+            return;
+        }
+        let shard = print as u32 as usize % SHARDS;
+        if taking.resume.is_some_and(|resume| taking.position < resume.from(shard, stream)) {
+            return;
+        }
+        let &Taking { event, at, time, newest, met, keyring, .. } = taking;
+        let intake = &mut shards[shard][stream];
+        let ranges = intake.values.take(event, (met, through), &self.counted, keyring);
+        intake.work.push(Work { print, time, newest, event: at as u32, ranges, slot: NO_SLOT });
     }
 
     /// Names the groups of an event, each once.

@@ -65,10 +65,9 @@ impl Arrivals {
     pub(crate) fn trim(&mut self, watermark: Micros) {
         self.complete_from = watermark;
         self.use_of_queue.see(&mut self.queue);
-        while self.queue.front().is_some_and(|arrival| arrival.time < watermark) {
-            self.queue.pop_front();
-            self.first = self.first.wrapping_add(1);
-        }
+        let gone = self.queue.iter().take_while(|arrival| arrival.time < watermark).count();
+        self.queue.drain(..gone);
+        self.first = self.first.wrapping_add(gone as ArrivalNumber);
     }
 
     /// From this time on no arrival is missing here.
@@ -150,9 +149,8 @@ impl Values {
     pub(crate) fn trim(&mut self, before: ArrivalNumber, first: ArrivalNumber) {
         self.use_of_queue.see(&mut self.queue);
         let gone = first.wrapping_sub(before);
-        while self.queue.front().is_some_and(|seen| seen.arrival.wrapping_sub(before) < gone) {
-            self.queue.pop_front();
-        }
+        let seen = self.queue.iter().take_while(|seen| seen.arrival.wrapping_sub(before) < gone).count();
+        self.queue.drain(..seen);
     }
 
     pub(crate) fn heap_bytes(&self) -> usize {
