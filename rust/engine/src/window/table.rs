@@ -1,9 +1,9 @@
 //! A hash table from keys to numbers that never stops the world: buckets of a cache line each, in segments of at most
 //! 1,024 buckets.
 //!
-//! A bucket has room for five entries. One that finds its own bucket full lies in a later one of the segment, and every
-//! bucket counts how many have passed it, so that a search ends at the first that none has passed: four in five at
-//! the very first line.
+//! A bucket has room for five entries. One that finds its own bucket full lies in a later one of the segment, and leaves a mark,
+//! a bit of sixteen, in each that it passes: so a search ends at the first that nothing like it has passed. Marks stay
+//! until a segment is laid out anew, as entries do.
 //!
 //! The key's top bits choose a segment through a directory (extendible hashing: Fagin et al., 1979), the bits below
 //! them a bucket. A full segment grows by half until it has its most buckets, then splits in two. The longest pause is
@@ -39,7 +39,7 @@ struct Bucket {
     values: [u32; ROOM],
     /// How many of the places are in use, from the first.
     taken: u8,
-    /// How many entries belong here or before and lie behind.
+    /// The marks of the entries that belong here or before and lie behind.
     passed: u16,
 }
 
@@ -77,6 +77,12 @@ struct Segment {
     live: usize,
     /// How many top bits all keys here share.
     depth: u32,
+}
+
+/// What a key leaves where it passes; of bits that choose neither a shard nor a bucket.
+#[inline]
+fn mark(key: u64) -> u16 {
+    1 << (key >> 8 & 15)
 }
 
 /// Buckets for so many entries and half as many more: what is laid out anew in growing was then added for the most part.
@@ -120,7 +126,7 @@ impl Segment {
             if let Some(place) = bucket.find(key) {
                 return Some((at, place));
             }
-            if bucket.passed == 0 {
+            if bucket.passed & mark(key) == 0 {
                 return None;
             }
             at = self.after(at);
@@ -132,7 +138,7 @@ impl Segment {
     fn insert(&mut self, key: u64, value: u32) {
         let mut at = self.home(key);
         while !self.buckets[at].has_room() {
-            self.buckets[at].passed += 1;
+            self.buckets[at].passed |= mark(key);
             at = self.after(at);
         }
         self.buckets[at].put(key, value);
@@ -213,14 +219,14 @@ impl Table {
         prefetch(&segment.buckets[segment.home(key)]);
     }
 
-    /// Asks for the bucket the search goes on with where the first, which should have come by now, does not end it: for every
-    /// fourth key or so.
+    /// Asks for the bucket the search goes on with where the first, which should have come by now, does not end it, or has no
+    /// room for a new key.
     #[inline]
     pub(crate) fn prefetch_next(&self, key: u64) {
         let segment = &self.segments[self.segment_at(key)];
         let home = segment.home(key);
         let bucket = &segment.buckets[home];
-        if bucket.passed > 0 || !bucket.has_room() {
+        if bucket.passed & mark(key) != 0 || !bucket.has_room() {
             prefetch(&segment.buckets[segment.after(home)]);
         }
     }
@@ -388,7 +394,7 @@ mod tests {
         table.find_or_add(key, value).map(|known| std::mem::replace(known, value))
     }
 
-    /// Every bucket knows how many have passed it.
+    /// Every bucket has the marks of those that have passed it.
     fn is_sound(table: &Table) -> bool {
         table.segments.iter().all(|segment| {
             let mut passed = vec![0; segment.buckets.len()];
@@ -396,7 +402,7 @@ mod tests {
                 for (key, _) in bucket.entries() {
                     let mut home = segment.home(key);
                     while home != at {
-                        passed[home] += 1;
+                        passed[home] |= mark(key);
                         home = segment.after(home);
                     }
                 }
