@@ -45,6 +45,7 @@ class _Commands(TyperGroup):
             return None
         module = import_module(_COMMANDS[cmd_name])
         if not gc.isenabled():
+            # All is there now that the entry point has turned the collector off for.
             gc.freeze()
             gc.enable()
         app = getattr(module, "app", None)

@@ -117,7 +117,7 @@ impl Segment {
         self.live * 5 >= self.buckets.len() * ROOM * 4
     }
 
-    /// The bucket a key is in, and its place there.
+    /// The bucket a key is in, and its place there. It ends: a bucket with room has been passed by none, and there is one.
     #[inline]
     fn find(&self, key: u64) -> Option<(usize, usize)> {
         let mut at = self.home(key);
