@@ -143,14 +143,12 @@ impl Shapes {
             return None;
         }
         let id = self.steps.len() as StepId;
-        let mut start = [0; 16];
-        let kept = text.len().min(16);
-        start[..kept].copy_from_slice(&text[..kept]);
+        let kept = text.len().min(size_of::<Window>());
         let other = before.map_or(first, |before| self.steps[before as usize].other);
         self.texts.push(text.into());
         self.steps.push(Step {
-            start: u128::from_le_bytes(start),
-            mask: u128::MAX.checked_shr(128 - 8 * kept as u32).unwrap_or(0),
+            start: u128::from_le_bytes(window(text, 0)),
+            mask: u128::MAX.checked_shr(u128::BITS - 8 * kept as u32).unwrap_or(0),
             length: text.len() as u32,
             next: NONE,
             other,
