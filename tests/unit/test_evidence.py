@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import delete
 from starlette.testclient import TestClient
 
 from bundle_oracle import proven
 from custodes._core import EvidenceDamagedError
+from custodes.database import tables
 from custodes.encryption import NO_KEYS
 from custodes.evidence.anchors import Anchors, FileAnchor, anchor_at, heads_in
 from custodes.evidence.bundle import check, export
@@ -346,8 +348,8 @@ def test_what_was_judged_long_ago_goes_and_nothing_else(bench: Bench, tmp_path: 
 def test_evidence_of_what_became_part_of_another_goes_too(bench: Bench) -> None:
     kept(bench, ["P0042"])
     one = found(bench)
-    with bench.store._writing(None) as writing:
-        bench.store._remove(writing, one.id, "nothing")
+    with bench.store.engine.begin() as connection:
+        connection.execute(delete(tables.findings).where(tables.findings.c.id == one.id))
     assert bench.keeper._retention.step(int(START * 1e6) + 700 * DAY) == []
     assert bench.keeper._retention.step(int(START * 1e6) + 800 * DAY) == [one.id]
 

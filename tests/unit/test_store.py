@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
+import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +17,8 @@ from custodes._core import Engine, FindingChange, Outcome
 from custodes.config.mapping import load_mapping
 from custodes.database import tables
 from custodes.findings import Finding, Ledger
+from custodes.findings.news import NewsStore
+from custodes.findings.silences import Silence, SilenceStore
 from custodes.findings.store import FencedError, FindingStore
 from custodes.findings.triage import Change, TriageStore
 from custodes.rules import Rule, build_plan, load_rules
@@ -97,6 +102,39 @@ def test_hearing_everything_again_in_another_order_changes_nothing(
     news = [one for outcome in run(engine(rules), again, batch) for one in store.apply(outcome.changes, rules)]
     assert stored(store) == before
     assert not [kind for kind, _ in news if kind == "opened"]
+
+
+@pytest.mark.parametrize("seed", [0, 1, 5, 15, 19, 33])
+def test_changes_taken_in_together_come_to_what_they_do_one_by_one(
+    rules: list[Rule], tmp_path: Path, seed: int
+) -> None:
+    """Heard out of order, so that findings join; some expected, some closed by somebody; and then all once more."""
+    rng = random.Random(seed)
+    late = sorted(events(rng), key=lambda event: event[0] + rng.random() * 9)
+    again = sorted(late, key=lambda event: event[0] + rng.random() * 9)
+    heard = [
+        change for stream in (late, again) for outcome in run(engine(rules), stream, 2) for change in outcome.changes
+    ]
+    assert {"opened", "merged", "closed"} <= {change.kind for change in heard}
+    now = int(time.time() * 1e6)
+    expected = Silence(None, {"actor": "a"}, now - 10**6, now + 3600 * 10**6, "ines", "an audit")
+    came = []
+    meanwhile = len(heard) // 3
+    few = sorted({meanwhile, *rng.sample(range(1, len(heard)), 9)})
+    for name, cuts in ("one", range(1, len(heard))), ("few", few):
+        store = FindingStore(f"sqlite:///{tmp_path / name}.db")
+        SilenceStore(store.engine).add(expected)
+        news: list[tuple[str, Finding]] = []
+        for begin, end in itertools.pairwise([0, *cuts, len(heard)]):
+            news += store.apply(heard[begin:end], rules)
+            if end == meanwhile:
+                for one in stored(store)[::2]:
+                    TriageStore(store.engine).change(one.id, Change(state="closed", verdict="confirmed"), "omar", 1)
+        told = [(one.kind, one.finding) for one in NewsStore(store.engine).after(0, 10_000)]
+        stands = TriageStore(store.engine).of(one.id for one in stored(store))
+        came.append((stored(store), news, told, {id_: replace(one, changed_at=0) for id_, one in stands.items()}))
+        store.close()
+    assert came[0] == came[1]
 
 
 @pytest.mark.parametrize("heard_before", [False, True])

@@ -16,6 +16,7 @@ from sqlalchemy import Connection, Engine, insert, select, update
 from custodes.database.tables import notes, silences, triage
 from custodes.encryption import group_text
 from custodes.findings.model import Finding, rfc3339
+from custodes.findings.triage import Triage
 
 LONGEST = 90 * 86_400_000_000
 """Microseconds: what goes on for longer is for the rule, or its tables of who is meant to."""
@@ -87,10 +88,11 @@ def silences_after(connection: Connection, now: int) -> list[Silence]:
     return [Silence(**{**row, "group": json.loads(row["group"])}) for row in rows]
 
 
-def close_silently(connection: Connection, finding: Finding, silence: Silence, now: int) -> None:
-    """A finding that was expected is closed as soon as it is there."""
-    stands = {"state": "closed", "verdict": "explained", "assignee": None, "version": 1, "changed_at": now}
-    connection.execute(insert(triage).values(finding_id=finding.id, silence=silence.number, **stands))
+def close_silently(connection: Connection, finding: Finding, silence: Silence, now: int) -> Triage:
+    """A finding that was expected is closed as soon as it is there; returns how it stands."""
+    stands = Triage("closed", "explained", version=1, changed_at=now, silence=silence.number)
+    connection.execute(insert(triage).values(finding_id=finding.id, **vars(stands)))
     text = f"explained: silence {silence.number}: {silence.reason}"
     note = {"finding_id": finding.id, "at": now, "by": silence.by, "kind": "closed", "text": text}
     connection.execute(insert(notes).values(note))
+    return stands

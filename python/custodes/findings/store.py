@@ -9,14 +9,12 @@ does not know yet that it was given to another, is refused from then on.
 
 from __future__ import annotations
 
-import time
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from functools import cached_property, reduce
+from dataclasses import dataclass
+from functools import cached_property
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import (
     Connection,
@@ -24,7 +22,6 @@ from sqlalchemy import (
     Select,
     String,
     and_,
-    bindparam,
     case,
     delete,
     func,
@@ -32,7 +29,6 @@ from sqlalchemy import (
     not_,
     or_,
     select,
-    tuple_,
     type_coerce,
     update,
 )
@@ -43,11 +39,10 @@ from custodes.database import open_database, tables
 from custodes.encryption import NO_KEYS, Keys, group_text
 from custodes.findings.gaps import Missed
 from custodes.findings.model import Finding
-from custodes.findings.news import Piece, record
-from custodes.findings.rows import finding_of, row_of
+from custodes.findings.rows import finding_of
 from custodes.findings.shortfalls import Shortfall
-from custodes.findings.silences import Silence, close_silently, silences_after
-from custodes.findings.triage import hand_over, is_closed, is_in_state
+from custodes.findings.triage import is_in_state
+from custodes.findings.writing import MOST_AT_ONCE, Writing
 from custodes.rules import Rule
 from custodes.rules.model import LEVELS
 
@@ -57,32 +52,6 @@ StoreError = SQLAlchemyError
 _findings, _gaps, _shortfalls = tables.findings, tables.gaps, tables.shortfalls
 _claims, _workers = tables.claims, tables.workers
 
-# Built once: making a statement costs more than running it.
-_BY_ID = select(_findings).where(_findings.c.id == bindparam("known_as"))
-_BY_IDS = select(_findings).where(_findings.c.id.in_(bindparam("known_as", expanding=True)))
-_NEAR = (
-    select(_findings)
-    .where(
-        _findings.c.rule_id == bindparam("of_rule"),
-        _findings.c.group == bindparam("of_group"),
-        _findings.c.held_until >= bindparam("from_"),
-        _findings.c.held_from <= bindparam("until"),
-    )
-    .order_by(_findings.c.held_from)
-)
-_INSERT = insert(_findings)
-_UPDATE = (
-    update(_findings)
-    .where(_findings.c.id == bindparam("known_as"))
-    .values({name: bindparam(name) for name in _findings.c.keys() if name != "id"})  # noqa: SIM118 - not a dict
-)
-
-_CLOSE = (
-    update(_findings)
-    .where(_findings.c.id == bindparam("known_as"), _findings.c.closed_at.is_(None))
-    .values(closed_at=bindparam("end"), held_until=bindparam("end"))
-)
-
 _NOBODY_CLOSED = not_(is_in_state(_findings.c.id, "closed"))
 _RANKS = {level: rank for rank, level in enumerate(LEVELS)}
 
@@ -91,8 +60,7 @@ _FORGOTTEN_AFTER = 86_400.0
 
 _PATIENCE_MS = 5000
 
-_MOST_AT_ONCE = 500
-"""Ids in one statement; databases limit them."""
+_Item = TypeVar("_Item")
 
 
 class FencedError(Exception):
@@ -114,45 +82,6 @@ class Page:
     findings: list[Finding]
     next: str | None
     """Where the next page starts; ``None`` on the last one."""
-
-
-@dataclass
-class _Writing:
-    """A transaction, and the news that it makes."""
-
-    connection: Connection
-    pieces: list[Piece] = field(default_factory=list)
-
-    @cached_property
-    def _silences(self) -> list[Silence]:
-        now = int(time.time() * 1e6)
-        return [one for one in silences_after(self.connection, now) if one.since <= now]
-
-    def opens(self, finding: Finding) -> str:
-        """A finding is there: tells of it, or closes it where it was expected."""
-        silence = next((one for one in self._silences if one.covers(finding)), None)
-        if silence is not None:
-            close_silently(self.connection, finding, silence, int(time.time() * 1e6))
-            return "silenced"
-        self.pieces.append(Piece("opened", finding))
-        return "opened"
-
-    def ends(self, finding: Finding) -> str:
-        """A finding's condition holds no longer: tells of it, if anybody was told of its opening."""
-        judged = is_closed(self.connection, finding.id)
-        if judged is None or judged.silence is None:
-            self.pieces.append(Piece("closed", finding))
-        return "closed" if judged is None else "ended"
-
-    def shared_groups(self, findings: Iterable[Finding]) -> set[tuple[str, str]]:
-        """Of these findings' rules and groups, those that have another finding as well."""
-        keys = sorted({_key(finding) for finding in findings})
-        if not keys:
-            return set()
-        rule_id, group = _findings.c.rule_id, _findings.c.group
-        query = select(rule_id, group).where(tuple_(rule_id, group).in_(keys))
-        query = query.group_by(rule_id, group).having(func.count() > 1)
-        return {(row[0], row[1]) for row in self.connection.execute(query)}
 
 
 class FindingStore:
@@ -201,112 +130,23 @@ class FindingStore:
         that was expected ``silenced``, and one that ends after somebody has closed it ``ended``. Raises
         :class:`FencedError` where the claim is no longer in force.
         """
-        news: list[tuple[str, Finding]] = []
         with self._writing(claim) as writing:
-            for change in changes:
-                told = Finding.of(change, rules)
-                if change.kind == "merged":
-                    self._merge(writing, told, change.merged_into)
-                    continue
-                stored = self._find(writing.connection, told)
-                if stored is None:
-                    writing.connection.execute(_INSERT, row_of(told))
-                    news.append((writing.opens(told), told))
-                    if change.kind == "closed":
-                        news.append((writing.ends(told), told))
-                    continue
-                if stored.id != told.id:
-                    self._known_as[told.id] = stored.id
-                current = stored.updated_by(told)
-                if current != stored:
-                    current = self._absorb(writing, stored, current)
-                    writing.connection.execute(_UPDATE, row_of(current) | {"known_as": stored.id})
-                    ends = current.closed_at is not None and stored.closed_at is None
-                    news.append((writing.ends(current) if ends else "updated", current))
-                if change.kind == "closed":
-                    self._known_as.pop(told.id, None)
-        return news
+            return [one for chunk in _chunks(list(changes)) for one in writing.apply(chunk, rules)]
 
     def refresh(self, changes: Sequence[FindingChange], rules: Sequence[Rule], claim: Claim | None = None) -> None:
         """Takes in changes of findings that only grew: there can be thousands of them at once."""
         with self._writing(claim) as writing:
-            for start in range(0, len(changes), _MOST_AT_ONCE):
-                self._refresh(writing, [Finding.of(one, rules) for one in changes[start : start + _MOST_AT_ONCE]])
-
-    def _refresh(self, writing: _Writing, findings: Sequence[Finding]) -> None:
-        told: defaultdict[str, list[Finding]] = defaultdict(list)
-        for finding in findings:
-            told[self._known_as.get(finding.id, finding.id)].append(finding)
-        rows = writing.connection.execute(_BY_IDS, {"known_as": list(told)}).mappings().all()
-        grown = [
-            (stored, current)
-            for stored in map(finding_of, rows)
-            if (current := reduce(Finding.updated_by, told[stored.id], stored)) != stored
-        ]
-        shared = writing.shared_groups(current for _, current in grown)
-        updates = [
-            row_of(self._absorb(writing, stored, current) if _key(current) in shared else current)
-            | {"known_as": stored.id}
-            for stored, current in grown
-        ]
-        if updates:
-            writing.connection.execute(_UPDATE, updates)
+            for chunk in _chunks(changes):
+                writing.refresh(chunk, rules)
 
     @contextmanager
-    def _writing(self, claim: Claim | None) -> Iterator[_Writing]:
+    def _writing(self, claim: Claim | None) -> Iterator[Writing]:
         """A transaction, at whose end the news of it are written."""
         with self.engine.begin() as connection:
             self._check(connection, claim)
-            writing = _Writing(connection)
+            writing = Writing(connection, self._known_as)
             yield writing
-            record(connection, writing.pieces)
-
-    def _find(self, connection: Connection, told: Finding) -> Finding | None:
-        known_as = self._known_as.get(told.id, told.id)
-        row = connection.execute(_BY_ID, {"known_as": known_as}).mappings().first()
-        if row is None:
-            return next(self._near(connection, told), None)
-        return finding_of(row)
-
-    def _near(self, connection: Connection, finding: Finding) -> Iterator[Finding]:
-        """Rows that are the same finding: same rule and group, and the intervals overlap or join."""
-        near = {
-            "of_rule": finding.rule_id,
-            "of_group": group_text(finding.group),
-            "from_": finding.held_from - finding.keep_open,
-            "until": finding.held_until + finding.keep_open,
-        }
-        return map(finding_of, connection.execute(_NEAR, near).mappings().all())
-
-    def _absorb(self, writing: _Writing, stored: Finding, grown: Finding) -> Finding:
-        """A finding that has grown, with those it has come to reach, whose rows go.
-
-        The engine tells of such a joining itself, but not of one it lost in a crash between two findings that, hearing
-        events again in another order, it then never saw apart.
-        """
-        if (stored.held_from, stored.held_until) == (grown.held_from, grown.held_until):
-            return grown
-        for other in self._near(writing.connection, grown):
-            if other.id != stored.id:
-                self._remove(writing, other.id, stored.id)
-                self._known_as[other.id] = stored.id
-                grown = replace(other, closed_at=None).updated_by(grown)
-        return replace(grown, id=stored.id)
-
-    def _merge(self, writing: _Writing, told: Finding, into: str | None) -> None:
-        """``told`` was swallowed by ``into``, whose joined figures follow."""
-        swallowed = self._known_as.pop(told.id, told.id)
-        if into is not None and (survivor := self._known_as.get(into, into)) != swallowed:
-            self._remove(writing, swallowed, survivor)
-
-    @staticmethod
-    def _remove(writing: _Writing, swallowed: str, survivor: str) -> None:
-        """Removes a finding that is part of another now, which has what people made of it."""
-        row = writing.connection.execute(_BY_ID, {"known_as": swallowed}).mappings().first()
-        if row is not None:
-            writing.pieces.append(Piece("merged", finding_of(row)))
-        writing.connection.execute(delete(_findings).where(_findings.c.id == swallowed))
-        hand_over(writing.connection, swallowed, survivor)
+            writing.tell()
 
     def page(
         self,
@@ -424,12 +264,9 @@ class FindingStore:
 
     def close_left_open(self, ended: Iterable[tuple[str, int]]) -> None:
         """Closes findings of rules that are gone: ids and ends of what is known of them, microseconds."""
-        rows = [{"known_as": self._known_as.pop(id_, id_), "end": end} for id_, end in ended]
         with self._writing(None) as writing:
-            for row in rows:
-                if writing.connection.execute(_CLOSE, row).rowcount:
-                    closed = writing.connection.execute(_BY_ID, {"known_as": row["known_as"]}).mappings().one()
-                    writing.ends(finding_of(closed))
+            for chunk in _chunks(list(ended)):
+                writing.close(chunk)
 
     def tell_of_worker(self, name: str, now: float, status: str) -> None:
         """Keeps how a worker stands, as JSON, for the others to show; ``now`` is in epoch seconds."""
@@ -478,9 +315,9 @@ class FindingStore:
         self.engine.dispose()
 
 
-def _key(finding: Finding) -> tuple[str, str]:
-    """Its rule and its group, as they stand in the table."""
-    return finding.rule_id, group_text(finding.group)
+def _chunks(of: Sequence[_Item]) -> Iterator[Sequence[_Item]]:
+    """As many at a time as are written together."""
+    return (of[start : start + MOST_AT_ONCE] for start in range(0, len(of), MOST_AT_ONCE))
 
 
 def _read_cursor(cursor: str) -> tuple[int, str]:

@@ -185,10 +185,9 @@ def is_in_state(finding_id: ColumnElement[str], state: str) -> ColumnElement[boo
     return select(triage.c.finding_id).where(triage.c.finding_id == finding_id, triage.c.state == state).exists()
 
 
-def is_closed(connection: Connection, finding_id: str) -> Triage | None:
-    """How a finding stands, where it is closed."""
-    stands = _read(connection, [finding_id]).get(finding_id)
-    return stands if stands is not None and stands.state == "closed" else None
+def closed_ones(connection: Connection, finding_ids: Sequence[str]) -> dict[str, Triage]:
+    """By id, how those of the findings stand that are closed."""
+    return {id_: stands for id_, stands in _read(connection, finding_ids).items() if stands.state == "closed"}
 
 
 def hand_over(connection: Connection, swallowed: str, survivor: str) -> None:
