@@ -1,19 +1,13 @@
-"""What is taken out of kafka-python: fetches, and receives large enough for them."""
+"""What is taken out of kafka-python: whole fetches."""
 
 from __future__ import annotations
 
-import socket
-import ssl
-import threading
-from collections.abc import Iterator
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import trustme
 from kafka import TopicPartition
-from kafka.errors import CorruptRecordError, KafkaConnectionError
+from kafka.errors import CorruptRecordError
 from kafka.protocol.consumer import IsolationLevel
 from kafka.record import MemoryRecords
 from kafka.record.memory_records import MemoryRecordsBuilder
@@ -76,58 +70,3 @@ def test_an_older_message_format_is_left_to_kafka_python_and_said_once() -> None
 def test_bytes_that_are_no_batches_are_kafka_pythons_own_error() -> None:
     with pytest.raises(CorruptRecordError):
         taken(b"\0" * 200)
-
-
-@pytest.fixture
-def plain() -> Iterator[tuple[socket.socket, socket.socket]]:
-    ours, theirs = socket.socketpair()
-    ours.setblocking(False)
-    with ours, theirs:
-        yield ours, theirs
-
-
-def test_a_receive_takes_what_is_there(plain: tuple[socket.socket, socket.socket]) -> None:
-    ours, theirs = plain
-
-    def received() -> tuple[bytes, Exception | None]:
-        part, error = fetches._receive(ours, memoryview(bytearray(10)))
-        return bytes(part), error
-
-    assert received() == (b"", None)
-    theirs.sendall(b"0123456789abc")
-    assert received() == (b"0123456789", None)
-    assert received() == (b"abc", None)
-    theirs.close()
-    part, error = received()
-    assert (part, type(error)) == (b"", KafkaConnectionError)
-
-
-def test_a_receive_over_tls_leaves_nothing_behind(tmp_path: Path) -> None:
-    """What TLS has unpacked and holds back would wake no selector."""
-    authority = trustme.CA()
-    server_side, client_side = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    authority.issue_cert("localhost").configure_cert(server_side)
-    authority.configure_trust(client_side)
-    ours, theirs = socket.socketpair()
-    sent = bytes(range(256)) * 1000
-
-    def serve() -> None:
-        with server_side.wrap_socket(theirs, server_side=True) as connection:
-            connection.sendall(sent)
-            connection.recv(1)
-
-    thread = threading.Thread(target=serve)
-    thread.start()
-    with client_side.wrap_socket(ours, server_hostname="localhost") as connection:
-        connection.setblocking(False)
-        room = memoryview(bytearray(1000))
-        received = b""
-        while len(received) < len(sent):
-            part, error = fetches._receive_tls(connection, room)
-            assert error is None
-            assert connection.pending() == 0
-            received += part
-        connection.setblocking(True)
-        connection.send(b"x")
-    thread.join()
-    assert received == sent

@@ -7,33 +7,31 @@ that are not its public interface, so its version is pinned and :func:`take_whol
 * ``Fetcher.PartitionRecords``, looked up on the fetcher, unpacks a fetch. Ours gives one :class:`Fetch` for all of
   it, or leaves it to kafka-python where a batch is in a message format before v2.
 * ``Fetcher.send_fetches`` asks for the next fetch while the last is counted (:func:`ask_ahead`).
-* A transport receives 4 KiB at a time. :class:`Client` (``kafka_client=`` is public) gives it larger receives.
+* A transport receives 4 KiB at a time, and its parser copies. :class:`Client` (``kafka_client=`` is public) has it do
+  neither (:mod:`.receiving`).
 """
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Container, Iterator
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import structlog
 from kafka.consumer.fetcher import Fetcher
-from kafka.errors import KafkaConnectionError, KafkaTimeoutError, SaslAuthenticationFailedError
+from kafka.errors import KafkaTimeoutError, SaslAuthenticationFailedError
 from kafka.net.compat import KafkaNetClient
 from kafka.net.manager import KafkaConnectionManager
 from kafka.net.selector import NetworkSelector
 from kafka.protocol.consumer import IsolationLevel
 
 from custodes._core import fetched_pieces
+from custodes.sources.receiving import receive_from
 
 log = structlog.get_logger("custodes.kafka")
 
 PIECE_BYTES = 1 << 20
 """A fetch is cut into pieces of so many bytes or more, so that partitions can be read side by side."""
-RECEIVE_BYTES = 1 << 20
-"""Room for one receive; what the kernel has buffered comes in one call."""
 
 
 @dataclass(frozen=True)
@@ -153,7 +151,7 @@ def go_on_joining(consumer: Any) -> None:
 
 
 class Client(KafkaNetClient):  # type: ignore[misc]
-    """kafka-python's client with larger receives, which says why it finds no broker."""
+    """kafka-python's client, which receives in large pieces and says why it finds no broker."""
 
     def __init__(self, net: Any = None, manager: Any = None, **configs: Any) -> None:
         net = NetworkSelector(**configs) if net is None else net
@@ -183,34 +181,5 @@ class _Manager(KafkaConnectionManager):  # type: ignore[misc]
 
     async def _build_transport(self, node: Any, timeout_at: Any = None) -> Any:
         transport = await super()._build_transport(node, timeout_at=timeout_at)
-        receive = _receive_tls if isinstance(transport._sock, ssl.SSLSocket) else _receive
-        transport._sock_recv = partial(receive, transport._sock, memoryview(bytearray(RECEIVE_BYTES)))
+        receive_from(transport)
         return transport
-
-
-def _receive(sock: Any, room: memoryview) -> tuple[memoryview, Exception | None]:
-    """What the kernel holds, up to the room; read before the next receive, so the room can be used again."""
-    try:
-        received = sock.recv_into(room)
-    except (BlockingIOError, InterruptedError):
-        return room[:0], None
-    except OSError as error:
-        return room[:0], KafkaConnectionError(error)
-    return room[:received], None if received else KafkaConnectionError("socket disconnected")
-
-
-def _receive_tls(sock: Any, room: memoryview) -> tuple[memoryview, Exception | None]:
-    """As :func:`_receive`, until TLS has nothing left: what it holds back wakes no selector."""
-    total = 0
-    while True:
-        if total == len(room):
-            room = memoryview(bytearray(room) + bytearray(len(room)))
-        try:
-            received = sock.recv_into(room[total:])
-        except (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
-            return room[:total], None
-        except OSError as error:
-            return room[:total], KafkaConnectionError(error)
-        if not received:
-            return room[:total], KafkaConnectionError("socket disconnected")
-        total += received
