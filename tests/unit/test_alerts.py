@@ -233,7 +233,7 @@ def test_a_transaction_that_fails_makes_no_news(bench: Bench, monkeypatch: pytes
         raise RuntimeError("the power fails")
 
     with monkeypatch.context() as context:
-        context.setattr("custodes.findings.store.record", fails)
+        context.setattr("custodes.findings.writing.record", fails)
         with pytest.raises(RuntimeError):
             insiders(bench)
     assert bench.store.page().findings == []
