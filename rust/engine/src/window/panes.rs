@@ -145,6 +145,15 @@ impl Past {
         self.set_start(start - dead);
     }
 
+    /// Appends where there is no room, or much that may be forgotten.
+    #[cold]
+    fn push_anew(&mut self, new: Pane, forget: PaneIndex, bytes: &mut usize) {
+        let before = self.heap_bytes();
+        self.make_room(forget);
+        self.insert(self.parts().1.len(), new);
+        *bytes += self.heap_bytes() - before;
+    }
+
     fn insert(&mut self, at: usize, new: Pane) {
         match self {
             Self::Few { len, panes, .. } if usize::from(*len) < FEW => {
@@ -255,12 +264,7 @@ impl PaneLog {
             {
                 panes.push(head);
             }
-            past => {
-                let before = past.heap_bytes();
-                past.make_room(forget);
-                past.insert(past.parts().1.len(), head);
-                *bytes += past.heap_bytes() - before;
-            }
+            past => past.push_anew(head, forget, bytes),
         }
     }
 
