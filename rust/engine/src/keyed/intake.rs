@@ -12,6 +12,7 @@ use crate::snapshot::Resume;
 use crate::time::Micros;
 use crate::watermark::StreamClock;
 use smallvec::SmallVec;
+use std::slice;
 
 /// An event to be counted in one group.
 #[derive(Debug, Clone, Copy)]
@@ -22,10 +23,12 @@ pub(super) struct Work {
     pub(super) newest: Micros,
     /// The event's place in the piece.
     event: u32,
-    /// Where its values' ranges begin in [`Values::ranges`].
+    /// Where its values' ranges begin in [`Values::ranges`], or [`IN_PLACE`].
     ranges: u32,
     /// The group's slot, or [`NO_SLOT`] while it is not known.
     pub(super) slot: u32,
+    /// Its value, where that is all there is to be counted.
+    value: Fingerprint,
 }
 
 impl Work {
@@ -36,6 +39,8 @@ impl Work {
 }
 
 pub(super) const NO_SLOT: u32 = u32::MAX;
+/// The values of one field are counted, and the event has one, as almost all have: it is in [`Work::value`].
+const IN_PLACE: u32 = u32::MAX;
 
 /// What a stream has to count of a piece of a batch.
 #[derive(Debug, Default)]
@@ -76,7 +81,10 @@ pub(super) struct Values {
 impl Values {
     /// An event's values of the stream's `field`th counted field.
     #[inline]
-    pub(super) fn of(&self, work: &Work, field: usize) -> &[Fingerprint] {
+    pub(super) fn of<'v>(&'v self, work: &'v Work, field: usize) -> &'v [Fingerprint] {
+        if work.ranges == IN_PLACE {
+            return slice::from_ref(&work.value);
+        }
         let (from, to) = self.ranges[work.ranges as usize + field];
         &self.prints[from as usize..to as usize]
     }
@@ -88,6 +96,9 @@ impl Values {
         field: usize,
         mut keep: impl FnMut(Fingerprint) -> bool,
     ) -> bool {
+        if work.ranges == IN_PLACE {
+            return keep(work.value);
+        }
         let (from, to) = &mut self.ranges[work.ranges as usize + field];
         let first = *from as usize;
         let mut kept = first;
@@ -326,8 +337,15 @@ impl StreamSpec {
         }
         let &Taking { event, at, time, newest, met, keyring, .. } = taking;
         let intake = &mut shards[shard][stream];
-        let ranges = intake.values.take(event, (met, through), &self.counted, keyring);
-        intake.work.push(Work { print, time, newest, event: at as u32, ranges, slot: NO_SLOT });
+        let only = match &self.counted[..] {
+            &[Measure::Values(field)] => event.only_print(field, keyring),
+            _ => None,
+        };
+        let (ranges, value) = match only {
+            Some(value) => (IN_PLACE, value),
+            None => (intake.values.take(event, (met, through), &self.counted, keyring), 0),
+        };
+        intake.work.push(Work { print, time, newest, event: at as u32, ranges, slot: NO_SLOT, value });
     }
 
     /// Names the groups of an event, each once.
@@ -400,7 +418,7 @@ impl StreamSpec {
                 let intake = &mut shards[print as u32 as usize % SHARDS];
                 let ranges = intake.values.take_opening(&spec.counted, opening, keyring);
                 let (time, event) = (opening.time, at as u32);
-                intake.work.push(Work { print, time, newest: Micros::MIN, event, ranges, slot: NO_SLOT });
+                intake.work.push(Work { print, time, newest: Micros::MIN, event, ranges, slot: NO_SLOT, value: 0 });
                 taken += 1;
             }
         }

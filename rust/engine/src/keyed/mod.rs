@@ -463,7 +463,7 @@ impl Window {
 
     /// The values an event has for this window.
     #[inline]
-    fn values<'v>(&self, values: &'v Values, work: &Work) -> &'v [Fingerprint] {
+    fn values<'v>(&self, values: &'v Values, work: &'v Work) -> &'v [Fingerprint] {
         self.counted.map_or(&[], |field| values.of(work, field))
     }
 
