@@ -418,7 +418,15 @@ impl StreamSpec {
                 let intake = &mut shards[print as u32 as usize % SHARDS];
                 let ranges = intake.values.take_opening(&spec.counted, opening, keyring);
                 let (time, event) = (opening.time, at as u32);
-                intake.work.push(Work { print, time, newest: Micros::MIN, event, ranges, slot: NO_SLOT, value: 0 });
+                intake.work.push(Work {
+                    print,
+                    time,
+                    newest: Micros::MIN,
+                    event,
+                    ranges,
+                    slot: NO_SLOT,
+                    value: 0,
+                });
                 taken += 1;
             }
         }

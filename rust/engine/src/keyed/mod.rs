@@ -232,7 +232,23 @@ impl KeyedStream {
                 of_note.push((at, added));
             }
         }
-        for &(at, added) in &of_note {
+        if !of_note.is_empty() {
+            self.decide(one, event, newest, &of_note, values, names);
+        }
+    }
+
+    /// Has the rules decide anew by what counting an event came to in some windows.
+    #[inline(never)]
+    fn decide(
+        &mut self,
+        one: &Work,
+        Arriving { slot, time, watermark, .. }: Arriving,
+        newest: bool,
+        of_note: &[(usize, Added)],
+        values: &Values,
+        names: &mut Names<'_>,
+    ) {
+        for &(at, added) in of_note {
             let Window { counts, series, detectors, floor, judging, following, .. } = &mut self.windows[at];
             let reading = Reading::new(counts, series.as_ref(), &self.states, &self.arrivals);
             let event = Counted { slot, time, pane: added.pane, watermark, newest };
