@@ -314,13 +314,17 @@ impl StreamSpec {
     #[inline]
     pub(crate) fn take_in(&self, taking: &Taking<'_>, stream: usize, shards: &mut [Vec<Intake>]) {
         let Taking { event, met, keyring, .. } = *taking;
-        self.for_each_print(event, met, keyring, &mut |print, through| {
+        if let Some(print) = self.only_print(event, keyring) {
+            return self.take_in_group((print, Through::ALL), taking, stream, shards);
+        }
+        self.for_each_of_several(event, met, keyring, &mut |print, through| {
             self.take_in_group((print, through), taking, stream, shards);
         });
     }
 
     /// Takes in an event in one of its groups.
-    #[inline]
+    #[inline(always)]
+    #[allow(clippy::inline_always)] // once an event; the other caller is cold
     fn take_in_group(
         &self,
         (print, through): (Fingerprint, Through),
@@ -348,25 +352,13 @@ impl StreamSpec {
         intake.work.push(Work { print, time, newest, event: at as u32, ranges, slot: NO_SLOT, value });
     }
 
-    /// Names the groups of an event, each once.
+    /// The group of an event that is in just one, by all there is.
     #[inline]
-    fn for_each_print(
-        &self,
-        event: &Event<'_>,
-        met: &[bool],
-        keyring: &Keyring,
-        each: &mut impl FnMut(Fingerprint, Through),
-    ) {
-        let Grouping { fields, branches } = &self.grouping;
-        if branches.is_empty()
-            && let Some(print) = only_group(event, fields, keyring)
-        {
-            return each(print, Through::ALL);
-        }
-        self.for_each_of_several(event, met, keyring, each);
+    fn only_print(&self, event: &Event<'_>, keyring: &Keyring) -> Option<Fingerprint> {
+        if self.grouping.branches.is_empty() { only_group(event, &self.grouping.fields, keyring) } else { None }
     }
 
-    /// [`Self::for_each_print`], where there may be several groups, or none.
+    /// Names the groups of an event, each once, where there may be several, or none.
     #[cold]
     fn for_each_of_several(
         &self,
@@ -397,7 +389,10 @@ impl StreamSpec {
         keyring: &Keyring,
         each: &mut impl FnMut(Fingerprint),
     ) {
-        self.for_each_print(event, met, keyring, &mut |print, _| each(print));
+        match self.only_print(event, keyring) {
+            Some(print) => each(print),
+            None => self.for_each_of_several(event, met, keyring, &mut |print, _| each(print)),
+        }
     }
 
     /// Takes in those of `openings` that are events here, into the `stream`th intake of the shard that has their group.
