@@ -287,6 +287,8 @@ class Monitor:
     def _take(self, arrival: Arrival | Parcels) -> None:
         begun = time.perf_counter()
         if isinstance(arrival, Left):
+            # Its task may go with it, and what came of it must not.
+            self.tell(self._store())
             self._streams.discard(arrival.stream)
         else:
             self._streams.add(arrival.stream)

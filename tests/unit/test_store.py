@@ -5,13 +5,15 @@ from __future__ import annotations
 import itertools
 import json
 import random
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import event, update
 
 from custodes._core import Engine, FindingChange, Outcome
 from custodes.config.mapping import load_mapping
@@ -135,6 +137,26 @@ def test_changes_taken_in_together_come_to_what_they_do_one_by_one(
         came.append((stored(store), news, told, {id_: replace(one, changed_at=0) for id_, one in stands.items()}))
         store.close()
     assert came[0] == came[1]
+
+
+def test_taking_changes_in_never_looks_at_all_findings(rules: list[Rule], store: FindingStore) -> None:
+    """However many there are: a table that has grown for years must not slow the monitor down."""
+    asked: dict[str, Any] = {}
+
+    @event.listens_for(store.engine, "before_cursor_execute")
+    def note(_: Any, __: Any, statement: str, values: Any, ___: Any, many: bool) -> None:
+        asked[statement] = values[0] if many else values
+
+    for outcome in run(engine(rules), events(random.Random(5)), 20):
+        store.apply(outcome.changes, rules)
+        store.refresh(outcome.changes, rules)
+    event.remove(store.engine, "before_cursor_execute", note)
+    of_findings = [statement for statement in asked if re.search(r"(FROM|UPDATE) findings", statement)]
+    assert len(of_findings) >= 3
+    with store.engine.connect() as connection:
+        for statement in of_findings:
+            plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", asked[statement]).all()
+            assert not [step for *_, step in plan if "SCAN" in step], statement
 
 
 @pytest.mark.parametrize("heard_before", [False, True])

@@ -13,7 +13,7 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, insert, select, tuple_, update
+from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
 from custodes._core import FindingChange
 from custodes.database import tables
@@ -32,9 +32,11 @@ _findings = tables.findings
 
 # Built once: making a statement costs more than running it.
 _BY_IDS = select(_findings).where(_findings.c.id.in_(bindparam("ids", expanding=True)))
+# Every rule with every group, rather than pairs of them, for which SQLite would look at the whole table.
 _NEAR = (
     select(_findings)
-    .where(tuple_(_findings.c.rule_id, _findings.c.group).in_(bindparam("keys", expanding=True)))
+    .where(_findings.c.rule_id.in_(bindparam("rules", expanding=True)))
+    .where(_findings.c.group.in_(bindparam("groups", expanding=True)))
     .where(_findings.c.held_until >= bindparam("from_"), _findings.c.held_from <= bindparam("until"))
 )
 _INSERT = insert(_findings)
@@ -220,9 +222,10 @@ class Writing:
             return
         self._read_ids([self._name(finding) for finding in told])
         at_hand = [*told, *self._stored.values()]
-        reaches = [_reach(finding) for finding in at_hand]
-        near = {"from_": min(from_ for from_, _ in reaches), "until": max(until for _, until in reaches)}
-        self._keep(_NEAR, near | {"keys": sorted({_key(finding) for finding in at_hand})})
+        rules, groups = zip(*map(_key, at_hand), strict=True)
+        begins, ends = zip(*map(_reach, at_hand), strict=True)
+        near = {"rules": sorted(set(rules)), "groups": sorted(set(groups)), "from_": min(begins), "until": max(ends)}
+        self._keep(_NEAR, near)
         if any(finding.closed_at is not None for finding in told):
             self._read_closed()
 
