@@ -77,6 +77,8 @@ pub(crate) struct KeyedStream {
     pub(crate) windows: Vec<Window>,
     /// The windows that count values, by their places.
     of_values: Vec<usize>,
+    /// Those that some rule with a baseline decides by.
+    of_baselines: Vec<usize>,
     /// By slot: a group's state in each window.
     states: Rows<State>,
     arrivals: Arrivals,
@@ -97,6 +99,7 @@ impl KeyedStream {
             sieve: spec.sieve.as_ref().map(|(plan, field)| Sieve::new(plan, days, *field)),
             groups: Groups::default(),
             of_values: (0..windows.len()).filter(|&at| windows[at].counts_values()).collect(),
+            of_baselines: (0..windows.len()).filter(|&at| windows[at].following).collect(),
             states: Rows::new(windows.len()),
             arrivals: Arrivals::default(),
             floor: Micros::MIN,
@@ -196,14 +199,13 @@ impl KeyedStream {
                 one.slot = self.slot(one, names);
                 self.prefetch_values(one, values);
             } else {
-                for (window, state) in
-                    self.windows.iter().zip(self.states.get(one.slot).into_iter().flatten())
-                {
+                let states = self.states.get(one.slot).unwrap_or_default();
+                for (window, state) in self.windows.iter().zip(states) {
                     window.counts.prefetch_panes(state);
-                    if window.following {
-                        let profiles = window.detectors.iter().filter_map(Detector::profiles);
-                        profiles.for_each(|profiles| profiles.prefetch(one.slot));
-                    }
+                }
+                for window in self.of_baselines.iter().map(|&at| &self.windows[at]) {
+                    let profiles = window.detectors.iter().filter_map(Detector::profiles);
+                    profiles.for_each(|profiles| profiles.prefetch(one.slot));
                 }
                 for window in self.of_values.iter().map(|&at| &self.windows[at]) {
                     window.counts.prefetch_next(one.slot, window.values(values, one));
