@@ -355,7 +355,11 @@ impl StreamSpec {
     /// The group of an event that is in just one, by all there is.
     #[inline]
     fn only_print(&self, event: &Event<'_>, keyring: &Keyring) -> Option<Fingerprint> {
-        if self.grouping.branches.is_empty() { only_group(event, &self.grouping.fields, keyring) } else { None }
+        if self.grouping.branches.is_empty() {
+            only_group(event, &self.grouping.fields, keyring)
+        } else {
+            None
+        }
     }
 
     /// Names the groups of an event, each once, where there may be several, or none.

@@ -47,6 +47,8 @@ pub(crate) struct Window {
     counted: Option<usize>,
     /// The least level any detector needs.
     floor: u64,
+    /// The least count of which some rule has to hear: that, or any where one has a baseline.
+    noted_from: u64,
     judging: bool,
     /// Whether some rule has a baseline, and so has to hear of every event.
     following: bool,
@@ -230,7 +232,7 @@ impl KeyedStream {
         // Most events change nothing a rule decides by.
         let mut of_note: SmallVec<[(usize, Added); 8]> = SmallVec::new();
         for (at, (window, state)) in self.windows.iter_mut().zip(states).enumerate() {
-            if let Some(added) = window.count(state, event, window.values(values, one)) {
+            if let Some(added) = window.count(state, event, (values, one)) {
                 of_note.push((at, added));
             }
         }
@@ -443,6 +445,7 @@ fn add(windows: &mut Vec<Window>, rule: Placed<'_>, days: Days) {
     let profiles = plan.baseline.as_ref().map(|baseline| Profiles::new(baseline, plan, days, peers));
     let following = profiles.is_some();
     let detector = Detector::new(plan, number, profiles);
+    let noted_from = if following { 0 } else { detector.need };
     let same = |window: &&mut Window| {
         (window.counts.span, window.counts.resolution, window.counted) == (span, resolution, counted)
             && window.series.as_ref().map(Series::measure) == plan.measure.as_ref()
@@ -451,6 +454,7 @@ fn add(windows: &mut Vec<Window>, rule: Placed<'_>, days: Days) {
         window.floor = window.floor.min(detector.need);
         window.judging |= detector.is_judging();
         window.following |= following;
+        window.noted_from = window.noted_from.min(noted_from);
         window.detectors.push(detector);
     } else {
         windows.push(Window {
@@ -458,6 +462,7 @@ fn add(windows: &mut Vec<Window>, rule: Placed<'_>, days: Days) {
             series: plan.measure.as_ref().map(|measure| Series::new(measure, span)),
             counted,
             floor: detector.need,
+            noted_from,
             judging: detector.is_judging(),
             following,
             detectors: vec![detector],
@@ -487,24 +492,26 @@ impl Window {
 
     /// Counts an event in its group's state. Returns what it came to where some rule has to decide anew.
     #[inline]
-    fn count(&mut self, state: &mut State, event: Arriving, values: &[Fingerprint]) -> Option<Added> {
-        if self.series.is_some() {
-            return self.measure(state, event, values);
-        }
-        let Self { counts, detectors, floor, judging, following, .. } = self;
-        let added = counts.add(state, event, values, *floor, |last, before, after, events| {
+    fn count(&mut self, state: &mut State, event: Arriving, of: (&Values, &Work)) -> Option<Added> {
+        let Self { counts, series, detectors, counted, floor, noted_from, judging, .. } = self;
+        let fell = |last, before, after, events| {
             for detector in &mut *detectors {
                 detector.fell(event.slot, last, before, after, events);
             }
-        });
-        added.filter(|added| {
-            *following || added.total >= *floor || !added.in_order || *judging && added.new_pane
-        })
+        };
+        let added = match *counted {
+            None => counts.add(state, event, *floor, fell),
+            Some(field) if series.is_none() => {
+                counts.add_values(state, event, of.0.of(of.1, field), *floor, fell)
+            }
+            Some(field) => return self.measure(state, event, of.0.of(of.1, field)),
+        };
+        added.filter(|added| added.total >= *noted_from || !added.in_order || *judging && added.new_pane)
     }
 
     /// Measures an event in its group. Returns what counting it came to where some rule has to decide anew.
     fn measure(&mut self, state: &mut State, event: Arriving, data: &[u64]) -> Option<Added> {
-        let added = self.counts.add(state, event, &[], u64::MAX, |_, _, _, _| ())?;
+        let added = self.counts.add(state, event, u64::MAX, |_, _, _, _| ())?;
         let (span, settled) = (self.counts.span, self.counts.settled());
         let series = self.series.as_mut()?;
         series.add(event.slot, (added.pane, event.time), data, (settled.saturating_sub(span + 1), settled));

@@ -216,6 +216,31 @@ impl Counts {
         &mut self,
         state: &mut State,
         event: Arriving,
+        floor: u64,
+        fell: impl FnMut(PaneIndex, u64, u64, u32),
+    ) -> Option<Added> {
+        self.add_as::<false>(state, event, &[], floor, fell)
+    }
+
+    /// [`Self::add`], where values are counted.
+    #[inline]
+    pub(crate) fn add_values(
+        &mut self,
+        state: &mut State,
+        event: Arriving,
+        values: &[Fingerprint],
+        floor: u64,
+        fell: impl FnMut(PaneIndex, u64, u64, u32),
+    ) -> Option<Added> {
+        self.add_as::<true>(state, event, values, floor, fell)
+    }
+
+    #[inline(always)]
+    #[allow(clippy::inline_always)] // the two have next to nothing of each other's
+    fn add_as<const VALUES: bool>(
+        &mut self,
+        state: &mut State,
+        event: Arriving,
         values: &[Fingerprint],
         floor: u64,
         mut fell: impl FnMut(PaneIndex, u64, u64, u32),
@@ -233,7 +258,7 @@ impl Counts {
         }
         let new_pane = head != Some(pane);
         let State { log, events, .. } = state;
-        let shape = Shape { span, values: self.values, forget: self.forget };
+        let shape = Shape { span, values: VALUES, forget: self.forget };
         if new_pane {
             log.advance(pane, shape, &mut self.log_bytes, |left, before, after| {
                 if u64::from(before) >= floor {
@@ -242,7 +267,7 @@ impl Counts {
             });
         }
         *events = events.wrapping_add(1);
-        if self.values {
+        if VALUES {
             let (moved, new) = self.see(log, (slot, number), (pane, pane), values);
             log.total += new;
             log.enter(moved, shape.forget, &mut self.log_bytes);
