@@ -35,33 +35,13 @@ impl Keyring {
 
     /// The fingerprint of several values in order. One value is its own fingerprint.
     pub(crate) fn combine(&self, parts: &[Fingerprint]) -> Fingerprint {
-        match *parts {
-            [one] => one,
-            // The same as below in one go.
-            [first, second] => self.print(&(u128::from(second) << 64 | u128::from(first)).to_le_bytes()),
-            _ => self.combine_many(parts),
+        if let [one] = parts {
+            return *one;
         }
-    }
-
-    fn combine_many(&self, parts: &[Fingerprint]) -> Fingerprint {
         let mut hasher = self.hasher;
         for &part in parts {
             hasher.write_u64(part);
         }
         hasher.finish()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    proptest! {
-        #[test]
-        fn two_values_are_combined_as_any_number_is(key in any::<[u8; 16]>(), parts in any::<[Fingerprint; 2]>()) {
-            let keyring = Keyring::new(key);
-            prop_assert_eq!(keyring.combine(&parts), keyring.combine_many(&parts));
-        }
     }
 }
