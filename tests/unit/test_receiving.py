@@ -8,6 +8,7 @@ import ssl
 import struct
 import threading
 from collections.abc import Iterator, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -87,7 +88,7 @@ def test_memory_is_used_again_and_no_larger_than_what_comes() -> None:
     assert found == frames
 
 
-@pytest.mark.parametrize("size", [-1, LARGEST + 1])
+@pytest.mark.parametrize("size", [-1, -4, -(1 << 31), LARGEST + 1])
 def test_a_size_that_cannot_be_is_an_error(size: int) -> None:
     parser = Whole(receive_message_max_bytes=LARGEST)
     piece = arrive(parser, struct.pack(">i", size) + b"x")
@@ -102,6 +103,20 @@ def test_a_parser_goes_on_for_another_with_what_was_sent() -> None:
     ours = Parser.in_place_of(theirs)
     assert ours.in_flight_requests is theirs.in_flight_requests
     assert (ours._client_id, ours._ident, ours._max_frame_size) == ("custodes", "node=1", LARGEST)
+
+
+def test_a_transport_receives_for_its_connection_until_it_is_closed(plain: tuple[socket.socket, socket.socket]) -> None:
+    ours, theirs = plain
+    connection = SimpleNamespace(parser=KafkaProtocol(client_id="custodes"))
+    transport = SimpleNamespace(_sock=ours, get_protocol=lambda: connection)
+    receiving.receive_from(transport)
+    theirs.sendall(b"\0\0\0\x01")
+    part, error = transport._sock_recv()
+    assert (bytes(part), error) == (b"\0\0\0\x01", None)
+    assert isinstance(connection.parser, Parser)
+    transport.get_protocol = lambda: None
+    part, error = transport._sock_recv()
+    assert (bytes(part), type(error)) == (b"", KafkaConnectionError)
 
 
 @pytest.fixture

@@ -70,7 +70,7 @@ class Parser(KafkaProtocol):  # type: ignore[misc]
     def room(self) -> memoryview:
         """Where to receive: as much as the response at hand still needs, and more."""
         kept = self._end - self._begin
-        wanted = max(min(self._wanted(), self._max_frame_size), kept + RECEIVE_BYTES)
+        wanted = max(min(self._wanted() or 0, self._max_frame_size), kept + RECEIVE_BYTES)
         if self._begin + wanted > len(self._memory):
             old = self._memory[self._begin : self._end]
             if wanted > len(self._memory):
@@ -90,7 +90,7 @@ class Parser(KafkaProtocol):  # type: ignore[misc]
     def receive_bytes(self, data: Any) -> list[Any]:
         """Takes responses apart that are whole; ``data`` is the last of what was received, and lies here already."""
         responses = []
-        while wanted := self._wanted():
+        while (wanted := self._wanted()) is not None:
             self._validate_frame_size(wanted - _SIZE.size)
             if self._end - self._begin < wanted:
                 break
@@ -101,23 +101,26 @@ class Parser(KafkaProtocol):  # type: ignore[misc]
             self._begin = self._end = 0
         return responses
 
-    def _wanted(self) -> int:
-        """Bytes of the response at hand, as it says; 0 while it has not."""
+    def _wanted(self) -> int | None:
+        """Bytes of the response at hand, as it says; ``None`` while it has not."""
         if self._end - self._begin < _SIZE.size:
-            return 0
+            return None
         (size,) = _SIZE.unpack_from(self._memory, self._begin)
         return _SIZE.size + int(size)
 
 
 def receive_from(transport: Any) -> None:
     """Has a transport of kafka-python receive so."""
-    receive = _receive_tls if isinstance(transport._sock, ssl.SSLSocket) else _receive
+    sock = transport._sock
+    receive = _receive_tls if isinstance(sock, ssl.SSLSocket) else _receive
 
     def sock_recv() -> tuple[memoryview, Exception | None]:
         connection = transport.get_protocol()
+        if connection is None:
+            return memoryview(b""), KafkaConnectionError("the connection was closed")
         if not isinstance(connection.parser, Parser):
             connection.parser = Parser.in_place_of(connection.parser)
-        return receive(transport._sock, connection.parser)
+        return receive(sock, connection.parser)
 
     transport._sock_recv = sock_recv
 
