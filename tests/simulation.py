@@ -274,11 +274,11 @@ class World:
             if most_steps is None and self.broker.all_sent and source.read_all():
                 for task, outcome in monitor._work.finish():
                     monitor._deal_with(task, outcome, {}, 0.0)
-                monitor.tell(monitor._store())
                 return
         if self.rng.random() < 0.3:
             thread.eager = True
             thread.run(1000)
+            monitor.tell(monitor._store())
             monitor.save(monitor._work.tasks())
             monitor._commit()
 

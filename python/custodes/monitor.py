@@ -106,8 +106,6 @@ class _Letters:
     tries: _Tries = field(default_factory=lambda: _Tries(_MOST_RETRY_SECONDS))
 
 
-_MOST_UNSTORED = 50_000
-"""Events that are counted at most before what came of them is stored, and told: some twentieth of a second's."""
 _MOST_LETTERS = 10_000
 """With so many waiting nothing more is read: they are kept in memory."""
 
@@ -162,7 +160,6 @@ class Monitor:
         self._on_status = on_status
         self._clock = clock
         self._totals = _Totals()
-        self._counted = 0
         self._database = _Database()
         self._letters = _Letters()
         self._history = history
@@ -187,6 +184,7 @@ class Monitor:
             if self._source.finished:
                 for task, outcome in self._work.finish():
                     self._deal_with(task, outcome, {}, time.perf_counter())
+            self.tell(self._store())
             self._letters.tries.retry_at = 0.0
             self._write_letters()
             self.save(self._work.tasks())
@@ -226,7 +224,6 @@ class Monitor:
     def save(self, tasks: Iterable[Task]) -> None:
         """Takes a snapshot of each task, whole: the process is about to end, or the task to be another's."""
         until = time.monotonic() + SAVE_SECONDS
-        self.tell(self._store())
         for task in tasks:
             within = until - time.monotonic()
             if within > 0 and self._store_growth(task) and not self._letters.waiting and task.checkpoints is not None:
@@ -287,8 +284,6 @@ class Monitor:
     def _take(self, arrival: Arrival | Parcels) -> None:
         begun = time.perf_counter()
         if isinstance(arrival, Left):
-            # Its task may go with it, and what came of it must not.
-            self.tell(self._store())
             self._streams.discard(arrival.stream)
         else:
             self._streams.add(arrival.stream)
@@ -315,10 +310,7 @@ class Monitor:
         self._letters.waiting += [Letter(reject, place) for reject in outcome.rejects]
         self._write_letters()
         task.unstored += outcome.changes
-        self._counted += outcome.events
-        # A round may bring many batches with a change or two each; transactions for all would take as long as counting.
-        if self._counted >= _MOST_UNSTORED:
-            self.tell(self._store())
+        news = self._store()
         if task.reads_events:
             self._totals.events += outcome.events
             self._totals.rejected += len(outcome.rejects)
@@ -326,6 +318,7 @@ class Monitor:
             if self._history is not None and place and len(outcome.recording):
                 self._history.take(_name_of(place), outcome.recording)
             self.metrics.batch(outcome, time.perf_counter() - begun)
+        self.tell(news)
 
     def _write_letters(self) -> None:
         """Writes dead letters. Where they cannot be, they wait, and nothing is committed or saved behind them."""
@@ -347,7 +340,6 @@ class Monitor:
     def _store(self) -> list[tuple[str, Finding]]:
         """Stores what waits. Returns what is new to the store; nothing while it refuses."""
         database = self._database
-        self._counted = 0
         if not self._waiting() or not database.tries.is_due():
             return []
         news: list[tuple[str, Finding]] = []
