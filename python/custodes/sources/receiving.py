@@ -1,8 +1,8 @@
-"""Receiving from a broker, with one copy less for each way there is to avoid one.
+"""Receiving from a broker with one copy.
 
 kafka-python 3.0.12 receives 4 KiB at a time, and copies what a fetch brought five times on its way to a consumer: that
-takes longer than to count it. Here a response is received where it is read from, in memory that is used again for the
-next, and only the records themselves are copied out of it.
+takes half as long as to count it. Here a response is received where it is read from, in memory that is used again for
+the next, and only the records themselves are copied out of it.
 
 Its parser is exchanged for :class:`Parser` when a connection first receives; that is none of its public interface, so
 its version is pinned.
