@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
+from threading import Barrier
 
 import pytest
-from sqlalchemy import create_engine, text
+from sqlalchemy import Engine, create_engine, event, text
 
 from custodes.database import open_database
-from custodes.database.opening import NewerDatabaseError
-from databases import assert_made_new_is_what_migrations_make, assert_what_an_older_version_kept_stays
+from custodes.database.opening import NewerDatabaseError, migrate
+from custodes.database.tables import metadata
+from databases import (
+    FINDING,
+    assert_made_new_is_what_migrations_make,
+    assert_what_an_older_version_kept_stays,
+    opened_revision,
+)
 
 
 def test_migrations_make_the_tables_that_the_program_knows(tmp_path: Path) -> None:
@@ -29,3 +40,86 @@ def test_a_later_version_is_refused(tmp_path: Path) -> None:
     engine.dispose()
     with pytest.raises(NewerDatabaseError, match="revision 9999, later than"):
         open_database(url)
+
+
+def test_killed_while_it_makes_the_tables_it_makes_them_the_next_time(tmp_path: Path) -> None:
+    here = _directory(tmp_path)
+    with _left_by_a_kill(here, tmp_path / "left") as left:
+        open_database(_url(here)).dispose()
+    assert len(left) > 20
+    for directory in left:
+        assert opened_revision(_url(directory)) == opened_revision("sqlite://"), directory.name
+        assert_made_new_is_what_migrations_make(_url(directory))
+
+
+def test_killed_while_it_migrates_it_migrates_the_next_time_and_keeps_what_was_there(tmp_path: Path) -> None:
+    here = _directory(tmp_path)
+    engine = create_engine(_url(here))
+    with engine.begin() as connection:
+        migrate(connection, "0001")
+        connection.execute(text("DROP TABLE alembic_version"))
+        connection.execute(text(FINDING))
+    engine.dispose()
+    with _left_by_a_kill(here, tmp_path / "left") as left:
+        open_database(_url(here)).dispose()
+    assert len(left) > 40
+    for directory in left:
+        engine = open_database(_url(directory))
+        with engine.connect() as connection:
+            assert connection.execute(text("SELECT id FROM findings")).scalars().all() == ["f"], directory.name
+        engine.dispose()
+        assert_made_new_is_what_migrations_make(_url(directory))
+
+
+@pytest.mark.parametrize("kept", [{"findings"}, set(metadata.tables) - {"answers"}, set(metadata.tables)], ids=len)
+def test_what_an_older_version_left_when_it_was_killed_is_made_anew(tmp_path: Path, kept: set[str]) -> None:
+    url = _url(tmp_path)
+    engine = open_database(url)
+    with engine.begin() as connection:
+        connection.execute(text("DELETE FROM alembic_version"))
+        metadata.drop_all(connection, [table for name, table in metadata.tables.items() if name not in kept])
+    engine.dispose()
+    assert opened_revision(url) == opened_revision("sqlite://")
+    assert_made_new_is_what_migrations_make(url)
+
+
+def test_those_who_open_a_new_one_at_once_do_not_make_it_twice(tmp_path: Path) -> None:
+    together = 4
+    for round_ in range(5):
+        url = f"sqlite:///{tmp_path / f'{round_}.db'}"
+        barrier = Barrier(together)
+
+        def revision(url: str = url, barrier: Barrier = barrier) -> str:
+            barrier.wait()
+            return opened_revision(url)
+
+        with ThreadPoolExecutor(together) as pool:
+            assert {one.result() for one in [pool.submit(revision) for _ in range(together)]} == {
+                opened_revision("sqlite://")
+            }
+
+
+def _directory(tmp_path: Path) -> Path:
+    here = tmp_path / "here"
+    here.mkdir()
+    return here
+
+
+def _url(directory: Path) -> str:
+    return f"sqlite:///{directory / 'custodes.db'}"
+
+
+@contextmanager
+def _left_by_a_kill(here: Path, left: Path) -> Iterator[list[Path]]:
+    """What a kill would leave of a database, before each statement: its files as they are on the disk then."""
+    directories: list[Path] = []
+
+    def copy(*_: object) -> None:
+        directories.append(left / str(len(directories)))
+        shutil.copytree(here, directories[-1], ignore=shutil.ignore_patterns("*-shm"))
+
+    event.listen(Engine, "before_cursor_execute", copy)
+    try:
+        yield directories
+    finally:
+        event.remove(Engine, "before_cursor_execute", copy)

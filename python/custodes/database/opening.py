@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from sqlite3 import SQLITE_BUSY, OperationalError
+from time import monotonic, sleep
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, func, inspect, make_url, select, text
@@ -19,7 +21,10 @@ LATEST = "0010"
 _FIRST = "0001"
 
 _TABLES_LOCK = 0x437573746F646573
-"""Names the lock under which tables are made."""
+"""Names the lock under which tables are made in PostgreSQL."""
+
+_PATIENCE_FOR_TABLES_MS = 10_000
+"""How long another who makes them is waited for in SQLite; as long as PostgreSQL's ``lock_timeout``."""
 
 _POSTGRESQL: dict[str, Any] = {
     "pool_pre_ping": True,
@@ -52,28 +57,60 @@ def open_database(url: str, patience_ms: int = 250, keys: Keys = NO_KEYS) -> Eng
         if is_postgresql:
             # Workers that start together must not make the tables together.
             connection.execute(select(func.pg_advisory_xact_lock(_TABLES_LOCK)))
-        _bring_up_to_date(connection)
+        if _revision(connection) != LATEST:
+            if not is_postgresql:
+                _begin_alone(connection, patience_ms)
+            _bring_up_to_date(connection)
         for table in (findings, silences):
             encrypt_anew(connection, table)
     return engine
 
 
+def _begin_alone(connection: Connection, patience_ms: int) -> None:
+    """Begins a transaction of SQLite in which no other writes: Python's driver begins none for making tables.
+
+    Without it, a program that is killed while it makes them leaves some of them.
+    """
+    connection.exec_driver_sql(f"PRAGMA busy_timeout={_PATIENCE_FOR_TABLES_MS:d}")
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+    connection.exec_driver_sql(f"PRAGMA busy_timeout={patience_ms:d}")
+
+
 def _bring_up_to_date(connection: Connection) -> None:
+    """Makes the tables, or brings them to this version, in a transaction that nobody else is in."""
+    revision = _revision(connection)
+    if revision == LATEST:
+        return
+    if revision is not None and revision > LATEST:
+        raise NewerDatabaseError(f"the database is of revision {revision}, later than this version's {LATEST}")
+    if revision is None and _is_empty(connection):
+        _make_tables(connection)
+        return
+    if revision is None:
+        _add_new_columns(connection)
+        _stamp(connection, _FIRST)
+    migrate(connection, LATEST)
+
+
+def _revision(connection: Connection) -> str | None:
+    """What the database says it is of. The first versions did not say."""
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    found: str | None = connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
+    return found
+
+
+def _is_empty(connection: Connection) -> bool:
     there = set(inspect(connection).get_table_names())
-    if "alembic_version" in there:
-        revision = connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
-        if revision == LATEST:
-            return
-        if revision is not None and revision > LATEST:
-            raise NewerDatabaseError(f"the database is of revision {revision}, later than this version's {LATEST}")
-    if "findings" in there:
-        if "alembic_version" not in there:
-            _add_new_columns(connection, there)
-            _stamp(connection, _FIRST)
-        migrate(connection, LATEST)
-    else:
-        metadata.create_all(connection)
-        _stamp(connection, LATEST)
+    ours = (table for table in metadata.sorted_tables if table.name in there)
+    return all(connection.execute(select(text("1")).select_from(table).limit(1)).first() is None for table in ours)
+
+
+def _make_tables(connection: Connection) -> None:
+    """Makes all tables, also where a version that did not make them all at once was killed in the middle of it."""
+    metadata.drop_all(connection)
+    metadata.create_all(connection)
+    _stamp(connection, LATEST)
 
 
 def migrate(connection: Connection, revision: str) -> None:
@@ -95,8 +132,9 @@ def _stamp(connection: Connection, revision: str) -> None:
     connection.execute(text("INSERT INTO alembic_version VALUES (:revision)"), {"revision": revision})
 
 
-def _add_new_columns(connection: Connection, there: set[str]) -> None:
+def _add_new_columns(connection: Connection) -> None:
     """Adds columns that the first versions had not: they kept no account of their tables."""
+    there = set(inspect(connection).get_table_names())
     metadata.create_all(connection, tables=[table for table in metadata.sorted_tables if table.name in _OF_THE_FIRST])
     for table in metadata.sorted_tables:
         if table.name not in there:
@@ -115,8 +153,25 @@ def _tune_sqlite(patience_ms: int, connection: Any, _: Any) -> None:
     """WAL lets readers and the writer go on together. What is stored must be on the disk before a snapshot is that
     has counted it, so every transaction is synced."""
     cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode=WAL")
+    _write_ahead(cursor)
     cursor.execute("PRAGMA synchronous=FULL")
     cursor.execute(f"PRAGMA busy_timeout={patience_ms:d}")
     cursor.execute("PRAGMA foreign_keys=ON")
     cursor.close()
+
+
+def _write_ahead(cursor: Any) -> None:
+    """Has a database of SQLite be in WAL mode, which stays.
+
+    SQLite does not wait for others who open a new one and want the same: each would wait for the other.
+    """
+    until = monotonic() + _PATIENCE_FOR_TABLES_MS / 1000
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+        except OperationalError as error:
+            if error.sqlite_errorcode != SQLITE_BUSY or monotonic() > until:
+                raise
+            sleep(0.01)
+        else:
+            return
