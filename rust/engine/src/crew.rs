@@ -4,6 +4,12 @@ use crate::plan::PlanError;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use std::num::NonZeroUsize;
 
+/// Records one thread takes on in a step: so many that handing them over is nothing beside it, and that a shard, which
+/// counts its part of them in one go, comes back to pages of memory whose addresses are still known.
+pub(crate) const STEP_RECORDS: usize = 8192;
+/// Bytes of text one thread takes on in a step.
+pub(crate) const STEP_BYTES: usize = STEP_RECORDS * 256;
+
 /// `None` works alone, on the caller's thread.
 #[derive(Debug)]
 pub(crate) struct Crew {
@@ -21,17 +27,6 @@ impl Crew {
         });
         let pool = pool.transpose().map_err(|error| PlanError::Threads(error.to_string()))?;
         Ok(Self { pool, threads })
-    }
-
-    /// Records one thread takes on in a step. Alone, a step is small, so that what reading lays out is still in
-    /// cache when it is counted; with others, so large that handing it over is nothing beside it.
-    pub(crate) fn step_records(&self) -> usize {
-        if self.threads == 1 { 512 } else { 8192 }
-    }
-
-    /// Bytes of text one thread takes on in a step.
-    pub(crate) fn step_bytes(&self) -> usize {
-        self.step_records() * 256
     }
 
     /// Whether a step of so many records is worth handing over.

@@ -7,7 +7,7 @@
 
 use crate::admit::Checks;
 use crate::codec::{Damaged, Reader, Writer};
-use crate::crew::Crew;
+use crate::crew::{Crew, STEP_BYTES, STEP_RECORDS};
 use crate::detect::{Announced, ByPeer, Day, Days, Profiles};
 use crate::field::FieldTable;
 use crate::finding::Change;
@@ -226,8 +226,8 @@ impl Engine {
         let mut pass = self.begin(input);
         let mut records = records.into_iter().peekable();
         while records.peek().is_some() {
-            let mut events = [Vec::with_capacity(self.crew.step_records())];
-            let step = records.by_ref().take(self.crew.step_records());
+            let mut events = [Vec::with_capacity(STEP_RECORDS)];
+            let step = records.by_ref().take(STEP_RECORDS);
             let resume = self.resuming.get(&input.stream);
             self.lanes[0].read(step.map(Ok), pass.latest, resume, &mut events[0]);
             self.count(&events, &mut pass);
@@ -242,13 +242,13 @@ impl Engine {
         let mut rest = text;
         while !rest.is_empty() {
             let mut parts: Vec<Lines<'_>> = Vec::with_capacity(self.lanes.len());
-            let share = self.crew.share(rest.len(), self.crew.step_bytes());
+            let share = self.crew.share(rest.len(), STEP_BYTES);
             while parts.len() < self.lanes.len() && !rest.is_empty() {
                 let (part, after) = split_after_line(rest, share);
                 parts.push(Lines::new(part, 0));
                 rest = after;
             }
-            let mut events = vec![Vec::with_capacity(self.crew.step_records()); parts.len()];
+            let mut events = vec![Vec::with_capacity(STEP_RECORDS); parts.len()];
             let latest = pass.latest;
             let jobs = self.lanes.iter_mut().zip(&mut parts).zip(&mut events);
             self.crew.side_by_side(jobs, |((lane, lines), events)| {
@@ -277,14 +277,14 @@ impl Engine {
         let mut rest = &batches[..];
         while !rest.is_empty() {
             let mut parts: Vec<&[Sealed<'_>]> = Vec::with_capacity(self.lanes.len());
-            let share = self.crew.share(records_in(rest), self.crew.step_records());
+            let share = self.crew.share(records_in(rest), STEP_RECORDS);
             while parts.len() < self.lanes.len() && !rest.is_empty() {
                 let (part, after) = rest.split_at(batches_with(rest, share));
                 parts.push(part);
                 rest = after;
             }
             // Unpacked and read by one job, but the bytes outlive it: findings are named from them.
-            let mut events = vec![Vec::with_capacity(self.crew.step_records()); parts.len()];
+            let mut events = vec![Vec::with_capacity(STEP_RECORDS); parts.len()];
             let (latest, resume) = (pass.latest, self.resuming.get(&input.stream));
             let jobs = self.lanes.iter_mut().zip(&mut decoders).zip(&parts).zip(&mut events);
             self.crew.side_by_side(jobs, |(((lane, decoder), part), events)| {

@@ -25,7 +25,7 @@ pub(super) struct Work {
     event: u32,
     /// Where its values' ranges begin in [`Values::ranges`], or [`IN_PLACE`].
     ranges: u32,
-    /// The group's slot, or [`NO_SLOT`] while it is not known.
+    /// The group's slot, once it has been looked up.
     pub(super) slot: u32,
     /// Its value, where that is all there is to be counted.
     value: Fingerprint,
@@ -38,7 +38,6 @@ impl Work {
     }
 }
 
-pub(super) const NO_SLOT: u32 = u32::MAX;
 /// The values of one field are counted, and the event has one, as almost all have: it is in [`Work::value`].
 const IN_PLACE: u32 = u32::MAX;
 
@@ -349,7 +348,7 @@ impl StreamSpec {
             Some(value) => (IN_PLACE, value),
             None => (intake.values.take(event, (met, through), &self.counted, keyring), 0),
         };
-        intake.work.push(Work { print, time, newest, event: at as u32, ranges, slot: NO_SLOT, value });
+        intake.work.push(Work { print, time, newest, event: at as u32, ranges, slot: 0, value });
     }
 
     /// The group of an event that is in just one, by all there is.
@@ -417,15 +416,7 @@ impl StreamSpec {
                 let intake = &mut shards[print as u32 as usize % SHARDS];
                 let ranges = intake.values.take_opening(&spec.counted, opening, keyring);
                 let (time, event) = (opening.time, at as u32);
-                intake.work.push(Work {
-                    print,
-                    time,
-                    newest: Micros::MIN,
-                    event,
-                    ranges,
-                    slot: NO_SLOT,
-                    value: 0,
-                });
+                intake.work.push(Work { print, time, newest: Micros::MIN, event, ranges, slot: 0, value: 0 });
                 taken += 1;
             }
         }

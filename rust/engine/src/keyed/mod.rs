@@ -20,7 +20,7 @@ use crate::time::Micros;
 use crate::watermark::StreamClock;
 use crate::window::{Added, Arrivals, Arriving, Counts, Reading, Rows, Series, State, Swept};
 use groups::Groups;
-use intake::{NO_SLOT, Values, Work};
+use intake::{Values, Work};
 use rustc_hash::FxHashMap;
 use sieve::Sieve;
 use smallvec::SmallVec;
@@ -161,10 +161,10 @@ impl KeyedStream {
                 }
             }
             if let Some(block) = block(work, at.checked_sub(1)) {
-                self.look_up(block, values);
+                self.look_up(block, values, names);
             }
             if let Some(block) = block(work, at.checked_sub(2)) {
-                self.look_further(block, values, names);
+                self.look_further(block);
             }
             if let Some(block) = block(work, at.checked_sub(3)) {
                 for one in &*block {
@@ -177,41 +177,32 @@ impl KeyedStream {
         }
     }
 
-    /// Finds the groups that are known.
-    fn look_up(&self, block: &mut [Work], values: &Values) {
+    /// Finds the groups, or makes them where they are new.
+    fn look_up(&mut self, block: &mut [Work], values: &Values, names: &mut Names<'_>) {
         for one in block {
-            if let Some(slot) = self.groups.find(one.print) {
-                one.slot = slot;
-                self.states.get(slot).into_iter().flatten().for_each(prefetch);
-                self.prefetch_values(one, values);
+            match self.groups.find(one.print) {
+                Some(slot) => {
+                    one.slot = slot;
+                    self.states.get(slot).into_iter().flatten().for_each(prefetch);
+                }
+                None => one.slot = self.slot(one, names),
+            }
+            for window in self.of_values.iter().map(|&at| &self.windows[at]) {
+                window.counts.prefetch(one.slot, window.values(values, one));
             }
         }
     }
 
-    fn prefetch_values(&self, one: &Work, values: &Values) {
-        for window in self.of_values.iter().map(|&at| &self.windows[at]) {
-            window.counts.prefetch(one.slot, window.values(values, one));
-        }
-    }
-
-    /// Makes the groups that are new, and asks for what lies outside of a group.
-    fn look_further(&mut self, block: &mut [Work], values: &Values, names: &mut Names<'_>) {
+    /// Asks for what lies outside of a group.
+    fn look_further(&self, block: &[Work]) {
         for one in block {
-            if one.slot == NO_SLOT {
-                one.slot = self.slot(one, names);
-                self.prefetch_values(one, values);
-            } else {
-                let states = self.states.get(one.slot).unwrap_or_default();
-                for (window, state) in self.windows.iter().zip(states) {
-                    window.counts.prefetch_panes(state);
-                }
-                for window in self.of_baselines.iter().map(|&at| &self.windows[at]) {
-                    let profiles = window.detectors.iter().filter_map(Detector::profiles);
-                    profiles.for_each(|profiles| profiles.prefetch(one.slot));
-                }
-                for window in self.of_values.iter().map(|&at| &self.windows[at]) {
-                    window.counts.prefetch_next(one.slot, window.values(values, one));
-                }
+            let states = self.states.get(one.slot).unwrap_or_default();
+            for (window, state) in self.windows.iter().zip(states) {
+                window.counts.prefetch_panes(state);
+            }
+            for window in self.of_baselines.iter().map(|&at| &self.windows[at]) {
+                let profiles = window.detectors.iter().filter_map(Detector::profiles);
+                profiles.for_each(|profiles| profiles.prefetch(one.slot));
             }
         }
     }

@@ -193,14 +193,6 @@ impl Counts {
         }
     }
 
-    /// Asks for what more of it will be read, once that has come.
-    #[inline]
-    pub(crate) fn prefetch_next(&self, slot: u32, values: &[Fingerprint]) {
-        for &value in values {
-            self.pairs.prefetch_next(value, slot);
-        }
-    }
-
     // ---- counting ----
 
     /// Whether the pane of `time` has left every window that is not final at `watermark`.

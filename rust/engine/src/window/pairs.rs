@@ -24,16 +24,10 @@ impl PairTable {
         self.last.heap_bytes()
     }
 
-    /// Asks for what [`Self::see`] will read first.
+    /// Asks for what [`Self::see`] will read.
     #[inline]
     pub(crate) fn prefetch(&self, value: u64, group: u32) {
         self.last.prefetch(key(value, group));
-    }
-
-    /// Asks for what [`Self::see`] will read next; what [`Self::prefetch`] asked for should have come.
-    #[inline]
-    pub(crate) fn prefetch_next(&self, value: u64, group: u32) {
-        self.last.prefetch_next(key(value, group));
     }
 
     /// Records that `value` was seen in `group` at `pane`. Returns the pane it was last seen in before, or

@@ -13,7 +13,7 @@
 //! Keys must be uniform and secret: the callers' are keyed fingerprints.
 
 use crate::codec::{Damaged, Reader, Writer};
-use crate::prefetch::prefetch;
+use crate::prefetch::prefetch_at;
 
 /// Entries a bucket has room for.
 const ROOM: usize = 5;
@@ -212,23 +212,13 @@ impl Table {
         self.directory[((key >> 1) >> (63 - self.depth)) as usize] as usize
     }
 
-    /// Asks for the bucket a search begins with.
+    /// Asks for the bucket a search begins with and the one behind it, where every third new key is put or looked for.
     #[inline]
     pub(crate) fn prefetch(&self, key: u64) {
         let segment = &self.segments[self.segment_at(key)];
-        prefetch(&segment.buckets[segment.home(key)]);
-    }
-
-    /// Asks for the bucket the search goes on with where the first, which should have come by now, does not end it, or has no
-    /// room for a new key.
-    #[inline]
-    pub(crate) fn prefetch_next(&self, key: u64) {
-        let segment = &self.segments[self.segment_at(key)];
-        let home = segment.home(key);
-        let bucket = &segment.buckets[home];
-        if bucket.passed & mark(key) != 0 || !bucket.has_room() {
-            prefetch(&segment.buckets[segment.after(home)]);
-        }
+        let home = segment.buckets.as_ptr().wrapping_add(segment.home(key));
+        prefetch_at(home);
+        prefetch_at(home.wrapping_add(1));
     }
 
     #[inline]
