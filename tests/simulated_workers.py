@@ -339,16 +339,13 @@ class World:
             if worker.stands_still:
                 worker.stands_still = 0
                 worker.source.woken()
-        calm = 0
         for _ in range(500):
             self.seconds += 1.0
             self._grow()
             self._deal_out(gently=True)
             for worker in list(self._workers):
                 worker.step(gently=True)
-            calm = calm + 1 if not self._coming and not self.leaving and self._is_all_counted() else 0
-            # Long enough for a snapshot, by which one that was fenced learns it.
-            if calm >= 10:
+            if not self._coming and not self.leaving and self._is_all_counted() and self._is_nobody_fenced():
                 break
         else:
             raise AssertionError("the workers do not come to rest")
@@ -366,6 +363,11 @@ class World:
         inboxes = [one.inbox for one in held.values() if one.inbox is not None]
         read = all(worker.source.read_all() for worker in self._workers)
         return len(held) == len(PARTITIONS) and read and all(inbox.upto == ends for inbox in inboxes)
+
+    def _is_nobody_fenced(self) -> bool:
+        """Whether all who have a task are the last to have claimed it: one who is not learns it by its next snapshot."""
+        tasks = [task for worker in self._workers for task in worker.work.tasks()]
+        return all(task.claim is not None and self.final.holds(task.claim) for task in tasks)
 
     def differences(self) -> list[str]:
         """Rules whose findings are not the oracle's, with both; and offsets that were left out."""
