@@ -274,6 +274,7 @@ class World:
             if most_steps is None and self.broker.all_sent and source.read_all():
                 for task, outcome in monitor._work.finish():
                     monitor._deal_with(task, outcome, {}, 0.0)
+                monitor.tell(monitor._store())
                 return
         if self.rng.random() < 0.3:
             thread.eager = True

@@ -106,6 +106,8 @@ class _Letters:
     tries: _Tries = field(default_factory=lambda: _Tries(_MOST_RETRY_SECONDS))
 
 
+_MOST_UNSTORED = 50_000
+"""Events that are counted at most before what came of them is stored, and told: some twentieth of a second's."""
 _MOST_LETTERS = 10_000
 """With so many waiting nothing more is read: they are kept in memory."""
 
@@ -160,6 +162,7 @@ class Monitor:
         self._on_status = on_status
         self._clock = clock
         self._totals = _Totals()
+        self._counted = 0
         self._database = _Database()
         self._letters = _Letters()
         self._history = history
@@ -310,7 +313,10 @@ class Monitor:
         self._letters.waiting += [Letter(reject, place) for reject in outcome.rejects]
         self._write_letters()
         task.unstored += outcome.changes
-        news = self._store()
+        self._counted += outcome.events
+        # A round may bring many batches with a change or two each; transactions for all would take as long as counting.
+        if self._counted >= _MOST_UNSTORED:
+            self.tell(self._store())
         if task.reads_events:
             self._totals.events += outcome.events
             self._totals.rejected += len(outcome.rejects)
@@ -318,7 +324,6 @@ class Monitor:
             if self._history is not None and place and len(outcome.recording):
                 self._history.take(_name_of(place), outcome.recording)
             self.metrics.batch(outcome, time.perf_counter() - begun)
-        self.tell(news)
 
     def _write_letters(self) -> None:
         """Writes dead letters. Where they cannot be, they wait, and nothing is committed or saved behind them."""
@@ -340,6 +345,7 @@ class Monitor:
     def _store(self) -> list[tuple[str, Finding]]:
         """Stores what waits. Returns what is new to the store; nothing while it refuses."""
         database = self._database
+        self._counted = 0
         if not self._waiting() or not database.tries.is_due():
             return []
         news: list[tuple[str, Finding]] = []
