@@ -365,7 +365,7 @@ class World:
         return len(held) == len(PARTITIONS) and read and all(inbox.upto == ends for inbox in inboxes)
 
     def _is_nobody_fenced(self) -> bool:
-        """Whether all who have a task are the last to have claimed it: one who is not learns it by its next snapshot."""
+        """Whether all who have a task claimed it last: one who has not learns it by its next snapshot."""
         tasks = [task for worker in self._workers for task in worker.work.tasks()]
         return all(task.claim is not None and self.final.holds(task.claim) for task in tasks)
 

@@ -14,13 +14,12 @@ import re
 import secrets
 from collections.abc import Sequence
 from pathlib import Path
-
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.ciphers.aead import AESSIV
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from typing import TYPE_CHECKING
 
 from custodes._core import Keyring
+
+if TYPE_CHECKING:
+    from custodes.siv import TextCipher
 
 NOT_PEOPLE = frozenset({"resource", "action", "peer_group", "app"})
 """The fields whose values say nothing of who somebody is. What was worked out from a name may say it, too."""
@@ -48,7 +47,12 @@ class Keys:
             raise ValueError("two keys have one name")
         self.files = Keyring(list(named))
         """For files."""
-        self._texts = {name: AESSIV(_derived(secret)) for name, secret in named}
+        self._texts: dict[str, TextCipher] = {}
+        if named:
+            # It takes a while to import, and most commands know of no keys.
+            from custodes.siv import TextCipher  # noqa: PLC0415
+
+            self._texts = {name: TextCipher(secret) for name, secret in named}
 
     @classmethod
     def kept_in(cls, path: Path) -> Keys:
@@ -69,8 +73,7 @@ class Keys:
         """A text that is to be looked for: the same each time, under one key. ``kind`` is the field it is of."""
         if self.current is None:
             return text
-        # There must be something to encrypt, and a name may be empty.
-        encrypted = self._texts[self.current].encrypt(b"=" + text.encode(), [kind.encode()])
+        encrypted = self._texts[self.current].encrypt(text, [kind.encode()])
         return hidden_by(self.current) + _text(encrypted)
 
     def show(self, kind: str, text: str) -> str:
@@ -79,8 +82,8 @@ class Keys:
         if name not in self._texts:
             return text
         try:
-            return self._texts[name].decrypt(_bytes(encrypted), [kind.encode()])[1:].decode()
-        except (InvalidTag, ValueError):
+            return self._texts[name].decrypt(_bytes(encrypted), [kind.encode()])
+        except ValueError:
             return text
 
     def wrap(self, text: str) -> str:
@@ -88,7 +91,7 @@ class Keys:
         if self.current is None:
             return text
         nonce = secrets.token_bytes(_NONCE)
-        encrypted = self._texts[self.current].encrypt(b"=" + text.encode(), [b"", nonce])
+        encrypted = self._texts[self.current].encrypt(text, [b"", nonce])
         return wrapped_by(self.current) + _text(nonce + encrypted)
 
     def unwrap(self, text: str) -> str:
@@ -98,8 +101,8 @@ class Keys:
             return text
         try:
             data = _bytes(encrypted)
-            return self._texts[name].decrypt(data[_NONCE:], [b"", data[:_NONCE]])[1:].decode()
-        except (InvalidTag, ValueError):
+            return self._texts[name].decrypt(data[_NONCE:], [b"", data[:_NONCE]])
+        except ValueError:
             return text
 
     def hide_group(self, text: str) -> str:
@@ -192,7 +195,3 @@ def _text(data: bytes) -> str:
 
 def _bytes(text: str) -> bytes:
     return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
-
-
-def _derived(secret: bytes) -> bytes:
-    return HKDF(hashes.SHA256(), 64, salt=None, info=b"custodes texts").derive(secret)

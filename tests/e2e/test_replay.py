@@ -271,7 +271,7 @@ def test_a_missing_file_is_a_usage_error(tmp_path: Path) -> None:
 
 
 def test_a_replay_waits_for_nothing_it_does_not_need() -> None:
-    unneeded = {"structlog", "jinja2", "sqlalchemy", "fastapi", "duckdb", "kafka"}
+    unneeded = {"structlog", "jinja2", "sqlalchemy", "fastapi", "duckdb", "kafka", "cryptography"}
     code = "import sys; from custodes.cli import app; app(standalone_mode=False); print(*sys.modules)"
     arguments = ["replay", "-", "--output", "ndjson"]
     run = subprocess.run([sys.executable, "-c", code, *arguments], input="", capture_output=True, text=True, check=True)
