@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from custodes._core import FindingChange
 from custodes.sources import Arrival, Idle, Joined, Left, Lines
 from scripted import START, Bench, look_ups
 
@@ -51,6 +53,25 @@ def test_findings_that_grew_are_stored_before_what_made_them_grow_is_committed(b
     assert seen == [], "not a second has passed"
     bench.feed()
     assert seen == [250]
+
+
+def test_what_comes_of_a_round_is_stored_in_one_go(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    stored: list[int] = []
+    apply = bench.store.apply
+
+    def counted(changes: Sequence[FindingChange], *more: Any) -> Any:
+        stored.append(len(changes))
+        return apply(changes, *more)
+
+    monkeypatch.setattr(bench.store, "apply", counted)
+    subjects = [f"s{n}" for n in range(200)]
+    bench.feed(Joined(0), *(look_ups([f"P{n}"], subjects) for n in range(5)))
+    assert stored == [5]
+    # A round without an end would be one whose findings nobody hears of.
+    crowd = look_ups([f"c{n}" for n in range(60_000)], ["s"])
+    bench.feed(look_ups(["P5"], subjects), crowd, look_ups(["P6"], subjects), look_ups(["P7"], subjects))
+    assert stored == [5, 2, 2], "P5's and the one of whom the crowd looked up, then the others"
+    assert len(bench.store.page().findings) == 9
 
 
 def test_rejected_records_are_kept_before_they_are_committed(bench: Bench, tmp_path: Path) -> None:
