@@ -96,6 +96,8 @@ class _Database:
 
     gaps: list[Missed] = field(default_factory=list)
     tries: _Tries = field(default_factory=lambda: _Tries(RETRY_SECONDS))
+    counted: int = 0
+    """Events since it was last given what waited for it."""
 
 
 @dataclass
@@ -107,7 +109,7 @@ class _Letters:
 
 
 _MOST_UNSTORED = 50_000
-"""Events that are counted at most before what came of them is stored, and told: some twentieth of a second's."""
+"""After so many events what came of them is stored and told, in mid-round, too: a twentieth of a second's."""
 _MOST_LETTERS = 10_000
 """With so many waiting nothing more is read: they are kept in memory."""
 
@@ -162,7 +164,6 @@ class Monitor:
         self._on_status = on_status
         self._clock = clock
         self._totals = _Totals()
-        self._counted = 0
         self._database = _Database()
         self._letters = _Letters()
         self._history = history
@@ -313,9 +314,9 @@ class Monitor:
         self._letters.waiting += [Letter(reject, place) for reject in outcome.rejects]
         self._write_letters()
         task.unstored += outcome.changes
-        self._counted += outcome.events
+        self._database.counted += outcome.events
         # A round may bring many batches with a change or two each; transactions for all would take as long as counting.
-        if self._counted >= _MOST_UNSTORED:
+        if self._database.counted >= _MOST_UNSTORED:
             self.tell(self._store())
         if task.reads_events:
             self._totals.events += outcome.events
@@ -345,7 +346,7 @@ class Monitor:
     def _store(self) -> list[tuple[str, Finding]]:
         """Stores what waits. Returns what is new to the store; nothing while it refuses."""
         database = self._database
-        self._counted = 0
+        database.counted = 0
         if not self._waiting() or not database.tries.is_due():
             return []
         news: list[tuple[str, Finding]] = []
