@@ -279,7 +279,6 @@ class World:
         if self.rng.random() < 0.3:
             thread.eager = True
             thread.run(1000)
-            monitor.tell(monitor._store())
             monitor.save(monitor._work.tasks())
             monitor._commit()
 

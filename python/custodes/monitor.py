@@ -188,7 +188,6 @@ class Monitor:
             if self._source.finished:
                 for task, outcome in self._work.finish():
                     self._deal_with(task, outcome, {}, time.perf_counter())
-            self.tell(self._store())
             self._letters.tries.retry_at = 0.0
             self._write_letters()
             self.save(self._work.tasks())
@@ -228,6 +227,7 @@ class Monitor:
     def save(self, tasks: Iterable[Task]) -> None:
         """Takes a snapshot of each task, whole: the process is about to end, or the task to be another's."""
         until = time.monotonic() + SAVE_SECONDS
+        self.tell(self._store())
         for task in tasks:
             within = until - time.monotonic()
             if within > 0 and self._store_growth(task) and not self._letters.waiting and task.checkpoints is not None:
@@ -288,6 +288,8 @@ class Monitor:
     def _take(self, arrival: Arrival | Parcels) -> None:
         begun = time.perf_counter()
         if isinstance(arrival, Left):
+            # Its task may go with it, and what came of it must not.
+            self.tell(self._store())
             self._streams.discard(arrival.stream)
         else:
             self._streams.add(arrival.stream)

@@ -72,6 +72,8 @@ def test_what_comes_of_a_round_is_stored_in_one_go(bench: Bench, monkeypatch: py
     bench.feed(look_ups(["P5"], subjects), crowd, look_ups(["P6"], subjects), look_ups(["P7"], subjects))
     assert stored == [5, 2, 2], "P5's and the one of whom the crowd looked up, then the others"
     assert len(bench.store.page().findings) == 9
+    bench.feed(look_ups(["P8"], subjects), Left(0), look_ups(["P9"], subjects))
+    assert stored == [5, 2, 2, 1, 1], "what came of a stream is stored before it leaves"
 
 
 def test_rejected_records_are_kept_before_they_are_committed(bench: Bench, tmp_path: Path) -> None:
