@@ -89,14 +89,12 @@ def test_those_who_open_a_new_one_at_once_do_not_make_it_twice(tmp_path: Path) -
         url = f"sqlite:///{tmp_path / f'{round_}.db'}"
         barrier = Barrier(together)
 
-        def revision(url: str = url, barrier: Barrier = barrier) -> str:
+        def revision(_: int, url: str = url, barrier: Barrier = barrier) -> str:
             barrier.wait()
             return opened_revision(url)
 
         with ThreadPoolExecutor(together) as pool:
-            assert {one.result() for one in [pool.submit(revision) for _ in range(together)]} == {
-                opened_revision("sqlite://")
-            }
+            assert set(pool.map(revision, range(together))) == {opened_revision("sqlite://")}
 
 
 def _directory(tmp_path: Path) -> Path:

@@ -81,14 +81,14 @@ def _bring_up_to_date(connection: Connection) -> None:
     revision = _revision(connection)
     if revision == LATEST:
         return
-    if revision is not None and revision > LATEST:
-        raise NewerDatabaseError(f"the database is of revision {revision}, later than this version's {LATEST}")
-    if revision is None and _is_empty(connection):
-        _make_tables(connection)
-        return
     if revision is None:
+        if _is_empty(connection):
+            _make_tables(connection)
+            return
         _add_new_columns(connection)
         _stamp(connection, _FIRST)
+    elif revision > LATEST:
+        raise NewerDatabaseError(f"the database is of revision {revision}, later than this version's {LATEST}")
     migrate(connection, LATEST)
 
 
