@@ -19,7 +19,7 @@ from custodes.cli import app
 from custodes.config import format_duration
 from custodes.config.alerts import Receiver
 from custodes.config.model import Config
-from custodes.metrics import Metrics
+from custodes.runtime.metrics import Metrics
 
 ROOT = Path(__file__).parent.parent
 CONSTRUCTS = ROOT / "tests" / "sigma" / "constructs.yml"

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from clients import add_accounts
 from custodes.accounts.store import AccountStore
-from ears import Ear
-from scripted import Bench
+from harness import Bench
+from recording_server import Ear
 from servers import Kafka, PostgreSQL, Webhook
-from visits import add_accounts
 
 # Its assertions say what differs, as a test's own do.
 pytest.register_assert_rewrite("look_ups")

@@ -7,7 +7,7 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import create_engine, inspect, text
 
 from custodes.database import open_database
-from custodes.database.opening import migrate
+from custodes.database.connection import migrate
 from custodes.database.tables import metadata
 
 FINDING = """

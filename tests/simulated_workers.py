@@ -17,11 +17,11 @@ from typing import Any
 
 import oracle
 from custodes.config.mapping import Mapping
-from custodes.feed import Feed
-from custodes.metrics import Metrics
-from custodes.monitor import Monitor
 from custodes.rules import Ruleset, build_plan
-from custodes.sharing import Keeping, SharedWork
+from custodes.runtime.change_notifier import Feed
+from custodes.runtime.metrics import Metrics
+from custodes.runtime.monitor import Monitor
+from custodes.runtime.partitioned_tasks import Keeping, SharedWork
 from custodes.sources import Arrival, Joined, Left, Parcels, Records
 from custodes.sources.dead_letters import NoDeadLetters
 from custodes.sources.repartition import Sent

@@ -19,17 +19,17 @@ from sqlalchemy.exc import OperationalError
 
 import oracle
 from custodes._core import Engine, FindingChange, Tables, restore
-from custodes.feed import Feed
 from custodes.findings import Finding
 from custodes.findings.store import Claim, FindingStore
-from custodes.metrics import Metrics
-from custodes.monitor import Monitor
 from custodes.rules import Rule
+from custodes.runtime.change_notifier import Feed
+from custodes.runtime.metrics import Metrics
+from custodes.runtime.monitor import Monitor
+from custodes.runtime.task import WholeWork
 from custodes.sources import Arrival, Joined, Place, Records
 from custodes.sources.dead_letters import NoDeadLetters
 from custodes.state import Checkpoints, Snapshots, recover
-from custodes.tasks import WholeWork
-from power import Disk, PowerCut
+from faulty_disk import Disk, PowerCut
 from streams import START, described, oracle_rule, plan_for, stored
 
 PARTITIONS = 3

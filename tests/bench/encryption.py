@@ -9,7 +9,7 @@ from pathlib import Path
 from events import write_events
 from running import by_turns
 
-from custodes.encryption import add_key
+from custodes.encryption.keys import add_key
 
 
 def main() -> None:

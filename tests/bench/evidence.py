@@ -14,7 +14,7 @@ from events import write_events
 from running import by_turns
 
 from custodes._core import EvidenceLog, verify_evidence
-from custodes.encryption import NO_KEYS
+from custodes.encryption.keys import NO_KEYS
 
 ENTRIES = 1_000_000
 AT_ONCE = 100

@@ -9,7 +9,7 @@ import yaml
 
 from accesses import write_accesses
 from commands import custodes
-from ears import Ear
+from recording_server import Ear
 from servers import CUSTODES, Server, free_port, get
 
 

@@ -17,9 +17,9 @@ from schemathesis.checks import CHECKS
 from schemathesis.core.result import Ok
 from starlette.testclient import TestClient
 
+from clients import PASSWORD, add_accounts
 from custodes.accounts.roles import Permission, Role
-from scripted import Bench, look_ups
-from visits import PASSWORD, add_accounts
+from harness import Bench, look_ups
 
 CASES = int(os.environ.get("API_CASES", "300"))
 NAME = "Wilhelmina"

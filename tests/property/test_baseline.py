@@ -25,7 +25,7 @@ from custodes.findings import Finding
 from custodes.rules import Rule, build_plan, load_rules
 from custodes.rules.baseline import Baseline, Of
 from faults import faults_of
-from lives import findings_over_restarts
+from restarts import findings_over_restarts
 
 START = 1_767_571_200
 """2026-01-05T00:00:00Z, a Monday."""

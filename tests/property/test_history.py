@@ -16,9 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from custodes._core import Engine
-from custodes.encryption import NO_KEYS, Keys
-from custodes.history import Access, History, HistoryWriter, Shelf, merging, writing
-from custodes.history.asking import Recorded
+from custodes.encryption.keys import NO_KEYS, Keys
+from custodes.history import Access, History, HistoryWriter, Shelf, compaction, writer
+from custodes.history.queries import Recorded
 from streams import START, Record
 
 PLAN = json.dumps(
@@ -101,7 +101,7 @@ KEYRINGS = [NO_KEYS, Keys([OLD]), Keys([("new", b"n" * 32), OLD])]
 def test_every_event_is_there_once(first: list[Any], second: list[Any], steps: list[Any], next_keys: list[int]) -> None:
     keyring = 0
     logs = [[json.dumps(event).encode() for event in log] for log in (first, second)]
-    with TemporaryDirectory() as name, patch.object(writing, "_SEGMENT_ROWS", 7):
+    with TemporaryDirectory() as name, patch.object(writer, "_SEGMENT_ROWS", 7):
         process, saved = Reading(Path(name) / "history", [0, 0]), [0, 0]
         for partition, most, then in [*steps, (0, 99, "on"), (1, 99, "flush")]:
             put = process.shelf.put
@@ -123,7 +123,7 @@ def test_every_event_is_there_once(first: list[Any], second: list[Any], steps: l
         # Everything is merged by now that can be.
         process.writer._merger.submit(lambda: None).result()
         segments = process.shelf.segments
-        assert not merging.mergeable(segments, 2**62)
+        assert not compaction.mergeable(segments, 2**62)
         assert sorted(path.name for path in process.shelf.path.glob("*.parquet")) == [one.name for one in segments]
         assert sum(one.rows for one in segments) == sum(map(rows_in, [*first, *second]))
         history = History(process.shelf)

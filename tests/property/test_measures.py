@@ -23,7 +23,7 @@ from custodes._core import Engine
 from custodes.config.mapping import load_mapping
 from custodes.findings import Finding, Ledger
 from custodes.rules import Rule, Ruleset, build_plan, load_rules
-from lives import findings_over_restarts
+from restarts import findings_over_restarts
 from rule_texts import detection
 from streams import Record, shuffled
 

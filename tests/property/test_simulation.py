@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from custodes.monitor import Monitor
+from custodes.runtime.monitor import Monitor
 from simulation import play
 
 SCHEDULES = int(os.environ.get("SIMULATION_SCHEDULES", "2000"))

@@ -19,7 +19,7 @@ import yaml
 from kafka import KafkaConsumer, KafkaProducer
 from standardwebhooks import Webhook
 
-from ears import Ear
+from recording_server import Ear
 from servers import CUSTODES, Kafka, Server, free_port, get, get_json, program
 
 OUTAGE = float(os.environ.get("ALERT_OUTAGE", "5"))

@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from custodes.history import History, Shelf
-from look_ups import HOUR, RULES, Sender, all_findings, assert_as_the_oracle, look_ups
+from sample_events import HOUR, RULES, Sender, all_findings, assert_as_the_oracle, look_ups
 from servers import CUSTODES, Kafka, Server, free_port, get_json
 
 KILLS = int(os.environ.get("CHAOS_KILLS", "10"))

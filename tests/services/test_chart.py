@@ -12,7 +12,7 @@ import yaml
 from starlette.testclient import TestClient
 
 from custodes.config.load import load_config
-from scripted import Bench
+from harness import Bench
 from servers import ROOT, program
 
 pytestmark = pytest.mark.services

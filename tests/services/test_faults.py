@@ -19,7 +19,7 @@ import pytest
 import yaml
 from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
 
-from look_ups import RULES
+from sample_events import RULES
 from servers import CUSTODES, Kafka, Quorum, Server, free_port, get, get_json
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(240)]

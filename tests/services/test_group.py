@@ -8,7 +8,7 @@ import pytest
 from kafka import KafkaAdminClient, TopicPartition
 
 from custodes.config.model import KafkaSource
-from custodes.sources.group import Member
+from custodes.sources.consumer_group import Member
 from servers import Kafka, eventually
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(240)]

@@ -17,7 +17,7 @@ from kafka import KafkaConsumer, KafkaProducer
 
 import oracle
 from commands import custodes
-from look_ups import HOUR, ORACLE_RULES, RULES, all_findings, in_oracles_terms, iso, look_ups
+from sample_events import HOUR, ORACLE_RULES, RULES, all_findings, in_oracles_terms, iso, look_ups
 from servers import CUSTODES, ROOT, Kafka, Server, Webhook, free_port, get, get_json, program
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(240)]

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import insert, text
 
 from custodes.database import tables
-from custodes.encryption import NO_KEYS, Keys
+from custodes.encryption.keys import NO_KEYS, Keys
 from custodes.findings.store import FindingStore
 from custodes.findings.triage import Change, TriageStore
 from databases import assert_made_new_is_what_migrations_make, assert_what_an_older_version_kept_stays

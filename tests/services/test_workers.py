@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
-from look_ups import HOUR, RULES, Sender, all_findings, assert_as_the_oracle, look_ups
+from sample_events import HOUR, RULES, Sender, all_findings, assert_as_the_oracle, look_ups
 from servers import CUSTODES, Kafka, PostgreSQL, Server, eventually, free_port, get, get_json
 
 MINUTES = float(os.environ.get("CHAOS_MINUTES", "0.75"))

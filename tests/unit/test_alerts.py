@@ -18,14 +18,14 @@ from aiosmtpd.smtp import SMTP, Envelope, Session
 from py_ocsf_models.events.findings.detection_finding import DetectionFinding
 from standardwebhooks import Webhook
 
-from custodes.accounts.naming import Pseudonyms
+from custodes.accounts.pseudonyms import Pseudonyms
 from custodes.alerts import formats
 from custodes.alerts.alertmanager import Alertmanagers
-from custodes.alerts.courier import Courier, Queue
-from custodes.alerts.ledger import Ledger, LostError, undelivered_news
+from custodes.alerts.delivery_log import Ledger, LostError, undelivered_news
+from custodes.alerts.dispatcher import Courier, Queue
+from custodes.alerts.http_client import RefusedError, Web
 from custodes.alerts.message import Message, Writer
 from custodes.alerts.receivers import Sender, sender_of
-from custodes.alerts.web import RefusedError, Web
 from custodes.config.alerts import (
     AlertmanagerReceiver,
     EmailReceiver,
@@ -34,10 +34,10 @@ from custodes.config.alerts import (
     TeamsReceiver,
     WebhookReceiver,
 )
-from custodes.findings.news import NewsStore
+from custodes.findings.outbox import NewsStore
 from custodes.findings.triage import Change, TriageStore
-from ears import Ear
-from scripted import Bench, look_ups
+from harness import Bench, look_ups
+from recording_server import Ear
 
 SECOND = 1_000_000
 MINUTE = 60 * SECOND

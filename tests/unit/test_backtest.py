@@ -18,9 +18,9 @@ import oracle
 from custodes._core import Engine
 from custodes.authoring.backtest import backtest
 from custodes.authoring.labels import read_labels
-from custodes.authoring.lever import BacktestError, Lever
 from custodes.authoring.plot import plot
-from custodes.authoring.replayable import Files, Records
+from custodes.authoring.recorded_events import Files, Records
+from custodes.authoring.sweep_parameter import BacktestError, Lever
 from custodes.config import FaultsError
 from custodes.config.mapping import load_mapping
 from custodes.demo.agency import Agency

@@ -14,15 +14,15 @@ from urllib.parse import urlsplit
 import pytest
 from starlette.testclient import TestClient
 
+from clients import PASSWORD, token, visit
 from custodes.accounts.audit import AuditTrail
 from custodes.accounts.roles import Role
+from custodes.accounts.self_monitoring import SelfWatch
 from custodes.accounts.store import AccountStore
-from custodes.accounts.watching import SelfWatch
 from custodes.findings import Missed
 from custodes.findings.shortfalls import Shortfall
 from custodes.sources import Lines
-from scripted import START, Bench, look_ups
-from visits import PASSWORD, token, visit
+from harness import START, Bench, look_ups
 
 SUBJECTS = [f"410105{n:012}" for n in range(200)]
 

@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import Engine, create_engine, event, text
 
 from custodes.database import open_database
-from custodes.database.opening import NewerDatabaseError, migrate
+from custodes.database.connection import NewerDatabaseError, migrate
 from custodes.database.tables import metadata
 from databases import (
     FINDING,

@@ -13,7 +13,7 @@ from custodes.config import FaultsError
 from custodes.config.mapping import Mapping as FieldMapping
 from custodes.config.mapping import load_mapping
 from custodes.rules import build_plan, load_rules
-from custodes.tables import LookupTables, csv_files
+from custodes.sources.lookup_tables import LookupTables, csv_files
 
 Event = Mapping[str, object]
 TIME = "2026-01-05T22:30:00Z"

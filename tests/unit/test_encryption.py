@@ -13,17 +13,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import create_engine, text, update
 
+from clients import add_accounts, token, visit
 from custodes.accounts.roles import Role
 from custodes.database import open_database
 from custodes.database.reencryption import encrypt_anew, encrypted_columns, rows_by_key
 from custodes.database.tables import metadata
-from custodes.encryption import NO_KEYS, Keys, add_key, remove_key
+from custodes.encryption.keys import NO_KEYS, Keys, add_key, remove_key
 from custodes.findings.store import FindingStore
 from custodes.history import History, Shelf
 from custodes.sources import Lines
 from custodes.sources.dead_letters import read_line
-from scripted import Bench, look_ups
-from visits import add_accounts, token, visit
+from harness import Bench, look_ups
 
 ONE = Keys([("one", b"1" * 32)])
 TWO = Keys([("two", b"2" * 32), ("one", b"1" * 32)])

@@ -17,19 +17,19 @@ from starlette.testclient import TestClient
 from bundle_oracle import proven
 from custodes._core import EvidenceDamagedError
 from custodes.database import tables
-from custodes.encryption import NO_KEYS
+from custodes.encryption.keys import NO_KEYS
 from custodes.evidence.anchors import Anchors, FileAnchor, anchor_at, heads_in
 from custodes.evidence.bundle import check, export
 from custodes.evidence.entries import EventEntry, FindingEntry, RuleEntry, key_of
+from custodes.evidence.log_store import Vault, open_for_reading
 from custodes.evidence.retention import Hold, Holds, Retention
-from custodes.evidence.vault import Vault, open_for_reading
-from custodes.evidence.verifying import verify
+from custodes.evidence.verification import verify
 from custodes.findings import Finding
 from custodes.findings.triage import Change, TriageStore
 from custodes.rules import load_rules
 from custodes.sources import Lines
 from custodes.state import FolderInUseError
-from scripted import START, Bench, look_ups
+from harness import START, Bench, look_ups
 
 DAY = 86_400_000_000
 RULE = "Bulk lookups"

@@ -10,7 +10,7 @@ import pytest
 
 from custodes._core import Engine, Recording
 from custodes.history import History, HistoryWriter, Shelf
-from custodes.history.merging import FAN_IN, merge
+from custodes.history.compaction import FAN_IN, merge
 from servers import eventually
 
 PLAN = json.dumps({"mapping": {name: [name] for name in ("time", "actor", "subject")}, "rules": [], "history": True})

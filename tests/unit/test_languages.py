@@ -12,14 +12,14 @@ from babel.messages.pofile import read_po
 from starlette.testclient import TestClient
 
 import custodes
+from clients import token, visit
 from custodes.accounts.roles import Role
 from custodes.accounts.store import AccountStore
-from custodes.console.manner import LANGUAGES
-from custodes.console.system_view import SECTIONS
+from custodes.console.localization import LANGUAGES
+from custodes.console.system.view import SECTIONS
 from custodes.findings.triage import STATES, VERDICTS
 from custodes.rules.model import LEVELS
-from scripted import Bench, look_ups
-from visits import token, visit
+from harness import Bench, look_ups
 
 PACKAGE = Path(custodes.__file__).parent
 LOCALE = PACKAGE / "console" / "locale"

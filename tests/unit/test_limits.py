@@ -13,7 +13,7 @@ from sqlalchemy.exc import OperationalError
 from custodes.config.memory import half_of_memory
 from custodes.findings.store import FindingStore
 from custodes.rules import load_rules
-from scripted import Bench, look_ups
+from harness import Bench, look_ups
 
 RULES = """\
 title: Many people

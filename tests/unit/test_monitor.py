@@ -13,7 +13,7 @@ import pytest
 
 from custodes._core import FindingChange
 from custodes.sources import Arrival, Idle, Joined, Left, Lines
-from scripted import START, Bench, look_ups
+from harness import START, Bench, look_ups
 
 
 def test_series_are_the_same_whatever_the_data(bench: Bench) -> None:

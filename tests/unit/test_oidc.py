@@ -26,8 +26,8 @@ from custodes.accounts.oidc import Begun, OidcError, Provider
 from custodes.accounts.roles import Role
 from custodes.config.sign_in import Oidc
 from custodes.console import build_app
-from custodes.console.elsewhere import Elsewhere
-from scripted import Bench
+from custodes.console.sign_in.oidc import Elsewhere
+from harness import Bench
 
 HS256, NONE = b'{"alg":"HS256","kid":"first"}', b'{"alg":"none"}'
 ROLES = {"privacy-office": Role.INVESTIGATOR, "operators": Role.ADMIN}

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
-from custodes.accounts.reach import Reach
+from clients import visit
+from custodes.accounts.resource_scope import Reach
 from custodes.accounts.roles import Role
 from custodes.accounts.store import AccountStore
 from custodes.evidence.bundle import check
-from scripted import Bench, look_ups
+from harness import Bench, look_ups
 from servers import eventually
-from visits import visit
 
 SUBJECTS = [f"410105{n:012}" for n in range(200)]
 LOOK = {"kind": "actor", "name": "P0042", "purpose": "a case of mine"}

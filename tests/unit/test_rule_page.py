@@ -6,11 +6,11 @@ import re
 
 from starlette.testclient import TestClient
 
+from clients import visit
 from custodes.accounts.roles import Role
 from custodes.accounts.store import AccountStore
-from scripted import Bench, look_ups
+from harness import Bench, look_ups
 from servers import eventually
-from visits import visit
 
 NUMBER = r'<td class="number">([0-9,]+)[^<]*</td>'
 ROW = re.compile(f"<tr[^>]*>{NUMBER}{NUMBER}{NUMBER}")

@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
+from clients import token, visit
 from custodes.accounts.roles import Role
 from custodes.accounts.store import AccountStore
 from custodes.findings import Finding
-from custodes.findings.news import NewsStore
+from custodes.findings.outbox import NewsStore
 from custodes.findings.silences import LONGEST, Silence, SilenceStore
 from custodes.findings.triage import Change, TriageStore
-from scripted import Bench, look_ups
-from visits import token, visit
+from harness import Bench, look_ups
 
 DAY = 86_400_000_000
 RULE = "Bulk lookups"

@@ -8,7 +8,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from custodes.encryption import NO_KEYS, Keys
+from custodes.encryption.keys import NO_KEYS, Keys
 from custodes.sources import Place
 from custodes.state import (
     FolderInUseError,
@@ -20,7 +20,7 @@ from custodes.state import (
     VersionError,
 )
 from custodes.state.snapshots import inspect
-from power import Disk, PowerCut
+from faulty_disk import Disk, PowerCut
 
 
 def content(number: int) -> tuple[list[Place], list[bytes]]:

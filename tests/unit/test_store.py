@@ -19,7 +19,7 @@ from custodes._core import Engine, FindingChange, Outcome
 from custodes.config.mapping import load_mapping
 from custodes.database import tables
 from custodes.findings import Finding, Ledger
-from custodes.findings.news import NewsStore
+from custodes.findings.outbox import NewsStore
 from custodes.findings.silences import Silence, SilenceStore
 from custodes.findings.store import FencedError, FindingStore
 from custodes.findings.triage import Change, TriageStore

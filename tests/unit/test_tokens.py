@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
+from clients import PASSWORD, add_accounts
 from custodes.accounts.audit import AuditTrail
 from custodes.accounts.roles import Permission, Role
 from custodes.accounts.store import AccountStore
 from custodes.accounts.tokens import PREFIX, TokenStore
 from custodes.findings.triage import Change, TriageStore
-from scripted import Bench, look_ups
-from visits import PASSWORD, add_accounts
+from harness import Bench, look_ups
 
 FAR = 2**62
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from clients import token, visit
 from custodes.accounts.roles import Role
 from custodes.accounts.store import AccountStore
 from custodes.findings.views import MOST_VIEWS, View, ViewStore
-from scripted import Bench
-from visits import token, visit
+from harness import Bench
 
 
 def test_a_view_is_kept_shown_and_forgotten(bench: Bench, accounts: AccountStore) -> None:

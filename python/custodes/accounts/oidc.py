@@ -23,7 +23,7 @@ from joserfc import jwt
 from joserfc.errors import InvalidKeyIdError, JoseError
 from joserfc.jwk import KeySet
 
-from custodes.accounts.reach import EVERYTHING, Reach
+from custodes.accounts.resource_scope import EVERYTHING, Reach
 from custodes.accounts.roles import Role
 
 BACK = "/sign-in/back"

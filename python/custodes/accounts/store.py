@@ -16,7 +16,7 @@ from argon2.exceptions import InvalidHashError, VerificationError
 from sqlalchemy import Connection, Engine, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from custodes.accounts.reach import EVERYTHING, Reach
+from custodes.accounts.resource_scope import EVERYTHING, Reach
 from custodes.accounts.roles import Role
 from custodes.database.tables import accounts, sessions
 

@@ -15,7 +15,7 @@ from typing import Any, Final
 from sqlalchemy import Engine, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from custodes.accounts.reach import Reach
+from custodes.accounts.resource_scope import Reach
 from custodes.accounts.roles import Permission, Role
 from custodes.accounts.store import Account
 from custodes.database.tables import accounts, tokens

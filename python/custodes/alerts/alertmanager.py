@@ -12,9 +12,9 @@ from typing import Any
 
 import orjson
 
-from custodes.alerts.ledger import Firing, Ledger
+from custodes.alerts.delivery_log import Firing, Ledger
+from custodes.alerts.http_client import RefusedError, Web
 from custodes.alerts.message import Writer
-from custodes.alerts.web import RefusedError, Web
 from custodes.config.alerts import AlertmanagerReceiver
 from custodes.findings import Finding, rfc3339
 from custodes.findings.wording import reason

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from custodes.accounts.naming import Pseudonyms
+from custodes.accounts.pseudonyms import Pseudonyms
 from custodes.findings import Finding, rfc3339
-from custodes.findings.news import Kind, News
+from custodes.findings.outbox import Kind, News
 from custodes.findings.wording import reason
 from custodes.rules import Rule
 

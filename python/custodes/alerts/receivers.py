@@ -15,8 +15,8 @@ from kafka import KafkaProducer
 from kafka.errors import KafkaError, MessageSizeTooLargeError
 
 from custodes.alerts import formats
+from custodes.alerts.http_client import RefusedError, Web
 from custodes.alerts.message import Message
-from custodes.alerts.web import RefusedError, Web
 from custodes.config.alerts import (
     EmailReceiver,
     KafkaReceiver,

@@ -13,8 +13,8 @@ from datetime import timedelta
 
 from custodes._core import Engine, Tables
 from custodes.authoring.labels import Label, Verdict
-from custodes.authoring.lever import At, BacktestError, Lever
-from custodes.authoring.replayable import Replayable
+from custodes.authoring.recorded_events import Replayable
+from custodes.authoring.sweep_parameter import At, BacktestError, Lever
 from custodes.findings import Finding, Ledger
 from custodes.rules import Rule
 from custodes.rules.ruleset import PlanWriter

@@ -14,7 +14,7 @@ import typer
 from rich.table import Table
 from sqlalchemy import Engine
 
-from custodes.accounts.reach import Reach
+from custodes.accounts.resource_scope import Reach
 from custodes.accounts.roles import Permission, Role
 from custodes.accounts.store import AccountStore
 from custodes.accounts.tokens import TokenStore

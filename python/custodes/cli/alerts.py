@@ -11,16 +11,16 @@ import typer
 from rich.table import Table
 
 from custodes.alerts.alertmanager import post_alert
-from custodes.alerts.ledger import Undelivered, forget_undelivered, undelivered_news
+from custodes.alerts.delivery_log import Undelivered, forget_undelivered, undelivered_news
+from custodes.alerts.http_client import RefusedError
 from custodes.alerts.receivers import sender_of
-from custodes.alerts.web import RefusedError
-from custodes.cli.assembly import secrets_of, writer_of
-from custodes.cli.desk import ConfigPath, Desk, open_desk
+from custodes.cli.bootstrap import secrets_of, writer_of
+from custodes.cli.findings_session import ConfigPath, Desk, open_desk
 from custodes.cli.output import stdout, write_json
 from custodes.config import Fault, FaultsError
 from custodes.config.alerts import AlertmanagerReceiver, Receiver
 from custodes.findings import Finding, rfc3339
-from custodes.findings.news import News
+from custodes.findings.outbox import News
 from custodes.rules import load_rules, shipped_pack
 
 app = typer.Typer(help="Those who are told of findings, and what they were not.", no_args_is_help=True)

@@ -9,8 +9,8 @@ import typer
 
 from custodes.accounts.oidc import OidcError
 from custodes.cli.encryption import keys_of
+from custodes.cli.identity_provider import provider_of
 from custodes.cli.output import print_faults, stdout, write_json
-from custodes.cli.provider import provider_of
 from custodes.config import Fault, FaultsError
 from custodes.config.load import load_config
 from custodes.config.mapping import load_mapping
@@ -18,7 +18,7 @@ from custodes.config.model import Config, TableTopic
 from custodes.rules import load_rules, sharing_faults, shipped_pack
 from custodes.sources.client import unknown_settings
 from custodes.sources.kafka import reachable
-from custodes.tables import LookupTables, csv_files
+from custodes.sources.lookup_tables import LookupTables, csv_files
 
 
 def check(

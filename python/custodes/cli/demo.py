@@ -16,7 +16,7 @@ from rich.progress import Progress
 from rich.text import Text
 
 from custodes._core import Engine, Tables
-from custodes.cli.assembly import watch_evidence
+from custodes.cli.bootstrap import watch_evidence
 from custodes.cli.log import set_up_log
 from custodes.cli.output import LEVEL_STYLES, stderr, stdout, write_json
 from custodes.cli.run import hosts_without_accounts, stop_on_signals
@@ -27,19 +27,19 @@ from custodes.demo import Agency, DemoSource, Insider
 from custodes.demo.agency import Day
 from custodes.demo.half_year import DAYS, HalfYear, write
 from custodes.evidence.anchors import Anchors
-from custodes.evidence.behind import EventsBehind
-from custodes.evidence.keeping import Keeper
+from custodes.evidence.contributing_events import EventsBehind
+from custodes.evidence.log_store import Vault
+from custodes.evidence.recorder import Keeper
 from custodes.evidence.retention import Retention
-from custodes.evidence.vault import Vault
-from custodes.feed import Feed
 from custodes.findings import Finding, rfc3339
 from custodes.findings.store import FindingStore
 from custodes.history import History, HistoryWriter, Shelf
-from custodes.metrics import Metrics
-from custodes.monitor import Monitor
 from custodes.rules import Ruleset, build_plan, load_rules, shipped_pack
+from custodes.runtime.change_notifier import Feed
+from custodes.runtime.metrics import Metrics
+from custodes.runtime.monitor import Monitor
+from custodes.runtime.task import WholeWork
 from custodes.sources.dead_letters import NoDeadLetters
-from custodes.tasks import WholeWork
 
 _KEPT = timedelta(days=35)
 """How long the agency's look-ups are kept."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from custodes.config import Fault, FaultsError
 from custodes.config.model import Config
-from custodes.encryption import NO_KEYS, Keys
+from custodes.encryption.keys import NO_KEYS, Keys
 
 
 def keys_of(settings: Config) -> Keys:

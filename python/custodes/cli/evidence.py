@@ -13,18 +13,18 @@ import typer
 from rich.text import Text
 
 from custodes._core import EvidenceDamagedError
-from custodes.cli.desk import ConfigPath, open_desk
 from custodes.cli.encryption import keys_of
+from custodes.cli.findings_session import ConfigPath, open_desk
 from custodes.cli.output import stdout, write_json
 from custodes.config import Fault, FaultsError
 from custodes.config.load import load_config
 from custodes.config.model import EvidenceSettings
-from custodes.encryption import Keys
+from custodes.encryption.keys import Keys
 from custodes.evidence.anchors import heads_in
 from custodes.evidence.bundle import check, export
+from custodes.evidence.log_store import PUBLIC_KEY, open_for_reading
 from custodes.evidence.retention import Hold, Holds
-from custodes.evidence.vault import PUBLIC_KEY, open_for_reading
-from custodes.evidence.verifying import verify
+from custodes.evidence.verification import verify
 from custodes.findings import rfc3339
 
 app = typer.Typer(help="The events behind findings, in a log in which any later change shows.", no_args_is_help=True)

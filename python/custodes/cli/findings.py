@@ -12,7 +12,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from custodes.cli.desk import ConfigPath, open_desk
+from custodes.cli.findings_session import ConfigPath, open_desk
 from custodes.cli.output import LEVEL_STYLES, stdout, write_json
 from custodes.config import Fault, FaultsError, parse_duration
 from custodes.findings import Finding, rfc3339

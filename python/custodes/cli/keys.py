@@ -21,7 +21,7 @@ from custodes.config.model import Config
 from custodes.database import open_database
 from custodes.database.reencryption import encrypt_anew, rows_by_key, wipe
 from custodes.database.tables import metadata
-from custodes.encryption import Keys, add_key, remove_key
+from custodes.encryption.keys import Keys, add_key, remove_key
 from custodes.state import FolderInUseError, LocalFolder
 
 app = typer.Typer(help="The keys by which files and the database are encrypted.", no_args_is_help=True)

@@ -12,7 +12,7 @@ from custodes._core import Tables, is_time_zone
 from custodes.config import Fault, FaultsError, parse_duration
 from custodes.config.mapping import Mapping, load_mapping
 from custodes.config.threads import MOST_THREADS
-from custodes.tables import LookupTables, csv_files
+from custodes.sources.lookup_tables import LookupTables, csv_files
 
 RulePaths = Annotated[
     list[Path] | None,

@@ -15,11 +15,11 @@ from custodes.config import Fault, FaultsError
 from custodes.config.load import load_config
 from custodes.config.mapping import load_mapping
 from custodes.config.model import Config
-from custodes.evidence.behind import EventsBehind
-from custodes.monitor import Monitor
+from custodes.evidence.contributing_events import EventsBehind
 from custodes.rules import Ruleset, build_plan, load_rules, sharing_faults, shipped_pack
+from custodes.runtime.monitor import Monitor
+from custodes.sources.lookup_tables import FileTable, LookupTables, TableSource
 from custodes.sources.table_topic import TopicTable
-from custodes.tables import FileTable, LookupTables, TableSource
 
 log = structlog.get_logger("custodes.reload")
 

@@ -32,9 +32,9 @@ from custodes.cli.output import LEVEL_STYLES, display_path, stderr, stdout
 from custodes.cli.progress import reading
 from custodes.config.threads import usable_cores
 from custodes.findings import Finding, Ledger, rfc3339
-from custodes.replaying import check_readable, replay_files
 from custodes.rules import Rule, build_plan, load_rules, shipped_pack
 from custodes.sources.dead_letters import DeadLetters, FileDeadLetters, Letter, NoDeadLetters
+from custodes.sources.replay import check_readable, replay_files
 
 _SHOWN_REJECTS = 5
 

@@ -16,11 +16,11 @@ from rich.text import Text
 from custodes.authoring import CaseResult, find_test_files, run_tests
 from custodes.authoring.backtest import Backtest, backtest
 from custodes.authoring.explain import Explanation, explain
+from custodes.authoring.group_status import Past, Standing
 from custodes.authoring.labels import read_labels
-from custodes.authoring.lever import At, BacktestError, Lever
 from custodes.authoring.plot import plot
-from custodes.authoring.replayable import Files
-from custodes.authoring.standing import Past, Standing
+from custodes.authoring.recorded_events import Files
+from custodes.authoring.sweep_parameter import At, BacktestError, Lever
 from custodes.cli.memory import keep_freed_memory
 from custodes.cli.options import (
     Lateness,
@@ -38,9 +38,9 @@ from custodes.config import Fault, FaultsError, format_duration
 from custodes.config.faults import did_you_mean
 from custodes.config.threads import usable_cores
 from custodes.findings import rfc3339
-from custodes.replaying import check_readable
 from custodes.rules import Rule, build_plan, load_rules, shipped_pack
 from custodes.rules.schema import rule_schema
+from custodes.sources.replay import check_readable
 
 app = typer.Typer(help="What the rules are, and whether they find what they should.", no_args_is_help=True)
 

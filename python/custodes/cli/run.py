@@ -14,7 +14,7 @@ import typer
 from custodes import __version__
 from custodes._core import DEBUG_BUILD
 from custodes.accounts.store import AccountStore
-from custodes.cli.assembly import (
+from custodes.cli.bootstrap import (
     assemble,
     open_alerts,
     open_evidence,
@@ -24,28 +24,28 @@ from custodes.cli.assembly import (
     watch_evidence,
 )
 from custodes.cli.encryption import keys_of
+from custodes.cli.identity_provider import provider_of
 from custodes.cli.log import set_up_log
 from custodes.cli.memory import keep_freed_memory
-from custodes.cli.provider import provider_of
 from custodes.cli.reload import Reload, compile_rules
 from custodes.config import Fault, FaultsError, parse_listen
 from custodes.config.load import load_config
 from custodes.config.model import Config
 from custodes.console import LOOPBACK, ConsoleServer, build_app
-from custodes.console.elsewhere import Elsewhere
-from custodes.console.rates import Rates
-from custodes.encryption import Keys
-from custodes.evidence.behind import EventsBehind
-from custodes.feed import Feed
+from custodes.console.middleware.rate_limit import Rates
+from custodes.console.sign_in.oidc import Elsewhere
+from custodes.encryption.keys import Keys
+from custodes.evidence.contributing_events import EventsBehind
 from custodes.findings import Finding
 from custodes.findings.store import FindingStore
 from custodes.history import History
-from custodes.metrics import Metrics
-from custodes.monitor import Monitor
 from custodes.rules import Ruleset
+from custodes.runtime.change_notifier import Feed
+from custodes.runtime.metrics import Metrics
+from custodes.runtime.monitor import Monitor
 from custodes.sources.dead_letters import DeadLetters, FileDeadLetters
 from custodes.sources.kafka import KafkaDeadLetters
-from custodes.tables import LookupTables
+from custodes.sources.lookup_tables import LookupTables
 
 
 def run(

@@ -8,12 +8,11 @@ from fastapi import APIRouter, Query
 
 from custodes import __version__
 from custodes.console.api_account import add_account
-from custodes.console.api_evidence import add_evidence
-from custodes.console.api_findings import add_exports, add_findings, add_risks
-from custodes.console.api_people import add_people_api
-from custodes.console.api_silences import add_silences
-from custodes.console.api_views import add_views
-from custodes.console.parts import Parts
+from custodes.console.auth.session import Seeing
+from custodes.console.evidence.api import add_evidence
+from custodes.console.findings.api import add_exports, add_findings, add_risks
+from custodes.console.findings.saved_views_api import add_views
+from custodes.console.people.api import add_people_api
 from custodes.console.schema import (
     GapOut,
     GapsOut,
@@ -23,7 +22,8 @@ from custodes.console.schema import (
     StatusOut,
     WorkerOut,
 )
-from custodes.console.visitors import Seeing
+from custodes.console.services import Parts
+from custodes.console.silences.api import add_silences
 from custodes.findings import rfc3339
 
 

@@ -7,11 +7,11 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
 
-from custodes.console.cases_view import cases_view
-from custodes.console.need_to_know import sees_every_name
-from custodes.console.parts import Parts
-from custodes.console.rules_view import rules_view
-from custodes.console.visitors import Auditing, Seeing
+from custodes.console.auth.access import sees_every_name
+from custodes.console.auth.session import Auditing, Seeing
+from custodes.console.cases.view import cases_view
+from custodes.console.rules.list_view import rules_view
+from custodes.console.services import Parts
 from custodes.findings import rfc3339
 
 

@@ -9,38 +9,39 @@ from fastapi import FastAPI
 from fastapi.staticfiles import StaticFiles
 
 from custodes import __version__
-from custodes.accounts.answers import AnswerStore
 from custodes.accounts.audit import AuditTrail
+from custodes.accounts.idempotency_store import AnswerStore
 from custodes.accounts.secrets import Secrets
+from custodes.accounts.self_monitoring import SelfWatch
 from custodes.accounts.store import AccountStore
 from custodes.accounts.tokens import TokenStore
-from custodes.accounts.watching import SelfWatch
 from custodes.config import Fault
 from custodes.console.api import api
-from custodes.console.around_view import Surroundings
-from custodes.console.elsewhere import Elsewhere
-from custodes.console.handing_on import add_handing_on
-from custodes.console.headers import SecurityHeaders
-from custodes.console.manner import Manners
+from custodes.console.auth.session import Door
+from custodes.console.evidence.exports import add_handing_on
+from custodes.console.findings.saved_views import add_saved_views
+from custodes.console.jobs.backtests import Backtests
+from custodes.console.jobs.surroundings import Surroundings
+from custodes.console.localization import Manners
+from custodes.console.middleware.etag import KnownAnswers
+from custodes.console.middleware.idempotency import OnceOnly
+from custodes.console.middleware.rate_limit import Rates, Sparing
+from custodes.console.middleware.security_headers import SecurityHeaders
 from custodes.console.pages import add_pages
-from custodes.console.parts import Parts
-from custodes.console.people import add_people
+from custodes.console.people.pages import add_people
 from custodes.console.preferences import add_preferences
-from custodes.console.probes import probes
-from custodes.console.rates import Rates, Sparing
-from custodes.console.repeats import KnownAnswers, OnceOnly
-from custodes.console.rule_view import Backtests
-from custodes.console.saved_views import add_saved_views
-from custodes.console.signing import add_signing
-from custodes.console.silencing import add_silencing
-from custodes.console.visitors import Door
-from custodes.evidence.behind import EventsBehind
-from custodes.evidence.vault import Vault
+from custodes.console.services import Parts
+from custodes.console.sign_in.oidc import Elsewhere
+from custodes.console.sign_in.pages import add_signing
+from custodes.console.silences.pages import add_silencing
+from custodes.console.system.probes import probes
+from custodes.evidence.contributing_events import EventsBehind
+from custodes.evidence.log_store import Vault
 from custodes.findings.silences import SilenceStore
 from custodes.findings.triage import TriageStore
 from custodes.findings.views import ViewStore
 from custodes.history import History
-from custodes.monitor import Monitor
+from custodes.runtime.monitor import Monitor
 
 _HERE = Path(__file__).parent
 LOOPBACK = ("127.0.0.1", "localhost", "::1")

@@ -9,16 +9,16 @@ from fastapi import Depends, FastAPI, Form, HTTPException, Query, Request, Respo
 from fastapi.responses import RedirectResponse
 from sse_starlette import EventSourceResponse
 
-from custodes.console.cases_view import cases_view
-from custodes.console.finding_view import finding_view
-from custodes.console.live import LiveOverview
-from custodes.console.parts import Parts
+from custodes.console.auth.session import Auditing, Seeing, Triaging, from_our_form
+from custodes.console.cases.view import cases_view
+from custodes.console.findings.page_view import finding_view
+from custodes.console.jobs.backtests import Past
+from custodes.console.overview.live import LiveOverview
+from custodes.console.overview.view import overview
 from custodes.console.rendering import page
-from custodes.console.rule_view import Past
-from custodes.console.rules_view import rules_view
-from custodes.console.system_view import system_view
-from custodes.console.view import overview
-from custodes.console.visitors import Auditing, Seeing, Triaging, from_our_form
+from custodes.console.rules.list_view import rules_view
+from custodes.console.services import Parts
+from custodes.console.system.view import system_view
 from custodes.findings.triage import STATES, VERDICTS, Change, ConflictError
 from custodes.rules.model import LEVELS
 

@@ -7,10 +7,10 @@ from typing import Annotated
 from fastapi import Depends, FastAPI, Form, HTTPException, Request, Response
 from fastapi.responses import RedirectResponse
 
-from custodes.console.manner import LANGUAGE_COOKIE, LANGUAGES, ZONE_COOKIE, current, zones
-from custodes.console.parts import Parts
+from custodes.console.auth.session import Seeing, from_our_form, put_cookie
+from custodes.console.localization import LANGUAGE_COOKIE, LANGUAGES, ZONE_COOKIE, current, zones
 from custodes.console.rendering import page
-from custodes.console.visitors import Seeing, from_our_form, put_cookie
+from custodes.console.services import Parts
 
 _YEAR = 365 * 86_400
 

@@ -13,9 +13,9 @@ from markupsafe import Markup
 from custodes import __version__
 from custodes.accounts.roles import Permission
 from custodes.config import format_duration
-from custodes.console.manner import current, local, say
-from custodes.console.parts import Parts
-from custodes.console.visitors import visitor_of
+from custodes.console.auth.session import visitor_of
+from custodes.console.localization import current, local, say
+from custodes.console.services import Parts
 from custodes.findings.wording import amount
 
 _pages = Environment(

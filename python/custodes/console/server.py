@@ -11,7 +11,7 @@ from typing import Any
 import uvicorn
 
 from custodes.config import Fault, FaultsError, parse_listen
-from custodes.feed import Feed
+from custodes.runtime.change_notifier import Feed
 
 
 class ConsoleServer:

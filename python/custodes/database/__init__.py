@@ -1,5 +1,5 @@
 """The SQL database: its tables, how they change from version to version, and how it is opened."""
 
-from custodes.database.opening import open_database
+from custodes.database.connection import open_database
 
 __all__ = ["open_database"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import Dialect, Engine, String, Text, TypeDecorator
 
-from custodes.encryption import NO_KEYS, Keys
+from custodes.encryption.keys import NO_KEYS, Keys
 
 _KEYS = "custodes_keys"
 

@@ -25,7 +25,7 @@ from sqlalchemy import (
 )
 
 from custodes.database.columns import GroupText, HiddenName, WrappedText, keys_of
-from custodes.encryption import Keys, hidden_by, wrapped_by
+from custodes.encryption.keys import Keys, hidden_by, wrapped_by
 
 _AT_ONCE = 1000
 

@@ -21,7 +21,7 @@ import jinja2
 from custodes import __version__
 from custodes._core import EvidenceLog, is_in_log, open_head
 from custodes.evidence.entries import SALT, EventEntry, FindingEntry, PartEntry, RuleEntry, key_of, read
-from custodes.evidence.verifying import Fault
+from custodes.evidence.verification import Fault
 from custodes.findings import rfc3339
 
 FORMAT = "custodes-evidence-bundle/1"

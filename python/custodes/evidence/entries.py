@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 from uuid import UUID
 
 from custodes import __version__
-from custodes.evidence.behind import Counted
+from custodes.evidence.contributing_events import Counted
 from custodes.findings import Finding, rfc3339
 from custodes.rules import Rule
 

@@ -19,7 +19,7 @@ from sqlalchemy.exc import IntegrityError
 from custodes.config import format_duration
 from custodes.database.tables import findings, holds, triage
 from custodes.evidence.entries import OF_THE_LOG, ExpiredEntry, FindingEntry, key_of, written
-from custodes.evidence.vault import Vault
+from custodes.evidence.log_store import Vault
 from custodes.findings.model import rfc3339
 
 log = structlog.get_logger("custodes.evidence")

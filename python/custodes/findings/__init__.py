@@ -3,8 +3,8 @@
 The store (``custodes.findings.store``) is imported by its own name: it brings a database along.
 """
 
+from custodes.findings.accumulator import Ledger
 from custodes.findings.gaps import Missed
-from custodes.findings.ledger import Ledger
 from custodes.findings.model import Finding, rfc3339
 from custodes.findings.shortfalls import Shortfall
 

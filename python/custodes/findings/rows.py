@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy.engine import RowMapping
 
-from custodes.encryption import group_text
+from custodes.encryption.keys import group_text
 from custodes.findings.model import Finding
 
 

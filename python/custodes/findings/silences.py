@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, insert, select, update
 
 from custodes.database.tables import notes, silences, triage
-from custodes.encryption import group_text
+from custodes.encryption.keys import group_text
 from custodes.findings.model import Finding, rfc3339
 from custodes.findings.triage import Triage
 

@@ -36,13 +36,13 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from custodes._core import FindingChange
 from custodes.database import open_database, tables
-from custodes.encryption import NO_KEYS, Keys, group_text
+from custodes.encryption.keys import NO_KEYS, Keys, group_text
 from custodes.findings.gaps import Missed
 from custodes.findings.model import Finding
 from custodes.findings.rows import finding_of
 from custodes.findings.shortfalls import Shortfall
 from custodes.findings.triage import is_in_state
-from custodes.findings.writing import MOST_AT_ONCE, Writing
+from custodes.findings.upsert import MOST_AT_ONCE, Writing
 from custodes.rules import Rule
 from custodes.rules.model import LEVELS
 

@@ -17,7 +17,7 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from custodes.database.tables import findings, notes, triage
 from custodes.findings.model import rfc3339
-from custodes.findings.news import Kind, Piece, record
+from custodes.findings.outbox import Kind, Piece, record
 from custodes.findings.rows import finding_of
 
 State = Literal["open", "acknowledged", "closed"]

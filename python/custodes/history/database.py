@@ -10,7 +10,7 @@ import duckdb
 from fsspec.spec import AbstractFileSystem
 
 from custodes._core import StoredFile
-from custodes.encryption import Keys
+from custodes.encryption.keys import Keys
 
 STORED = "stored"
 """The scheme of names under which DuckDB reads files through us."""

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from custodes.config import Document, Fault
 from custodes.config.section import Duration
-from custodes.rules.own_keys import read_own
+from custodes.rules.extensions import read_own
 
 _DAY = timedelta(days=1)
 

@@ -23,9 +23,9 @@ from custodes.rules.conditions import Condition, UnsupportedError, compile_condi
 from custodes.rules.correlation import Target, compile_correlation
 from custodes.rules.locate import field_place
 from custodes.rules.model import Rule
+from custodes.rules.novelty import read_sieve
 from custodes.rules.parse import Parsed, sigma_fault
 from custodes.rules.plan import build_plan
-from custodes.rules.sieve import read_sieve
 from custodes.rules.timing import SPANS, Timing, read_timing
 
 CORRELATION_TYPES = tuple(SigmaCorrelationType)

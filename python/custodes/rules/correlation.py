@@ -21,8 +21,8 @@ from custodes.rules.baseline import read_baseline
 from custodes.rules.conditions import Condition
 from custodes.rules.measure import Amount, InOrder, Measure, PatternError, read_pattern
 from custodes.rules.model import POINTS, Branch, Rule
+from custodes.rules.novelty import read_sieve
 from custodes.rules.parse import OPERATORS, Parsed
-from custodes.rules.sieve import read_sieve
 from custodes.rules.timing import read_timing
 
 _TEMPORAL = (SigmaCorrelationType.TEMPORAL, SigmaCorrelationType.TEMPORAL_ORDERED)

@@ -10,7 +10,7 @@ from typing import Any
 from custodes.rules.baseline import Baseline
 from custodes.rules.conditions import Condition, keywords_of
 from custodes.rules.measure import Measure
-from custodes.rules.sieve import Sieve
+from custodes.rules.novelty import Sieve
 
 LEVELS = ("informational", "low", "medium", "high", "critical")
 """Sigma's levels, least severe first."""

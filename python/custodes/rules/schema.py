@@ -10,8 +10,8 @@ from custodes.config.section import Duration
 from custodes.rules.baseline import Baseline
 from custodes.rules.compile import CORRELATION_TYPES
 from custodes.rules.model import LEVELS
+from custodes.rules.novelty import New
 from custodes.rules.parse import OPERATORS
-from custodes.rules.sieve import New
 
 _TEXT = {"type": "string"}
 _TEXTS = {"type": "array", "items": _TEXT}

@@ -1,6 +1,7 @@
 """Sources: where access events come from, as batches of bytes the engine takes whole."""
 
-from custodes.sources.arrivals import (
+from custodes.sources.file import FileSource
+from custodes.sources.messages import (
     Arrival,
     BeginsAnew,
     Fetched,
@@ -16,7 +17,6 @@ from custodes.sources.arrivals import (
     Source,
     positions,
 )
-from custodes.sources.file import FileSource
 
 __all__ = [
     "Arrival",

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import orjson
 
 from custodes._core import Reject
-from custodes.encryption import NO_KEYS, Keys
+from custodes.encryption.keys import NO_KEYS, Keys
 
 _VALUE = "value_base64"
 

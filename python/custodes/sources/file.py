@@ -15,7 +15,7 @@ from typing import IO, cast
 import zstandard
 
 from custodes._core import count_lines
-from custodes.sources.arrivals import Arrival, BeginsAnew, Lines
+from custodes.sources.messages import Arrival, BeginsAnew, Lines
 
 BLOCK = 2 << 20
 """Bytes read at a time: enough that a batch's fixed costs vanish, little enough to stay in cache."""

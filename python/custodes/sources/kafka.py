@@ -13,12 +13,12 @@ from kafka.errors import KafkaError
 
 from custodes._core import Reject
 from custodes.config.model import KafkaSource as KafkaSettings
-from custodes.sources.arrivals import Arrival, Fetched, Gap, Idle, Joined, Left, Place, Records
 from custodes.sources.client import FETCH_BYTES, client
+from custodes.sources.consumer_group import Member, spoken
 from custodes.sources.dead_letters import Letter
 from custodes.sources.fetches import Client, Fetch
-from custodes.sources.group import Member, spoken
-from custodes.sources.in_step import InStep, Waiting
+from custodes.sources.messages import Arrival, Fetched, Gap, Idle, Joined, Left, Place, Records
+from custodes.sources.watermark_alignment import InStep, Waiting
 
 log = structlog.get_logger("custodes.kafka")
 

@@ -17,8 +17,8 @@ from kafka import KafkaProducer
 
 from custodes._core import Engine, Outcome
 from custodes.config.model import KafkaSource as KafkaSettings
-from custodes.sources.arrivals import Gap, Place
 from custodes.sources.client import client
+from custodes.sources.messages import Gap, Place
 
 _VERSION = 1
 _HEADER = struct.Struct("<BBqqqH")

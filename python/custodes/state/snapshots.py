@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 import orjson
 
 from custodes._core import SNAPSHOT_VERSION
-from custodes.encryption import NO_KEYS, Keys
+from custodes.encryption.keys import NO_KEYS, Keys
 from custodes.sources import Place
 from custodes.state.folder import Folder, Output
 

@@ -13,10 +13,10 @@ from custodes._core import Engine
 from custodes.config.mapping import load_mapping
 from custodes.demo.half_year import HalfYear
 from custodes.demo.half_year.insiders import Deed
-from custodes.demo.half_year.writing import write_tables
+from custodes.demo.half_year.writer import write_tables
 from custodes.findings import Finding, Ledger
 from custodes.rules import Rule, build_plan
-from custodes.tables import LookupTables, csv_files
+from custodes.sources.lookup_tables import LookupTables, csv_files
 from detection.features import Features, features_of
 
 

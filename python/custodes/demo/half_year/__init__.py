@@ -2,6 +2,6 @@
 
 from custodes.demo.half_year.calendar import DAYS
 from custodes.demo.half_year.simulation import HalfYear
-from custodes.demo.half_year.writing import write
+from custodes.demo.half_year.writer import write
 
 __all__ = ["DAYS", "HalfYear", "write"]

@@ -1,0 +1,167 @@
+"""Couriers: a thread a receiver, that tells it the news in their order, again and again until it takes them."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import timedelta
+from typing import Protocol
+
+import structlog
+
+from custodes.alerts.delivery_log import Ledger, LostError
+from custodes.alerts.http_client import RefusedError
+from custodes.alerts.message import Writer
+from custodes.alerts.receivers import Sender
+from custodes.findings.store import StoreError
+from custodes.rules.model import LEVELS
+
+log = structlog.get_logger("custodes.alerts")
+
+_EVERY_SECONDS = 1.0
+_MOST_WAIT_SECONDS = 60.0
+_TRIES = 3
+"""How often what was refused is sent before it is put aside."""
+_AT_ONCE = 100
+
+
+class Told(Protocol):
+    """A receiver, as its courier has it."""
+
+    def step(self, now: int) -> bool:
+        """Tells it what is new by ``now``, in microseconds; whether there is more.
+
+        Raises ``OSError`` where it cannot be reached, :class:`~custodes.alerts.ledger.LostError`, and the database's
+        errors.
+        """
+
+    def close(self) -> None: ...
+
+
+class Queue:
+    """A receiver that is sent every piece of news once."""
+
+    def __init__(self, ledger: Ledger, sender: Sender, writer: Writer, level: str, give_up_after: timedelta) -> None:
+        """``level`` is the least severe it is told of."""
+        self._ledger = ledger
+        self._sender = sender
+        self._writer = writer
+        self._least = LEVELS.index(level)
+        self._most_age = give_up_after // timedelta(microseconds=1)
+        self._refusals = 0
+
+    def step(self, now: int) -> bool:
+        news = self._ledger.untold(_AT_ONCE)
+        for one in news:
+            if LEVELS.index(one.finding.level) < self._least:
+                self._ledger.told(one)
+                continue
+            try:
+                self._sender.send(self._writer.message(one))
+            except RefusedError as error:
+                self._refusals += 1
+                if self._refusals < _TRIES:
+                    raise OSError(str(error)) from error
+                self._ledger.give_up(one, str(error), now)
+                log.error("an alert was refused and is put aside", finding=one.finding.id, why=str(error))
+            except OSError as error:
+                if now - one.at < self._most_age:
+                    raise
+                self._ledger.give_up(one, f"given up after {error}", now)
+                log.error("an alert could not be delivered and is put aside", finding=one.finding.id, why=str(error))
+            else:
+                self._ledger.told(one)
+            self._refusals = 0
+        return len(news) == _AT_ONCE
+
+    def close(self) -> None:
+        self._sender.close()
+
+
+class Courier:
+    """Tells one receiver, in a thread of its own."""
+
+    def __init__(
+        self, name: str, told: Told, ledger: Ledger, clock: Callable[[], float] = time.time, jitter: float = 0.2
+    ) -> None:
+        """``clock`` is in epoch seconds. Waits are longer or shorter by as much as ``jitter``, so that not all who
+        could not reach somebody try again at once."""
+        self.name = name
+        self._told, self._ledger = told, ledger
+        self._clock = clock
+        self._jitter = jitter
+        self._wake = threading.Event()
+        self._stop = False
+        self._thread = threading.Thread(target=self._run, name=f"alerts-{name}")
+        self.failures = 0
+        """Tries in a row that came to nothing."""
+        self.waiting = 0
+        """Pieces of news it was not told yet."""
+        self.undelivered = 0
+        """Pieces put aside."""
+
+    def start(self) -> None:
+        """From now on its receiver is told. Raises the database's errors."""
+        self._ledger.register()
+        self._thread.start()
+
+    def wake(self) -> None:
+        """There is news."""
+        self._wake.set()
+
+    def _run(self) -> None:
+        while not self._stop:
+            self._wake.wait(self._wait_seconds())
+            self._wake.clear()
+            if not self._stop:
+                self.step()
+
+    def _wait_seconds(self) -> float:
+        if not self.failures:
+            return _EVERY_SECONDS
+        most: float = min(_EVERY_SECONDS * 2 ** min(self.failures, 10), _MOST_WAIT_SECONDS)
+        return most * (1 + random.uniform(-self._jitter, self._jitter))  # noqa: S311 - no secret hangs on it
+
+    def step(self) -> None:
+        """Tells what there is to tell, if this process is to do it."""
+        try:
+            while not self._stop and self._ledger.hold(self._micros()) and self._told.step(self._micros()):
+                pass
+            self._count()
+        except LostError:
+            return
+        except (OSError, StoreError) as error:
+            if not self.failures:
+                log.error(
+                    "alerts cannot be delivered; they wait", receiver=self.name, why=str(error).partition("\n")[0]
+                )
+            before = self.waiting
+            self._count()
+            # Where some were told or put aside, the next is tried soon.
+            self.failures = 1 if self.waiting < before else self.failures + 1
+            return
+        if self.failures:
+            log.info("alerts can be delivered again", receiver=self.name)
+            self.failures = 0
+
+    def _count(self) -> None:
+        with suppress(StoreError):
+            self.waiting, self.undelivered = self._ledger.waiting(), self._ledger.undelivered_count()
+
+    def _micros(self) -> int:
+        return int(self._clock() * 1e6)
+
+    def close(self) -> None:
+        """Ends; what was not told waits for the next start."""
+        self._stop = True
+        self._wake.set()
+        if self._thread.ident is not None:
+            self._thread.join()
+        self._told.close()
+        try:
+            self._ledger.release()
+        except StoreError as error:
+            log.debug("the receiver is free after a while", receiver=self.name, error=str(error))

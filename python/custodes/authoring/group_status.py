@@ -1,0 +1,69 @@
+"""How the groups of events stand with a rule, after what came before: their counts, and what these are held against."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+from custodes._core import Engine, Tables
+from custodes.authoring.explain import Explanation
+from custodes.config.mapping import Mapping
+from custodes.rules import Rule, build_plan
+from custodes.sources.replay import read_files
+
+
+@dataclass(frozen=True)
+class Standing:
+    """One group with one rule, when an event came."""
+
+    group: dict[str, str]
+    before: float
+    """Its count, or measure, in the window that ends with the event's pane, without the event."""
+    after: float
+    threshold: float | None
+    """What that is held against; ``None`` where a baseline knows nothing yet."""
+    usual: float | None
+    """What is usual for it, where there is a baseline."""
+
+
+class Past:
+    """A rule over events that have been."""
+
+    def __init__(
+        self,
+        rule: Rule,
+        rules: Sequence[Rule],
+        mapping: Mapping,
+        tables: Tables,
+        paths: Sequence[Path],
+        *,
+        lateness: timedelta,
+        on_bytes: Callable[[int], None] = lambda size: None,
+    ) -> None:
+        """Reads all of ``paths``. ``rules`` are those that ``rule`` may count the findings of."""
+        wanted = rule.with_followed(rules)
+        self._rule = rule
+        self._engine = Engine(build_plan(wanted, mapping, allowed_lateness=lateness))
+        self._engine.use_tables(tables)
+        with closing(read_files(self._engine, paths, on_bytes)) as outcomes:
+            for _ in outcomes:
+                pass
+
+    def take(self, event: bytes, explained: Explanation) -> list[Standing]:
+        """Counts one event more, of which ``explained`` says what the rule makes of it; how its groups stand then."""
+        names = list(itertools.product(*explained.group.values()))
+        before = [self._stands(group, explained.time) for group in names]
+        self._engine.process_lines(event)
+        after = [self._stands(group, explained.time) for group in names]
+        return [
+            Standing(dict(zip(self._rule.group_by, group, strict=True)), was[0] if was else 0, is_[0], is_[1], is_[2])
+            for group, was, is_ in zip(names, before, after, strict=True)
+            if is_ is not None
+        ]
+
+    def _stands(self, group: Sequence[str], time: int | None) -> tuple[float, float | None, float | None] | None:
+        return None if time is None else self._engine.standing(0, group, time)

@@ -1,0 +1,60 @@
+"""Events that have been, to be counted again: as files, or as records at hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from custodes._core import Engine, Outcome
+from custodes.sources.replay import numbered, replay_files
+
+_AT_ONCE = 20_000
+
+
+def _nobody(_: int) -> None:
+    """Who hears how much was read, where nobody wants to."""
+
+
+class Replayable(Protocol):
+    """Events of the past."""
+
+    def outcomes(self, engine: Engine, on_bytes: Callable[[int], None] = _nobody) -> Generator[Outcome]:
+        """What comes of each batch, and of the end. ``on_bytes`` hears how much was read."""
+
+    def parts(self) -> Sequence[Replayable]:
+        """What it is made of: each begins with its earliest events."""
+
+
+@dataclass(frozen=True)
+class Files:
+    """Files of events."""
+
+    paths: Sequence[Path]
+
+    def outcomes(self, engine: Engine, on_bytes: Callable[[int], None] = _nobody) -> Generator[Outcome]:
+        with closing(replay_files(engine, self.paths, on_bytes)) as read:
+            for outcome, _ in read:
+                yield outcome
+
+    def parts(self) -> Sequence[Replayable]:
+        return [Files([path]) for path in self.paths]
+
+
+@dataclass(frozen=True)
+class Records:
+    """Records at hand, the earliest first."""
+
+    records: Sequence[bytes]
+
+    def outcomes(self, engine: Engine, on_bytes: Callable[[int], None] = _nobody) -> Generator[Outcome]:
+        for start in range(0, len(self.records), _AT_ONCE):
+            batch = self.records[start : start + _AT_ONCE]
+            yield engine.process_records(numbered(batch, start))
+            on_bytes(sum(map(len, batch)))
+        yield engine.finish()
+
+    def parts(self) -> Sequence[Replayable]:
+        return [self]

@@ -1,0 +1,276 @@
+"""The parts of a monitor, put together as the configuration says: counting by itself, or as one of several workers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from functools import partial
+
+import structlog
+from kafka.errors import KafkaError
+
+from custodes._core import EvidenceDamagedError, Tables
+from custodes.accounts.pseudonyms import Pseudonyms
+from custodes.accounts.secrets import Secrets
+from custodes.alerts.alertmanager import Alertmanagers
+from custodes.alerts.delivery_log import Ledger
+from custodes.alerts.dispatcher import Courier, Queue, Told
+from custodes.alerts.message import Writer
+from custodes.alerts.receivers import sender_of
+from custodes.config import Fault, FaultsError
+from custodes.config.alerts import AlertmanagerReceiver, Receiver
+from custodes.config.model import Config, HistorySettings, Workers
+from custodes.config.model import KafkaSource as KafkaSettings
+from custodes.encryption.keys import Keys
+from custodes.evidence.anchors import Anchors, anchor_at
+from custodes.evidence.contributing_events import EventsBehind
+from custodes.evidence.log_store import Vault
+from custodes.evidence.recorder import Keeper
+from custodes.evidence.retention import Retention
+from custodes.findings.store import FindingStore
+from custodes.history import HistoryWriter, Shelf
+from custodes.rules import Rule, Ruleset
+from custodes.runtime.metrics import Metrics
+from custodes.runtime.monitor import Monitor, Status
+from custodes.runtime.partitioned_tasks import Keeping, SharedWork
+from custodes.runtime.task import WholeWork, Work
+from custodes.sources import FileSource, ResumableSource, Source
+from custodes.sources.kafka import KafkaSource
+from custodes.sources.kafka_worker import SharedKafkaSource
+from custodes.sources.repartition import LostOnTheWayError, RepartitionTopic
+from custodes.state import Checkpoints, FolderInUseError, LocalFolder, LockedError, RefusedError, Snapshots, recover
+from custodes.state.claims import StateStore
+from custodes.state.objects import ObjectStates
+from custodes.state.topic import StateTopic
+
+log = structlog.get_logger("custodes")
+
+
+@dataclass
+class Assembly:
+    """What a monitor is made of, beside what all have."""
+
+    worker: str
+    """Its name, the same after a restart."""
+    work: Work
+    source: Source
+    damaged: int = 0
+    """Snapshots that could not be read."""
+    on_status: Callable[[Status], None] = lambda status: None
+    attach: Callable[[Monitor], None] = lambda monitor: None
+    """Tells the parts of the monitor that they are in."""
+
+
+def open_history(settings: HistorySettings, keys: Keys, closing: ExitStack) -> tuple[Shelf, HistoryWriter]:
+    """The history's files and who writes them. Raises :class:`FaultsError`."""
+    try:
+        shelf = Shelf(settings.folder, keys)
+    except FolderInUseError as error:
+        raise FaultsError([Fault(str(error), hint="set history.folder")]) from error
+    except OSError as error:
+        raise FaultsError(
+            [Fault(f"{settings.folder} cannot be used: {error.strerror or error}", hint="set history.folder")]
+        ) from error
+    writer = HistoryWriter(shelf, settings.keep)
+    closing.callback(writer.close)
+    return shelf, writer
+
+
+def open_evidence(
+    settings: Config, store: FindingStore, behind: EventsBehind, writer: HistoryWriter, keys: Keys, closing: ExitStack
+) -> Keeper | None:
+    """Who keeps evidence; ``None`` where none is kept. Raises :class:`FaultsError`."""
+    wanted = settings.evidence
+    if wanted is None:
+        return None
+    try:
+        vault = Vault(wanted.folder, wanted.key or settings.state.folder / "evidence.key", wanted.name, keys)
+    except FolderInUseError as error:
+        raise FaultsError([Fault(str(error), hint="set evidence.folder")]) from error
+    except EvidenceDamagedError as error:
+        hint = "custodes evidence verify says all that is wrong; keep it, and set evidence.folder to another"
+        raise FaultsError([Fault(str(error), str(wanted.folder), hint=hint)]) from error
+    except (OSError, ValueError) as error:
+        raise FaultsError(
+            [Fault(f"evidence cannot be kept: {error}", str(wanted.folder), hint="see evidence")]
+        ) from error
+    retention = Retention(vault, store.peoples, wanted.keep)
+    anchors = Anchors([anchor_at(where) for where in wanted.anchors])
+    keeper = Keeper(vault, store, behind, writer, retention, anchors, is_alone=settings.workers is None)
+    closing.callback(keeper.close)
+    return keeper
+
+
+def watch_evidence(metrics: Metrics, keeper: Keeper) -> None:
+    """Has the metrics tell how it is with evidence."""
+    metrics.evidence_entries.set_function(lambda: keeper.vault.log.size)
+    metrics.evidence_waiting.set_function(lambda: keeper.waiting)
+    metrics.evidence_failures.set_function(lambda: keeper.failures)
+    metrics.evidence_unanchored.set_function(lambda: keeper.unanchored)
+
+
+def secrets_of(settings: Config) -> Secrets:
+    """The secrets of the installation. Raises :class:`FaultsError`."""
+    path = settings.http.secret or settings.state.folder / "secret.key"
+    try:
+        return Secrets.kept_in(path)
+    except (OSError, ValueError) as error:
+        raise FaultsError([Fault(f"the secret cannot be had: {error}", hint="set http.secret")]) from error
+
+
+def writer_of(settings: Config, receiver: Receiver, secrets: Secrets, rules: Callable[[], Sequence[Rule]]) -> Writer:
+    """Who writes messages for a receiver; ``rules`` are those in force."""
+    console = settings.alerts.console
+    return Writer(Pseudonyms(secrets, receiver.names), rules, None if console is None else console.rstrip("/"))
+
+
+def open_alerts(
+    settings: Config, store: FindingStore, secrets: Secrets, rules: Callable[[], Sequence[Rule]], holder: str
+) -> list[Courier]:
+    """A courier for each receiver. Raises :class:`FaultsError`."""
+    couriers, faults = [], []
+    for one in settings.alerts.receivers:
+        writer = writer_of(settings, one, secrets, rules)
+        ledger = Ledger(store.peoples, one.name, holder)
+        try:
+            told: Told
+            if isinstance(one, AlertmanagerReceiver):
+                told = Alertmanagers(one, ledger, writer)
+            else:
+                told = Queue(ledger, sender_of(one, settings.source.kafka), writer, one.level, one.give_up_after)
+        except (OSError, ValueError) as error:
+            faults.append(Fault(f"alerts.receivers: {one.name}: {error}"))
+            continue
+        couriers.append(Courier(one.name, told, ledger))
+    if faults:
+        raise FaultsError(faults)
+    return couriers
+
+
+def watch_alerts(metrics: Metrics, couriers: Sequence[Courier]) -> None:
+    """Has the metrics tell how it is with alerts."""
+    for one in couriers:
+        metrics.alerts_waiting.labels(one.name).set_function(partial(getattr, one, "waiting"))
+        metrics.alert_failures.labels(one.name).set_function(partial(getattr, one, "failures"))
+        metrics.alerts_undelivered.labels(one.name).set_function(partial(getattr, one, "undelivered"))
+
+
+def assemble(
+    settings: Config,
+    ruleset: Ruleset,
+    tables: Tables,
+    store: FindingStore,
+    url: str,
+    keys: Keys,
+    closing: ExitStack,
+    before_snapshots: Callable[[], None],
+) -> Assembly:
+    """Opens what is needed; ``closing`` closes it. ``url`` is where this process is reached; ``before_snapshots`` is
+    called before each is begun, and may raise ``OSError``.
+
+    Raises :class:`FaultsError` for what the configuration names and that cannot be had.
+    """
+    folder = _state_folder(settings)
+    closing.callback(folder.close)
+    worker = f"custodes-{folder.owner()}"
+    if settings.workers is not None and settings.source.kafka is not None:
+        return _shared(
+            settings, settings.source.kafka, settings.workers, ruleset, tables, store, worker, url, keys, closing,
+            before_snapshots,
+        )  # fmt: skip
+    snapshots = Snapshots(folder, settings.state.keep, keys)
+    try:
+        recovered = recover(snapshots, ruleset.plan(), ruleset.rules, settings.engine.threads, tables)
+    except RefusedError as error:
+        way = "give encryption.keys its key" if isinstance(error, LockedError) else "run the Custodes that wrote it"
+        hint = f"{way}, or move it away"
+        raise FaultsError([Fault(str(error), file=str(settings.state.folder), hint=hint)]) from error
+    store.close_left_open(recovered.left_open)
+    source = _source(settings, worker)
+    checkpoints = Checkpoints(snapshots, settings.state.interval.total_seconds(), begins=before_snapshots)
+    closing.callback(checkpoints.close)
+    closing.callback(source.close)
+    if recovered.snapshot is not None:
+        source.resume(recovered.snapshot.places)
+        checkpoints.went_on_from(recovered.snapshot.places, recovered.snapshot.taken_at)
+    work = WholeWork(recovered.engine, ruleset.rules, source, checkpoints)
+    return Assembly(worker, work, source, recovered.damaged)
+
+
+def _shared(
+    settings: Config,
+    kafka: KafkaSettings,
+    workers: Workers,
+    ruleset: Ruleset,
+    tables: Tables,
+    store: FindingStore,
+    worker: str,
+    url: str,
+    keys: Keys,
+    closing: ExitStack,
+    before_snapshots: Callable[[], None],
+) -> Assembly:
+    idle_after = settings.event_time.idle_after.total_seconds()
+    source = SharedKafkaSource(kafka, workers, idle_after, worker)
+    states, handing = _states(kafka, workers), RepartitionTopic(kafka, workers.repartition_topic)
+    work = SharedWork(
+        worker,
+        source,
+        ruleset,
+        handing,
+        store,
+        Keeping(states, settings.state.interval.total_seconds(), settings.state.keep, before_snapshots, keys),
+        idle_after=idle_after,
+        threads=settings.engine.threads,
+        tables=tables,
+    )
+    for part in (states, handing, work, source):
+        closing.callback(part.close)
+
+    def on_status(status: Status) -> None:
+        tasks = [task.name for task in work.tasks()]
+        store.tell_of_worker(worker, status.at, json.dumps({**asdict(status), "url": url, "tasks": tasks}))
+
+    def attach(monitor: Monitor) -> None:
+        def before_leaving(streams: Sequence[int]) -> None:
+            if monitor.has_ended:
+                # All has been saved.
+                return
+            try:
+                monitor.save(list(work.of(streams)))
+            except (KafkaError, OSError, LostOnTheWayError) as error:
+                # The next owner goes on from an earlier snapshot and hears more again.
+                log.warning("partitions were not saved before they went", error=str(error) or type(error).__name__)
+            work.give_up(streams)
+
+        source.before_leaving = before_leaving
+        work.missed = monitor.tell_of
+
+    return Assembly(worker, work, source, on_status=on_status, attach=attach)
+
+
+def _states(kafka: KafkaSettings, workers: Workers) -> StateStore:
+    if workers.state_store is None:
+        return StateTopic(kafka, workers.state_topic)
+    try:
+        return ObjectStates(workers.state_store)
+    except (OSError, ValueError) as error:
+        raise FaultsError([Fault(str(error), hint="set workers.state_store")]) from error
+
+
+def _state_folder(settings: Config) -> LocalFolder:
+    path = settings.state.folder
+    try:
+        return LocalFolder(path)
+    except FolderInUseError as error:
+        raise FaultsError([Fault(str(error), hint="set state.folder")]) from error
+    except OSError as error:
+        raise FaultsError([Fault(f"{path} cannot be used: {error.strerror}", hint="set state.folder")]) from error
+
+
+def _source(settings: Config, worker: str) -> ResumableSource:
+    if settings.source.kafka is not None:
+        return KafkaSource(settings.source.kafka, settings.event_time.idle_after.total_seconds(), worker)
+    return FileSource(settings.source.file.paths if settings.source.file else [])

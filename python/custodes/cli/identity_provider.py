@@ -1,0 +1,30 @@
+"""Where people sign in who have no password here, as the configuration has it."""
+
+from __future__ import annotations
+
+from custodes.accounts.oidc import BACK, Provider
+from custodes.accounts.resource_scope import Reach
+from custodes.accounts.roles import Role
+from custodes.config import Fault, FaultsError
+from custodes.config.model import Config
+
+
+def provider_of(settings: Config) -> Provider | None:
+    """Where people sign in who have no password here. Raises :class:`FaultsError`."""
+    wanted = settings.http.oidc
+    if wanted is None:
+        return None
+    try:
+        secret = wanted.client_secret_file.read_text().strip()
+    except (OSError, ValueError) as error:
+        fault = Fault(f"the provider's secret cannot be had: {error}", hint="set http.oidc.client_secret_file")
+        raise FaultsError([fault]) from error
+    try:
+        resources = {group: Reach.of(patterns).patterns or ("*",) for group, patterns in wanted.resources.items()}
+    except ValueError as error:
+        raise FaultsError([Fault(f"{error}", hint="see http.oidc.resources")]) from error
+    return Provider(
+        wanted.issuer, wanted.client_id, secret, f"{wanted.url}{BACK}",
+        roles={group: Role(role) for group, role in wanted.roles.items()}, resources=resources,
+        roles_claim=wanted.roles_claim, name_claim=wanted.name_claim, scopes=wanted.scopes,
+    )  # fmt: skip

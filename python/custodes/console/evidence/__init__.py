@@ -1,0 +1,1 @@
+"""Evidence and disclosures, exported from the console and the API."""

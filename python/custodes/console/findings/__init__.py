@@ -1,0 +1,1 @@
+"""Findings: pages, API and saved views."""

@@ -1,0 +1,1 @@
+"""ASGI middleware: rate limits, security headers, ETags and idempotency keys."""

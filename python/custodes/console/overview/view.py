@@ -1,0 +1,82 @@
+"""What the overview page shows, as data made for reading."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from custodes.console.localization import say
+from custodes.console.services import Parts
+from custodes.findings import Finding
+from custodes.findings.triage import Triage
+from custodes.findings.wording import span
+
+_SHOWN = 50
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A figure with its name."""
+
+    name: str
+    value: str
+    means: str
+    warns: bool = False
+
+
+@dataclass(frozen=True)
+class Overview:
+    """The whole page."""
+
+    source: str
+    state: str
+    tiles: list[Tile]
+    to_judge: int
+    findings: list[Finding]
+    """The most urgent of them first."""
+    stands: dict[str, Triage]
+    at: int
+    """By the monitor's clock, in microseconds since the epoch."""
+
+
+def overview(parts: Parts) -> Overview:
+    """Reads the page's content from the monitor and its store."""
+    monitor = parts.monitor
+    status = monitor.status
+    to_judge, shown = monitor.store.to_judge(_SHOWN)
+    going_on = sum(monitor.store.open_counts().values())
+    state = "ended" if status.finished else "live" if status.ready else "waiting for a stream"
+    if monitor.failure is not None:
+        state = "failed"
+    behind = None if status.watermark is None else status.at - status.watermark / 1e6
+    return Overview(
+        source=status.source,
+        state=state,
+        tiles=[
+            Tile(say("to judge"), f"{to_judge:,}", say("findings that nobody has closed"), to_judge > 0),
+            Tile(say("going on"), f"{going_on:,}", say("those whose condition still holds"), going_on > 0),
+            Tile(say("events / s"), f"{status.events_per_second:,.0f}", say("look-ups counted in a second")),
+            Tile(say("events"), f"{status.events:,}", say("look-ups counted since the start")),
+            Tile(
+                say("lag, records"),
+                f"{status.lag_records:,}",
+                say("records that wait to be read"),
+                status.lag_records > 100_000,
+            ),
+            Tile(
+                say("behind"),
+                "–" if behind is None else span(behind),
+                say("how long ago all events up to then had been counted"),
+            ),
+            Tile(
+                say("rejected"),
+                f"{status.rejected:,}",
+                say("records that are no events, and are kept aside"),
+                status.rejected > 0,
+            ),
+            Tile(say("late"), f"{status.late:,}", say("events that came when their time was already over")),
+        ],
+        to_judge=to_judge,
+        findings=shown,
+        stands=parts.triage.of(one.id for one in shown),
+        at=int(status.at * 1e6),
+    )

@@ -1,0 +1,104 @@
+"""What the page of a person shows: of an actor what they did, of a subject who looked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from custodes.accounts.resource_scope import Reach
+from custodes.console.charts.bars_and_curves import bars
+from custodes.console.localization import local, say
+from custodes.console.services import Parts
+from custodes.findings import Finding
+from custodes.findings.risk import REACH, Risk, risks
+from custodes.findings.triage import Triage
+from custodes.history import Access, Profile
+
+_ON_A_PAGE = 100
+_DAYS = 60
+_DAY = 86_400_000_000
+
+
+@dataclass(frozen=True)
+class PersonView:
+    """The whole page."""
+
+    findings: Sequence[Finding]
+    stands: dict[str, Triage]
+    risk: Risk | None
+    profile: Profile | None
+    """``None`` where no history is kept."""
+    by_day: Markup
+    by_hour: Markup
+    by_risk: Markup
+    """How an actor's risk went; empty of a subject, and of who has none."""
+    accesses: Sequence[Access]
+    following: str | None
+    """Where the next page begins."""
+
+
+def person_view(parts: Parts, kind: str, name: str, after: str | None, reach: Reach) -> PersonView:
+    """Reads it, as far as ``reach`` goes; ``kind`` is ``actor`` or ``subject``.
+
+    Raises ``ValueError`` for an ``after`` that no page gave.
+    """
+    store, history = parts.monitor.store, parts.history
+    before = _read(after)
+    findings = store.page(_ON_A_PAGE, group={kind: name}).findings
+    profile, accesses = None, list[Access]()
+    if history is not None:
+        # Both read much, and neither waits for the other.
+        with ThreadPoolExecutor(1, "person") as other:
+            asked = other.submit(history.profile, kind, name, within=reach.patterns)
+            accesses = history.accesses(
+                {kind: name}, before=before, limit=_ON_A_PAGE + 1, within=reach.patterns
+            )  # fmt: skip
+            profile = asked.result()
+    newest = parts.monitor.status.newest
+    risk = _risk(parts, name) if kind == "actor" else None
+    shown = accesses[:_ON_A_PAGE]
+    last = shown[-1] if len(accesses) > _ON_A_PAGE else None
+    days = [(f"{day:%m-%d}", count) for day, count in profile.by_day[-_DAYS:]] if profile else []
+    hours = [(f"{hour:02}", count) for hour, count in enumerate(profile.by_hour)] if profile else []
+    return PersonView(
+        findings=findings,
+        stands=parts.triage.of(one.id for one in findings),
+        risk=risk,
+        profile=profile,
+        by_day=bars(days, say("Look-ups by day")),
+        by_hour=bars(hours, say("Look-ups by hour of the day, in UTC")),
+        by_risk=_over_time(risk, newest),
+        accesses=shown,
+        following=None if last is None else f"{last.time}:{last.position}:{last.source}",
+    )
+
+
+def _risk(parts: Parts, actor: str) -> Risk | None:
+    newest = parts.monitor.status.newest
+    if newest is None:
+        return None
+    listed = risks(parts.monitor.store.since(newest - REACH, group={"actor": actor}), newest)
+    return next((risk for risk in listed if risk.actor == actor), None)
+
+
+def _over_time(risk: Risk | None, newest: int | None) -> Markup:
+    """The risk at the end of each day, up to the newest event's."""
+    if risk is None or newest is None:
+        return Markup("")
+    ends = [newest - ago * _DAY for ago in range(_DAYS - 1, -1, -1)]
+    scores = [(f"{local(end):%m-%d}", round(risk.at(end))) for end in ends]
+    return bars(scores, say("Risk by day"))
+
+
+def _read(after: str | None) -> tuple[int, str, int] | None:
+    """What ``following`` said: time, source and position of the last look-up shown."""
+    if after is None:
+        return None
+    time, _, rest = after.partition(":")
+    position, _, source = rest.partition(":")
+    if not time.lstrip("-").isdigit() or not position.isdigit() or len(time) > 17 or len(position) > 18:
+        raise ValueError(f"'{after}' is no page's next")
+    return int(time), source, int(position)

@@ -1,0 +1,1 @@
+"""Signing in: by password, or at an OpenID Connect provider."""

@@ -1,0 +1,1 @@
+"""Silences: pages and API."""

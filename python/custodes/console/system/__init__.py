@@ -1,0 +1,1 @@
+"""The System page, and the endpoints for Prometheus and for orchestrators."""

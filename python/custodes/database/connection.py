@@ -1,0 +1,177 @@
+"""Opening a database: made where it is new, brought up to date where it is older."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from sqlite3 import SQLITE_BUSY, OperationalError
+from time import monotonic, sleep
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, func, inspect, make_url, select, text
+
+from custodes.database.columns import use_keys
+from custodes.database.reencryption import encrypt_anew
+from custodes.database.tables import findings, metadata, silences
+from custodes.encryption.keys import NO_KEYS, Keys
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+LATEST = "0010"
+"""The revision that :mod:`custodes.database.tables` is; the last one in ``migrations/versions``."""
+_FIRST = "0001"
+
+_TABLES_LOCK = 0x437573746F646573
+"""Names the lock under which tables are made in PostgreSQL."""
+
+_PATIENCE_FOR_TABLES_MS = 10_000
+"""How long another who makes them is waited for in SQLite; as long as PostgreSQL's ``lock_timeout``."""
+
+_POSTGRESQL: dict[str, Any] = {
+    "pool_pre_ping": True,
+    "connect_args": {
+        "connect_timeout": 5,
+        # A worker that stops in mid-transaction must not hold up the one that has its tasks next.
+        "options": "-c idle_in_transaction_session_timeout=5s -c lock_timeout=10s -c statement_timeout=30s",
+    },
+}
+
+
+class NewerDatabaseError(RuntimeError):
+    """The database is of a later version than this program."""
+
+
+def open_database(url: str, patience_ms: int = 250, keys: Keys = NO_KEYS) -> Engine:
+    """An engine for the database, whose tables are those of this version.
+
+    ``patience_ms`` is for how long a lock of SQLite is waited for: not long by default, as the monitor tries again, and
+    counts meanwhile; people wait rather. ``keys`` is what names in it are encrypted by.
+
+    Raises :class:`NewerDatabaseError`, and SQLAlchemy's errors for a database that cannot be had.
+    """
+    is_postgresql = make_url(url).get_backend_name() == "postgresql"
+    engine = create_engine(url, **(_POSTGRESQL if is_postgresql else {}))
+    if engine.dialect.name == "sqlite":
+        event.listen(engine, "connect", partial(_tune_sqlite, patience_ms))
+    use_keys(engine, keys)
+    with engine.begin() as connection:
+        if is_postgresql:
+            # Workers that start together must not make the tables together.
+            connection.execute(select(func.pg_advisory_xact_lock(_TABLES_LOCK)))
+        if _revision(connection) != LATEST:
+            if not is_postgresql:
+                _begin_alone(connection, patience_ms)
+            _bring_up_to_date(connection)
+        for table in (findings, silences):
+            encrypt_anew(connection, table)
+    return engine
+
+
+def _begin_alone(connection: Connection, patience_ms: int) -> None:
+    """Begins a transaction of SQLite in which no other writes: Python's driver begins none for making tables.
+
+    Without it, a program that is killed while it makes them leaves some of them.
+    """
+    connection.exec_driver_sql(f"PRAGMA busy_timeout={_PATIENCE_FOR_TABLES_MS:d}")
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+    connection.exec_driver_sql(f"PRAGMA busy_timeout={patience_ms:d}")
+
+
+def _bring_up_to_date(connection: Connection) -> None:
+    """Makes the tables, or brings them to this version, in a transaction that nobody else is in."""
+    revision = _revision(connection)
+    if revision == LATEST:
+        return
+    if revision is None:
+        if _is_empty(connection):
+            _make_tables(connection)
+            return
+        _add_new_columns(connection)
+        _stamp(connection, _FIRST)
+    elif revision > LATEST:
+        raise NewerDatabaseError(f"the database is of revision {revision}, later than this version's {LATEST}")
+    migrate(connection, LATEST)
+
+
+def _revision(connection: Connection) -> str | None:
+    """What the database says it is of. The first versions did not say."""
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    found: str | None = connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
+    return found
+
+
+def _is_empty(connection: Connection) -> bool:
+    there = set(inspect(connection).get_table_names())
+    ours = (table for table in metadata.sorted_tables if table.name in there)
+    return all(connection.execute(select(text("1")).select_from(table).limit(1)).first() is None for table in ours)
+
+
+def _make_tables(connection: Connection) -> None:
+    """Makes all tables, also where a version that did not make them all at once was killed in the middle of it."""
+    metadata.drop_all(connection)
+    metadata.create_all(connection)
+    _stamp(connection, LATEST)
+
+
+def migrate(connection: Connection, revision: str) -> None:
+    """Brings the tables to a revision, step by step."""
+    # It takes a while to import, and is hardly ever needed.
+    from alembic import command  # noqa: PLC0415
+    from alembic.config import Config  # noqa: PLC0415
+
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    config.attributes["connection"] = connection
+    command.upgrade(config, revision)
+
+
+def _stamp(connection: Connection, revision: str) -> None:
+    connection.execute(
+        text("CREATE TABLE IF NOT EXISTS alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)")
+    )
+    connection.execute(text("INSERT INTO alembic_version VALUES (:revision)"), {"revision": revision})
+
+
+def _add_new_columns(connection: Connection) -> None:
+    """Adds columns that the first versions had not: they kept no account of their tables."""
+    there = set(inspect(connection).get_table_names())
+    metadata.create_all(connection, tables=[table for table in metadata.sorted_tables if table.name in _OF_THE_FIRST])
+    for table in metadata.sorted_tables:
+        if table.name not in there:
+            continue
+        known = {column["name"] for column in inspect(connection).get_columns(table.name)}
+        for column in table.columns:
+            if column.name not in known:
+                kind = column.type.compile(connection.dialect)
+                connection.execute(text(f"ALTER TABLE {table.name} ADD COLUMN {column.name} {kind}"))
+
+
+_OF_THE_FIRST = ("findings", "gaps", "shortfalls", "claims", "workers")
+
+
+def _tune_sqlite(patience_ms: int, connection: Any, _: Any) -> None:
+    """WAL lets readers and the writer go on together. What is stored must be on the disk before a snapshot is that
+    has counted it, so every transaction is synced."""
+    cursor = connection.cursor()
+    _write_ahead(cursor)
+    cursor.execute("PRAGMA synchronous=FULL")
+    cursor.execute(f"PRAGMA busy_timeout={patience_ms:d}")
+    cursor.execute("PRAGMA foreign_keys=ON")
+    cursor.close()
+
+
+def _write_ahead(cursor: Any) -> None:
+    """Has a database of SQLite be in WAL mode, which stays.
+
+    SQLite does not wait for others who open a new one and want the same: each would wait for the other.
+    """
+    until = monotonic() + _PATIENCE_FOR_TABLES_MS / 1000
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+        except OperationalError as error:
+            if error.sqlite_errorcode != SQLITE_BUSY or monotonic() > until:
+                raise
+            sleep(0.01)
+        else:
+            return

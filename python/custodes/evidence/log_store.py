@@ -1,0 +1,54 @@
+"""Where evidence is kept: the log in its folder, with the keys it is signed by."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from custodes._core import EvidenceLog
+from custodes.encryption.keys import NO_KEYS, Keys
+from custodes.evidence.entries import SALT, Entry, key_of, read, written
+from custodes.state import LocalFolder
+from custodes.state.secret_file import secret_kept_in
+
+PUBLIC_KEY = "key.pub"
+
+
+class Vault:
+    """The log of one process. Used from any thread."""
+
+    def __init__(self, folder: Path, key: Path, name: str | None = None, keys: Keys = NO_KEYS) -> None:
+        """``key`` is the file with the secret that heads are signed with; better not where the log is. ``keys`` is what
+        entries are encrypted by.
+
+        Raises :class:`~custodes.state.FolderInUseError`, :class:`~custodes._core.EvidenceDamagedError`, ``OSError``,
+        and ``ValueError`` for a key that is none.
+        """
+        self._folder = LocalFolder(folder)
+        try:
+            name = name or f"custodes/{self._folder.owner()}"
+            self.log = EvidenceLog(folder, name, secret_kept_in(key), keys.files)
+        except BaseException:
+            self._folder.close()
+            raise
+        (folder / PUBLIC_KEY).write_text(f"{self.log.key}\n")
+        self.path = folder
+
+    def add(self, finding_id: str, entries: list[Entry], time: int) -> None:
+        """Adds entries about a finding; ``time`` is in microseconds. Raises ``OSError``; then none was added."""
+        self.log.append(key_of(finding_id), [written(entry) for entry in entries], time)
+
+    def about(self, finding_id: str) -> list[Entry]:
+        """What there is about a finding, the earliest first. Raises ``OSError``."""
+        return [read(entry[SALT:]) for _, entry in self.log.entries(key_of(finding_id))]
+
+    def count(self, finding_id: str) -> int:
+        """How many entries there are about a finding, erased ones included."""
+        return sum(last - first + 1 for first, last in self.log.runs(key_of(finding_id)))
+
+    def close(self) -> None:
+        self._folder.close()
+
+
+def open_for_reading(folder: Path, keys: Keys) -> EvidenceLog:
+    """A log that may be another process's. Raises as :class:`Vault` does."""
+    return EvidenceLog.read(folder, (folder / PUBLIC_KEY).read_text().strip(), keys.files)

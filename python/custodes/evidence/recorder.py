@@ -1,0 +1,245 @@
+"""Keeping evidence: soon after a finding opens, and whenever it has changed, what is behind it goes into the log.
+
+It is done beside the counting, and slowly where there is much: nothing waits for it, and what waits for it is in the
+history meanwhile.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+import duckdb
+import structlog
+
+from custodes.evidence.anchors import Anchors
+from custodes.evidence.contributing_events import EventsBehind
+from custodes.evidence.entries import Entry, EventEntry, FindingEntry, PartEntry, RuleEntry, key_of
+from custodes.evidence.log_store import Vault
+from custodes.evidence.retention import Retention
+from custodes.findings import Finding
+from custodes.findings.store import FindingStore, StoreError
+from custodes.history import HistoryWriter
+from custodes.rules.model import LEVELS
+
+log = structlog.get_logger("custodes.evidence")
+
+_EVERY_SECONDS = 2.0
+_GROWN_SECONDS = 300.0
+"""How often findings that only grew are looked at."""
+_TIDY_SECONDS = 3600.0
+_ROUND_SECONDS = 60.0
+"""After so long anchors and others have their turn, however much waits."""
+_CLOSE_SECONDS = 5.0
+_REST = 4.0
+"""So many times as long as a finding took, nothing is done."""
+_LONG_REST = 49.0
+"""The same where the process is busy, so that evidence takes a fiftieth of the time, whatever comes."""
+_BUSY = 0.5
+"""The part of its cores that a busy process uses."""
+_MOST_REST_SECONDS = 10.0
+_PATIENCE_SECONDS = 5.0
+"""How long it waits for the history to be written by itself: it is sooner where much comes."""
+_REACH = 35 * 86_400_000_000
+"""How far back findings are looked at after a start: what the history has of earlier ones is not much."""
+
+
+@dataclass(frozen=True)
+class _Waits:
+    """What a finding waits for."""
+
+    rows: int
+    """How far the history must have come."""
+    since: float
+    rank: int
+    """How severe it is."""
+
+
+class _Load:
+    """How busy this process is."""
+
+    def __init__(self) -> None:
+        self._cores = len(os.sched_getaffinity(0))
+        self._at, self._used = time.monotonic(), time.process_time()
+
+    def since_last(self) -> float:
+        """The part of its cores that it used since this was last asked."""
+        at, used = time.monotonic(), time.process_time()
+        part = (used - self._used) / max(at - self._at, 1e-3) / self._cores
+        self._at, self._used = at, used
+        return part
+
+
+class Keeper:
+    """Fills a vault. :meth:`hear` is the monitor's; the rest is done in a thread of its own."""
+
+    def __init__(
+        self,
+        vault: Vault,
+        store: FindingStore,
+        behind: EventsBehind,
+        writer: HistoryWriter,
+        retention: Retention,
+        anchors: Anchors,
+        *,
+        is_alone: bool = True,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """``is_alone``: whether the store has no other processes' findings, whose events are in their histories."""
+        self.vault = vault
+        self._store, self._behind, self._writer = store, behind, writer
+        self._retention, self._anchors = retention, anchors
+        self._is_alone = is_alone
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._waiting: dict[str, _Waits] = {}
+        self._load = _Load()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="evidence")
+        self.failures = 0
+        """Tries in a row that came to nothing."""
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def hear(self, finding: Finding) -> None:
+        """Takes in that a finding opened, or closed; its events have been given to the history."""
+        with self._lock:
+            self._waiting[finding.id] = _Waits(self._writer.taken, time.monotonic(), LEVELS.index(finding.level))
+
+    @property
+    def waiting(self) -> int:
+        """How many findings are not in the log as they are."""
+        return len(self._waiting)
+
+    @property
+    def unanchored(self) -> int:
+        """How many anchors could not be told the last head."""
+        return len(self._anchors.failing)
+
+    def _run(self) -> None:
+        grown_at = tidy_at = time.monotonic()
+        self._try(self._look_back)
+        while not self._stop.wait(_EVERY_SECONDS):
+            now = time.monotonic()
+            if now - grown_at >= _GROWN_SECONDS:
+                self._try(self._look_at_open_ones)
+                grown_at = now
+            self._try(lambda: self.catch_up(within=_ROUND_SECONDS))
+            if now - tidy_at >= _TIDY_SECONDS:
+                self._try(self._tidy)
+                tidy_at = now
+            self._anchors.step(self.vault.log.head)
+
+    def _try(self, step: Callable[[], None]) -> None:
+        try:
+            step()
+        except (OSError, ValueError, StoreError, duckdb.Error) as error:
+            if not self.failures:
+                log.error("evidence cannot be kept; it waits in the history", error=str(error).partition("\n")[0])
+            self.failures += 1
+        else:
+            if self.failures:
+                self.failures = 0
+                log.info("evidence can be kept again")
+
+    def _look_back(self) -> None:
+        """After a start: what was heard of before the end, and did not get into the log."""
+        if self._is_alone:
+            for finding in self._store.since(self._micros() - _REACH):
+                self.hear(finding)
+
+    def _look_at_open_ones(self) -> None:
+        for finding in self._store.page(10_000, open_only=True).findings:
+            if self._is_alone or self.vault.log.runs(key_of(finding.id)):
+                self.hear(finding)
+
+    def _tidy(self) -> None:
+        self._retention.step(self._micros())
+
+    def catch_up(self, *, at_once: bool = False, within: float = float("inf")) -> None:
+        """Writes down those of whose events all are in the history's files by now; ``at_once``: all, without a rest.
+
+        The most severe come first. It ends after so many seconds; what it has not come to waits on. Raises what the
+        disk, the database and the history raise.
+        """
+        ends = time.monotonic() + within
+        with self._lock:
+            waiting = sorted(self._waiting.items(), key=lambda one: -one[1].rank)
+        longest = time.monotonic() - _PATIENCE_SECONDS
+        if waiting and (at_once or any(one.since < longest and one.rows > self._writer.written for _, one in waiting)):
+            self._writer.flush()
+        refused: ValueError | None = None
+        for finding_id, waits in waiting:
+            begun = time.monotonic()
+            if self._stop.is_set() or begun > ends:
+                break
+            if waits.rows > self._writer.written:
+                continue
+            try:
+                is_news = self._write_down(finding_id, waits)
+            except ValueError as error:
+                # It is this one's fault, and the others are not to wait for it.
+                refused = refused or error
+                continue
+            if is_news and not at_once:
+                rest = _LONG_REST if self._load.since_last() > _BUSY else _REST
+                self._stop.wait(min(rest * (time.monotonic() - begun), _MOST_REST_SECONDS))
+        if refused is not None:
+            raise refused
+
+    def _write_down(self, finding_id: str, waits: _Waits) -> bool:
+        """Whether there was anything to write."""
+        finding = self._store.get(finding_id)
+        is_news = finding is not None and self.record(finding)
+        with self._lock:
+            # Unless there has been more of it meanwhile.
+            if self._waiting.get(finding_id) is waits:
+                del self._waiting[finding_id]
+        return is_news
+
+    def record(self, finding: Finding) -> bool:
+        """Puts down how a finding stands, and the events behind it that are not in the log yet; whether it was news."""
+        before = self.vault.about(finding.id)
+        told = [entry for entry in before if isinstance(entry, FindingEntry)]
+        if told and told[-1].finding == finding.as_dict():
+            return False
+        if told and told[-1].finding["count"] == finding.count and told[-1].is_whole:
+            # It has ended, or was judged anew: no event came to it.
+            entry = FindingEntry.of(finding, told[-1].events, is_whole=True)
+            self.vault.add(finding.id, [entry], self._micros())
+            return True
+        known = {(entry.source, entry.position) for entry in before if isinstance(entry, EventEntry)}
+        behind = self._behind.of(finding, refresh=False)
+        entries: list[Entry] = []
+        if behind is not None:
+            each = (EventEntry.of(event) for event in behind.events)
+            entries += [entry for entry in each if (entry.source, entry.position) not in known]
+        events = len(known) + len(entries)
+        if behind is not None:
+            parts = {entry.finding["id"] for entry in before if isinstance(entry, PartEntry)}
+            entries += [PartEntry.of(one) for one in behind.findings if one.id not in parts]
+        rule = self._behind.rule(finding.rule_id)
+        if rule is not None and (by := RuleEntry.of(rule)) not in before:
+            entries.append(by)
+        entries.append(FindingEntry.of(finding, events, is_whole=behind is not None and behind.is_whole))
+        self.vault.add(finding.id, entries, self._micros())
+        return True
+
+    def _micros(self) -> int:
+        return int(self._clock() * 1e6)
+
+    def close(self) -> None:
+        """Writes what waits, as far as there is time, and ends; the next start makes up for the rest."""
+        self._stop.set()
+        if self._thread.ident is not None:
+            self._thread.join()
+        self._stop.clear()
+        with suppress(OSError, ValueError, StoreError, duckdb.Error):
+            self.catch_up(at_once=True, within=_CLOSE_SECONDS)
+        self._anchors.step(self.vault.log.head, at_once=True)
+        self.vault.close()

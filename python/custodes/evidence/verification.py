@@ -1,0 +1,80 @@
+"""Whether a log is as it was written, and if not, what is wrong and where."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from custodes._core import verify_evidence
+from custodes.encryption.keys import NO_KEYS, Keys
+from custodes.evidence.entries import EXPIRED_BEGINS, ExpiredEntry, read
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Something that is not as it was written."""
+
+    place: str
+    """The file, or the head that tells of it."""
+    what: str
+    offset: int | None = None
+    entries: tuple[int, int] | None = None
+    """The first and the last concerned, as far as can be told."""
+
+    def __str__(self) -> str:
+        where = self.place if self.offset is None else f"{self.place}, byte {self.offset}"
+        if self.entries is None:
+            return f"{where}: {self.what}"
+        first, last = self.entries
+        return f"{where}: {f'entry {first}' if first == last else f'entries {first} to {last}'}: {self.what}"
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What came of it."""
+
+    entries: int
+    blocks: int
+    expired: int
+    """How many entries were erased after their time; their hashes are still there."""
+    faults: Sequence[Fault]
+
+    def as_dict(self) -> dict[str, Any]:
+        """The public fields."""
+        return vars(self) | {"faults": [vars(fault) for fault in self.faults]}
+
+
+def verify(
+    folder: Path, signers: Sequence[str], heads: Sequence[tuple[str, str]] = (), keys: Keys = NO_KEYS
+) -> Verification:
+    """Reads a whole log. ``signers`` are the public keys it may be signed by; ``heads`` were kept elsewhere, each with
+    the name of where; ``keys`` are those that its entries may be encrypted by.
+
+    Raises ``OSError``, and ``ValueError`` for what is no key.
+    """
+    report = verify_evidence(folder, signers, heads, EXPIRED_BEGINS, keys.files)
+    faults = [Fault(one.place, one.what, one.offset, one.entries) for one in report.faults]
+    runs = [
+        tuple(run) for _, text in report.found if isinstance(entry := read(text), ExpiredEntry) for run in entry.runs
+    ]
+    for first, last in report.gone:
+        faults += [
+            Fault(str(folder), "entries are gone, and no entry says why", entries=stretch)
+            for stretch in _without(first, last, runs)
+        ]
+    expired = sum(last - first + 1 for first, last in report.gone)
+    return Verification(report.entries, report.blocks, expired, faults)
+
+
+def _without(first: int, last: int, runs: Sequence[tuple[int, ...]]) -> list[tuple[int, int]]:
+    """What is left of a stretch without these runs."""
+    left = []
+    for begin, end in sorted(runs):
+        if end < first or begin > last:
+            continue
+        if begin > first:
+            left.append((first, begin - 1))
+        first = end + 1
+    return left + ([(first, last)] if first <= last else [])

@@ -1,0 +1,100 @@
+"""``custodes.new`` and ``custodes.dormant``: which of a group's events count at all, by what it did on days before.
+
+What counts as before are days before yesterday, so that the order in which events come does not matter. How it works is
+told in docs/rules.md.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from custodes.config import Document, Fault
+from custodes.config.section import Duration
+from custodes.rules.extensions import read_own
+
+_DAY = timedelta(days=1)
+
+
+def _whole_days(span: timedelta) -> timedelta:
+    if span % _DAY:
+        raise ValueError("wanted whole days")
+    return span
+
+
+_Days = Annotated[Duration, AfterValidator(_whole_days)]
+
+
+class New(BaseModel):
+    """Only events with a value that their group has not had lately count; of that field, only such values."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    field: str = Field(description="The field whose values may be new.")
+    over: _Days = Field(
+        timedelta(days=90),
+        ge=2 * _DAY,
+        le=400 * _DAY,
+        description="A value is new if the group has not had it for so long.",
+    )
+    after: _Days = Field(
+        timedelta(days=28),
+        ge=2 * _DAY,
+        description="Nothing is new for a group that has not been known so long, without a pause longer than `over`: "
+        "what a new hire does is new every day.",
+    )
+
+    @model_validator(mode="after")
+    def _is_known_before_it_is_forgotten(self) -> New:
+        if self.after > self.over:
+            raise ValueError("'after' is longer than 'over'")
+        return self
+
+    def as_plan(self) -> dict[str, Any]:
+        """The sieve as a part of the engine's plan."""
+        return {"new": {"field": self.field, "over_days": self.over // _DAY, "after_days": self.after // _DAY}}
+
+    @property
+    def said(self) -> str:
+        """In a few words."""
+        return f"events with a {self.field} not had within {self.over // _DAY} days"
+
+
+class Dormant(BaseModel):
+    """Only events of a group count that was silent for long, and known before that."""
+
+    model_config = ConfigDict(frozen=True)
+
+    silent: _Days = Field(ge=2 * _DAY, le=400 * _DAY)
+
+    def as_plan(self) -> dict[str, Any]:
+        """The sieve as a part of the engine's plan."""
+        return {"waking": {"silent_days": self.silent // _DAY}}
+
+    @property
+    def said(self) -> str:
+        """In a few words."""
+        return f"events after more than {self.silent // _DAY} days of silence"
+
+
+Sieve = New | Dormant
+
+
+def read_sieve(document: Document, counted: str | None, faults: list[Fault]) -> Sieve | None:
+    """A rule's sieve, if it has one; what is wrong with it goes to ``faults``. ``counted`` is the field it counts."""
+    own = document.data["custodes"]
+    if "new" in own and "dormant" in own:
+        faults.append(document.fault("custodes.new and custodes.dormant do not go together", "custodes", "dormant"))
+        return None
+    if "dormant" in own:
+        return read_own("dormant", Dormant, {"silent": own["dormant"]}, document, faults, is_one_value=True)
+    if "new" in own:
+        said = {} if own["new"] is True else own["new"]
+        if not isinstance(said, dict):
+            faults.append(document.fault("custodes.new wants a mapping, like {field: resource}", "custodes", "new"))
+            return None
+        given = {"field": counted} if counted else {}
+        return read_own("new", New, {**given, **said}, document, faults)
+    return None

@@ -1,0 +1,1 @@
+"""The running monitor: its loop, its tasks, bounds, statistics and metrics."""

@@ -1,0 +1,103 @@
+"""The bounds of memory and of findings, and the account of what went beyond them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import Literal
+
+import structlog
+
+from custodes.findings import Shortfall
+from custodes.rules import Rule
+from custodes.runtime.metrics import Metrics
+from custodes.runtime.stats import Figures
+from custodes.runtime.task import Task
+
+log = structlog.get_logger("custodes.limits")
+
+_ROOM = 10
+"""One part in so many of the memory is made free at a time, since to look for what may be forgotten takes a while."""
+_PATIENCE_SECONDS = 5.0
+"""Where too little could be forgotten: until it is tried again, if memory does not grow by as much before."""
+
+_Kind = Literal["memory", "storm"]
+
+
+class Limits:
+    """Keeps windows within their memory, and knows where less is remembered, or told, than there is."""
+
+    def __init__(self, memory: int | None, metrics: Metrics, clock: Callable[[], float]) -> None:
+        """``memory`` is in bytes, for all tasks together; ``None`` sets no bound. ``clock`` is in epoch seconds."""
+        self._memory = memory
+        self._metrics = metrics
+        self._clock = clock
+        self._bound: float = float("inf") if memory is None else memory
+        self._patient_until = 0.0
+        self._lasting: dict[tuple[_Kind, str], Shortfall] = {}
+        self.untold: dict[tuple[_Kind, str, int], Shortfall] = {}
+        """What is new of shortfalls; whoever has stored it clears it."""
+        metrics.memory_limit.set(self._bound)
+
+    def keep(self, tasks: Sequence[Task]) -> None:
+        """Forgets what has not been seen for longest, where windows have outgrown their memory."""
+        if self._memory is None:
+            return
+        if time.monotonic() >= self._patient_until:
+            self._bound = self._memory
+        bytes_of = [task.engine.used_bytes() for task in tasks]
+        if sum(bytes_of) <= self._bound:
+            return
+        share = self._memory * (1 - 1 / _ROOM) / sum(bytes_of)
+        for task, its_bytes in zip(tasks, bytes_of, strict=True):
+            shed = task.engine.shed(int(its_bytes * share))
+            if shed is not None:
+                for rule, (groups, values) in zip(task.rules, shed.rules, strict=True):
+                    self._forgot(rule, groups, values)
+        left = sum(task.engine.used_bytes() for task in tasks)
+        if left > self._memory:
+            log.error("windows are larger than their memory, and what is left may not be forgotten", bytes=left)
+        self._bound = max(self._memory, left + self._memory / _ROOM)
+        self._patient_until = time.monotonic() + _PATIENCE_SECONDS
+
+    def _forgot(self, rule: Rule, groups: int, values: int) -> None:
+        if not groups and not values:
+            return
+        self._metrics.forgotten_groups.labels(rule.title).inc(groups)
+        self._metrics.forgotten_values.labels(rule.title).inc(values)
+        # By then all that was forgotten would have left the window.
+        whole_again = self._clock() + rule.timespan.total_seconds()
+        known = self._lasting.get(("memory", rule.id))
+        if known is None:
+            log.error(
+                "windows outgrow their memory: what was not seen for longest is forgotten",
+                rule=rule.title, groups=groups, values=values,
+            )  # fmt: skip
+            known = self._begin("memory", rule)
+        self._note(
+            replace(known, until=int(whole_again * 1e6), groups=known.groups + groups, values=known.values + values)
+        )
+
+    def look(self, figures: Figures, rules: Iterable[Rule]) -> None:
+        """Once a second: sees which shortfalls go on and which are over."""
+        now = int(self._clock() * 1e6)
+        for rule in rules:
+            if unlisted := figures.unlisted.get(rule.id, 0):
+                known = self._lasting.get(("storm", rule.id))
+                if known is None:
+                    log.error("a storm of findings: only groups that stand out are added", rule=rule.title)
+                    known = self._begin("storm", rule)
+                self._note(replace(known, until=now, groups=max(known.groups, unlisted)))
+        for shortfall in list(self._lasting.values()):
+            if shortfall.until < now:
+                del self._lasting[shortfall.kind, shortfall.rule_id]
+                log.info("nothing falls short any more", kind=shortfall.kind, rule=shortfall.rule_id)
+
+    def _begin(self, kind: _Kind, rule: Rule) -> Shortfall:
+        now = int(self._clock() * 1e6)
+        return Shortfall(kind, rule.id, now, now, 0, 0)
+
+    def _note(self, shortfall: Shortfall) -> None:
+        self._lasting[shortfall.kind, shortfall.rule_id] = shortfall
+        self.untold[shortfall.kind, shortfall.rule_id, shortfall.since] = shortfall

@@ -1,0 +1,362 @@
+"""A worker's share of the counting: a task for each partition that the group has given it.
+
+A source partition's task counts the rules whose groups lie within it, and hands the events of all others on, by share
+of the groups. A share's task counts what all source partitions hand on to it. State goes with the partition: who is
+given one claims its task, goes on from what the last claimant saved, and begins to read where that had come to.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Protocol
+
+import structlog
+from kafka.errors import KafkaError
+
+from custodes._core import Tables
+from custodes.encryption.keys import NO_KEYS, Keys
+from custodes.findings.store import Claim, FindingStore, StoreError
+from custodes.rules import Rule, Ruleset
+from custodes.runtime.task import Counted, Task
+from custodes.sources import Arrival, Gap, Joined, Left, Place
+from custodes.sources.messages import Parcels
+from custodes.sources.repartition import Inbox, Outbox, Sent
+from custodes.state import Checkpoints, Snapshots, StateStore, recover
+
+log = structlog.get_logger("custodes.sharing")
+
+_OWN = 0
+"""The stream a task's own partition is to its engine, in whatever process; those of an inbox are others."""
+_RETRY_SECONDS = 1.0
+_TELL_SECONDS = 1.0
+"""How often shares without events are told how far a partition has come."""
+_REPEAT_SECONDS = 5.0
+"""How often they are told so again, for those that have begun meanwhile."""
+
+
+class SharedSource(Protocol):
+    """What is asked of the source beside what the monitor asks."""
+
+    def begin(self, stream: int, position: int | None) -> int:
+        """Has a partition read from a position on, or from what is committed. Returns from where."""
+
+    def place(self, stream: int) -> tuple[str, int]:
+        """A partition as ``topic/number``, and the position of its next record."""
+
+    def is_share(self, stream: int) -> bool:
+        """Whether it is a partition of the repartition topic."""
+
+    def is_idle(self, stream: int) -> bool:
+        """Whether it has been silent for long enough not to be waited for."""
+
+    def still_ours(self, stream: int) -> bool:
+        """Asks the group whether this worker is still the one that has the partition."""
+
+    def event_partitions(self) -> list[str]:
+        """All source partitions there are, whoever has them."""
+
+    def shares(self) -> int:
+        """How many partitions the repartition topic has."""
+
+
+class Handing(Protocol):
+    """The repartition topic's sending end."""
+
+    def send(self, share: int, sent: Sent) -> None: ...
+
+    def flush(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class Keeping:
+    """How state is kept."""
+
+    states: StateStore
+    interval: float
+    """Seconds between two snapshots of a task."""
+    keep: int
+    before: Callable[[], None] = lambda: None
+    """Called before a snapshot is begun; may raise ``OSError``."""
+    keys: Keys = NO_KEYS
+    """What it is encrypted by."""
+
+
+@dataclass(frozen=True)
+class _Agreed:
+    """What is the same for all workers."""
+
+    fingerprint_key: str
+    """In hexadecimal digits."""
+    shares: int
+
+
+@dataclass
+class _Held:
+    """A partition that is this worker's."""
+
+    stream: int
+    task: Task | None = None
+    open_at: float = 0.0
+    """When to try to open it, while it has no task."""
+    outbox: Outbox | None = None
+    """A source partition's: what it hands on."""
+    inbox: Inbox | None = None
+    """A share's: what it has had."""
+    is_fenced: bool = False
+    """Whether a snapshot found that another worker has claimed the task since: then it is nobody's."""
+    told_at: float = 0.0
+    """When all shares, or the inbox, were last told of what is there."""
+    repeated_at: float = 0.0
+
+
+class SharedWork:
+    """The tasks of the partitions that are this worker's."""
+
+    def __init__(
+        self,
+        worker: str,
+        source: SharedSource,
+        ruleset: Ruleset,
+        handing: Handing,
+        store: FindingStore,
+        keeping: Keeping,
+        *,
+        idle_after: float,
+        threads: int,
+        tables: Tables | None = None,
+        pace: Callable[[], float] = time.monotonic,
+        thread: Executor | None = None,
+    ) -> None:
+        """``idle_after`` is in seconds; ``pace`` counts them. ``thread`` writes snapshots."""
+        self.missed: Callable[[Gap, dict[str, str | int]], None] = lambda gap, place: None
+        """Hears of offsets of a source partition that were never handed on."""
+        self._worker = worker
+        self._source = source
+        self._ruleset = ruleset
+        self._handing = handing
+        self._store = store
+        self._keeping = keeping
+        self._idle_after = idle_after
+        self._threads = threads
+        self._tables = tables or Tables()
+        self._pace = pace
+        self._held: dict[int, _Held] = {}
+        self._agreed: _Agreed | None = None
+        self._retry_at = float("-inf")
+        self._thread = thread or ThreadPoolExecutor(1, "snapshots")
+
+    def tasks(self) -> Sequence[Task]:
+        return [held.task for held in self._held.values() if held.task is not None]
+
+    def take(self, arrival: Arrival | Parcels, now: int) -> Counted:
+        stream = arrival.stream
+        if isinstance(arrival, Joined):
+            self._held.setdefault(stream, _Held(stream))
+        elif isinstance(arrival, Left):
+            self.give_up([stream])
+        elif (held := self._held.get(stream)) is not None and held.task is not None:
+            if isinstance(arrival, Parcels):
+                yield from self._count_parcels(held, held.task, arrival)
+            else:
+                yield from self._read(held, held.task, arrival, now)
+
+    def _read(self, held: _Held, task: Task, arrival: Arrival, now: int) -> Counted:
+        """Counts events of a source partition, and lines up those that are counted elsewhere."""
+        outcome = replace(arrival, stream=_OWN).feed(task.engine, now)
+        if outcome is not None:
+            yield task, outcome
+        if (outbox := held.outbox) is None:
+            return
+        if isinstance(arrival, Gap) and arrival.position < arrival.expected:
+            outbox.begin_anew(arrival.position)
+        if outcome is not None:
+            outbox.add(outcome.parcels)
+            outbox.clock = outcome.clock if outcome.clock is not None else outbox.clock
+
+    def _count_parcels(self, held: _Held, task: Task, arrival: Parcels) -> Counted:
+        """Counts what source partitions have handed on to a share."""
+        if (inbox := held.inbox) is None:
+            return
+        for offset, value in arrival.values:
+            try:
+                for outcome in inbox.take(Sent.decode(value), task.engine):
+                    yield task, outcome
+            except ValueError as error:
+                raise ValueError(f"{task.name} at offset {offset}: {error}") from error
+
+    def settle(self) -> None:
+        now = self._pace()
+        if now < self._retry_at:
+            return
+        for held in list(self._held.values()):
+            try:
+                self._settle(held, now)
+            except (KafkaError, StoreError, OSError) as error:
+                # What one cannot do the others cannot either; and each try can take seconds.
+                self._retry_at = self._pace() + _RETRY_SECONDS
+                name, _ = self._source.place(held.stream)
+                cause = (str(error) or type(error).__name__).partition("\n")[0]
+                what = "be taken over" if held.task is None else "hand its events on"
+                log.warning(f"a partition cannot {what} yet; trying again", partition=name, error=cause)
+                return
+
+    def _settle(self, held: _Held, now: float) -> None:
+        if held.task is None:
+            if now >= held.open_at:
+                self._open(held)
+        elif held.is_fenced:
+            self.lost(held.task)
+        elif held.outbox is not None:
+            self._hand_on(held, held.outbox, now)
+        elif held.inbox is not None and now - held.told_at >= _TELL_SECONDS:
+            held.told_at = now
+            held.inbox.expect(self._source.event_partitions(), held.task.engine)
+
+    def _hand_on(self, held: _Held, outbox: Outbox, now: float) -> None:
+        """Sends what is lined up, and now and then tells every share how far the partition has come."""
+        outbox.idle = self._source.is_idle(held.stream)
+        everybody = now - held.told_at >= _TELL_SECONDS
+        if everybody:
+            held.told_at = now
+        if now - held.repeated_at >= _REPEAT_SECONDS:
+            held.repeated_at = now
+            outbox.repeat()
+        self._send(held, outbox, everybody=everybody)
+
+    def _send(self, held: _Held, outbox: Outbox, *, everybody: bool) -> None:
+        _, position = self._source.place(held.stream)
+        outbox.send(position, self._handing.send, everybody=everybody)
+
+    def _tell_all(self, held: _Held) -> None:
+        """A snapshot is to begin: no share may then have been left without word of what lies before it."""
+        if held.outbox is None:
+            return
+        try:
+            self._send(held, held.outbox, everybody=True)
+        except KafkaError as error:
+            raise OSError(f"what lies before the snapshot cannot be handed on: {error}") from error
+
+    def _open(self, held: _Held) -> None:
+        if not self._source.still_ours(held.stream):
+            held.open_at = self._pace() + _RETRY_SECONDS
+            return
+        agreed = self._agree()
+        name, _ = self._source.place(held.stream)
+        is_share = self._source.is_share(held.stream)
+        plan, rules = self._plan(name, is_share, agreed)
+        # In this order: whose claim the database still holds knows that nobody has claimed the state since.
+        claim = self._store.claim(name, self._worker)
+        snapshots = Snapshots(self._keeping.states.claim(name), self._keeping.keep, self._keeping.keys)
+        recovered = recover(snapshots, plan, rules, self._threads, self._tables)
+        self._store.close_left_open(recovered.left_open)
+        known = [] if recovered.snapshot is None else recovered.snapshot.places
+        position = next((place.position for place in known if place.stream == _OWN), None)
+        begins = self._source.begin(held.stream, position)
+        checkpoints = self._checkpoints(held, snapshots, claim)
+        if recovered.snapshot is not None:
+            checkpoints.went_on_from(known, recovered.snapshot.taken_at)
+        places = partial(self._places, held)
+        held.task = Task(name, recovered.engine, rules, checkpoints, places, claim, reads_events=not is_share)
+        if is_share:
+            had = [place for place in known if place.stream != _OWN]
+            held.inbox = Inbox(had, self._idle_after, self.missed, self._pace)
+            held.inbox.expect(self._source.event_partitions(), held.task.engine)
+        else:
+            held.task.engine.join(_OWN)
+            held.outbox = Outbox(name, agreed.shares, begins)
+        log.info("partition taken over", partition=name, position=begins, from_snapshot=recovered.snapshot is not None)
+
+    def _checkpoints(self, held: _Held, snapshots: Snapshots, claim: Claim) -> Checkpoints:
+        return Checkpoints(
+            snapshots,
+            self._keeping.interval,
+            pace=self._pace,
+            thread=self._thread,
+            begins=partial(self._before_snapshot, held),
+            arrived=self._handing.flush,
+            still_ours=partial(self._still_ours, held, claim),
+        )
+
+    def _before_snapshot(self, held: _Held) -> None:
+        self._keeping.before()
+        self._tell_all(held)
+
+    def _agree(self) -> _Agreed:
+        """What all workers must have in common. Asked once: it takes reading the state."""
+        states, shares = self._keeping.states, self._source.shares()
+        if self._agreed is None:
+            agreed = int(states.agree("shares", str(shares)))
+            self._agreed = _Agreed(states.agree("fingerprint_key", secrets.token_hex(16)), agreed)
+        if shares != self._agreed.shares:
+            dealt = self._agreed.shares
+            raise ValueError(
+                f"the repartition topic has {shares} partitions, but groups were dealt into {dealt} shares"
+            )
+        return self._agreed
+
+    def _still_ours(self, held: _Held, claim: Claim) -> bool:
+        try:
+            held.is_fenced = not self._store.holds(claim)
+        except StoreError:
+            return False
+        return not held.is_fenced
+
+    def _plan(self, name: str, is_share: bool, agreed: _Agreed) -> tuple[str, list[Rule]]:
+        """A task's plan and its rules."""
+        ruleset, key, shares = self._ruleset, agreed.fingerprint_key, agreed.shares
+        if is_share:
+            return ruleset.plan_by_share(key, int(name.rpartition("/")[2]), shares), ruleset.by_share
+        return ruleset.plan_where_read(key, shares), ruleset.where_read
+
+    def _places(self, held: _Held) -> list[Place]:
+        name, position = self._source.place(held.stream)
+        own = Place(_OWN, name, position)
+        return [own] if held.inbox is None else [own, *held.inbox.places()]
+
+    def finish(self) -> Counted:
+        return []
+
+    def lost(self, task: Task) -> None:
+        for held in self._held.values():
+            if held.task is task:
+                log.warning("another worker has claimed a partition", partition=task.name)
+                self._held[held.stream] = _Held(held.stream, open_at=self._pace() + _RETRY_SECONDS)
+                return
+
+    def give_up(self, streams: Iterable[int]) -> None:
+        """Partitions that are another worker's now."""
+        for stream in streams:
+            held = self._held.pop(stream, None)
+            if held is not None and held.task is not None and held.task.checkpoints is not None:
+                held.task.checkpoints.drop()
+
+    def of(self, streams: Iterable[int]) -> Iterator[Task]:
+        """The tasks of partitions."""
+        for stream in streams:
+            if (held := self._held.get(stream)) is not None and held.task is not None:
+                yield held.task
+
+    def covered(self) -> set[int] | None:
+        return {
+            held.stream
+            for held in self._held.values()
+            if held.task is not None and held.task.checkpoints is not None and _OWN in held.task.checkpoints.covered
+        }
+
+    def replan(self, ruleset: Ruleset, threads: int) -> list[tuple[str, int]]:
+        self._ruleset, self._threads = ruleset, threads
+        left_open: list[tuple[str, int]] = []
+        for held in self._held.values():
+            if held.task is not None:
+                plan, rules = self._plan(held.task.name, held.inbox is not None, self._agree())
+                left_open += held.task.replan(plan, rules, threads)
+        return left_open
+
+    def close(self) -> None:
+        # What it still waits for ends when the topics are closed.
+        self._thread.shutdown(wait=False, cancel_futures=True)

@@ -1,0 +1,61 @@
+"""How tasks stand together, as numbers."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from custodes.runtime.task import Task
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Sums over tasks; by rule, the keys are rule ids."""
+
+    groups: dict[str, int]
+    open_findings: dict[str, int]
+    unlisted: dict[str, int]
+    """Groups for which the rule's condition holds, but of which there are too many for a finding each."""
+    peak_ratio: dict[str, float]
+    """The largest of any task."""
+    bytes: int
+    watermark: int | None
+    """The slowest task's."""
+    newest: int | None
+    snapshot_at: float | None
+    """When the oldest of the tasks' newest snapshots was begun."""
+    snapshot_failures: int
+
+    @classmethod
+    def of(cls, tasks: Iterable[Task]) -> Figures:
+        groups: defaultdict[str, int] = defaultdict(int)
+        open_findings: defaultdict[str, int] = defaultdict(int)
+        unlisted: defaultdict[str, int] = defaultdict(int)
+        peak_ratio: defaultdict[str, float] = defaultdict(float)
+        size = failures = 0
+        watermarks, newest, taken = [], [], []
+        for task in tasks:
+            stats = task.engine.stats()
+            for rule, figures in zip(task.rules, stats.rules, strict=True):
+                groups[rule.id] += figures.groups
+                open_findings[rule.id] += figures.open_findings
+                unlisted[rule.id] += figures.unlisted
+                peak_ratio[rule.id] = max(peak_ratio[rule.id], figures.peak_ratio)
+            size += stats.bytes
+            watermarks.append(stats.watermark)
+            newest.append(stats.newest)
+            if task.checkpoints is not None:
+                taken.append(task.checkpoints.taken_at)
+                failures = max(failures, task.checkpoints.failures)
+        return cls(
+            groups=groups,
+            open_findings=open_findings,
+            unlisted=unlisted,
+            peak_ratio=peak_ratio,
+            bytes=size,
+            watermark=min((time for time in watermarks if time is not None), default=None),
+            newest=max((time for time in newest if time is not None), default=None),
+            snapshot_at=min((time for time in taken if time is not None), default=None),
+            snapshot_failures=failures,
+        )

@@ -1,0 +1,54 @@
+"""How often somebody may ask."""
+
+from __future__ import annotations
+
+from starlette.testclient import TestClient
+
+from clients import PASSWORD, visit
+from custodes.accounts.roles import Role
+from custodes.accounts.store import AccountStore
+from custodes.accounts.tokens import TokenStore
+from custodes.console import build_app
+from custodes.console.middleware.rate_limit import Rates
+from harness import Bench
+
+
+def sparing(bench: Bench, requests: int = 1000, sign_ins: int = 1000) -> None:
+    """The application anew, with limits."""
+    bench.app = build_app(
+        bench.monitor, secrets=bench.secrets, rates=Rates(requests, sign_ins), hosts=["custodes"]
+    )  # fmt: skip
+
+
+def test_passwords_are_tried_so_often_from_one_address_whoevers_they_are(bench: Bench, accounts: AccountStore) -> None:
+    sparing(bench, sign_ins=10)
+    client = TestClient(bench.app, base_url="http://custodes")
+    tries = [client.post("/sign-in", data={"name": f"n{n}", "password": "wrong"}) for n in range(11)]
+    assert [one.status_code for one in tries] == [401] * 10 + [429]
+    refused = client.post("/sign-in", data={"name": "the-viewer", "password": PASSWORD}, follow_redirects=False)
+    assert refused.status_code == 429
+    assert 1 <= int(refused.headers["retry-after"]) <= 60
+    assert "try again in" in refused.text
+    assert client.get("/sign-in").status_code == 200, "reading what is there for everybody is not trying"
+    elsewhere = TestClient(bench.app, base_url="http://custodes", client=("192.0.2.7", 1))
+    answer = elsewhere.post("/sign-in", data={"name": "the-viewer", "password": PASSWORD}, follow_redirects=False)
+    assert answer.status_code == 303
+
+
+def test_an_account_asks_so_often_by_whatever_way(bench: Bench, accounts: AccountStore) -> None:
+    sparing(bench, requests=20)
+    browser = visit(bench, Role.VIEWER)
+    made = TokenStore(bench.store.engine).add("the-viewer", "script", [], 0, 2**60)
+    program = TestClient(bench.app, base_url="http://custodes", headers={"authorization": f"Bearer {made}"})
+    asked = [(browser, "/"), (program, "/api/v1/status")] * 10
+    assert {client.get(path).status_code for client, path in asked} == {200}
+    refused = program.get("/api/v1/status")
+    assert (refused.status_code, list(refused.json())) == (429, ["detail"])
+    assert browser.get("/").status_code == 429
+    assert visit(bench, Role.AUDITOR).get("/").status_code == 200, "another account is another's business"
+
+
+def test_where_there_are_no_accounts_nobody_is_counted(bench: Bench) -> None:
+    sparing(bench, requests=1)
+    client = visit(bench)
+    assert {client.get("/api/v1/status").status_code for _ in range(5)} == {200}

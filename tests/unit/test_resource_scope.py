@@ -1,0 +1,140 @@
+"""Need to know: who may look into some resources only sees neither events nor people of others."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from starlette.testclient import TestClient
+
+from clients import PASSWORD, token, visit
+from custodes.accounts.resource_scope import Reach
+from custodes.accounts.roles import Role
+from custodes.accounts.store import AccountStore
+from custodes.accounts.tokens import TokenStore
+from custodes.sources import Lines
+from harness import START, Bench
+
+GUESTS = [f"320102{n:012}" for n in range(200)]
+DRIVERS = [f"410105{n:012}" for n in range(200)]
+
+
+def feed(bench: Bench, *looks: tuple[str, str | None, list[str]]) -> None:
+    """Look-ups of many by an actor in a resource."""
+    lines = b"".join(
+        json.dumps(
+            {"time": START, "actor": actor, "subject": subject, "resource": resource, "action": "read", "purpose": "p"}
+        ).encode()
+        + b"\n"
+        for actor, resource, subjects in looks
+        for subject in subjects
+    )
+    bench.feed(Lines(0, lines, 1))
+
+
+def limited(bench: Bench, *patterns: str) -> TestClient:
+    """An investigator for some resources, signed in."""
+    AccountStore(bench.store.engine).add("hana", Role.INVESTIGATOR, PASSWORD, 0, Reach.of(patterns))
+    client = TestClient(bench.app, base_url="https://custodes", headers={"sec-fetch-site": "same-origin"})
+    client.post("/sign-in", data={"name": "hana", "password": PASSWORD})
+    return client
+
+
+def finding_about(bench: Bench, actor: str) -> str:
+    found = bench.store.page(1000, group={"actor": actor}).findings
+    return next(one.id for one in found if one.rule == "Bulk lookups")
+
+
+def test_names_are_seen_where_ones_own_resources_are_touched(bench: Bench, accounts: AccountStore) -> None:
+    feed(bench, ("P0042", "hotel.guest", GUESTS), ("P0042", "vehicle.owner", DRIVERS), ("P0043", None, DRIVERS))
+    client = limited(bench, "hotel.*", "border.?")
+    mine, other = finding_about(bench, "P0042"), finding_about(bench, "P0043")
+    page = client.get(f"/findings/{mine}").text
+    assert "Bulk lookups: actor P0042" in page
+    assert "200 of them are of resources that you may not look into" in page
+    assert "vehicle.owner" not in page
+    refused = client.get(f"/findings/{other}").text
+    assert "names are left out" in refused
+    assert "P0043" not in refused
+    assert client.get(f"/api/v1/findings/{mine}").json()["group"] == {"actor": "P0042"}
+    for path in (f"/api/v1/findings/{other}", "/api/v1/findings", "/api/v1/risks", "/api/v1/exports/findings"):
+        assert "P004" not in client.get(path).text, path
+
+
+def test_people_are_looked_at_within_ones_own_resources(bench: Bench, accounts: AccountStore) -> None:
+    feed(
+        bench,
+        ("P0042", "hotel.guest", GUESTS),
+        ("P0042", "vehicle.owner", DRIVERS),
+        ("P0043", "vehicle.owner", DRIVERS),
+    )
+    client = limited(bench, "hotel.*")
+    page = client.get(f"/findings/{finding_about(bench, 'P0042')}").text
+
+    def looked_at(kind: str, name: str) -> tuple[int, str]:
+        hidden = bench.secrets.hidden(kind, name)
+        form = {"token": token(page), "kind": kind, "hidden": hidden, "purpose": "a case of mine"}
+        answer = client.post("/look", data=form)
+        return answer.status_code, answer.text
+
+    status, shown = looked_at("actor", "P0042")
+    assert (status, "hotel.guest" in shown, "vehicle.owner" in shown) == (200, True, False)
+    assert "<dt>look-ups kept</dt><dd>200</dd>" in shown
+    status, shown = looked_at("subject", GUESTS[0])
+    assert (status, "P0042" in shown) == (200, True)
+    hidden = bench.secrets.hidden("subject", GUESTS[0])
+    assert client.get(f"/subjects/{hidden}/disclosures.csv").status_code == 403
+    for kind, name in (("actor", "P0043"), ("subject", DRIVERS[0])):
+        status, shown = looked_at(kind, name)
+        assert (status, name in shown) == (403, False)
+    for wanted, is_there in (("P0042", True), ("P0043", False), (GUESTS[0], True), (DRIVERS[0], False)):
+        found = client.post("/search", data={"token": token(page), "wanted": wanted}).text
+        assert bool(re.search(r'href="/(actors|subjects)/', found)) == is_there, wanted
+
+
+def test_evidence_is_handed_out_where_all_of_it_may_be_seen(bench: Bench, accounts: AccountStore) -> None:
+    feed(bench, ("P0042", "hotel.guest", GUESTS), ("P0043", "hotel.guest", GUESTS), ("P0043", "vehicle.owner", DRIVERS))
+    for found in bench.store.page(1000).findings:
+        bench.keeper.hear(found)
+    bench.keeper.catch_up(at_once=True)
+    client = limited(bench, "hotel.*")
+    for actor, status in (("P0042", 200), ("P0043", 403)):
+        finding = finding_about(bench, actor)
+        form = {"token": token(client.get(f"/findings/{finding}").text), "purpose": "a case of mine"}
+        assert client.post(f"/findings/{finding}/evidence", data=form).status_code == status, actor
+
+
+def test_a_token_reaches_no_further_than_its_account(bench: Bench, accounts: AccountStore) -> None:
+    feed(bench, ("P0043", "vehicle.owner", DRIVERS))
+    limited(bench, "hotel.*")
+    made = TokenStore(bench.store.engine).add("hana", "script", [], 0, 2**60)
+    client = TestClient(bench.app, base_url="https://custodes", headers={"authorization": f"Bearer {made}"})
+    assert client.get("/api/v1/findings").status_code == 200
+    assert "P0043" not in client.get(f"/api/v1/findings/{finding_about(bench, 'P0043')}").text
+
+
+def test_an_account_has_everything_again_when_it_is_given(bench: Bench, accounts: AccountStore) -> None:
+    store = AccountStore(bench.store.engine)
+    store.change("the-investigator", reach=Reach.of(["hotel.*"]))
+    assert {one.name: one.reach.patterns for one in store.list()}["the-investigator"] == ("hotel.*",)
+    store.change("the-investigator", role=Role.INVESTIGATOR)
+    assert {one.name: one.reach.patterns for one in store.list()}["the-investigator"] == ("hotel.*",)
+    store.change("the-investigator", reach=Reach.of(["*"]))
+    feed(bench, ("P0043", None, DRIVERS))
+    assert "P0043" in visit(bench, Role.INVESTIGATOR).get("/api/v1/findings").text
+
+
+@pytest.mark.parametrize("pattern", ["", "a b", "[a]", "x" * 201])
+def test_what_names_no_resource_is_refused(pattern: str) -> None:
+    with pytest.raises(ValueError, match="names no resources"):
+        Reach.of([pattern])
+
+
+@given(st.lists(st.text(st.sampled_from("ab.*?"), min_size=1, max_size=4), max_size=3), st.text("ab.", max_size=4))
+def test_what_is_written_down_reaches_as_far(patterns: list[str], resource: str) -> None:
+    reach = Reach.of(patterns)
+    assert Reach.read(reach.text).covers(resource) == reach.covers(resource)
+    assert reach.covers(None) == reach.is_everything == (not patterns or "*" in patterns)
