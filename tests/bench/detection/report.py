@@ -53,16 +53,16 @@ def report(seasons: Sequence[Season], plots: Path) -> str:
         f"{len(seasons)} half years (seeds {seasons[0].seed} to {seasons[-1].seed}) of {seasons[0].actors} actors, "
         f"{events:,} events. The shipped rules with their default settings; findings of level medium and higher.",
         _by_kind(cases, others),
-        "The last columns are what the other methods find of the same insiders when each may raise as many false "
-        f"findings as the rules do in the clean half years: {allowed}, or {allowed / thousands:.2f} a week for 1,000.",
+        "The last columns show how many of the same insiders the other methods find with the same number of false "
+        f"findings in the half years without insiders: {allowed}, or {allowed / thousands:.2f} per week and 1,000 actors.",
         "![Share of insiders found](images/recall.svg)",
         "![Low and slow](images/low-and-slow.svg)",
         "### False findings",
-        "A week for 1,000 actors, in the same half years without insiders:",
+        "Per week and 1,000 actors, in the same half years without insiders:",
         _false(seasons, thousands),
         "### The risk list",
-        f"Of the ten actors with the most risk {first:.0%} are insiders, of the first fifty {last:.0%}. (In each "
-        "half year some fifty people do something they should not, forty of them by looking at a celebrity once.)",
+        f"Insiders are {first:.0%} of the ten actors with the highest risk and {last:.0%} of the first fifty. (In each "
+        "half year about fifty actors break the rules, forty of them by looking at a celebrity once.)",
     ]
     return "\n\n".join(parts)
 
@@ -105,7 +105,7 @@ def _by_kind(cases: Mapping[str, Sequence[Case]], others: Mapping[str, Counter[s
         ["**all**", f"**{found_in_all} of {len(every)}, {_share(found_in_all, every):.0%}**", "", "", "", "",
          *(f"**{count}, {_share(count, every):.0%}**" for count in sums)]
     )  # fmt: skip
-    return table(["kind", "found", "look-ups before it, median", "most", "share", "by", *others], rows).rstrip()
+    return table(["kind", "found", "look-ups before the finding, median", "maximum", "share", "by", *others], rows).rstrip()
 
 
 def _false(seasons: Sequence[Season], thousands: float) -> str:
@@ -115,7 +115,7 @@ def _false(seasons: Sequence[Season], thousands: float) -> str:
         by_level[level] += count
     rows = [[rule, level, f"{count / thousands:.2f}"] for (rule, level), count in by_rule.most_common()]
     rows += [["**all**", level, f"**{by_level[level] / thousands:.2f}**"] for level in ("high", "medium", "low")]
-    return table(["rule", "level", "a week for 1,000"], rows).rstrip()
+    return table(["rule", "level", "per week and 1,000 actors"], rows).rstrip()
 
 
 def _share(count: int, cases: Sequence[Case]) -> float:
