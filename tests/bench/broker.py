@@ -96,7 +96,7 @@ def main() -> None:
         broker.stop()
     print(
         f"{options.events:,} events of one topic, {PARTITIONS} partitions, a backlog read to its end, medians of "
-        f"{options.runs}. Kafka Streams counts one rule of the three, a tenth of the events.\n"
+        f"{options.runs}. Kafka Streams counts one of the three rules and a tenth of the events.\n"
     )
     peers = ("confluent-kafka and orjson.loads", "times as fast", "Kafka Streams, one rule", "times as fast")
     print(table(("codec", "custodes, three rules", *peers), rows))

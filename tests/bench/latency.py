@@ -105,13 +105,13 @@ def main() -> None:
         producer.close()
         server.stop()
         broker.stop()
-    print(f"{options.samples} findings at {status['events_per_second']:,.0f} events a second, {status['late']} late.\n")
+    print(f"{options.samples} findings at {status['events_per_second']:,.0f} events per second, {status['late']} late.\n")
     rows = []
     for where, seconds_ in (("/api/v1/findings", [a for a, _ in pairs]), ("/metrics", [m for _, m in pairs])):
         ordered = sorted(seconds_)
         at = [ordered[min(int(len(ordered) * q), len(ordered) - 1)] * 1000 for q in (0.5, 0.9, 0.99)]
         rows.append((where, *(f"{ms:.0f} ms" for ms in at), f"{ordered[-1] * 1000:.0f} ms"))
-    print(table(("visible in", "p50", "p90", "p99", "most"), rows))
+    print(table(("visible in", "p50", "p90", "p99", "maximum"), rows))
     print(histogram([a for a, _ in pairs]))
 
 

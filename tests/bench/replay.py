@@ -40,14 +40,14 @@ def main() -> None:
         path = Path(folder) / "events.jsonl"
         write_events(path, options.events)
         size = path.stat().st_size / options.events
-        print(f"{options.events:,} events of {size:.0f} bytes, whole processes by turns, medians of {options.runs}.\n")
+        print(f"{options.events:,} events of {size:.0f} bytes, whole processes alternating, medians of {options.runs}.\n")
         replay: Command = [CUSTODES, "replay", path, "--output", "ndjson"]
         three: Command
         one: Command
         three, one = [*replay, "--rules", HERE / "rules.yml"], [*replay, "--rules", HERE / "count.yml"]
         commands: dict[str, Command] = {
             "custodes, 1 thread": [*three, "--threads", "1"],
-            "custodes, a thread a core": three,
+            "custodes, one thread per core": three,
             "hand-written Python": [sys.executable, HERE / "peers" / "handwritten.py", path],
         }
         print("Three rules:\n")

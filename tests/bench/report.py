@@ -41,8 +41,8 @@ def main() -> None:
         ("Stage by stage", "stages", ()),
         ("Replay of a file", "replay", ("--runs", options.runs)),
         ("From a broker", "broker", ("--runs", options.runs)),
-        ("Until a finding is seen", "latency", ()),
-        ("As things grow", "scaling", ()),
+        ("Finding latency", "latency", ()),
+        ("Scaling", "scaling", ()),
         ("Look-up tables", "tables", ()),
         ("Snapshots and restarts", "restart", ()),
     ):

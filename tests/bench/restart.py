@@ -19,7 +19,7 @@ from custodes._core import Engine
 from custodes.cli.memory import keep_freed_memory
 from custodes.config.mapping import load_mapping
 from custodes.rules import build_plan, load_rules
-from custodes.sources import Place
+from custodes.sources import StreamPosition
 from custodes.state import Checkpoints, LocalFolder, Snapshots
 from servers import Kafka, Server, free_port, get
 
@@ -65,7 +65,7 @@ def batch_times(engine: Engine, checkpoints: Checkpoints | None, batches: list[b
         begun = time.perf_counter()
         engine.process_lines(batch)
         if checkpoints is not None:
-            checkpoints.step(engine, [Place(0, "bench/0", at)])
+            checkpoints.step(engine, [StreamPosition(0, "bench/0", at)])
         times.append(time.perf_counter() - begun)
     return times
 
@@ -88,7 +88,7 @@ def pauses(folder: Path, pairs: int) -> str:
     with_them = batch_times(engine, checkpoints, batches[60:])
     thread.shutdown()
     rows = []
-    for name, times in (("without", without), ("with, one after another", with_them)):
+    for name, times in (("without", without), ("with, back to back", with_them)):
         p99 = statistics.quantiles(times, n=100)[98]
         rows.append((name, *(f"{1000 * figure:.1f}" for figure in (statistics.median(times), p99, max(times)))))
     megabytes = engine.stats().bytes / 1e6

@@ -112,7 +112,7 @@ def hot_key_and_time(runs: int) -> list[tuple[str, str, str]]:
 
 def compared(what: str, before: list[float], after: list[float]) -> list[tuple[str, str, str]]:
     first, then = statistics.median(before), statistics.median(after)
-    return [(what, f"{first:.0f} → {then:.0f} ns an event", f"{then / first:.2f}")]
+    return [(what, f"{first:.0f} → {then:.0f} ns per event", f"{then / first:.2f}")]
 
 
 def memory(many: int) -> list[tuple[str, str]]:
@@ -125,7 +125,7 @@ def memory(many: int) -> list[tuple[str, str]]:
     stats = light.stats()
     assert stats.rules[0].groups == many
     rows.append((f"a group with four events in its window, {many:,} of them", f"{stats.bytes / many:.1f} bytes"))
-    rows.append(("the process grew by", f"{(peak_mb() - before) * 1e6 / many:.1f} bytes a group"))
+    rows.append(("the process grew by", f"{(peak_mb() - before) * 1e6 / many:.1f} bytes per group"))
     del light
     actors = 1000
     pairs = engine(rule("d", ["actor"], 86_400, distinct="subject"))
@@ -149,7 +149,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=3)
     options = parser.parse_args()
     rows = memory(options.many)
-    print(table(("what is remembered of", ""), rows))
+    print(table(("memory per", ""), rows))
     times = rules_and_time(options.runs) + hot_key_and_time(options.runs) + groups_and_time(options.runs, options.many)
     print(table(("", "", "times as long"), times))
 

@@ -30,7 +30,7 @@ def main() -> None:
         )
         rows.append(row)
     print("One thread, 100,000 events in memory at a time.\n")
-    print(table(("", "ns an event, median", "95 % confidence"), rows))
+    print(table(("", "ns per event, median", "95 % confidence"), rows))
 
 
 if __name__ == "__main__":

@@ -77,7 +77,7 @@ def main() -> None:
         median = statistics.median(each)
         smallest = smallest or median
         rows.append((f"{known:,}", f"{read:.2f} s", f"{median:.0f} ns", f"{median / smallest:.2f}"))
-    print(table(("entries", "read in", "an event", "beside the smallest"), rows))
+    print(table(("entries", "read in", "per event", "relative to the smallest"), rows))
 
 
 if __name__ == "__main__":
