@@ -105,7 +105,9 @@ def main() -> None:
         producer.close()
         server.stop()
         broker.stop()
-    print(f"{options.samples} findings at {status['events_per_second']:,.0f} events per second, {status['late']} late.\n")
+    print(
+        f"{options.samples} findings at {status['events_per_second']:,.0f} events per second, {status['late']} late.\n"
+    )
     rows = []
     for where, seconds_ in (("/api/v1/findings", [a for a, _ in pairs]), ("/metrics", [m for _, m in pairs])):
         ordered = sorted(seconds_)

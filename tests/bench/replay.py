@@ -40,7 +40,9 @@ def main() -> None:
         path = Path(folder) / "events.jsonl"
         write_events(path, options.events)
         size = path.stat().st_size / options.events
-        print(f"{options.events:,} events of {size:.0f} bytes, whole processes alternating, medians of {options.runs}.\n")
+        print(
+            f"{options.events:,} events of {size:.0f} bytes, whole processes alternating, medians of {options.runs}.\n"
+        )
         replay: Command = [CUSTODES, "replay", path, "--output", "ndjson"]
         three: Command
         one: Command
