@@ -1,4 +1,4 @@
-{{- /* What every resource is called, and how it is found again. */ -}}
+{{- /* Names and labels of all resources. */ -}}
 {{- define "custodes.name" -}}
 {{- .Release.Name | trunc 52 | trimSuffix "-" -}}
 {{- end -}}
@@ -21,7 +21,7 @@ labels:
   {{- include "custodes.labels" . | nindent 2 }}
 {{- end -}}
 
-{{- /* The port that custodes.yaml has it serve on. */ -}}
+{{- /* Port from http.listen in custodes.yaml. */ -}}
 {{- define "custodes.port" -}}
 {{- regexFind "[0-9]+$" .Values.config.http.listen -}}
 {{- end -}}
