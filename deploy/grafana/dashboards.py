@@ -1,7 +1,7 @@
-"""Writes the dashboards beside it: `make docs`. Import the JSON files, or have Grafana provision the folder.
+"""Writes the Grafana dashboards to this folder (`make docs`). Import the JSON files or provision the folder.
 
-Both ask for a Prometheus data source when they are imported. `findings` is for whoever wants to know what was found,
-`operations` for whoever keeps Custodes going: from top to bottom as one looks at three in the morning.
+Grafana asks for a Prometheus data source at import. `findings` is for investigators and managers, `operations` for the
+on-call engineer, with the panels in the order of an incident check.
 """
 
 from __future__ import annotations
@@ -38,37 +38,45 @@ MONITORS = 'instance=~"$instance"'
 
 
 @dataclass(frozen=True)
-class Ask:
-    """What a panel shows."""
+class PanelSpec:
+    """Content of a panel."""
 
     title: str
-    meaning: str
+    description: str
     expr: str
     legend: str = "{{instance}}"
     unit: str = "short"
-    bad_from: float | None = None
-    """From here on it is red."""
+    red_from: float | None = None
+    """Threshold from which the panel is red."""
 
 
-def _query(ask: Ask) -> Dataquery:
-    return Dataquery().expr(ask.expr).legend_format(ask.legend).ref_id("A")
+def _query(spec: PanelSpec) -> Dataquery:
+    return Dataquery().expr(spec.expr).legend_format(spec.legend).ref_id("A")
 
 
-def _thresholds(ask: Ask) -> ThresholdsConfig:
+def _thresholds(spec: PanelSpec) -> ThresholdsConfig:
     steps = [Threshold(value=None, color="green")]
-    if ask.bad_from is not None:
-        steps.append(Threshold(value=ask.bad_from, color="red"))
+    if spec.red_from is not None:
+        steps.append(Threshold(value=spec.red_from, color="red"))
     return ThresholdsConfig().mode(ThresholdsMode.ABSOLUTE).steps(steps)
 
 
-def _stat(ask: Ask) -> Stat:
-    panel = Stat().title(ask.title).description(ask.meaning).datasource(SOURCE).unit(ask.unit).span(4).height(4)
-    return panel.thresholds(_thresholds(ask)).with_target(_query(ask))
+def _stat(spec: PanelSpec) -> Stat:
+    panel = Stat().title(spec.title).description(spec.description).datasource(SOURCE).unit(spec.unit).span(4).height(4)
+    return panel.thresholds(_thresholds(spec)).with_target(_query(spec))
 
 
-def _graph(ask: Ask) -> TimeSeries:
-    panel = TimeSeries().title(ask.title).description(ask.meaning).datasource(SOURCE).unit(ask.unit).span(12).height(8)
-    return panel.min(0).fill_opacity(10).thresholds(_thresholds(ask)).with_target(_query(ask))
+def _graph(spec: PanelSpec) -> TimeSeries:
+    panel = (
+        TimeSeries()
+        .title(spec.title)
+        .description(spec.description)
+        .datasource(SOURCE)
+        .unit(spec.unit)
+        .span(12)
+        .height(8)
+    )
+    return panel.min(0).fill_opacity(10).thresholds(_thresholds(spec)).with_target(_query(spec))
 
 
 def _dashboard(uid: str, title: str, description: str, *, by_rule: bool) -> Dashboard:
@@ -104,59 +112,59 @@ def _with(board: Dashboard, row: str, panels: Sequence[Stat | TimeSeries]) -> Da
 
 
 def findings() -> Dashboard:
-    """What was found."""
+    """Dashboard of findings."""
     board = _dashboard(
-        "custodes-findings", "Custodes: findings", "What was found; who it is, is in the console.", by_rule=True
+        "custodes-findings", "Custodes: findings", "Findings by rule. The console shows the actors.", by_rule=True
     )
     board = _with(
         board,
-        "Now",
+        "Current state",
         [
             _stat(
-                Ask(
+                PanelSpec(
                     "Critical and high",
-                    "Findings whose condition holds now, of the levels that page.",
+                    "Open findings of the levels that page.",
                     f'sum(custodes_open_findings{{{RULES},level=~"critical|high"}})',
-                    bad_from=1,
+                    red_from=1,
                 )
             ),
             _stat(
-                Ask(
+                PanelSpec(
                     "Medium and low",
-                    "Findings whose condition holds now, of the levels that make tickets.",
+                    "Open findings of the levels that create tickets.",
                     f'sum(custodes_open_findings{{{RULES},level=~"medium|low"}})',
                 )
             ),
             _stat(
-                Ask(
-                    "Opened today",
+                PanelSpec(
+                    "Opened in 24 hours",
                     "Findings opened in the last 24 hours.",
                     f"sum(increase(custodes_findings_total{{{RULES}}}[24h]))",
                 )
             ),
             _stat(
-                Ask(
-                    "Closest to firing",
-                    "The largest count of any group, as a share of its threshold, of rules that do not fire.",
+                PanelSpec(
+                    "Closest to threshold",
+                    "Largest ratio of a group's count to its threshold, among rules that do not fire.",
                     f"max((custodes_window_peak_ratio{{{RULES}}} < 1) or vector(0))",
                     unit="percentunit",
                 )
             ),
             _stat(
-                Ask(
-                    "Not listed",
-                    "Groups over the threshold without a finding of their own, because their rule has so many.",
+                PanelSpec(
+                    "Unlisted groups",
+                    "Groups above the threshold without a finding, because their rule has reached findings.most_open.",
                     f"sum(custodes_findings_unlisted{{{RULES}}})",
-                    bad_from=1,
+                    red_from=1,
                 )
             ),
             _stat(
-                Ask(
+                PanelSpec(
                     "Alerts not delivered",
-                    "News of findings that somebody was to be told and was not yet.",
+                    "Alerts that are queued or were dropped.",
                     f"sum(custodes_alerts_waiting{{{MONITORS}}} + custodes_alerts_undelivered{{{MONITORS}}}) "
                     "or vector(0)",
-                    bad_from=1,
+                    red_from=1,
                 )
             ),
         ],
@@ -166,7 +174,7 @@ def findings() -> Dashboard:
         "Over time",
         [
             _graph(
-                Ask(
+                PanelSpec(
                     "Open findings",
                     "By rule and level.",
                     f"sum by (rule, level) (custodes_open_findings{{{RULES}}}) > 0",
@@ -174,18 +182,18 @@ def findings() -> Dashboard:
                 )
             ),
             _graph(
-                Ask(
-                    "Opened, an hour",
-                    "How many findings each rule opens.",
+                PanelSpec(
+                    "Opened per hour",
+                    "Findings opened, by rule.",
                     f"sum by (rule) (increase(custodes_findings_total{{{RULES}}}[1h])) > 0",
                     "{{rule}}",
                 )
             ),
             _graph(
-                Ask(
-                    "How close to firing",
-                    "The largest count of any group within the timespan, as a share of the threshold. "
-                    "A rule that is always at 0.9 is set too low or catches somebody careful.",
+                PanelSpec(
+                    "Closest to threshold",
+                    "Largest ratio of a group's count to the threshold. If a rule is always at 0.9, its threshold is too low, "
+                    "or an actor stays just below it.",
                     f"max by (rule) (custodes_window_peak_ratio{{{RULES}}})",
                     "{{rule}}",
                     "percentunit",
@@ -193,9 +201,9 @@ def findings() -> Dashboard:
                 )
             ),
             _graph(
-                Ask(
+                PanelSpec(
                     "Groups",
-                    "Actors, or whatever a rule counts by, with events in a live window.",
+                    "Groups (such as actors) with events in a live window.",
                     f"sum by (rule) (custodes_engine_groups{{{RULES}}})",
                     "{{rule}}",
                 )
@@ -205,100 +213,108 @@ def findings() -> Dashboard:
 
 
 def operations() -> Dashboard:
-    """How Custodes is."""
+    """Dashboard of Custodes' own health."""
     board = _dashboard(
-        "custodes-operations", "Custodes: operations", "Whether anybody is watching, and how well.", by_rule=False
+        "custodes-operations", "Custodes: operations", "Health and throughput of the monitors.", by_rule=False
     )
     board = _with(
         board,
-        "Is it watching?",
+        "Health",
         [
             _stat(
-                Ask(
-                    "Since its last round",
-                    "Standing still means that it hangs.",
+                PanelSpec(
+                    "Time since the last round",
+                    "A main loop that is stuck for a minute fires CustodesStuck.",
                     f"max(time() - custodes_last_poll_timestamp_seconds{{{MONITORS}}})",
                     unit="s",
-                    bad_from=60,
+                    red_from=60,
                 )
             ),
             _stat(
-                Ask(
-                    "Brokers", "1 while each monitor hears its broker.", f"min(custodes_source_connected{{{MONITORS}}})"
+                PanelSpec(
+                    "Broker connection",
+                    "1 if all monitors are connected to their brokers.",
+                    f"min(custodes_source_connected{{{MONITORS}}})",
                 )
             ),
-            _stat(Ask("Partitions read", "0: nothing is read.", f"sum(custodes_source_streams{{{MONITORS}}})")),
             _stat(
-                Ask(
-                    "Records not read yet",
-                    "The lag behind the source.",
+                PanelSpec(
+                    "Assigned partitions",
+                    "0 means that no events are read.",
+                    f"sum(custodes_source_streams{{{MONITORS}}})",
+                )
+            ),
+            _stat(
+                PanelSpec(
+                    "Lag",
+                    "Unread records of the source.",
                     f"sum(custodes_source_lag_records{{{MONITORS}}})",
-                    bad_from=100_000,
+                    red_from=100_000,
                 )
             ),
             _stat(
-                Ask(
-                    "Watermark behind",
-                    "How far what is decided lies behind the clock.",
+                PanelSpec(
+                    "Watermark delay",
+                    "Delay of the watermark against the wall clock.",
                     f"max(custodes_watermark_lag_seconds{{{MONITORS}}})",
                     unit="s",
-                    bad_from=300,
+                    red_from=300,
                 )
             ),
             _stat(
-                Ask(
-                    "Never seen",
-                    "Records that were gone before they were read, in the last day.",
+                PanelSpec(
+                    "Missed records",
+                    "Records that were deleted before they were read, in 24 hours.",
                     f"sum(increase(custodes_events_missed_total{{{MONITORS}}}[24h]))",
-                    bad_from=1,
+                    red_from=1,
                 )
             ),
         ],
     )
     board = _with(
         board,
-        "The stream",
+        "Stream",
         [
             _graph(
-                Ask(
-                    "Events a second",
-                    "Counted, by source.",
+                PanelSpec(
+                    "Events per second",
+                    "Counted events, by source.",
                     f"sum by (source) (rate(custodes_events_total{{{MONITORS}}}[1m]))",
                     "{{source}}",
                     "eps",
                 )
             ),
             _graph(
-                Ask(
-                    "Rejected a second",
-                    "By reason; each is a dead letter.",
+                PanelSpec(
+                    "Rejected records per second",
+                    "By reason. Each is stored as a dead letter.",
                     f"sum by (reason) (rate(custodes_events_rejected_total{{{MONITORS}}}[5m])) > 0",
                     "{{reason}}",
                     "eps",
                 )
             ),
-            _graph(Ask("Lag", "Records not read yet.", f"custodes_source_lag_records{{{MONITORS}}}")),
+            _graph(PanelSpec("Lag", "Unread records.", f"custodes_source_lag_records{{{MONITORS}}}")),
             _graph(
-                Ask(
-                    "Late",
-                    "Events that came after the watermark had passed them.",
+                PanelSpec(
+                    "Late events",
+                    "Events that arrived after the watermark had passed their time.",
                     f"rate(custodes_events_late_total{{{MONITORS}}}[5m])",
                     unit="eps",
                 )
             ),
             _graph(
-                Ask(
-                    "From arrival to stored, p99",
-                    "Of batches.",
+                PanelSpec(
+                    "Batch latency, p99",
+                    "Time from arrival of a batch to its storage.",
                     "histogram_quantile(0.99, sum by (le, instance) "
                     f"(rate(custodes_batch_seconds_bucket{{{MONITORS}}}[5m])))",
                     unit="s",
                 )
             ),
             _graph(
-                Ask(
-                    "Watermark behind",
-                    "Decisions lag as far.",
+                PanelSpec(
+                    "Watermark delay",
+                    "Findings that are evaluated at the watermark have this delay.",
                     f"custodes_watermark_lag_seconds{{{MONITORS}}}",
                     unit="s",
                 )
@@ -307,73 +323,73 @@ def operations() -> Dashboard:
     )
     return _with(
         board,
-        "What must not be lost",
+        "State and storage",
         [
             _graph(
-                Ask(
-                    "Windows",
-                    "Memory they hold, as a share of what they may.",
+                PanelSpec(
+                    "Window memory",
+                    "Memory of window state as a share of its limit.",
                     f"custodes_engine_bytes{{{MONITORS}}} / custodes_engine_memory_limit_bytes{{{MONITORS}}}",
                     unit="percentunit",
-                    bad_from=0.9,
+                    red_from=0.9,
                 )
             ),
             _graph(
-                Ask(
-                    "Forgotten",
-                    "Groups forgotten before their time, a second.",
+                PanelSpec(
+                    "Evicted groups",
+                    "Groups evicted early, per second.",
                     f"sum by (rule) (rate(custodes_forgotten_groups_total{{{MONITORS}}}[5m])) > 0",
                     "{{rule}}",
                 )
             ),
             _graph(
-                Ask(
+                PanelSpec(
                     "Age of the last snapshot",
-                    "A restart hears again what came since.",
+                    "A restart replays later events.",
                     f"custodes_snapshot_age_seconds{{{MONITORS}}}",
                     unit="s",
-                    bad_from=300,
+                    red_from=300,
                 )
             ),
             _graph(
-                Ask(
-                    "Waiting for the database",
-                    "Changes of findings.",
+                PanelSpec(
+                    "Findings queue",
+                    "Changes of findings that wait for the database.",
                     f"custodes_findings_waiting{{{MONITORS}}}",
-                    bad_from=1,
+                    red_from=1,
                 )
             ),
             _graph(
-                Ask(
-                    "Waiting to be written",
-                    "Rows of the history.",
+                PanelSpec(
+                    "History queue",
+                    "Rows that wait to be written.",
                     f"custodes_history_waiting_rows{{{MONITORS}}}",
-                    bad_from=1_000_000,
+                    red_from=1_000_000,
                 )
             ),
             _graph(
-                Ask(
-                    "Evidence",
-                    "Findings that the log does not have as they are.",
+                PanelSpec(
+                    "Evidence queue",
+                    "Findings whose evidence is not complete yet.",
                     f"custodes_evidence_waiting_findings{{{MONITORS}}}",
-                    bad_from=100,
+                    red_from=100,
                 )
             ),
             _graph(
-                Ask(
+                PanelSpec(
                     "Alerts not delivered",
-                    "News that wait, by receiver.",
+                    "Queued alerts, by receiver.",
                     f"sum by (receiver) (custodes_alerts_waiting{{{MONITORS}}})",
                     "{{receiver}}",
-                    bad_from=1,
+                    red_from=1,
                 )
             ),
             _graph(
-                Ask(
-                    "Dead letters waiting",
-                    "Records that were refused and not kept yet.",
+                PanelSpec(
+                    "Dead-letter queue",
+                    "Rejected records that wait to be written.",
                     f"custodes_dead_letters_waiting{{{MONITORS}}}",
-                    bad_from=1,
+                    red_from=1,
                 )
             ),
         ],
@@ -381,7 +397,7 @@ def operations() -> Dashboard:
 
 
 def dashboards() -> dict[str, str]:
-    """Each file's name and its text."""
+    """Returns the text of each dashboard file by name."""
     boards = {"findings.json": findings(), "operations.json": operations()}
     return {
         name: json.dumps(json.loads(JSONEncoder(sort_keys=True).encode(board.build())), indent=1, sort_keys=True) + "\n"

@@ -1,6 +1,6 @@
-"""What Custodes is made of, as a CycloneDX bill of materials: the packages of Python and the crates that it runs with.
+"""Writes the CycloneDX bill of materials: the Python packages and Rust crates that Custodes uses at run time.
 
-Versions, and of crates the hashes, are those of the lock files. What it is only built or tested with is not among them.
+Versions, and the hashes of crates, come from the lock files. Build and test dependencies are excluded.
 
     make sbom    # writes custodes.cdx.json
 """
@@ -34,24 +34,24 @@ _OURS = "custodes (pyproject.toml)"
 
 
 def packages() -> Iterator[Component]:
-    """Of Python: those that the program needs, directly or not."""
+    """Yields the Python packages that the program needs, directly or transitively."""
     versions: defaultdict[str, set[str]] = defaultdict(set)
-    wanted_by: defaultdict[str, set[str]] = defaultdict(set)
+    required_by: defaultdict[str, set[str]] = defaultdict(set)
     name = ""
     for line in (ROOT / "requirements.lock").read_text().splitlines():
         if pinned := _PINNED.match(line):
             name = pinned[1]
             versions[name].add(pinned[2])
         elif (via := _VIA.match(line)) and via[1] != "via":
-            wanted_by[name].add(via[1])
-    for name in sorted(_reached({name for name, by in wanted_by.items() if _OURS in by}, wanted_by)):
+            required_by[name].add(via[1])
+    for name in sorted(_with_dependencies({name for name, by in required_by.items() if _OURS in by}, required_by)):
         for version in sorted(versions[name]):
             yield _component(name, version, "pypi", _license_of(name), [])
 
 
-def _reached(known: set[str], wanted_by: dict[str, set[str]]) -> set[str]:
-    """Those, and all that they want."""
-    while more := {name for name, by in wanted_by.items() if by & known} - known:
+def _with_dependencies(known: set[str], required_by: dict[str, set[str]]) -> set[str]:
+    """Returns the given packages with all transitive dependencies."""
+    while more := {name for name, by in required_by.items() if by & known} - known:
         known = known | more
     return known
 
@@ -60,31 +60,38 @@ def _license_of(name: str) -> str | None:
     try:
         about = metadata.metadata(name).json
     except metadata.PackageNotFoundError:
-        # It is for another system than this.
+        # The package is for another platform.
         return None
-    told = about.get("license_expression") or about.get("license")
-    if told is None:
+    licence = about.get("license_expression") or about.get("license")
+    if licence is None:
         prefix = "License :: OSI Approved :: "
-        told = next((one.removeprefix(prefix) for one in about.get("classifier", []) if one.startswith(prefix)), None)
-    return None if told is None else str(told)
+        licence = next(
+            (
+                classifier.removeprefix(prefix)
+                for classifier in about.get("classifier", [])
+                if classifier.startswith(prefix)
+            ),
+            None,
+        )
+    return None if licence is None else str(licence)
 
 
 def crates() -> Iterator[Component]:
-    """Of Rust: those that the extension is linked with."""
-    asked = ["cargo", "metadata", "--locked", "--format-version", "1"]
-    ran = subprocess.run(asked, cwd=ROOT, check=True, capture_output=True)  # noqa: S603 - it is all written above
-    told: dict[str, Any] = json.loads(ran.stdout)
-    about = {package["id"]: package for package in told["packages"]}
-    wants = {
+    """Yields the Rust crates that the extension module is linked with."""
+    command = ["cargo", "metadata", "--locked", "--format-version", "1"]
+    ran = subprocess.run(command, cwd=ROOT, check=True, capture_output=True)  # noqa: S603 - constant arguments
+    cargo_metadata: dict[str, Any] = json.loads(ran.stdout)
+    about = {package["id"]: package for package in cargo_metadata["packages"]}
+    dependencies = {
         node["id"]: [dep["pkg"] for dep in node["deps"] if any(kind["kind"] is None for kind in dep["dep_kinds"])]
-        for node in told["resolve"]["nodes"]
+        for node in cargo_metadata["resolve"]["nodes"]
     }
     known = {id_ for id_, package in about.items() if package["name"] == "custodes-python"}
-    while more := {want for id_ in known for want in wants[id_]} - known:
+    while more := {dependency for id_ in known for dependency in dependencies[id_]} - known:
         known |= more
     lock = tomllib.loads((ROOT / "Cargo.lock").read_text())
-    checksums = {(one["name"], one["version"]): one.get("checksum") for one in lock["package"]}
-    for package in sorted((about[id_] for id_ in known), key=lambda one: (one["name"], one["version"])):
+    checksums = {(entry["name"], entry["version"]): entry.get("checksum") for entry in lock["package"]}
+    for package in sorted((about[id_] for id_ in known), key=lambda package: (package["name"], package["version"])):
         if package["source"] is not None:
             checksum = checksums[package["name"], package["version"]]
             hashes = [HashType(alg=HashAlgorithm.SHA_256, content=checksum)] if checksum else []
@@ -100,10 +107,11 @@ def _component(name: str, version: str, kind: str, licence: str | None, hashes: 
 
 
 def _licenses(text: str | None) -> list[Any]:
-    """As SPDX has it where the text is such, else by the name that it goes by; some put all of it there."""
+    """Returns an SPDX expression if the text is one, otherwise a licence name. Longer texts are ignored: some packages
+    put the complete licence there."""
     if not text or len(text) > 100:
         return []
-    # Crates of old separate alternatives by a slash.
+    # Old crates separate alternatives with a slash.
     text = text.replace("/", " OR ")
     factory = LicenseFactory()
     try:
@@ -113,7 +121,7 @@ def _licenses(text: str | None) -> list[Any]:
 
 
 def bill() -> str:
-    """The bill of materials, as JSON by CycloneDX 1.6."""
+    """Returns the bill of materials as CycloneDX 1.6 JSON."""
     version = tomllib.loads((ROOT / "Cargo.toml").read_text())["workspace"]["package"]["version"]
     bom = Bom(components=[*packages(), *crates()])
     bom.metadata.component = Component(
