@@ -8,12 +8,12 @@ from starlette.testclient import TestClient
 
 from custodes.accounts.roles import Role
 from custodes.accounts.store import AccountStore
-from harness import Bench
+from harness import MonitorHarness
 
 PASSWORD = "correct horse battery"
 
 
-def add_accounts(bench: Bench) -> AccountStore:
+def add_accounts(bench: MonitorHarness) -> AccountStore:
     """One of each role, called ``the-viewer`` and so on."""
     store = AccountStore(bench.store.engine)
     for role in Role:
@@ -21,7 +21,7 @@ def add_accounts(bench: Bench) -> AccountStore:
     return store
 
 
-def visit(bench: Bench, role: Role | None = None) -> TestClient:
+def visit(bench: MonitorHarness, role: Role | None = None) -> TestClient:
     """A browser, signed in where there is a role."""
     client = TestClient(bench.app, base_url="http://custodes")
     if role is not None:

@@ -10,8 +10,8 @@ from hypothesis import settings
 
 from clients import add_accounts
 from custodes.accounts.store import AccountStore
-from harness import Bench
-from recording_server import Ear
+from harness import MonitorHarness
+from recording_server import RecordingServer
 from servers import Kafka, PostgreSQL, Webhook
 
 # Its assertions say what differs, as a test's own do.
@@ -37,22 +37,22 @@ def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgreSQL]
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Bench]:
+def bench(tmp_path: Path) -> Iterator[MonitorHarness]:
     """A monitor over what the test writes down."""
-    bench = Bench(tmp_path)
+    bench = MonitorHarness(tmp_path)
     yield bench
     bench.close()
 
 
 @pytest.fixture
-def accounts(bench: Bench) -> AccountStore:
+def accounts(bench: MonitorHarness) -> AccountStore:
     """An account of each role, in its database."""
     return add_accounts(bench)
 
 
 @pytest.fixture
-def ear() -> Iterator[Ear]:
-    ear = Ear()
+def ear() -> Iterator[RecordingServer]:
+    ear = RecordingServer()
     yield ear
     ear.stop()
 

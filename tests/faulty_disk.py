@@ -52,10 +52,10 @@ class Disk:
     def open(self, name: str) -> BinaryIO:
         return io.BytesIO(self._names[name].content())
 
-    def create(self, name: str) -> _Output:
+    def create(self, name: str) -> _FaultyFile:
         self._call()
         inode = self._names[name] = Inode()
-        return _Output(self, inode)
+        return _FaultyFile(self, inode)
 
     def rename(self, name: str, to: str) -> None:
         self._call()
@@ -92,7 +92,7 @@ class Disk:
         return inode.durable + bytes(tail)
 
 
-class _Output:
+class _FaultyFile:
     def __init__(self, disk: Disk, inode: Inode) -> None:
         self._disk, self._inode = disk, inode
 

@@ -16,35 +16,35 @@ from custodes.config.mapping import load_mapping
 from custodes.console import build_app
 from custodes.encryption.keys import NO_KEYS, Keys
 from custodes.evidence.anchors import Anchors
-from custodes.evidence.contributing_events import EventsBehind
-from custodes.evidence.log_store import Vault
-from custodes.evidence.recorder import Keeper
+from custodes.evidence.contributing_events import ContributingEvents
+from custodes.evidence.log_store import EvidenceStore
+from custodes.evidence.recorder import EvidenceRecorder
 from custodes.evidence.retention import Retention
 from custodes.findings.store import FindingStore
-from custodes.history import History, HistoryWriter, Shelf
+from custodes.history import History, HistoryWriter, SegmentStore
 from custodes.rules import Rule, Ruleset, build_plan, load_rules, shipped_pack
-from custodes.runtime.change_notifier import Feed
+from custodes.runtime.change_notifier import ChangeNotifier
 from custodes.runtime.metrics import Metrics
 from custodes.runtime.monitor import Monitor
-from custodes.runtime.task import WholeWork
-from custodes.sources import Arrival, BeginsAnew, Lines
+from custodes.runtime.task import SingleTask
+from custodes.sources import LineChunk, SourceMessage, StatelessSource
 from custodes.sources.dead_letters import FileDeadLetters
 
 START = 1_767_600_000
 
 
-class Script(BeginsAnew):
+class ScriptedSource(StatelessSource):
     """A source that hands over what a test wrote down."""
 
     name = "script"
 
     def __init__(self) -> None:
-        self.arrivals: list[list[Arrival]] = []
+        self.arrivals: list[list[SourceMessage]] = []
         self.commits = 0
         self.on_commit: Callable[[], None] = lambda: None
         self.ended = False
 
-    def poll(self, timeout: float) -> list[Arrival]:
+    def poll(self, timeout: float) -> list[SourceMessage]:
         return self.arrivals.pop(0) if self.arrivals else []
 
     def describe(self, stream: int) -> dict[str, str | int]:
@@ -65,7 +65,7 @@ class Script(BeginsAnew):
         """Nothing to close."""
 
 
-class Bench:
+class MonitorHarness:
     """A monitor over a script, and its application."""
 
     def __init__(
@@ -77,32 +77,32 @@ class Bench:
         keys: Keys = NO_KEYS,
     ) -> None:
         """Without ``rules`` those of the shipped pack."""
-        self.source = Script()
+        self.source = ScriptedSource()
         self.now = float(START)
         rules = rules or load_rules(shipped_pack())
         write = partial(build_plan, mapping=load_mapping("custodes"), most_open=most_open, history=True)
         ruleset = Ruleset(rules, write)
-        shelf = Shelf(folder / "history", keys)
+        shelf = SegmentStore(folder / "history", keys)
         self.writer = HistoryWriter(shelf, timedelta(days=35))
         self.history = History(shelf, self.writer)
         self.store = FindingStore(f"sqlite:///{folder / 'findings.db'}", keys)
         self.letters = FileDeadLetters(folder / "dead.jsonl", keys)
         self.monitor = Monitor(
-            WholeWork(Engine(ruleset.plan()), rules, self.source),
+            SingleTask(Engine(ruleset.plan()), rules, self.source),
             rules,
             self.source,
             self.store,
             self.letters,
             Metrics(rules, self.source.name),
-            Feed(),
+            ChangeNotifier(),
             memory=memory,
             history=self.writer,
             clock=lambda: self.now,
         )
-        self.behind = EventsBehind(self.history, ruleset, Tables(), self.store)
-        self.vault = Vault(folder / "evidence", folder / "evidence.key", "custodes/test", keys)
+        self.behind = ContributingEvents(self.history, ruleset, Tables(), self.store)
+        self.vault = EvidenceStore(folder / "evidence", folder / "evidence.key", "custodes/test", keys)
         retention = Retention(self.vault, self.store.peoples, timedelta(days=730))
-        self.keeper = Keeper(
+        self.keeper = EvidenceRecorder(
             self.vault, self.store, self.behind, self.writer, retention, Anchors(), clock=lambda: self.now
         )
         self.secrets = Secrets.fresh()
@@ -111,7 +111,7 @@ class Bench:
             hosts=["custodes"],
         )  # fmt: skip
 
-    def feed(self, *arrivals: Arrival) -> None:
+    def feed(self, *arrivals: SourceMessage) -> None:
         self.source.arrivals.append(list(arrivals))
         self.monitor._state_at = 0.0
         self.monitor.step(0)
@@ -136,11 +136,11 @@ class Bench:
             return await client.get(path)
 
 
-def look_ups(actors: list[str], subjects: list[str], at: float = 0, first: int = 1) -> Lines:
+def look_ups(actors: list[str], subjects: list[str], at: float = 0, first: int = 1) -> LineChunk:
     """``first`` is the number of the first line."""
     events = [
         {"time": START + at, "actor": actor, "subject": subject, "action": "read"}
         for actor in actors
         for subject in subjects
     ]
-    return Lines(0, b"".join(json.dumps(event).encode() + b"\n" for event in events), first)
+    return LineChunk(0, b"".join(json.dumps(event).encode() + b"\n" for event in events), first)

@@ -29,7 +29,9 @@ def requirements(groups: tuple[str, ...]) -> list[Requirement]:
     listed = [
         text
         for group in groups
-        for text in (pyproject["project"]["dependencies"] if group == "project" else pyproject["dependency-groups"][group])
+        for text in (
+            pyproject["project"]["dependencies"] if group == "project" else pyproject["dependency-groups"][group]
+        )
     ]
     return [Requirement(text) for text in listed]
 
@@ -37,9 +39,15 @@ def requirements(groups: tuple[str, ...]) -> list[Requirement]:
 def faults_in_pins(lock: str, groups: tuple[str, ...]) -> list[str]:
     """Returns what is wrong with a hash-locked requirements file."""
     text = (ROOT / lock).read_text(encoding="utf-8")
-    faults = [f"{lock}: '{line}' names an index" for line in text.splitlines() if re.match(r"\s*-(-index|-extra|-find|i |f )", line)]
+    faults = [
+        f"{lock}: '{line}' names an index"
+        for line in text.splitlines()
+        if re.match(r"\s*-(-index|-extra|-find|i |f )", line)
+    ]
     faults += [f"{lock}: '{url}' is an address; pin a version instead" for url in re.findall(r"https?://\S+", text)]
-    entries = re.findall(r"^([A-Za-z0-9][\w.-]*)(?:\[[^\]]*\])?==(\S+)((?:.*\\\n)?(?:\s+--hash=.*\n?)*)", text, re.MULTILINE)
+    entries = re.findall(
+        r"^([A-Za-z0-9][\w.-]*)(?:\[[^\]]*\])?==(\S+)((?:.*\\\n)?(?:\s+--hash=.*\n?)*)", text, re.MULTILINE
+    )
     pins = {canonicalize_name(name): Version(version) for name, version, _ in entries}
     faults += [f"{lock}: {name} has no hash" for name, _, hashes in entries if "--hash=sha256:" not in hashes]
     for wanted in requirements(groups):
@@ -47,7 +55,9 @@ def faults_in_pins(lock: str, groups: tuple[str, ...]) -> list[str]:
         if pin is None:
             faults.append(f"{lock}: {wanted.name} is not pinned; run `make lock`")
         elif not wanted.specifier.contains(pin, prereleases=True):
-            faults.append(f"{lock}: {wanted.name} is pinned to {pin}, pyproject.toml asks for {wanted}; run `make lock`")
+            faults.append(
+                f"{lock}: {wanted.name} is pinned to {pin}, pyproject.toml asks for {wanted}; run `make lock`"
+            )
     return faults
 
 

@@ -18,7 +18,7 @@ Occurrence = tuple[int, list[str]]
 
 
 @dataclass(frozen=True)
-class Rule:
+class OracleRule:
     """A correlation in the oracle's terms. Spans are in seconds."""
 
     group_by: Sequence[str]
@@ -35,7 +35,7 @@ class Rule:
 
 
 @dataclass(frozen=True, order=True)
-class Finding:
+class OracleFinding:
     """Times in microseconds since the epoch."""
 
     group: tuple[str, ...]
@@ -57,7 +57,7 @@ def texts(value: Any) -> list[str]:
     return [str(value)]
 
 
-def findings(events: Iterable[Mapping[str, Any]], rule: Rule) -> list[Finding]:
+def findings(events: Iterable[Mapping[str, Any]], rule: OracleRule) -> list[OracleFinding]:
     """All findings of ``rule`` over ``events``, whose ``time`` is microseconds since the epoch."""
     groups: dict[tuple[str, ...], list[Occurrence]] = defaultdict(list)
     for event in events:
@@ -69,7 +69,7 @@ def findings(events: Iterable[Mapping[str, Any]], rule: Rule) -> list[Finding]:
     return sorted(found)
 
 
-def _of_group(group: tuple[str, ...], events: list[Occurrence], rule: Rule) -> list[Finding]:
+def _of_group(group: tuple[str, ...], events: list[Occurrence], rule: OracleRule) -> list[OracleFinding]:
     width = rule.resolution * 1_000_000
     span = rule.timespan // rule.resolution
     keep = (rule.timespan if rule.keep_open is None else rule.keep_open) // rule.resolution
@@ -115,7 +115,7 @@ def _of_group(group: tuple[str, ...], events: list[Occurrence], rule: Rule) -> l
                 if (level(before + [one for one in by_pane[first] if one[0] <= until]) or 0) >= rule.need
             )
         counted = len(between(first - span + 1, last))
-        result.append(Finding(group, first, opened_at, (last + 1) * width, peak, counted))
+        result.append(OracleFinding(group, first, opened_at, (last + 1) * width, peak, counted))
     return result
 
 

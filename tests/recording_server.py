@@ -11,7 +11,7 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Heard:
+class ReceivedRequest:
     """A request."""
 
     path: str
@@ -23,20 +23,22 @@ class Heard:
         return json.loads(self.body)
 
 
-class Ear:
+class RecordingServer:
     """Hears what is posted to it."""
 
-    def __init__(self, answer: Callable[[Heard], int] = lambda heard: 200, port: int = 0) -> None:
+    def __init__(self, answer: Callable[[ReceivedRequest], int] = lambda heard: 200, port: int = 0) -> None:
         """``answer`` says with which status each request is answered; one above 300 leads to ``/elsewhere``."""
-        self.heard: list[Heard] = []
+        self.heard: list[ReceivedRequest] = []
         self.answer = answer
         ear = self
 
-        class Handler(http.server.BaseHTTPRequestHandler):
+        class RecordingHandler(http.server.BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
             def do_POST(self) -> None:
-                heard = Heard(self.path, dict(self.headers), self.rfile.read(int(self.headers["Content-Length"])))
+                heard = ReceivedRequest(
+                    self.path, dict(self.headers), self.rfile.read(int(self.headers["Content-Length"]))
+                )
                 status = ear.answer(heard)
                 ear.heard.append(heard)
                 self.send_response(status)
@@ -48,7 +50,7 @@ class Ear:
             def log_message(self, format: str, *args: object) -> None:
                 """Quiet."""
 
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler)
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", port), RecordingHandler)
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
         threading.Thread(target=self._server.serve_forever, daemon=True).start()

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from custodes._core import Engine, restore
-from custodes.findings import Finding, Ledger
+from custodes.findings import Finding, FindingAccumulator
 from custodes.rules import Rule
 
 
@@ -16,7 +16,7 @@ def findings_over_restarts(
     rules: Sequence[Rule], plan: str, stream: Sequence[dict[str, Any]], rng: random.Random
 ) -> list[Finding]:
     """What comes of a stream in batches of all sizes, on one thread or two, with restarts between some of them."""
-    ledger, engine = Ledger(rules), Engine(plan, rng.choice([1, 2]))
+    ledger, engine = FindingAccumulator(rules), Engine(plan, rng.choice([1, 2]))
     rest = list(stream)
     while rest:
         size = rng.randint(1, 40)

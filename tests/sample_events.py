@@ -59,13 +59,13 @@ correlation:
 """
 
 ORACLE_RULES = {
-    "11111111-1111-4111-8111-111111111111": oracle.Rule(
+    "11111111-1111-4111-8111-111111111111": oracle.OracleRule(
         ["actor"], 600, keep_open=300, where=lambda e: e["action"] == "read", **oracle.gte(40)
     ),
-    "22222222-2222-4222-8222-222222222222": oracle.Rule(
+    "22222222-2222-4222-8222-222222222222": oracle.OracleRule(
         ["actor"], 3600, distinct="subject", resolution=6, where=lambda e: e["action"] == "read", **oracle.gte(60)
     ),
-    "33333333-3333-4333-8333-333333333333": oracle.Rule(
+    "33333333-3333-4333-8333-333333333333": oracle.OracleRule(
         ["subject"], 1800, distinct="actor", resolution=3, where=lambda e: e["action"] == "read", **oracle.gte(12)
     ),
 }
@@ -104,11 +104,11 @@ def all_findings(base: str) -> list[dict[str, Any]]:
         after = f"&after={page['next']}"
 
 
-def in_oracles_terms(found: Iterable[dict[str, Any]], rule_id: str) -> list[oracle.Finding]:
+def in_oracles_terms(found: Iterable[dict[str, Any]], rule_id: str) -> list[oracle.OracleFinding]:
     """The API's closed findings of a rule."""
     width = ORACLE_RULES[rule_id].resolution * 1_000_000
     return sorted(
-        oracle.Finding(
+        oracle.OracleFinding(
             tuple(finding["group"].values()),
             micros(finding["opened_at"]) // width,
             micros(finding["opened_at"]),
@@ -132,7 +132,7 @@ def assert_as_the_oracle(found: list[dict[str, Any]], events: list[dict[str, Any
         assert len(ours) == len(expected)
 
 
-class Sender:
+class EventSender:
     """Sends events in their order over a time, and in the end to each partition one that closes all findings."""
 
     def __init__(

@@ -275,7 +275,7 @@ class Webhook:
         notes: list[tuple[str, Any]] = []
         self._notes = notes
 
-        class Handler(http.server.BaseHTTPRequestHandler):
+        class WebhookHandler(http.server.BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 notes.append((self.path, json.loads(body)))
@@ -285,7 +285,7 @@ class Webhook:
             def log_message(self, format: str, *args: object) -> None:
                 """Quiet."""
 
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), WebhookHandler)
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 

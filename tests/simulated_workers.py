@@ -18,16 +18,16 @@ from typing import Any
 import oracle
 from custodes.config.mapping import Mapping
 from custodes.rules import Ruleset, build_plan
-from custodes.runtime.change_notifier import Feed
+from custodes.runtime.change_notifier import ChangeNotifier
 from custodes.runtime.metrics import Metrics
 from custodes.runtime.monitor import Monitor
-from custodes.runtime.partitioned_tasks import Keeping, SharedWork
-from custodes.sources import Arrival, Joined, Left, Parcels, Records
+from custodes.runtime.partitioned_tasks import PartitionedTasks, SnapshotSettings
+from custodes.sources import RecordList, RepartitionRecords, SourceMessage, StreamJoined, StreamLeft
 from custodes.sources.dead_letters import NoDeadLetters
-from custodes.sources.repartition import Sent
+from custodes.sources.repartition import SentRange
 from custodes.state.topic import TopicFolder
 from simulation import FlakyStore, Killed, Thread, made_up_events, made_up_rule
-from streams import LATENESS_S, Record, described, oracle_rule, stored
+from streams import LATENESS_S, StreamRecord, described, oracle_rule, stored
 
 SOURCES, SHARES = 3, 2
 PARTITIONS = [*(f"access/{at}" for at in range(SOURCES)), *(f"share/{at}" for at in range(SHARES))]
@@ -77,21 +77,21 @@ class StateLog:
         """Nothing to close."""
 
 
-class Handing:
+class SimulatedSink:
     """What a worker hands on is on its way until the world delivers it, in order."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: WorkersSimulation) -> None:
         self._world = world
         self._on_its_way: list[tuple[int, bytes]] = []
 
-    def send(self, share: int, sent: Sent) -> None:
+    def send(self, share: int, sent: SentRange) -> None:
         self._on_its_way.append((share, sent.encode()))
 
     def deliver(self, most: int) -> None:
         for _ in range(min(most, len(self._on_its_way))):
             share, value = self._on_its_way.pop(0)
             log = self._world.logs[f"share/{share}"]
-            log.append(Record(len(log), value))
+            log.append(StreamRecord(len(log), value))
 
     def flush(self) -> None:
         self.deliver(len(self._on_its_way))
@@ -104,7 +104,7 @@ class SimulatedSource:
     finished = False
     connected = True
 
-    def __init__(self, world: World, worker: Worker) -> None:
+    def __init__(self, world: WorkersSimulation, worker: SimulatedWorker) -> None:
         self._world, self._worker, self._rng = world, worker, world.rng
         self._positions: dict[str, int | None] = {}
         self._unaware = 0
@@ -114,9 +114,9 @@ class SimulatedSource:
         """It stood still."""
         self._unaware = self._rng.randrange(3)
 
-    def poll(self, timeout: float) -> list[Arrival | Parcels]:
+    def poll(self, timeout: float) -> list[SourceMessage | RepartitionRecords]:
         self._world.may_end(self._worker)
-        came: list[Arrival | Parcels] = []
+        came: list[SourceMessage | RepartitionRecords] = []
         if self._unaware:
             self._unaware -= 1
         else:
@@ -129,17 +129,17 @@ class SimulatedSource:
                 self._positions[name] = position + len(records)
                 stream = PARTITIONS.index(name)
                 if name.startswith("share"):
-                    came.append(Parcels(stream, [(record.offset, record.value) for record in records]))
+                    came.append(RepartitionRecords(stream, [(record.offset, record.value) for record in records]))
                 else:
-                    came.append(Records(stream, records))
+                    came.append(RecordList(stream, records))
         return came
 
-    def _hear_of_the_group(self) -> Iterator[Arrival]:
+    def _hear_of_the_group(self) -> Iterator[SourceMessage]:
         world = self._world
         mine = {name for name, owner in world.owners.items() if owner is self._worker}
         for name in [name for name in self._positions if name not in mine]:
             del self._positions[name]
-            yield Left(PARTITIONS.index(name))
+            yield StreamLeft(PARTITIONS.index(name))
         leaving = [name for name in self._positions if world.leaving.get(name)]
         if leaving:
             streams = [PARTITIONS.index(name) for name in leaving]
@@ -150,10 +150,10 @@ class SimulatedSource:
             for name in leaving:
                 del self._positions[name]
                 world.owners[name] = world.leaving.pop(name)
-                yield Left(PARTITIONS.index(name))
+                yield StreamLeft(PARTITIONS.index(name))
         for name in sorted(mine - set(self._positions) - set(leaving)):
             self._positions[name] = None
-            yield Joined(PARTITIONS.index(name))
+            yield StreamJoined(PARTITIONS.index(name))
 
     def begin(self, stream: int, position: int | None) -> int:
         name = PARTITIONS[stream]
@@ -203,24 +203,25 @@ class SimulatedSource:
         """Nothing to close."""
 
 
-class Worker:
+class SimulatedWorker:
     """One process."""
 
-    def __init__(self, world: World, number: int, break_it: Callable[[Worker], None]) -> None:
+    def __init__(self, world: WorkersSimulation, number: int, break_it: Callable[[SimulatedWorker], None]) -> None:
         self.world = world
         self.ends_in: int | None = None
         self.stands_still = 0
         self.store = FlakyStore(world.rng, world.database)
         self.thread = Thread(world.rng)
-        self.handing = Handing(world)
+        self.handing = SimulatedSink(world)
         self.source = SimulatedSource(world, self)
-        self.work = SharedWork(
-            f"worker{number}", self.source, world.ruleset, self.handing, self.store, Keeping(world.states, 3.0, 2),
+        self.work = PartitionedTasks(
+            f"worker{number}", self.source, world.ruleset, self.handing, self.store,
+            SnapshotSettings(world.states, 3.0, 2),
             idle_after=1e9, threads=1, pace=lambda: world.seconds, thread=self.thread,
         )  # fmt: skip
         self.monitor = Monitor(
-            self.work, world.rules, self.source, self.store, NoDeadLetters(), Metrics(world.rules, "simulated"), Feed(),
-            clock=lambda: 4e9,
+            self.work, world.rules, self.source, self.store, NoDeadLetters(), Metrics(world.rules, "simulated"),
+            ChangeNotifier(), clock=lambda: 4e9,
         )  # fmt: skip
         self.work.missed = world.missed
         break_it(self)
@@ -236,10 +237,10 @@ class Worker:
         self.handing.deliver(1000 if gently else rng.randrange(20))
 
 
-class World:
+class WorkersSimulation:
     """One schedule."""
 
-    def __init__(self, seed: int, break_it: Callable[[Worker], None] = lambda worker: None) -> None:
+    def __init__(self, seed: int, break_it: Callable[[SimulatedWorker], None] = lambda worker: None) -> None:
         """``break_it`` makes deliberately broken builds of the workers."""
         self.rng = rng = random.Random(seed)
         self._break = break_it
@@ -253,22 +254,22 @@ class World:
         )
         self.ruleset = Ruleset(self.rules, write, frozenset(rng.choice([["actor"], []])))
         self.database = f"sqlite:///file:workers{seed}?mode=memory&cache=shared&uri=true"
-        self.logs: dict[str, list[Record]] = {name: [] for name in PARTITIONS}
+        self.logs: dict[str, list[StreamRecord]] = {name: [] for name in PARTITIONS}
         self._coming = list(reversed(self.events))
         self.states = StateLog(rng)
-        self.owners: dict[str, Worker] = {}
-        self.leaving: dict[str, Worker] = {}
+        self.owners: dict[str, SimulatedWorker] = {}
+        self.leaving: dict[str, SimulatedWorker] = {}
         self.committed: dict[str, int] = {}
         self.gaps: list[Any] = []
         self.seconds = 0.0
         self._born = 0
-        self._workers: list[Worker] = []
+        self._workers: list[SimulatedWorker] = []
         self.final = FlakyStore(rng, self.database)
 
     def missed(self, gap: Any, place: dict[str, str | int]) -> None:
         self.gaps.append((gap, place))
 
-    def may_end(self, worker: Worker) -> None:
+    def may_end(self, worker: SimulatedWorker) -> None:
         """A process can die at any call out of it."""
         if worker.ends_in is not None:
             worker.ends_in -= 1
@@ -279,15 +280,15 @@ class World:
         for _ in range(min(self.rng.randrange(6), len(self._coming))):
             event = self._coming.pop()
             log = self.logs[f"access/{['a', 'b', 'c', 7].index(event['actor']) % SOURCES}"]
-            log.append(Record(len(log), json.dumps(event).encode()))
+            log.append(StreamRecord(len(log), json.dumps(event).encode()))
 
     def _start_one(self) -> None:
         self._born += 1
-        worker = Worker(self, self._born, self._break)
+        worker = SimulatedWorker(self, self._born, self._break)
         worker.ends_in = self.rng.randrange(80) if self.rng.random() < 0.5 else None
         self._workers.append(worker)
 
-    def _gone(self, worker: Worker) -> None:
+    def _gone(self, worker: SimulatedWorker) -> None:
         self._workers.remove(worker)
         worker.store.close()
 
@@ -385,9 +386,9 @@ class World:
         self.final.close()
 
 
-def play(seed: int, break_it: Callable[[Worker], None] = lambda worker: None) -> list[str]:
+def play(seed: int, break_it: Callable[[SimulatedWorker], None] = lambda worker: None) -> list[str]:
     """Plays a schedule; returns what is wrong in the end."""
-    world = World(seed, break_it)
+    world = WorkersSimulation(seed, break_it)
     try:
         world.play()
         return world.differences()

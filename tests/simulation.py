@@ -22,11 +22,11 @@ from custodes._core import Engine, FindingChange, Tables, restore
 from custodes.findings import Finding
 from custodes.findings.store import Claim, FindingStore
 from custodes.rules import Rule
-from custodes.runtime.change_notifier import Feed
+from custodes.runtime.change_notifier import ChangeNotifier
 from custodes.runtime.metrics import Metrics
 from custodes.runtime.monitor import Monitor
-from custodes.runtime.task import WholeWork
-from custodes.sources import Arrival, Joined, Place, Records
+from custodes.runtime.task import SingleTask
+from custodes.sources import RecordList, SourceMessage, StreamJoined, StreamPosition
 from custodes.sources.dead_letters import NoDeadLetters
 from custodes.state import Checkpoints, Snapshots, recover
 from faulty_disk import Disk, PowerCut
@@ -45,7 +45,7 @@ class Killed(BaseException):
 
 
 @dataclass(frozen=True)
-class Record:
+class BrokerRecord:
     offset: int
     value: bytes
 
@@ -55,14 +55,14 @@ class Broker:
 
     def __init__(self, rng: random.Random, events: list[dict[str, Any]]) -> None:
         self._rng = rng
-        self.logs: list[list[Record]] = [[] for _ in range(PARTITIONS)]
+        self.logs: list[list[BrokerRecord]] = [[] for _ in range(PARTITIONS)]
         self._coming = list(reversed(events))
         self.committed: dict[int, int] = {}
 
     def grow(self) -> None:
         for _ in range(min(self._rng.randrange(12), len(self._coming))):
             log = self._rng.choice(self.logs)
-            log.append(Record(len(log), json.dumps(self._coming.pop()).encode()))
+            log.append(BrokerRecord(len(log), json.dumps(self._coming.pop()).encode()))
 
     @property
     def all_sent(self) -> bool:
@@ -74,19 +74,19 @@ class SimulatedKafka:
 
     name = "simulated"
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: MonitorSimulation) -> None:
         self._world = world
         self._rng, self._broker = world.rng, world.broker
         self._resume: dict[int, int] = {}
         self._position: dict[int, int] = {}
-        self._moved: list[Arrival] = []
+        self._moved: list[SourceMessage] = []
         self._dealt_with: dict[int, int] = {}
         self._left_at: dict[int, int] = {}
 
     def _assign(self, partition: int) -> None:
         committed = self._broker.committed.get(partition, 0)
         self._position[partition] = self._left_at.get(partition, self._resume.pop(partition, committed))
-        self._moved.append(Joined(partition))
+        self._moved.append(StreamJoined(partition))
 
     def _rebalance(self) -> None:
         """All partitions are taken away; they come back at once or some polls later."""
@@ -94,7 +94,7 @@ class SimulatedKafka:
         self._left_at, self._position = self._position, {}
         self._dealt_with.clear()
 
-    def poll(self, timeout: float) -> list[Arrival]:
+    def poll(self, timeout: float) -> list[SourceMessage]:
         self._world.may_end()
         self._broker.grow()
         if self._position and self._rng.random() < 0.05:
@@ -110,7 +110,7 @@ class SimulatedKafka:
             records = self._broker.logs[partition][begin : begin + self._rng.randrange(8)]
             if records:
                 self._position[partition] += len(records)
-                arrivals.append(Records(partition, records))
+                arrivals.append(RecordList(partition, records))
         return arrivals
 
     def read_all(self) -> bool:
@@ -132,11 +132,11 @@ class SimulatedKafka:
         if self._rng.random() < 0.9:
             self._broker.committed.update(self._dealt_with)
 
-    def places(self) -> list[Place]:
+    def places(self) -> list[StreamPosition]:
         known = self._left_at | self._position
-        return [Place(partition, f"access/{partition}", position) for partition, position in known.items()]
+        return [StreamPosition(partition, f"access/{partition}", position) for partition, position in known.items()]
 
-    def resume(self, places: Sequence[Place]) -> None:
+    def resume(self, places: Sequence[StreamPosition]) -> None:
         self._resume = {place.stream: place.position for place in places}
 
     def lag(self) -> int:
@@ -207,7 +207,7 @@ class FlakyStore(FindingStore):
         super().refresh(changes, rules, claim)
 
 
-class World:
+class MonitorSimulation:
     """One schedule."""
 
     def __init__(self, seed: int, break_it: Callable[[Monitor], None] = lambda monitor: None) -> None:
@@ -257,8 +257,8 @@ class World:
             source.resume(recovered.snapshot.places)
             checkpoints.went_on_from(recovered.snapshot.places, recovered.snapshot.taken_at)
         monitor = Monitor(
-            WholeWork(engine, self.rules, source, checkpoints), self.rules, source, self.store, NoDeadLetters(),
-            Metrics(self.rules, "simulated"), Feed(), clock=lambda: 4e9,
+            SingleTask(engine, self.rules, source, checkpoints), self.rules, source, self.store, NoDeadLetters(),
+            Metrics(self.rules, "simulated"), ChangeNotifier(), clock=lambda: 4e9,
         )  # fmt: skip
         self._break(monitor)
         step = 0
@@ -325,7 +325,7 @@ def made_up_rule(rng: random.Random) -> dict[str, Any]:
 
 def play(seed: int, break_it: Callable[[Monitor], None] = lambda monitor: None) -> list[str]:
     """Plays a schedule; returns what is wrong in the end."""
-    world = World(seed, break_it)
+    world = MonitorSimulation(seed, break_it)
     try:
         world.play()
         return world.differences()

@@ -18,7 +18,7 @@ LATENESS_S = 10
 
 
 @dataclass(frozen=True)
-class Record:
+class StreamRecord:
     """A record of a stream, as the engine wants it."""
 
     offset: int
@@ -51,12 +51,12 @@ rules = st.fixed_dictionaries(
 )
 
 
-def oracle_rule(rule: dict[str, Any]) -> oracle.Rule:
+def oracle_rule(rule: dict[str, Any]) -> oracle.OracleRule:
     op, bound = rule["holds"]
     resolution = rule["resolution"]
     keep = rule["keep_panes"]
     wanted = rule["resource"]
-    return oracle.Rule(
+    return oracle.OracleRule(
         group_by=rule["group_by"],
         timespan=rule["panes"] * resolution,
         distinct=rule["distinct"],
@@ -116,11 +116,11 @@ def described(rule: dict[str, Any], name: str) -> Rule:
     return Rule(group_by=tuple(planned["group_by"]), **same, **spans, **shown)
 
 
-def stored(store: FindingStore, rule: Rule) -> list[oracle.Finding]:
+def stored(store: FindingStore, rule: Rule) -> list[oracle.OracleFinding]:
     """What a store holds of a rule, in the oracle's terms."""
     width = rule.resolution // timedelta(microseconds=1)
     return sorted(
-        oracle.Finding(
+        oracle.OracleFinding(
             tuple(finding.group[name] for name in rule.group_by),
             finding.held_from // width,
             finding.opened_at,

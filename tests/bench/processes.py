@@ -22,7 +22,7 @@ Command = Sequence[str | Path]
 
 
 @dataclass(frozen=True)
-class Figures:
+class ProcessStats:
     """One run of a whole process."""
 
     wall: float
@@ -30,7 +30,7 @@ class Figures:
     peak_mb: float
 
 
-def measure(command: Command) -> Figures:
+def measure(command: Command) -> ProcessStats:
     """Runs a command to its end."""
     begun = time.perf_counter()
     process = subprocess.Popen([str(part) for part in command], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
@@ -41,12 +41,12 @@ def measure(command: Command) -> Figures:
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         sys.exit(f"{command[0]} failed: {errors.decode()}")
-    return Figures(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+    return ProcessStats(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
 
 
-def by_turns(commands: dict[str, Command], runs: int) -> dict[str, list[Figures]]:
+def by_turns(commands: dict[str, Command], runs: int) -> dict[str, list[ProcessStats]]:
     """Each command once a round, so that a slow minute is slow for all; one round before, to warm the caches."""
-    found: dict[str, list[Figures]] = {name: [] for name in commands}
+    found: dict[str, list[ProcessStats]] = {name: [] for name in commands}
     for round_ in range(runs + 1):
         for name, command in commands.items():
             figures = measure(command)

@@ -9,7 +9,7 @@ import yaml
 
 from accesses import write_accesses
 from commands import custodes
-from recording_server import Ear
+from recording_server import RecordingServer
 from servers import CUSTODES, Server, free_port, get
 
 
@@ -18,7 +18,7 @@ def run(place: Path, *arguments: str) -> tuple[int, str, str]:
     return done.returncode, done.stdout.decode(), done.stderr.decode()
 
 
-def configure(place: Path, ear: Ear) -> str:
+def configure(place: Path, ear: RecordingServer) -> str:
     address = f"127.0.0.1:{free_port()}"
     (place / "url").write_text(f"{ear.url}/slack")
     receivers = [
@@ -36,7 +36,7 @@ def configure(place: Path, ear: Ear) -> str:
     return address
 
 
-def test_a_receiver_is_tried(tmp_path: Path, ear: Ear) -> None:
+def test_a_receiver_is_tried(tmp_path: Path, ear: RecordingServer) -> None:
     configure(tmp_path, ear)
     for name, path in (("hook", "/hook"), ("channel", "/slack"), ("pager", "/api/v2/alerts")):
         code, said, fault = run(tmp_path, "test", name)
@@ -56,7 +56,7 @@ def test_a_receiver_is_tried(tmp_path: Path, ear: Ear) -> None:
     assert (done.returncode, b"alerts.receivers: channel: " in done.stderr) == (2, True), done.stderr
 
 
-def test_what_was_refused_is_sent_when_it_is_taken(tmp_path: Path, ear: Ear) -> None:
+def test_what_was_refused_is_sent_when_it_is_taken(tmp_path: Path, ear: RecordingServer) -> None:
     address = configure(tmp_path, ear)
     write_accesses(tmp_path / "events.jsonl", "P0042", 200)
     ear.answer = lambda heard: 400 if heard.path == "/hook" else 200

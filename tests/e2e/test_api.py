@@ -19,7 +19,7 @@ from starlette.testclient import TestClient
 
 from clients import PASSWORD, add_accounts
 from custodes.accounts.roles import Permission, Role
-from harness import Bench, look_ups
+from harness import MonitorHarness, look_ups
 
 CASES = int(os.environ.get("API_CASES", "300"))
 NAME = "Wilhelmina"
@@ -28,9 +28,9 @@ pytestmark = pytest.mark.timeout(60 + CASES)
 
 
 @pytest.fixture(scope="module")
-def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MonitorHarness]:
     """A monitor with findings, accounts, and things in its trail."""
-    bench = Bench(tmp_path_factory.mktemp("api"))
+    bench = MonitorHarness(tmp_path_factory.mktemp("api"))
     bench.feed(look_ups([NAME], [f"s{n}" for n in range(200)]))
     add_accounts(bench)
     yield bench
@@ -38,7 +38,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
 
 
 @pytest.mark.parametrize("role", [*Role, None])
-def test_whatever_is_sent(bench: Bench, role: Role | None) -> None:
+def test_whatever_is_sent(bench: MonitorHarness, role: Role | None) -> None:
     client = TestClient(bench.app, base_url="http://custodes")
     client.post("/sign-in", data={"name": "the-viewer", "password": PASSWORD})
     document = client.get("/api/v1/openapi.json").json()

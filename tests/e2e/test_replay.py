@@ -74,14 +74,16 @@ def read(event: Any) -> bool:
 
 
 ORACLE_RULES = {
-    "11111111-1111-4111-8111-111111111111": oracle.Rule(["actor", "resource"], 600, where=read, **oracle.gte(7)),
-    "22222222-2222-4222-8222-222222222222": oracle.Rule(
+    "11111111-1111-4111-8111-111111111111": oracle.OracleRule(["actor", "resource"], 600, where=read, **oracle.gte(7)),
+    "22222222-2222-4222-8222-222222222222": oracle.OracleRule(
         ["actor"], 3600, distinct="subject", resolution=6, where=read, **oracle.gte(25)
     ),
-    "33333333-3333-4333-8333-333333333333": oracle.Rule(
+    "33333333-3333-4333-8333-333333333333": oracle.OracleRule(
         ["subject"], 86_400, distinct="actor", resolution=144, keep_open=1800, where=read, **oracle.gte(25)
     ),
-    "44444444-4444-4444-8444-444444444444": oracle.Rule(["peer_group"], 300, where=read, **oracle.judged("lte", 20)),
+    "44444444-4444-4444-8444-444444444444": oracle.OracleRule(
+        ["peer_group"], 300, where=read, **oracle.judged("lte", 20)
+    ),
 }
 
 
@@ -111,7 +113,7 @@ def events() -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def expected(events: list[dict[str, Any]]) -> dict[str, list[oracle.Finding]]:
+def expected(events: list[dict[str, Any]]) -> dict[str, list[oracle.OracleFinding]]:
     found = {rule_id: oracle.findings(events, rule) for rule_id, rule in ORACLE_RULES.items()}
     assert all(len(findings) >= 10 for findings in found.values()), "the stream must be worth counting"
     return found
@@ -132,14 +134,14 @@ def micros(text: str) -> int:
     return round(datetime.fromisoformat(text).timestamp() * 1e6)
 
 
-def findings_of(output: bytes) -> dict[str, list[oracle.Finding]]:
-    found: dict[str, list[oracle.Finding]] = {rule_id: [] for rule_id in ORACLE_RULES}
+def findings_of(output: bytes) -> dict[str, list[oracle.OracleFinding]]:
+    found: dict[str, list[oracle.OracleFinding]] = {rule_id: [] for rule_id in ORACLE_RULES}
     for line in output.splitlines():
         finding = json.loads(line)
         rule = ORACLE_RULES[finding["rule_id"]]
         opened_at = micros(finding["opened_at"])
         found[finding["rule_id"]].append(
-            oracle.Finding(
+            oracle.OracleFinding(
                 tuple(finding["group"].values()),
                 opened_at // (rule.resolution * 1_000_000),
                 opened_at,
@@ -160,13 +162,15 @@ def replay(tmp_path: Path, text: bytes, *options: str) -> bytes:
     return done.stdout
 
 
-def test_in_order(tmp_path: Path, events: list[dict[str, Any]], expected: dict[str, list[oracle.Finding]]) -> None:
+def test_in_order(
+    tmp_path: Path, events: list[dict[str, Any]], expected: dict[str, list[oracle.OracleFinding]]
+) -> None:
     assert findings_of(replay(tmp_path, write(events))) == expected
 
 
 @pytest.mark.parametrize("lateness_s", [10, 3600])
 def test_out_of_order(
-    tmp_path: Path, events: list[dict[str, Any]], expected: dict[str, list[oracle.Finding]], lateness_s: int
+    tmp_path: Path, events: list[dict[str, Any]], expected: dict[str, list[oracle.OracleFinding]], lateness_s: int
 ) -> None:
     """Any order the allowed lateness covers gives the very same findings."""
     rng = random.Random(lateness_s)

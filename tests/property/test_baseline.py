@@ -23,7 +23,7 @@ from custodes.config import FaultsError
 from custodes.config.mapping import load_mapping
 from custodes.findings import Finding
 from custodes.rules import Rule, build_plan, load_rules
-from custodes.rules.baseline import Baseline, Of
+from custodes.rules.baseline import Baseline, BaselineOf
 from faults import faults_of
 from restarts import findings_over_restarts
 
@@ -52,7 +52,7 @@ detection: {selection: {action: read}, condition: selection}
 
 
 @dataclass(frozen=True)
-class Seen:
+class OracleEvent:
     """An event in the oracle's terms; the time is in seconds, local."""
 
     time: int
@@ -64,7 +64,7 @@ class Seen:
 class Oracle:
     """What the findings of a rule with a baseline are, straight from the definition."""
 
-    def __init__(self, events: list[Seen], rule: Rule) -> None:
+    def __init__(self, events: list[OracleEvent], rule: Rule) -> None:
         assert rule.baseline is not None
         self.baseline = rule.baseline
         self.floor = rule.holds["gte"]
@@ -73,7 +73,7 @@ class Oracle:
         self.span = rule.timespan // rule.resolution
         self.keep = rule.keep_open // rule.resolution
         self.own_lag = ceil(rule.timespan / timedelta(days=1)) + 1
-        self.by_actor: dict[str, list[Seen]] = defaultdict(list)
+        self.by_actor: dict[str, list[OracleEvent]] = defaultdict(list)
         for event in sorted(events, key=lambda event: event.time):
             self.by_actor[event.actor].append(event)
         self.peaks = {actor: self._peaks(actor) for actor in self.by_actor}
@@ -89,10 +89,10 @@ class Oracle:
     def stranger_factor(self) -> float:
         return self.baseline.stranger_factor or 2 * self.baseline.factor
 
-    def count(self, events: list[Seen]) -> int:
+    def count(self, events: list[OracleEvent]) -> int:
         return len({value for e in events for value in e.values}) if self.distinct else len(events)
 
-    def window(self, actor: str, pane: int) -> list[Seen]:
+    def window(self, actor: str, pane: int) -> list[OracleEvent]:
         return [e for e in self.by_actor[actor] if pane - self.span < e.time // self.width <= pane]
 
     def panes(self, actor: str) -> list[int]:
@@ -160,9 +160,9 @@ class Oracle:
             levels = (peers, self.near(self.peer_on[actor, max(before)], day))
             peers = max((level for level in levels if level is not None), default=None)
         factor = self.baseline.factor
-        if self.baseline.of is Of.peers:
+        if self.baseline.of is BaselineOf.peers:
             usual = peers
-        elif self.baseline.of is Of.self:
+        elif self.baseline.of is BaselineOf.self:
             own = self.own({d: (float(peak), 1.0) for d, peak in peaks.items()}, actor, day)
             usual, factor = (peers, self.stranger_factor) if own is None else (own[0], factor * own[1])
         else:
@@ -256,14 +256,14 @@ def out_of_order(rng: random.Random, events: list[dict[str, Any]]) -> list[dict[
 @settings(deadline=None)
 @given(
     st.integers(0, 10**9),
-    st.sampled_from(list(Of)),
+    st.sampled_from(list(BaselineOf)),
     st.booleans(),
     st.sampled_from(["1d", "1h", "3d", "7d"]),
     st.sampled_from([None, 6]),
     st.sampled_from(["UTC", "Asia/Shanghai", "America/New_York"]),
 )
 def test_it_is_as_the_oracle_says_in_any_order_and_over_restarts(
-    rule: Rule, seed: int, of: Of, counts_values: bool, span: str, cold: int | None, zone: str
+    rule: Rule, seed: int, of: BaselineOf, counts_values: bool, span: str, cold: int | None, zone: str
 ) -> None:
     rng = random.Random(seed)
     timespan = {"1h": timedelta(hours=1), "1d": timedelta(days=1), "3d": timedelta(days=3), "7d": timedelta(days=7)}[
@@ -289,7 +289,7 @@ def test_it_is_as_the_oracle_says_in_any_order_and_over_restarts(
     plan = build_plan([rule], load_mapping("custodes", zone), allowed_lateness=LATENESS)
     findings = findings_over_restarts([rule], plan, out_of_order(rng, events), rng)
     offset = {"UTC": 0, "Asia/Shanghai": 8, "America/New_York": -5}[zone] * 3600
-    seen = [Seen(e["time"] + offset, e["actor"], e["peer_group"], (e["subject"],)) for e in events]
+    seen = [OracleEvent(e["time"] + offset, e["actor"], e["peer_group"], (e["subject"],)) for e in events]
     assert sorted(told(one, offset) for one in findings) == Oracle(seen, rule).findings()
 
 
@@ -341,6 +341,6 @@ def test_a_baseline_wants_a_threshold_that_more_events_reach(tmp_path: Path) -> 
 def test_it_says_what_it_is(rule: Rule) -> None:
     assert rule.baseline is not None
     assert rule.fires == "gte 3, if that is 1.5 times its own usual beside its peers"
-    cold = Baseline(of=Of.peers, cold=1500)
+    cold = Baseline(of=BaselineOf.peers, cold=1500)
     assert cold.said == "3 times what is usual among its peers, or 1,500 while nothing is usual yet"
     assert Baseline().as_plan()["of"] == "own"

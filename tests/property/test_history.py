@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 
 from custodes._core import Engine
 from custodes.encryption.keys import NO_KEYS, Keys
-from custodes.history import Access, History, HistoryWriter, Shelf, compaction, writer
-from custodes.history.queries import Recorded
-from streams import START, Record
+from custodes.history import Access, History, HistoryWriter, SegmentStore, compaction, writer
+from custodes.history.queries import RecordedEvent
+from streams import START, StreamRecord
 
 PLAN = json.dumps(
     {
@@ -46,18 +46,18 @@ steps = st.lists(
 )
 
 
-class Reading:
+class HistoryProcess:
     """One process: reads two partitions, writes the history, may end at any time."""
 
     def __init__(self, folder: Path, positions: list[int], keys: Keys = NO_KEYS) -> None:
-        self.shelf = Shelf(folder, keys)
+        self.shelf = SegmentStore(folder, keys)
         self.writer = HistoryWriter(self.shelf, EVER)
         self.engine = Engine(PLAN)
         self.positions = positions
 
     def read(self, partition: int, log: list[bytes], most: int) -> None:
         begin = self.positions[partition]
-        records = [Record(at, value) for at, value in enumerate(log[begin : begin + most], begin)]
+        records = [StreamRecord(at, value) for at, value in enumerate(log[begin : begin + most], begin)]
         if records:
             outcome = self.engine.process_records(records, partition)
             self.writer.take(f"access/{partition}", outcome.recording)
@@ -102,7 +102,7 @@ def test_every_event_is_there_once(first: list[Any], second: list[Any], steps: l
     keyring = 0
     logs = [[json.dumps(event).encode() for event in log] for log in (first, second)]
     with TemporaryDirectory() as name, patch.object(writer, "_SEGMENT_ROWS", 7):
-        process, saved = Reading(Path(name) / "history", [0, 0]), [0, 0]
+        process, saved = HistoryProcess(Path(name) / "history", [0, 0]), [0, 0]
         for partition, most, then in [*steps, (0, 99, "on"), (1, 99, "flush")]:
             put = process.shelf.put
             if then == "refuse":
@@ -119,7 +119,7 @@ def test_every_event_is_there_once(first: list[Any], second: list[Any], steps: l
                 process.end()
                 # Whoever comes back may have the next key, and reads what was written before.
                 keyring = min(keyring + (next_keys.pop() if next_keys else 0), len(KEYRINGS) - 1)
-                process = Reading(Path(name) / "history", list(saved), KEYRINGS[keyring])
+                process = HistoryProcess(Path(name) / "history", list(saved), KEYRINGS[keyring])
         # Everything is merged by now that can be.
         process.writer._merger.submit(lambda: None).result()
         segments = process.shelf.segments
@@ -154,7 +154,7 @@ def test_every_event_is_there_once(first: list[Any], second: list[Any], steps: l
         process.end()
 
 
-def place(one: Recorded) -> tuple[str, int]:
+def place(one: RecordedEvent) -> tuple[str, int]:
     return (one.access.source, one.access.position)
 
 
@@ -165,7 +165,7 @@ def refuse(*_: Any) -> None:
 @given(st.lists(events, min_size=1, max_size=30), st.integers(1, 9))
 def test_pages_join_to_the_whole(log: list[Any], size: int) -> None:
     with TemporaryDirectory() as name:
-        process = Reading(Path(name), [0, 0])
+        process = HistoryProcess(Path(name), [0, 0])
         single = [event | {"subject": "s1"} for event in log]
         process.read(0, [json.dumps(event).encode() for event in single], 99)
         process.writer.flush()
@@ -190,7 +190,7 @@ LOOKS = st.tuples(st.integers(0, 3), st.sampled_from("abcd"), st.sampled_from("x
 @given(st.lists(LOOKS, max_size=40))
 def test_peers_and_lookers_are_counted_as_by_hand(looks: list[tuple[int, str, str, str]]) -> None:
     with TemporaryDirectory() as name:
-        process = Reading(Path(name), [0, 0])
+        process = HistoryProcess(Path(name), [0, 0])
         log = [
             {"time": START + day * DAY, "actor": actor, "peer_group": group, "subject": subject}
             for day, actor, group, subject in looks

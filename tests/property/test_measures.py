@@ -21,11 +21,11 @@ from hypothesis import strategies as st
 import oracle
 from custodes._core import Engine
 from custodes.config.mapping import load_mapping
-from custodes.findings import Finding, Ledger
+from custodes.findings import Finding, FindingAccumulator
 from custodes.rules import Rule, Ruleset, build_plan, load_rules
 from restarts import findings_over_restarts
 from rule_texts import detection
-from streams import Record, shuffled
+from streams import StreamRecord, shuffled
 
 START = 1_767_600_000
 KEY = "000102030405060708090a0b0c0d0e0f"
@@ -196,7 +196,7 @@ def told(found: Sequence[Finding], rule: Rule) -> list[Any]:
     )
 
 
-def expected(events: Sequence[dict[str, Any]], rule: oracle.Rule) -> list[Any]:
+def expected(events: Sequence[dict[str, Any]], rule: oracle.OracleRule) -> list[Any]:
     return [(one.group, one.opened_at, one.closed_at, one.peak, one.count) for one in oracle.findings(events, rule)]
 
 
@@ -220,7 +220,9 @@ def test_a_measure_is_what_the_oracle_says(
     stream, rule, same = as_stream(listed), rules[title], CASES[title][1]
     found = findings_over_restarts([rule], build_plan([rule], MAPPING), stream, rng)
     wanted = set().union(*ACTIONS.values()) if same["distinct"] == "met" else ACTIONS["looks"]
-    asked = oracle.Rule(["actor"], 12, resolution=2, keep_open=7, where=lambda event: event["action"] in wanted, **same)
+    asked = oracle.OracleRule(
+        ["actor"], 12, resolution=2, keep_open=7, where=lambda event: event["action"] in wanted, **same
+    )
     assert told(found, rule) == expected(known_to_oracle(stream), asked)
 
 
@@ -236,7 +238,7 @@ FOLLOWING = (
     + correlation("Third level", type="temporal", rules="[Again, Wiped_after, Rare]", group_by="[actor]",
                   timespan="40s", generate="true", condition="Again and (Wiped_after or not Rare)")
 )  # fmt: skip
-kept = partial(oracle.Rule, resolution=2, keep_open=7)
+kept = partial(oracle.OracleRule, resolution=2, keep_open=7)
 
 
 @pytest.fixture(scope="module")
@@ -244,7 +246,7 @@ def followers(tmp_path_factory: pytest.TempPathFactory) -> list[Rule]:
     return load(FOLLOWING, tmp_path_factory)
 
 
-def openings(found: Sequence[oracle.Finding], name: str) -> list[dict[str, Any]]:
+def openings(found: Sequence[oracle.OracleFinding], name: str) -> list[dict[str, Any]]:
     return [{"time": one.opened_at, "actor": one.group[0], "peak": one.peak, "met": [name]} for one in found]
 
 
@@ -255,7 +257,7 @@ def test_findings_of_findings_are_what_the_oracle_says(
     stream = as_stream(listed)
     found = findings_over_restarts(followers, build_plan(followers, MAPPING), stream, rng)
     source = known_to_oracle(stream)
-    looks = oracle.Rule(
+    looks = oracle.OracleRule(
         ["actor"], 12, resolution=2, keep_open=2, where=lambda event: "looks" in event["met"], **oracle.gte(3)
     )
     exports = kept(["actor"], 4, where=lambda event: "exports" in event["met"], **oracle.judged("eq", 1))
@@ -328,13 +330,13 @@ def test_shares_come_to_what_one_engine_comes_to(
     every = [*(rules[title] for title in CASES), *aliased]
     whole, records = (
         Engine(build_plan(every, MAPPING)),
-        [Record(at, json.dumps(one).encode()) for at, one in enumerate(stream)],
+        [StreamRecord(at, json.dumps(one).encode()) for at, one in enumerate(stream)],
     )
-    alone = Ledger(every)
+    alone = FindingAccumulator(every)
     alone.apply(whole.process_records(records).changes)
     alone.apply(whole.finish().changes)
     ruleset = Ruleset(every, partial(build_plan, mapping=MAPPING))
-    handing_on, together = Engine(ruleset.plan_where_read(KEY, 3)), Ledger(every)
+    handing_on, together = Engine(ruleset.plan_where_read(KEY, 3)), FindingAccumulator(every)
     parcels = handing_on.process_records(records).parcels
     for share in range(3):
         counting = Engine(ruleset.plan_by_share(KEY, share, 3))
@@ -353,7 +355,7 @@ def test_what_is_measured_can_be_forgotten_but_not_what_is_about_to_fire(
     said = {"rules": "[looks]", "group_by": "[subject]", "timespan": "1d"}
     for kind in ("value_sum", "value_avg"):
         rule = load(correlation("Much", type=kind, **said, condition="{field: count, gte: 100}"), tmp_path_factory)[-1]
-        engine, ledger = Engine(build_plan([rule], MAPPING)), Ledger([rule])
+        engine, ledger = Engine(build_plan([rule], MAPPING)), FindingAccumulator([rule])
 
         def look(at: int, subject: str, count: int) -> bytes:
             event = {"time": START + at, "actor": "a", "action": "read", "subject": subject, "count": count}

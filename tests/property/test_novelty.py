@@ -20,7 +20,7 @@ from custodes._core import Engine
 from custodes.config import FaultsError
 from custodes.config.mapping import load_mapping
 from custodes.rules import Rule, build_plan, load_rules
-from custodes.rules.novelty import Dormant, New
+from custodes.rules.novelty import DormantGroups, NewValues
 from faults import faults_of
 from restarts import findings_over_restarts
 
@@ -54,7 +54,7 @@ def rule(tmp_path_factory: pytest.TempPathFactory) -> Rule:
     return load_rules([path])[0]
 
 
-def new_values(events: list[dict[str, Any]], sieve: New, offset: int) -> dict[int, list[str]]:
+def new_values(events: list[dict[str, Any]], sieve: NewValues, offset: int) -> dict[int, list[str]]:
     """By place: the values an event has that are new to its actor; those without any are left out."""
     days = [(event["time"] + offset) // DAY for event in events]
     over, after = sieve.over.days, sieve.after.days
@@ -86,7 +86,7 @@ def new_values(events: list[dict[str, Any]], sieve: New, offset: int) -> dict[in
     return {at: values for at, values in kept.items() if values}
 
 
-def waking(events: list[dict[str, Any]], sieve: Dormant, offset: int) -> dict[int, list[str]]:
+def waking(events: list[dict[str, Any]], sieve: DormantGroups, offset: int) -> dict[int, list[str]]:
     """By place: the values of events of actors that have been silent for long."""
     kept = {}
     for at, event in enumerate(events):
@@ -124,15 +124,15 @@ def made_up(rng: random.Random) -> list[dict[str, Any]]:
     st.integers(0, 10**9),
     st.one_of(
         st.tuples(st.integers(2, 9), st.integers(2, 9)).map(
-            lambda days: New(field="resource", over=timedelta(max(days)), after=timedelta(min(days)))
+            lambda days: NewValues(field="resource", over=timedelta(max(days)), after=timedelta(min(days)))
         ),
-        st.integers(2, 9).map(lambda days: Dormant(silent=timedelta(days))),
+        st.integers(2, 9).map(lambda days: DormantGroups(silent=timedelta(days))),
     ),
     st.booleans(),
     st.sampled_from(list(OFFSET)),
 )
 def test_it_is_as_the_oracle_says_in_any_order_and_over_restarts(
-    rule: Rule, seed: int, sieve: New | Dormant, counts_values: bool, zone: str
+    rule: Rule, seed: int, sieve: NewValues | DormantGroups, counts_values: bool, zone: str
 ) -> None:
     rng = random.Random(seed)
     need = rng.choice([1, 2])
@@ -142,9 +142,11 @@ def test_it_is_as_the_oracle_says_in_any_order_and_over_restarts(
     stream = sorted(events, key=lambda event: event["time"] + rng.randrange(7200))
     told = findings_over_restarts([rule], plan, stream, rng)
 
-    sift = new_values(events, sieve, OFFSET[zone]) if isinstance(sieve, New) else waking(events, sieve, OFFSET[zone])
+    sift = (
+        new_values(events, sieve, OFFSET[zone]) if isinstance(sieve, NewValues) else waking(events, sieve, OFFSET[zone])
+    )
     kept = [{**events[at], "time": events[at]["time"] * 1_000_000, "resource": values} for at, values in sift.items()]
-    same = oracle.Rule(
+    same = oracle.OracleRule(
         ["actor"], 6 * 3600, distinct="resource" if counts_values else None, resolution=3600, **oracle.gte(need)
     )
     found = [(one.group["actor"], one.opened_at, one.closed_at, one.peak, one.count) for one in told]
@@ -179,7 +181,7 @@ def test_a_detection_that_fires_by_itself_can_have_one(tmp_path: Path) -> None:
         "custodes: {dormant: 45d}\n"
     )
     (wakes,) = load_rules([path])
-    assert wakes.sieve == Dormant(silent=timedelta(45))
+    assert wakes.sieve == DormantGroups(silent=timedelta(45))
     assert wakes.counts == "events, of events after more than 45 days of silence"
     path.write_text(path.read_text().replace("dormant: 45d", "new: true"))
     with pytest.raises(FaultsError, match=r"custodes.new.field: Field required"):

@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 import oracle
 from custodes._core import Engine
 from custodes.findings.store import FindingStore
-from streams import LATENESS_S, Record, described, events, oracle_rule, plan_for, rules, shuffled, stored
+from streams import LATENESS_S, StreamRecord, described, events, oracle_rule, plan_for, rules, shuffled, stored
 
 KEY = "000102030405060708090a0b0c0d0e0f"
 
 
 @dataclass(frozen=True)
-class Sent:
+class SentBatch:
     """What one source's engine sent to one share: events of ``[begin, end)``, and how far the source has come."""
 
     source: int
@@ -37,12 +37,12 @@ def plans(chosen: list[dict[str, Any]], shares: int) -> tuple[str, list[str]]:
     return json.dumps(handing_on), [json.dumps(one) for one in counting]
 
 
-def sent(engine: Engine, source: int, records: list[Record], shares: int) -> list[Sent]:
+def sent(engine: Engine, source: int, records: list[StreamRecord], shares: int) -> list[SentBatch]:
     """By share: what a batch came to."""
     outcome = engine.process_records(records, source)
     begin, end = records[0].offset, records[-1].offset + 1
     by_share = [b"".join(parcel for at, _, parcel in outcome.parcels if at == share) for share in range(shares)]
-    return [Sent(source, begin, end, parcel, outcome.clock) for parcel in by_share]
+    return [SentBatch(source, begin, end, parcel, outcome.clock) for parcel in by_share]
 
 
 @given(
@@ -57,13 +57,13 @@ def test_shares_come_to_what_the_oracle_comes_to(
 ) -> None:
     delay = st.integers(0, LATENESS_S * 1_000_000)
     handing_on, counting = plans(chosen, shares)
-    topic: list[list[list[Sent]]] = [[] for _ in range(shares)]
+    topic: list[list[list[SentBatch]]] = [[] for _ in range(shares)]
     for source, stream in enumerate(streams):
         delays = data.draw(st.lists(delay, min_size=len(stream), max_size=len(stream)))
         arriving = shuffled(sorted(stream, key=lambda event: event["time"]), delays)
-        records = [Record(at, json.dumps(event).encode()) for at, event in enumerate(arriving)]
+        records = [StreamRecord(at, json.dumps(event).encode()) for at, event in enumerate(arriving)]
         lives = data.draw(st.integers(1, 3))
-        into: list[list[Sent]] = [[] for _ in range(shares)]
+        into: list[list[SentBatch]] = [[] for _ in range(shares)]
         for life in range(lives):
             # Each life begins where the one before had certainly come to, or before, and the last one reads all.
             reached = min((log[-1].end if log else 0) for log in into)

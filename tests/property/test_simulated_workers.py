@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from custodes._core import Engine, Outcome
-from custodes.sources.repartition import Inbox, Sent
-from simulated_workers import Worker, play
+from custodes.sources.repartition import RepartitionInbox, SentRange
+from simulated_workers import SimulatedWorker, play
 
 SCHEDULES = int(os.environ.get("SIMULATION_SCHEDULES", "2000")) // 8
 """One of workers takes as long as several of one process."""
@@ -27,32 +27,32 @@ def test_nothing_is_lost_or_doubled_among_workers() -> None:
         assert not wrong, f"SIMULATION_SEED={seed} SIMULATION_SCHEDULES=8\n" + "\n".join(wrong)
 
 
-def save_before_it_has_arrived(worker: Worker) -> None:
+def save_before_it_has_arrived(worker: SimulatedWorker) -> None:
     worker.handing.flush = lambda: None  # type: ignore[method-assign]
 
 
-def begin_at_the_committed_offsets(worker: Worker) -> None:
+def begin_at_the_committed_offsets(worker: SimulatedWorker) -> None:
     begin = worker.source.begin
     worker.source.begin = lambda stream, position: begin(stream, None)  # type: ignore[method-assign]
 
 
 @pytest.mark.parametrize("broken", [save_before_it_has_arrived, begin_at_the_committed_offsets])
-def test_a_broken_build_is_found_out(broken: Callable[[Worker], None]) -> None:
+def test_a_broken_build_is_found_out(broken: Callable[[SimulatedWorker], None]) -> None:
     assert any(found_out(seed, broken) for seed in range(200)), "the simulation has become too kind"
 
 
 def test_a_share_that_forgets_what_it_has_had_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    take = Inbox.take
+    take = RepartitionInbox.take
 
-    def forgetful(inbox: Inbox, sent: Sent, engine: Engine) -> Iterator[Outcome]:
+    def forgetful(inbox: RepartitionInbox, sent: SentRange, engine: Engine) -> Iterator[Outcome]:
         inbox.upto.pop(sent.place, None)
         return take(inbox, sent, engine)
 
-    monkeypatch.setattr(Inbox, "take", forgetful)
+    monkeypatch.setattr(RepartitionInbox, "take", forgetful)
     assert any(found_out(seed) for seed in range(200)), "the simulation has become too kind"
 
 
-def found_out(seed: int, broken: Callable[[Worker], None] = lambda worker: None) -> bool:
+def found_out(seed: int, broken: Callable[[SimulatedWorker], None] = lambda worker: None) -> bool:
     try:
         return bool(play(seed, broken))
     except AssertionError:

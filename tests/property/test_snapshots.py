@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import oracle
 from custodes._core import Engine, Outcome, restore
 from custodes.findings.store import FindingStore
-from streams import LATENESS_S, Record, described, events, oracle_rule, plan_for, rules, shuffled, stored
+from streams import LATENESS_S, StreamRecord, described, events, oracle_rule, plan_for, rules, shuffled, stored
 
 
 @dataclass
@@ -26,7 +26,7 @@ class Saved:
     parts: list[bytes] = field(default_factory=list)
 
 
-class Run:
+class SimulatedRun:
     """An engine that reads streams, is saved, lost and restored; and what its findings store holds."""
 
     def __init__(
@@ -40,7 +40,7 @@ class Run:
         self.plan = json.dumps(plan)
         self.rules = [described(rule, name) for rule, name in zip(chosen, names, strict=True)]
         self.streams = [
-            [Record(at, json.dumps(event).encode()) for at, event in enumerate(stream)] for stream in streams
+            [StreamRecord(at, json.dumps(event).encode()) for at, event in enumerate(stream)] for stream in streams
         ]
         self.store = FindingStore("sqlite://")
         self.engine = Engine(self.plan)
@@ -80,7 +80,7 @@ class Run:
             self.read(stream, len(records))
         self.take(self.engine.finish())
 
-    def findings(self, at: int) -> list[oracle.Finding]:
+    def findings(self, at: int) -> list[oracle.OracleFinding]:
         return stored(self.store, self.rules[at])
 
 
@@ -130,14 +130,14 @@ def test_findings_of_findings_are_neither_lost_nor_counted_twice(
 
 def read_over_lives(
     data: st.DataObject, streams: list[list[dict[str, Any]]], chosen: list[dict[str, Any]], lives: list[list[Any]]
-) -> Run:
+) -> SimulatedRun:
     """In each life a snapshot is begun, a part saved now and then between batches, and more is read before the end."""
     delay = st.integers(0, LATENESS_S * 1_000_000)
     arriving = []
     for stream in streams:
         delays = data.draw(st.lists(delay, min_size=len(stream), max_size=len(stream)))
         arriving.append(shuffled(stream, delays))
-    run = Run(chosen, arriving)
+    run = SimulatedRun(chosen, arriving)
     newest: Saved = run.begin_saving()
     while not run.save_part(newest):
         pass
@@ -179,13 +179,13 @@ def test_other_rules_leave_those_that_stay_as_they_are(
         for rule in added
     ]
     stay = before[: data.draw(st.integers(0, len(before)))]
-    first = Run(before, [arriving])
+    first = SimulatedRun(before, [arriving])
     first.read(0, cut)
     saved = first.begin_saving()
     while not first.save_part(saved):
         pass
     names = [*(f"r{at}" for at in range(len(stay))), *(f"new{at}" for at in range(len(added)))]
-    after = Run([*stay, *added], [arriving], names)
+    after = SimulatedRun([*stay, *added], [arriving], names)
     after.engine, windows, decisions, orphans = restore(after.plan, saved.frame, saved.parts)
     after.store, after.next = first.store, dict(saved.start)
     plan = json.loads(after.plan)

@@ -14,7 +14,7 @@ import oracle
 from custodes._core import Engine, restore
 from custodes.authoring.explain import explain
 from custodes.config.mapping import load_mapping
-from custodes.findings import Ledger
+from custodes.findings import FindingAccumulator
 from custodes.rules import Rule, build_plan, load_rules
 from faults import faults_of
 from rule_texts import detection
@@ -88,7 +88,7 @@ def test_temporal_is_as_the_oracle_says_also_over_a_restart(
     rules: list[Rule], listed: list[dict[str, Any]], cut: int
 ) -> None:
     stream = in_order(listed)
-    plan, ledger = build_plan(rules, MAPPING), Ledger(rules)
+    plan, ledger = build_plan(rules, MAPPING), FindingAccumulator(rules)
     engine = Engine(plan)
     for some in (stream[:cut], stream[cut:]):
         ledger.apply(engine.process_lines(b"".join(json.dumps(event).encode() + b"\n" for event in some)).changes)
@@ -100,7 +100,7 @@ def test_temporal_is_as_the_oracle_says_also_over_a_restart(
     ledger.apply(engine.finish().changes)
     known = [{**event, "time": event["time"] * 1_000_000, "met": met(event)} for event in stream]
     for rule, need in zip(rules, (3, 2), strict=True):
-        same = oracle.Rule(
+        same = oracle.OracleRule(
             rule.group_by, 30, distinct="met", keep_open=10, where=lambda event: bool(event["met"]), **oracle.gte(need)
         )
         found = [

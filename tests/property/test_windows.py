@@ -22,7 +22,7 @@ def lines(batch: list[dict[str, Any]]) -> bytes:
     return b"".join(json.dumps(event).encode() + b"\n" for event in batch)
 
 
-class Ledger:
+class FindingReader:
     """What a reader of the changes believes: the latest state of each finding."""
 
     def __init__(self) -> None:
@@ -42,7 +42,7 @@ class Ledger:
             else:
                 self.latest[change.id] = change
 
-    def closed(self, width: int, rule: int = 0) -> list[oracle.Finding]:
+    def closed(self, width: int, rule: int = 0) -> list[oracle.OracleFinding]:
         result = []
         for change in self.latest.values():
             if change.rule != rule:
@@ -51,7 +51,7 @@ class Ledger:
             assert change.closed_at == change.held_until
             assert change.held_from % width == 0
             result.append(
-                oracle.Finding(
+                oracle.OracleFinding(
                     tuple(change.group),
                     change.held_from // width,
                     change.opened_at,
@@ -63,9 +63,9 @@ class Ledger:
         return sorted(result)
 
 
-def run(rule: dict[str, Any], batches: list[list[dict[str, Any]]]) -> list[oracle.Finding]:
+def run(rule: dict[str, Any], batches: list[list[dict[str, Any]]]) -> list[oracle.OracleFinding]:
     engine = engine_for(rule)
-    ledger = Ledger()
+    ledger = FindingReader()
     for batch in batches:
         outcome = engine.process_lines(lines(batch))
         assert outcome.events == len(batch)
@@ -119,7 +119,7 @@ def test_rules_that_share_a_stream_or_a_window_do_not_disturb_each_other(
             chosen[other] = {**chosen[other], **{key: chosen[one][key] for key in same}}
     delay = st.integers(0, LATENESS_S * 1_000_000)
     delays = data.draw(st.lists(delay, min_size=len(stream), max_size=len(stream)))
-    engine, ledger = engine_for(*chosen, threads=data.draw(st.integers(1, 3))), Ledger()
+    engine, ledger = engine_for(*chosen, threads=data.draw(st.integers(1, 3))), FindingReader()
     for batch in in_batches(shuffled(stream, delays), [20, 40]):
         ledger.take(engine.process_lines(lines(batch)))
     ledger.take(engine.finish())
@@ -150,7 +150,7 @@ def test_a_value_is_not_forgotten_before_the_pane_it_left_is_judged() -> None:
     }  # fmt: skip
     arriving = [(1, 63, "s3"), (0, 34, "s9"), (2, 1, "s4"), (2, 49, "s2"), (0, 87, "s8")]
     for _ in range(40):
-        engine, ledger = engine_for(rule), Ledger()
+        engine, ledger = engine_for(rule), FindingReader()
         engine.join(2)
         for stream, second, subject in arriving:
             event = {"time": START + second * 1_000_000, "actor": "a", "subject": subject, "resource": "person"}

@@ -19,7 +19,7 @@ import yaml
 from kafka import KafkaConsumer, KafkaProducer
 from standardwebhooks import Webhook
 
-from recording_server import Ear
+from recording_server import RecordingServer
 from servers import CUSTODES, Kafka, Server, free_port, get, get_json, program
 
 OUTAGE = float(os.environ.get("ALERT_OUTAGE", "5"))
@@ -44,7 +44,7 @@ def write_events(path: Path, name: str) -> None:
         file.write(json.dumps({"time": start + 50_000, "actor": "nobody", "subject": "S", "action": "read"}) + "\n")
 
 
-def alertmanager(folder: Path, port: int, ear: Ear) -> Server:
+def alertmanager(folder: Path, port: int, ear: RecordingServer) -> Server:
     receivers = [{"name": "ear", "webhook_configs": [{"url": f"{ear.url}/alertmanager", "send_resolved": True}]}]
     folder.mkdir()
     (folder / "alertmanager.yml").write_text(yaml.safe_dump({**ROUTES, "receivers": receivers}))
@@ -82,11 +82,11 @@ def started() -> Iterator[list[Server]]:
         server.stop()
 
 
-def told(ear: Ear, path: str) -> list[Any]:
+def told(ear: RecordingServer, path: str) -> list[Any]:
     return [heard.json for heard in list(ear.heard) if heard.path == path]
 
 
-def test_nobody_can_be_reached_for_a_while(tmp_path: Path, ear: Ear, started: list[Server]) -> None:
+def test_nobody_can_be_reached_for_a_while(tmp_path: Path, ear: RecordingServer, started: list[Server]) -> None:
     hook_port, alertmanager_port, port = free_port(), free_port(), free_port()
     write_events(tmp_path / "events.jsonl", "P")
     (tmp_path / "secret").write_text(f"whsec_{SECRET}")
@@ -115,7 +115,7 @@ def test_nobody_can_be_reached_for_a_while(tmp_path: Path, ear: Ear, started: li
     server.kill()
     server.start_again()
     server.wait_for("the outage to be over", lambda: time.monotonic() - since >= OUTAGE, OUTAGE + 30)
-    hooked = Ear(port=hook_port)
+    hooked = RecordingServer(port=hook_port)
     started.append(alertmanager(tmp_path / "alertmanager", alertmanager_port, ear))
     limit = 120.0
 

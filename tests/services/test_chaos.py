@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 import yaml
 
-from custodes.history import History, Shelf
-from sample_events import HOUR, RULES, Sender, all_findings, assert_as_the_oracle, look_ups
+from custodes.history import History, SegmentStore
+from sample_events import HOUR, RULES, EventSender, all_findings, assert_as_the_oracle, look_ups
 from servers import CUSTODES, Kafka, Server, free_port, get_json
 
 KILLS = int(os.environ.get("CHAOS_KILLS", "10"))
@@ -44,7 +44,7 @@ def test_killed_again_and_again_it_finds_what_the_oracle_finds(kafka: Kafka, tmp
     (tmp_path / "custodes.yaml").write_text(yaml.safe_dump(config))
     base = f"http://127.0.0.1:{port}"
     anywhere = random.Random(SEED)
-    sender = Sender(
+    sender = EventSender(
         kafka, "chaos", events, PARTITIONS, lambda event: anywhere.randrange(PARTITIONS), seconds=1.5 * KILLS
     )
 
@@ -72,7 +72,7 @@ def test_killed_again_and_again_it_finds_what_the_oracle_finds(kafka: Kafka, tmp
     found = server.wait_for("all findings to close", settled, 120)
     assert server.stop() == 0
     assert_as_the_oracle(found, events)
-    shelf = Shelf(tmp_path / "custodes-history")
+    shelf = SegmentStore(tmp_path / "custodes-history")
     positions = Counter((one.source, one.position) for one in History(shelf).accesses({}, limit=2 * EVENTS))
     # The sender ends each partition with an event.
     sent = EVENTS + PARTITIONS

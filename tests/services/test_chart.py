@@ -12,7 +12,7 @@ import yaml
 from starlette.testclient import TestClient
 
 from custodes.config.load import load_config
-from harness import Bench
+from harness import MonitorHarness
 from servers import ROOT, program
 
 pytestmark = pytest.mark.services
@@ -133,7 +133,7 @@ def test_the_configuration_is_one_and_writes_where_it_may(tmp_path: Path) -> Non
     assert {str(path.parent) for path in secrets} == {where["secrets"]}
 
 
-def test_the_probes_ask_what_is_answered_without_an_account(bench: Bench) -> None:
+def test_the_probes_ask_what_is_answered_without_an_account(bench: MonitorHarness) -> None:
     resources = rendered()
     (container,) = pod_of(resources)["containers"]
     paths = {container[f"{probe}Probe"]["httpGet"]["path"] for probe in ("startup", "liveness", "readiness")}

@@ -25,7 +25,7 @@ from servers import CUSTODES, Kafka, Quorum, Server, free_port, get, get_json
 pytestmark = [pytest.mark.services, pytest.mark.timeout(240)]
 
 
-class Worker:
+class MonitorProcess:
     """`custodes run` on one topic, again and again in the same place."""
 
     def __init__(self, kafka: Kafka, topic: str, folder: Path, **settings: Any) -> None:
@@ -83,11 +83,11 @@ class Worker:
 
 
 @pytest.fixture
-def worker(kafka: Kafka, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Worker]:
+def worker(kafka: Kafka, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[MonitorProcess]:
     """A worker on a topic of two partitions that is named after the test."""
     topic = request.node.name
     kafka.create_topic(topic, 2)
-    worker = Worker(kafka, topic, tmp_path)
+    worker = MonitorProcess(kafka, topic, tmp_path)
     yield worker
     worker.end()
 
@@ -106,7 +106,7 @@ def reads(count: int, actor: str, since: float) -> list[dict[str, Any]]:
     return [{"time": since + n, "actor": actor, "subject": f"S{n}", "action": "read"} for n in range(count)]
 
 
-def test_a_restart_goes_on_with_the_counts_it_had(kafka: Kafka, worker: Worker, tmp_path: Path) -> None:
+def test_a_restart_goes_on_with_the_counts_it_had(kafka: Kafka, worker: MonitorProcess, tmp_path: Path) -> None:
     """Half of a finding's events before, half after, whether the process was told to end or killed."""
     now = time.time() - 3600
     events = reads(60, "P1", now)
@@ -130,7 +130,9 @@ def test_a_restart_goes_on_with_the_counts_it_had(kafka: Kafka, worker: Worker, 
     assert server.stop() == 0
 
 
-def test_what_retention_took_before_it_was_read_is_told_and_kept(kafka: Kafka, worker: Worker, tmp_path: Path) -> None:
+def test_what_retention_took_before_it_was_read_is_told_and_kept(
+    kafka: Kafka, worker: MonitorProcess, tmp_path: Path
+) -> None:
     now = time.time() - 3600
     server = worker.start()
     send(kafka, worker.topic, reads(10, "P1", now))
@@ -161,7 +163,9 @@ def test_what_retention_took_before_it_was_read_is_told_and_kept(kafka: Kafka, w
     assert server.stop() == 0
 
 
-def test_a_damaged_snapshot_is_passed_over_for_the_one_before(kafka: Kafka, worker: Worker, tmp_path: Path) -> None:
+def test_a_damaged_snapshot_is_passed_over_for_the_one_before(
+    kafka: Kafka, worker: MonitorProcess, tmp_path: Path
+) -> None:
     now = time.time() - 3600
     server = worker.start()
     server.wait_for("it to be ready", lambda: get(f"{worker.base}/-/ready"))
@@ -184,7 +188,7 @@ def test_a_damaged_snapshot_is_passed_over_for_the_one_before(kafka: Kafka, work
     assert server.stop() == 0
 
 
-def test_two_processes_do_not_share_a_folder(kafka: Kafka, worker: Worker, tmp_path: Path) -> None:
+def test_two_processes_do_not_share_a_folder(kafka: Kafka, worker: MonitorProcess, tmp_path: Path) -> None:
     server = worker.start()
     server.wait_for("it to be ready", lambda: get(f"{worker.base}/-/ready"))
     second = Server(worker.folder, [CUSTODES, "run", "-c", tmp_path / "custodes.yaml"])
@@ -194,7 +198,9 @@ def test_two_processes_do_not_share_a_folder(kafka: Kafka, worker: Worker, tmp_p
     assert server.stop() == 0
 
 
-def test_a_full_disk_stops_neither_counting_nor_what_follows(kafka: Kafka, worker: Worker, tmp_path: Path) -> None:
+def test_a_full_disk_stops_neither_counting_nor_what_follows(
+    kafka: Kafka, worker: MonitorProcess, tmp_path: Path
+) -> None:
     """No file of the process may grow: not a snapshot, not the database, not the log. Then there is room again."""
     now = time.time() - 3600
     server = worker.start()
@@ -229,7 +235,7 @@ def test_a_full_disk_stops_neither_counting_nor_what_follows(kafka: Kafka, worke
     assert server.stop() == 0
 
 
-def test_snapshots_fail_and_recover_alone(kafka: Kafka, worker: Worker, tmp_path: Path) -> None:
+def test_snapshots_fail_and_recover_alone(kafka: Kafka, worker: MonitorProcess, tmp_path: Path) -> None:
     """The state folder alone has no room: counting and findings go on, and it is told of."""
     now = time.time() - 3600
     server = worker.start()
@@ -249,7 +255,9 @@ def test_snapshots_fail_and_recover_alone(kafka: Kafka, worker: Worker, tmp_path
     assert server.stop() == 0
 
 
-def test_reload_takes_over_other_rules_or_keeps_those_before(kafka: Kafka, worker: Worker, tmp_path: Path) -> None:
+def test_reload_takes_over_other_rules_or_keeps_those_before(
+    kafka: Kafka, worker: MonitorProcess, tmp_path: Path
+) -> None:
     now = time.time() - 3600
     rules = tmp_path / "rules.yml"
     server = worker.start()
@@ -302,7 +310,7 @@ def post(url: str) -> str:
 def test_a_broker_that_dies_and_comes_back_is_waited_for(tmp_path: Path) -> None:
     kafka = Kafka(tmp_path / "kafka")
     kafka.create_topic("lost", 1)
-    worker, now = Worker(kafka, "lost", tmp_path), time.time() - 3600
+    worker, now = MonitorProcess(kafka, "lost", tmp_path), time.time() - 3600
     server = worker.start()
     try:
         server.wait_for("it to be ready", lambda: get(f"{worker.base}/-/ready"))
@@ -336,7 +344,7 @@ def test_leaders_that_move_lose_nothing(tmp_path: Path) -> None:
         for broker in brokers:
             broker.wait_for("Kafka to listen", broker.listens, 60)
         brokers[0].create_topic("moving", 3, replicas=3)
-        worker = Worker(brokers[0], "moving", tmp_path)
+        worker = MonitorProcess(brokers[0], "moving", tmp_path)
         worker.read_from(everywhere)
         server = worker.start()
         server.wait_for("it to be ready", lambda: get(f"{worker.base}/-/ready"))
@@ -364,7 +372,7 @@ def test_a_password_that_is_no_longer_good_is_told_of_and_tried_again(tmp_path: 
     """Changed at the broker while connections are open, which must show it again every three seconds."""
     kafka = Kafka(tmp_path / "kafka", password="good")
     kafka.create_topic("guarded", 1)
-    worker = Worker(kafka, "guarded", tmp_path)
+    worker = MonitorProcess(kafka, "guarded", tmp_path)
     worker.read_from([kafka.guarded], security_protocol="SASL_PLAINTEXT", sasl_mechanism="SCRAM-SHA-256",
                      sasl_plain_username="custodes", sasl_plain_password="good")  # fmt: skip
     server = worker.start()
@@ -396,7 +404,7 @@ def test_a_password_that_is_no_longer_good_is_told_of_and_tried_again(tmp_path: 
         kafka.stop()
 
 
-def test_added_partitions_are_read_and_sigterm_is_quick(kafka: Kafka, worker: Worker) -> None:
+def test_added_partitions_are_read_and_sigterm_is_quick(kafka: Kafka, worker: MonitorProcess) -> None:
     now = time.time() - 3600
     server = worker.start()
     server.wait_for("it to be ready", lambda: get(f"{worker.base}/-/ready"))
@@ -422,7 +430,7 @@ def test_added_partitions_are_read_and_sigterm_is_quick(kafka: Kafka, worker: Wo
     assert server.stop() == 0
 
 
-def test_a_locked_database_is_waited_for(kafka: Kafka, worker: Worker, tmp_path: Path) -> None:
+def test_a_locked_database_is_waited_for(kafka: Kafka, worker: MonitorProcess, tmp_path: Path) -> None:
     server = worker.start()
     server.wait_for("it to be ready", lambda: get(f"{worker.base}/-/ready"))
     with closing(sqlite3.connect(tmp_path / "custodes.db", isolation_level=None)) as other:
@@ -437,7 +445,7 @@ def test_a_locked_database_is_waited_for(kafka: Kafka, worker: Worker, tmp_path:
     assert server.stop() == 0
 
 
-def test_a_damaged_database_is_told_of(kafka: Kafka, worker: Worker, tmp_path: Path) -> None:
+def test_a_damaged_database_is_told_of(kafka: Kafka, worker: MonitorProcess, tmp_path: Path) -> None:
     (tmp_path / "custodes.db").write_bytes(b"no database at all" * 1000)
     server = worker.start()
     assert server.process.wait(30) == 1
@@ -446,7 +454,7 @@ def test_a_damaged_database_is_told_of(kafka: Kafka, worker: Worker, tmp_path: P
 
 def test_poison_and_giant_records_are_kept_and_nothing_around_them_is_lost(kafka: Kafka, tmp_path: Path) -> None:
     kafka.create_topic("poison", 1, max_message_bytes="4000000")
-    worker = Worker(kafka, "poison", tmp_path)
+    worker = MonitorProcess(kafka, "poison", tmp_path)
     server = worker.start()
     try:
         server.wait_for("it to be ready", lambda: get(f"{worker.base}/-/ready"))
@@ -477,7 +485,7 @@ def test_poison_and_giant_records_are_kept_and_nothing_around_them_is_lost(kafka
         worker.end()
 
 
-def test_dead_letters_wait_for_a_place_to_go(kafka: Kafka, worker: Worker, tmp_path: Path) -> None:
+def test_dead_letters_wait_for_a_place_to_go(kafka: Kafka, worker: MonitorProcess, tmp_path: Path) -> None:
     """Their disk has no room: nothing ends, nothing is lost, and nothing is behind them after a kill."""
     now = time.time() - 3600
     server = worker.start()
@@ -501,7 +509,7 @@ def test_dead_letters_wait_for_a_place_to_go(kafka: Kafka, worker: Worker, tmp_p
     assert server.stop() == 0
 
 
-def test_a_topic_that_is_deleted_and_made_anew_is_read_from_its_start(kafka: Kafka, worker: Worker) -> None:
+def test_a_topic_that_is_deleted_and_made_anew_is_read_from_its_start(kafka: Kafka, worker: MonitorProcess) -> None:
     now = time.time() - 3600
     server = worker.start()
     server.wait_for("it to be ready", lambda: get(f"{worker.base}/-/ready"))

@@ -7,14 +7,14 @@ from collections.abc import Iterator
 import pytest
 from kafka import KafkaAdminClient, TopicPartition
 
-from custodes.config.model import KafkaSource
-from custodes.sources.consumer_group import Member
+from custodes.config.model import KafkaSourceSettings
+from custodes.sources.consumer_group import GroupMember
 from servers import Kafka, eventually
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(240)]
 
 
-class Given:
+class Assignment:
     """What a member has."""
 
     def __init__(self) -> None:
@@ -36,11 +36,11 @@ def admin(kafka: Kafka) -> Iterator[KafkaAdminClient]:
 
 def test_a_join_that_outlasts_many_polls_is_not_forgotten(kafka: Kafka, admin: KafkaAdminClient) -> None:
     kafka.create_topic("growing", 1)
-    settings = KafkaSource(
+    settings = KafkaSourceSettings(
         bootstrap_servers=[kafka.bootstrap], topics=["growing"], group_id="growing", client={"metadata_max_age_ms": 200}
     )
-    given = Given()
-    member = Member(settings, "growing-member", given)
+    given = Assignment()
+    member = GroupMember(settings, "growing-member", given)
     member.connect(["growing"])
     try:
         for partitions in range(2, 8):

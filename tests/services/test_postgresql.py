@@ -8,7 +8,7 @@ from sqlalchemy import insert, text
 from custodes.database import tables
 from custodes.encryption.keys import NO_KEYS, Keys
 from custodes.findings.store import FindingStore
-from custodes.findings.triage import Change, TriageStore
+from custodes.findings.triage import TriageChange, TriageStore
 from databases import assert_made_new_is_what_migrations_make, assert_what_an_older_version_kept_stays
 from servers import PostgreSQL
 
@@ -30,8 +30,8 @@ def test_triage(postgresql: PostgreSQL) -> None:
     with store.engine.begin() as connection:
         connection.execute(insert(tables.findings).values(**named, **row))
     triage = TriageStore(store.engine)
-    triage.change("f", Change(state="acknowledged", note="looking"), "ines", 1)
-    triage.change("f", Change(state="closed", verdict="explained", note="an audit", version=1), "ines", 2)
+    triage.change("f", TriageChange(state="acknowledged", note="looking"), "ines", 1)
+    triage.change("f", TriageChange(state="closed", verdict="explained", note="an audit", version=1), "ines", 2)
     assert [note.text for note in triage.history("f")] == ["looking", "explained: an audit"]
     assert triage.verdicts() == {"r": {"explained": 1}}
     for state, group, found in (("closed", "100%", ["f"]), ("open", "100%", []), ("closed", "100_", [])):

@@ -16,8 +16,8 @@ from kafka.structs import OffsetAndMetadata
 from structlog.testing import capture_logs
 
 from custodes._core import Engine, FindingChange
-from custodes.config.model import KafkaSource as Settings
-from custodes.sources import Fetched, Records, fetches
+from custodes.config.model import KafkaSourceSettings as Settings
+from custodes.sources import FetchedBatches, RecordList, fetches
 from custodes.sources.kafka import KafkaSource
 from servers import Kafka, eventually
 
@@ -76,7 +76,7 @@ def read(broker: Kafka, topic: str, group: str, threads: int = 1) -> tuple[list[
         nonlocal seen
         for arrival in source.poll(0.25):
             outcome = arrival.feed(engine, None)
-            if isinstance(arrival, Fetched | Records):
+            if isinstance(arrival, FetchedBatches | RecordList):
                 kinds.add(type(arrival))
             if outcome is not None:
                 seen += outcome.events + len(outcome.rejects)
@@ -135,7 +135,7 @@ def test_every_codec_and_any_number_of_threads_give_the_same_findings(
     send(kafka, topic, codec)
     for threads in (1, 3):
         found, kinds = read(kafka, topic, f"threads-{threads}", threads)
-        assert kinds == {Fetched}
+        assert kinds == {FetchedBatches}
         assert found == expected
 
 
@@ -157,7 +157,7 @@ def test_records_decoded_one_by_one_give_the_same_findings(
     monkeypatch.setattr(Fetcher, "__init__", other_fetcher)
     with capture_logs() as logs:
         found, kinds = read(kafka, "one-by-one", "single")
-    assert kinds == {Records}
+    assert kinds == {RecordList}
     assert found == expected
     assert sum("one by one" in entry["event"] for entry in logs) == 1
 
@@ -233,7 +233,7 @@ def test_a_backlog_is_read_with_its_partitions_side_by_side(kafka: Kafka, monkey
         if source._consumer is not None:
             paused.update(source._consumer.paused())
         for arrival in arrivals:
-            if isinstance(arrival, Fetched):
+            if isinstance(arrival, FetchedBatches):
                 span = MemoryRecords(arrival.data[slice(*arrival.span)])
                 times = [record.timestamp for batch in iter(span.next_batch, None) for record in batch]
                 handed_over[arrival.stream] += len(times)

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from kafka.errors import KafkaError
 
-from custodes.config.model import KafkaSource
-from custodes.sources import Place
+from custodes.config.model import KafkaSourceSettings
+from custodes.sources import StreamPosition
 from custodes.state import Snapshots
 from custodes.state.claims import StateStore
 from custodes.state.objects import ObjectStates
@@ -55,7 +55,7 @@ def stores(
     if request.param == "topic":
         kafka: Kafka = request.getfixturevalue("kafka")
         kafka.create_topic(name, 2, cleanup_policy="compact")
-        settings = KafkaSource(bootstrap_servers=[kafka.bootstrap], topics=["any"])
+        settings = KafkaSourceSettings(bootstrap_servers=[kafka.bootstrap], topics=["any"])
         made = [StateTopic(settings, name) for _ in range(3)]
     elif request.param == "directory":
         made = [ObjectStates(f"file://{tmp_path}/all%20states") for _ in range(3)]
@@ -74,7 +74,7 @@ def write(snapshots: Snapshots, what: bytes) -> None:
     writing = snapshots.begin()
     for section in (b"frame " + what, LARGE, b"part"):
         writing.add([section])
-    writing.finish(1.0, [Place(0, "access/1", 7)])
+    writing.finish(1.0, [StreamPosition(0, "access/1", 7)])
 
 
 def read(snapshots: Snapshots) -> list[bytes]:
@@ -98,7 +98,7 @@ def test_what_one_worker_leaves_the_next_one_finds(stores: list[StateStore]) -> 
     last = Snapshots(stores[2].claim("access/1"), keep=2)
     newest, *before = [last.read(number) for number in last.numbers()]
     assert (newest.frame, newest.parts) == (b"frame 4", [LARGE, b"part"])
-    assert newest.places == [Place(0, "access/1", 7)]
+    assert newest.places == [StreamPosition(0, "access/1", 7)]
     assert [one.frame for one in before] == [b"frame 3", b"frame 2"]
     unfinished.abandon()
 
@@ -167,7 +167,7 @@ def test_a_store_outlives_a_broker_that_was_away(tmp_path: Path, caplog: pytest.
     caplog.set_level(logging.CRITICAL, logger="kafka")
     kafka = Kafka(tmp_path / "kafka")
     kafka.create_topic("state", 2, cleanup_policy="compact")
-    store = StateTopic(KafkaSource(bootstrap_servers=[kafka.bootstrap], topics=["any"]), "state")
+    store = StateTopic(KafkaSourceSettings(bootstrap_servers=[kafka.bootstrap], topics=["any"]), "state")
     try:
         write(Snapshots(store.claim("access/1"), keep=2), b"before")
         kafka.kill()

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
-from sample_events import HOUR, RULES, Sender, all_findings, assert_as_the_oracle, look_ups
+from sample_events import HOUR, RULES, EventSender, all_findings, assert_as_the_oracle, look_ups
 from servers import CUSTODES, Kafka, PostgreSQL, Server, eventually, free_port, get, get_json
 
 MINUTES = float(os.environ.get("CHAOS_MINUTES", "0.75"))
@@ -30,7 +30,7 @@ pytestmark = [
 ]
 
 
-class Worker:
+class WorkerProcess:
     """One `custodes run`, again and again in the same place."""
 
     def __init__(self, folder: Path, config: dict[str, Any]) -> None:
@@ -85,7 +85,7 @@ class Team:
             "findings": {"database": database},
             "workers": workers,
         }
-        self.workers = [Worker(folder / f"worker{at}", self.settings) for at in range(size)]
+        self.workers = [WorkerProcess(folder / f"worker{at}", self.settings) for at in range(size)]
 
     def a_base(self) -> str:
         return next(worker.base for worker in self.workers if worker.runs)
@@ -144,7 +144,7 @@ def test_three_workers_find_what_one_would(kafka: Kafka, team: TeamMaker, store:
     events = look_ups(random.Random(5), 30_000, int(time.time()) * 1_000_000 - 20 * HOUR, 2 * HOUR)
     for worker in three.workers:
         worker.start().wait_for("it to be ready", partial(get, f"{worker.base}/-/ready"))
-    sender = Sender(kafka, name, events, partitions, keyed(partitions), seconds=0)
+    sender = EventSender(kafka, name, events, partitions, keyed(partitions), seconds=0)
     sender.finish()
     found = eventually("all findings to close", three.settled, 60)
     assert_as_the_oracle(found, events)
@@ -187,23 +187,23 @@ class Chaos:
         """A schedule's pause: nothing is being waited for."""
         time.sleep(self._rng.uniform(least, most))
 
-    def _kill(self, worker: Worker) -> None:
+    def _kill(self, worker: WorkerProcess) -> None:
         if worker.runs and worker.server is not None:
             worker.server.kill()
 
-    def _leave(self, worker: Worker) -> None:
+    def _leave(self, worker: WorkerProcess) -> None:
         if worker.runs and worker.server is not None:
             # One that has only just been started has not heard yet that it may end in peace.
             assert worker.server.stop(30) in (0, -signal.SIGTERM), worker.server.log.read_text()[-4000:]
 
-    def _stand_still(self, worker: Worker) -> None:
+    def _stand_still(self, worker: WorkerProcess) -> None:
         """For longer than its session lasts, mostly: then it is a zombie that does not know it."""
         if worker.runs and worker.server is not None:
             worker.server.process.send_signal(signal.SIGSTOP)
             self._wait(1, 14)
             worker.server.process.send_signal(signal.SIGCONT)
 
-    def _lose_the_broker(self, worker: Worker) -> None:
+    def _lose_the_broker(self, worker: WorkerProcess) -> None:
         self._kafka.kill()
         self._wait(0, 3)
         self._kafka.start_again()
@@ -228,7 +228,7 @@ def test_whatever_happens_to_workers_and_broker_they_find_what_the_oracle_finds(
     chaos = Chaos(three, kafka, rng)
     try:
         three.workers[0].start()
-        sender = Sender(kafka, "chaos-workers", events, partitions, keyed(partitions), seconds)
+        sender = EventSender(kafka, "chaos-workers", events, partitions, keyed(partitions), seconds)
         chaos.run(time.monotonic() + seconds)
         for worker in three.workers:
             if not worker.runs:

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import Engine, text
 
-from custodes.accounts.audit import AuditTrail, Look
+from custodes.accounts.audit import AuditEntry, AuditTrail
 from custodes.accounts.roles import Permission, Role
 from custodes.accounts.secrets import Secrets
-from custodes.accounts.store import Account, AccountStore, LockedError, SignInError
+from custodes.accounts.store import Account, AccountLockedError, AccountStore, SignInError
 from custodes.database import open_database
 
 PASSWORD = "correct horse battery"
@@ -71,11 +71,11 @@ def test_wrong_passwords_lock_longer_and_longer(accounts: AccountStore) -> None:
     for _ in range(8):
         with pytest.raises(SignInError, match="name or password is wrong"):
             accounts.sign_in("ines", "wrong", now)
-        with pytest.raises(LockedError) as refused:
+        with pytest.raises(AccountLockedError) as refused:
             accounts.sign_in("ines", PASSWORD, now)
         wait = int(str(refused.value).split()[-2])
         waits.append(wait)
-        with pytest.raises(LockedError):
+        with pytest.raises(AccountLockedError):
             accounts.sign_in("ines", PASSWORD, now + (wait - 1) * SECOND)
         now += wait * SECOND
     assert waits == [30, 60, 120, 240, 480, 900, 900, 900]
@@ -165,7 +165,9 @@ def test_the_secret_stays(tmp_path: Path) -> None:
 def test_the_trail_is_paged_and_is_access_events(engine: Engine) -> None:
     trail = AuditTrail(engine)
     for at in range(5):
-        trail.record(Look(at, "ines" if at % 2 else "omar", "read", "custodes.subject", f"s{at}", "case 7", "10.1.2.3"))
+        trail.record(
+            AuditEntry(at, "ines" if at % 2 else "omar", "read", "custodes.subject", f"s{at}", "case 7", "10.1.2.3")
+        )
     first, before = trail.page(2)
     second, _ = trail.page(9, before)
     assert [look.at for _, look in [*first, *second]] == [4, 3, 2, 1, 0]

@@ -20,12 +20,12 @@ from standardwebhooks import Webhook
 
 from custodes.accounts.pseudonyms import Pseudonyms
 from custodes.alerts import formats
-from custodes.alerts.alertmanager import Alertmanagers
-from custodes.alerts.delivery_log import Ledger, LostError, undelivered_news
-from custodes.alerts.dispatcher import Courier, Queue
-from custodes.alerts.http_client import RefusedError, Web
-from custodes.alerts.message import Message, Writer
-from custodes.alerts.receivers import Sender, sender_of
+from custodes.alerts.alertmanager import AlertmanagerNotifier
+from custodes.alerts.delivery_log import DeliveryLog, LeaseLostError, undelivered_news
+from custodes.alerts.dispatcher import Dispatcher, OrderedNotifier
+from custodes.alerts.http_client import DeliveryRejectedError, HttpClient
+from custodes.alerts.message import Message, MessageWriter
+from custodes.alerts.receivers import MessageSender, sender_of
 from custodes.config.alerts import (
     AlertmanagerReceiver,
     EmailReceiver,
@@ -34,59 +34,63 @@ from custodes.config.alerts import (
     TeamsReceiver,
     WebhookReceiver,
 )
-from custodes.findings.outbox import NewsStore
-from custodes.findings.triage import Change, TriageStore
-from harness import Bench, look_ups
-from recording_server import Ear
+from custodes.findings.outbox import OutboxStore
+from custodes.findings.triage import TriageChange, TriageStore
+from harness import MonitorHarness, look_ups
+from recording_server import RecordingServer
 
 SECOND = 1_000_000
 MINUTE = 60 * SECOND
 SECRET = base64.b64encode(b"a secret of thirty-two bytes now").decode()
 
 
-class Receiver:
+class FakeReceiver:
     """A receiver, its courier, and a clock of its own."""
 
-    def __init__(self, bench: Bench, sender: Sender, *, level: str = "low", names: bool = False) -> None:
+    def __init__(
+        self, bench: MonitorHarness, sender: MessageSender, *, level: str = "low", names: bool = False
+    ) -> None:
         self.now = time.time()
-        self.ledger = Ledger(bench.store.peoples, "the-receiver", "this process")
-        writer = Writer(Pseudonyms(bench.secrets, names), lambda: bench.monitor.rules, "https://custodes.example")
-        queue = Queue(self.ledger, sender, writer, level, timedelta(days=3))
+        self.ledger = DeliveryLog(bench.store.peoples, "the-receiver", "this process")
+        writer = MessageWriter(
+            Pseudonyms(bench.secrets, names), lambda: bench.monitor.rules, "https://custodes.example"
+        )
+        queue = OrderedNotifier(self.ledger, sender, writer, level, timedelta(days=3))
         self.ledger.register()
-        self.courier = Courier("the-receiver", queue, self.ledger, clock=lambda: self.now)
+        self.courier = Dispatcher("the-receiver", queue, self.ledger, clock=lambda: self.now)
 
 
-def webhook(bench: Bench, ear: Ear, tmp_path: Path, **settings: Any) -> Receiver:
+def webhook(bench: MonitorHarness, ear: RecordingServer, tmp_path: Path, **settings: Any) -> FakeReceiver:
     (tmp_path / "secret").write_text(f"whsec_{SECRET}\n")
     receiver = WebhookReceiver(kind="webhook", name="hook", url=f"{ear.url}/hook", secret=tmp_path / "secret")
-    return Receiver(bench, sender_of(receiver, None), **settings)
+    return FakeReceiver(bench, sender_of(receiver, None), **settings)
 
 
-def insiders(bench: Bench, count: int = 1, at: float = 0) -> None:
+def insiders(bench: MonitorHarness, count: int = 1, at: float = 0) -> None:
     bench.now += at
     names = [f"P{n:04}" for n in range(count)]
     bench.feed(look_ups(names, [f"s{n}" for n in range(150)], at=at))
 
 
-def end_all(bench: Bench) -> None:
+def end_all(bench: MonitorHarness) -> None:
     """Time goes on, and what was found ends."""
     bench.now += 86_400
     bench.feed(look_ups(["nobody"], ["x"], at=86_400))
 
 
-def kinds(ear: Ear) -> list[str]:
+def kinds(ear: RecordingServer) -> list[str]:
     return [heard.json["type"] for heard in ear.heard]
 
 
-def test_what_happens_is_told_in_its_order(bench: Bench, ear: Ear, tmp_path: Path) -> None:
+def test_what_happens_is_told_in_its_order(bench: MonitorHarness, ear: RecordingServer, tmp_path: Path) -> None:
     receiver = webhook(bench, ear, tmp_path)
     insiders(bench)
     finding = bench.store.page(level="high").findings[0]
     triage = TriageStore(bench.store.peoples)
-    triage.change(finding.id, Change(state="acknowledged", assignee="ines"), "ines", 0)
-    triage.change(finding.id, Change(note="a call"), "ines", 0)
+    triage.change(finding.id, TriageChange(state="acknowledged", assignee="ines"), "ines", 0)
+    triage.change(finding.id, TriageChange(note="a call"), "ines", 0)
     end_all(bench)
-    triage.change(finding.id, Change(state="closed", verdict="explained", note="an audit"), "ines", 0)
+    triage.change(finding.id, TriageChange(state="closed", verdict="explained", note="an audit"), "ines", 0)
     receiver.courier.step()
     receiver.courier.step()
     told = [heard.json for heard in ear.heard if heard.json["data"]["finding"]["id"] == finding.id]
@@ -99,7 +103,9 @@ def test_what_happens_is_told_in_its_order(bench: Bench, ear: Ear, tmp_path: Pat
     assert receiver.courier.waiting == 0
 
 
-def test_a_signature_is_what_standard_webhooks_says(bench: Bench, ear: Ear, tmp_path: Path) -> None:
+def test_a_signature_is_what_standard_webhooks_says(
+    bench: MonitorHarness, ear: RecordingServer, tmp_path: Path
+) -> None:
     receiver = webhook(bench, ear, tmp_path)
     insiders(bench)
     receiver.courier.step()
@@ -114,7 +120,7 @@ def test_a_signature_is_what_standard_webhooks_says(bench: Bench, ear: Ear, tmp_
             sender_of(settings, None)
 
 
-def test_who_was_away_is_told_all_of_it_once(bench: Bench, ear: Ear, tmp_path: Path) -> None:
+def test_who_was_away_is_told_all_of_it_once(bench: MonitorHarness, ear: RecordingServer, tmp_path: Path) -> None:
     receiver = webhook(bench, ear, tmp_path)
     ear.answer = lambda heard: 503
     insiders(bench, 20)
@@ -133,7 +139,7 @@ def test_who_was_away_is_told_all_of_it_once(bench: Bench, ear: Ear, tmp_path: P
     receiver.courier.step()
     assert (receiver.courier.failures, receiver.courier.waiting) == (0, 0)
     ids = [heard.headers["webhook-id"] for heard in ear.heard]
-    assert len(ids) == len(set(ids)) == len(NewsStore(bench.store.engine).after(0, 1000))
+    assert len(ids) == len(set(ids)) == len(OutboxStore(bench.store.engine).after(0, 1000))
     found = bench.store.page(1000).findings
     assert len(found) > 20
     for finding in found:
@@ -143,7 +149,9 @@ def test_who_was_away_is_told_all_of_it_once(bench: Bench, ear: Ear, tmp_path: P
     assert len(ear.heard) == len(ids)
 
 
-def test_what_was_sent_and_not_put_down_has_the_same_id_again(bench: Bench, ear: Ear, tmp_path: Path) -> None:
+def test_what_was_sent_and_not_put_down_has_the_same_id_again(
+    bench: MonitorHarness, ear: RecordingServer, tmp_path: Path
+) -> None:
     receiver = webhook(bench, ear, tmp_path)
     insiders(bench, 2)
 
@@ -159,10 +167,12 @@ def test_what_was_sent_and_not_put_down_has_the_same_id_again(bench: Bench, ear:
     assert first == again != second
 
 
-def test_what_is_refused_is_put_aside_and_the_rest_goes_on(bench: Bench, ear: Ear, tmp_path: Path) -> None:
+def test_what_is_refused_is_put_aside_and_the_rest_goes_on(
+    bench: MonitorHarness, ear: RecordingServer, tmp_path: Path
+) -> None:
     receiver = webhook(bench, ear, tmp_path)
     insiders(bench, 3)
-    second = NewsStore(bench.store.engine).after(0, 10)[1]
+    second = OutboxStore(bench.store.engine).after(0, 10)[1]
     ear.answer = lambda heard: 422 if heard.json["data"]["finding"]["id"] == second.finding.id else 200
     for _ in range(3):
         receiver.courier.step()
@@ -173,7 +183,7 @@ def test_what_is_refused_is_put_aside_and_the_rest_goes_on(bench: Bench, ear: Ea
     assert len(ear.heard) == 5
 
 
-def test_what_is_too_old_is_put_aside(bench: Bench, ear: Ear, tmp_path: Path) -> None:
+def test_what_is_too_old_is_put_aside(bench: MonitorHarness, ear: RecordingServer, tmp_path: Path) -> None:
     receiver = webhook(bench, ear, tmp_path)
     ear.answer = lambda heard: 500
     insiders(bench)
@@ -184,29 +194,31 @@ def test_what_is_too_old_is_put_aside(bench: Bench, ear: Ear, tmp_path: Path) ->
     assert (receiver.courier.waiting, receiver.courier.undelivered) == (0, 1)
 
 
-def test_what_came_before_a_receiver_is_not_told_it(bench: Bench, ear: Ear, tmp_path: Path) -> None:
+def test_what_came_before_a_receiver_is_not_told_it(
+    bench: MonitorHarness, ear: RecordingServer, tmp_path: Path
+) -> None:
     insiders(bench)
     receiver = webhook(bench, ear, tmp_path)
     receiver.courier.step()
     assert ear.heard == []
 
 
-def test_the_least_severe_are_left_out(bench: Bench, ear: Ear, tmp_path: Path) -> None:
+def test_the_least_severe_are_left_out(bench: MonitorHarness, ear: RecordingServer, tmp_path: Path) -> None:
     receiver = webhook(bench, ear, tmp_path, level="critical")
     insiders(bench)
     receiver.courier.step()
     assert (ear.heard, receiver.courier.waiting) == ([], 0)
 
 
-def test_one_process_at_a_time_tells_a_receiver(bench: Bench, ear: Ear, tmp_path: Path) -> None:
+def test_one_process_at_a_time_tells_a_receiver(bench: MonitorHarness, ear: RecordingServer, tmp_path: Path) -> None:
     receiver = webhook(bench, ear, tmp_path)
-    other = Ledger(bench.store.peoples, "the-receiver", "another process")
+    other = DeliveryLog(bench.store.peoples, "the-receiver", "another process")
     receiver.courier.step()
     now = int(receiver.now * 1e6)
     assert not other.hold(now)
     insiders(bench)
     assert other.hold(now + 31 * SECOND)
-    with pytest.raises(LostError):
+    with pytest.raises(LeaseLostError):
         receiver.ledger.told(receiver.ledger.untold(1)[0])
     receiver.courier.step()
     assert ear.heard == []
@@ -216,11 +228,13 @@ def test_one_process_at_a_time_tells_a_receiver(bench: Bench, ear: Ear, tmp_path
 
 
 @pytest.mark.parametrize("names", [False, True])
-def test_names_are_told_to_those_alone_who_may_know(bench: Bench, ear: Ear, tmp_path: Path, names: bool) -> None:
+def test_names_are_told_to_those_alone_who_may_know(
+    bench: MonitorHarness, ear: RecordingServer, tmp_path: Path, names: bool
+) -> None:
     receiver = webhook(bench, ear, tmp_path, names=names)
     insiders(bench)
     finding = bench.store.page().findings[0]
-    TriageStore(bench.store.peoples).change(finding.id, Change(state="acknowledged"), "ines", 0)
+    TriageStore(bench.store.peoples).change(finding.id, TriageChange(state="acknowledged"), "ines", 0)
     receiver.courier.step()
     said = b"".join(heard.body for heard in ear.heard)
     pseudonym = bench.secrets.pseudonym("actor", "P0000")
@@ -228,7 +242,7 @@ def test_names_are_told_to_those_alone_who_may_know(bench: Bench, ear: Ear, tmp_
     assert (pseudonym.encode() in said) == (not names)
 
 
-def test_a_transaction_that_fails_makes_no_news(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_transaction_that_fails_makes_no_news(bench: MonitorHarness, monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(*_: object) -> None:
         raise RuntimeError("the power fails")
 
@@ -237,23 +251,25 @@ def test_a_transaction_that_fails_makes_no_news(bench: Bench, monkeypatch: pytes
         with pytest.raises(RuntimeError):
             insiders(bench)
     assert bench.store.page().findings == []
-    assert NewsStore(bench.store.engine).latest() == 0
+    assert OutboxStore(bench.store.engine).latest() == 0
 
 
 # Alertmanager; the real one is in tests/services/test_alerts_outage.py.
 
 
-class Firing:
+class FakeAlertmanager:
     """An Alertmanager's receiver and its clock."""
 
-    def __init__(self, bench: Bench, urls: list[str], **settings: Any) -> None:
+    def __init__(self, bench: MonitorHarness, urls: list[str], **settings: Any) -> None:
         self.now = int(time.time() * 1e6)
-        self.ledger = Ledger(bench.store.peoples, "alertmanager", "this process")
+        self.ledger = DeliveryLog(bench.store.peoples, "alertmanager", "this process")
         self.ledger.register()
         self.ledger.hold(self.now)
-        writer = Writer(Pseudonyms(bench.secrets, False), lambda: bench.monitor.rules, "https://custodes.example")
+        writer = MessageWriter(
+            Pseudonyms(bench.secrets, False), lambda: bench.monitor.rules, "https://custodes.example"
+        )
         chosen = AlertmanagerReceiver(kind="alertmanager", name="alertmanager", urls=urls, **settings)
-        self.told = Alertmanagers(chosen, self.ledger, writer)
+        self.told = AlertmanagerNotifier(chosen, self.ledger, writer)
 
     def step(self, seconds: float = 0) -> None:
         self.now += int(seconds * SECOND)
@@ -265,8 +281,8 @@ def is_resolved(alert: dict[str, Any], now: int) -> bool:
     return int(time.mktime(ends) - time.timezone) * SECOND <= now
 
 
-def test_an_alert_fires_and_is_told_again_until_its_finding_ends(bench: Bench, ear: Ear) -> None:
-    firing = Firing(bench, [ear.url])
+def test_an_alert_fires_and_is_told_again_until_its_finding_ends(bench: MonitorHarness, ear: RecordingServer) -> None:
+    firing = FakeAlertmanager(bench, [ear.url])
     insiders(bench)
     firing.step()
     (alert,) = ear.heard[-1].json
@@ -290,8 +306,8 @@ def test_an_alert_fires_and_is_told_again_until_its_finding_ends(bench: Bench, e
     assert len(ear.heard) == heard
 
 
-def test_one_that_began_and_ended_unheard_fires_all_the_same(bench: Bench, ear: Ear) -> None:
-    firing = Firing(bench, [ear.url])
+def test_one_that_began_and_ended_unheard_fires_all_the_same(bench: MonitorHarness, ear: RecordingServer) -> None:
+    firing = FakeAlertmanager(bench, [ear.url])
     ear.answer = lambda heard: 503
     insiders(bench)
     with pytest.raises(OSError, match="answers 503"):
@@ -307,24 +323,24 @@ def test_one_that_began_and_ended_unheard_fires_all_the_same(bench: Bench, ear: 
     assert is_resolved(ear.heard[-1].json[0], firing.now)
 
 
-def test_until_it_is_judged_an_alert_may_fire_as_well(bench: Bench, ear: Ear) -> None:
-    firing = Firing(bench, [ear.url], until="judged")
+def test_until_it_is_judged_an_alert_may_fire_as_well(bench: MonitorHarness, ear: RecordingServer) -> None:
+    firing = FakeAlertmanager(bench, [ear.url], until="judged")
     insiders(bench)
     firing.step()
     end_all(bench)
     firing.step(3600)
     assert not is_resolved(ear.heard[-1].json[0], firing.now)
     finding = bench.store.page(level="high").findings[0]
-    TriageStore(bench.store.peoples).change(finding.id, Change(state="closed", verdict="confirmed"), "ines", 0)
+    TriageStore(bench.store.peoples).change(finding.id, TriageChange(state="closed", verdict="confirmed"), "ines", 0)
     firing.step(1)
     assert is_resolved(ear.heard[-1].json[0], firing.now)
-    TriageStore(bench.store.peoples).change(finding.id, Change(state="open"), "omar", 0)
+    TriageStore(bench.store.peoples).change(finding.id, TriageChange(state="open"), "omar", 0)
     firing.step(1)
     assert not is_resolved(ear.heard[-1].json[0], firing.now)
 
 
-def test_of_a_cluster_one_member_is_enough(bench: Bench, ear: Ear) -> None:
-    firing = Firing(bench, ["http://127.0.0.1:1", ear.url])
+def test_of_a_cluster_one_member_is_enough(bench: MonitorHarness, ear: RecordingServer) -> None:
+    firing = FakeAlertmanager(bench, ["http://127.0.0.1:1", ear.url])
     insiders(bench)
     firing.step()
     assert len(ear.heard) == 1
@@ -333,18 +349,18 @@ def test_of_a_cluster_one_member_is_enough(bench: Bench, ear: Ear) -> None:
 # What others understand.
 
 
-def message(bench: Bench, name: str = "P0000", kind: str = "opened") -> Message:
+def message(bench: MonitorHarness, name: str = "P0000", kind: str = "opened") -> Message:
     bench.feed(look_ups([name], [f"s{n}" for n in range(150)]))
     finding = bench.store.page(group={"actor": name}).findings[0]
-    news = next(one for one in NewsStore(bench.store.engine).after(0, 100) if one.finding.id == finding.id)
-    writer = Writer(Pseudonyms(bench.secrets, True), lambda: bench.monitor.rules, "https://custodes.example")
+    news = next(one for one in OutboxStore(bench.store.engine).after(0, 100) if one.finding.id == finding.id)
+    writer = MessageWriter(Pseudonyms(bench.secrets, True), lambda: bench.monitor.rules, "https://custodes.example")
     return Message(**{**vars(writer.message(news)), "kind": kind})
 
 
 HOSTILE = "<!channel> [free](https://evil.example) *x* @all\r\nBcc: all@example.org"
 
 
-def test_a_name_is_only_text_in_slack_and_teams(bench: Bench) -> None:
+def test_a_name_is_only_text_in_slack_and_teams(bench: MonitorHarness) -> None:
     one = message(bench, HOSTILE)
     slack = json.loads(formats.slack(one)[0])
     assert "<!channel>" not in slack["text"]
@@ -369,7 +385,9 @@ def test_a_name_is_only_text_in_slack_and_teams(bench: Bench) -> None:
         ("closed", "ended", "resolve"),
     ],
 )
-def test_a_finding_is_an_incident_of_pagerduty(bench: Bench, kind: str, until: str, action: str | None) -> None:
+def test_a_finding_is_an_incident_of_pagerduty(
+    bench: MonitorHarness, kind: str, until: str, action: str | None
+) -> None:
     sent = formats.pagerduty(message(bench, kind=kind), "the-key", until)
     event = None if sent is None else json.loads(sent[0])
     assert (None if event is None else event["event_action"]) == action
@@ -379,7 +397,7 @@ def test_a_finding_is_an_incident_of_pagerduty(bench: Bench, kind: str, until: s
 
 
 @pytest.mark.parametrize("kind", ["opened", "acknowledged", "closed", "judged", "merged", "reopened"])
-def test_a_detection_finding_is_what_ocsf_says(bench: Bench, kind: str) -> None:
+def test_a_detection_finding_is_what_ocsf_says(bench: MonitorHarness, kind: str) -> None:
     event = json.loads(formats.ocsf(message(bench, kind=kind)))
     DetectionFinding.model_validate(event)
     assert (event["class_uid"], event["type_uid"]) == (2004, 200400 + event["activity_id"])
@@ -387,13 +405,13 @@ def test_a_detection_finding_is_what_ocsf_says(bench: Bench, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", [SlackReceiver, TeamsReceiver, PagerDutyReceiver])
-def test_each_is_sent_where_it_belongs(bench: Bench, ear: Ear, tmp_path: Path, kind: Any) -> None:
+def test_each_is_sent_where_it_belongs(bench: MonitorHarness, ear: RecordingServer, tmp_path: Path, kind: Any) -> None:
     (tmp_path / "url").write_text(f"{ear.url}/T0/secret\n")
     (tmp_path / "key").write_text("the-key\n")
     place: dict[str, Any] = {"url_file": tmp_path / "url"}
     if kind is PagerDutyReceiver:
         place = {"key_file": tmp_path / "key", "url": f"{ear.url}/T0/secret"}
-    name = kind.__name__.removesuffix("Receiver").lower()
+    name = kind.__name__.removesuffix("FakeReceiver").lower()
     sender = sender_of(kind(kind=name, name="one", **place), None)
     sender.send(message(bench))
     sender.close()
@@ -426,7 +444,7 @@ def post() -> Iterator[tuple[Postman, str]]:
     controller.stop()
 
 
-def test_a_mail_is_sent_and_a_name_ends_no_header(bench: Bench, post: tuple[Postman, str]) -> None:
+def test_a_mail_is_sent_and_a_name_ends_no_header(bench: MonitorHarness, post: tuple[Postman, str]) -> None:
     postman, server = post
     settings = EmailReceiver(
         kind="email", name="mail", server=server, sender="custodes@example.org", to=["soc@example.org"], starttls=False
@@ -444,7 +462,7 @@ def test_a_mail_is_sent_and_a_name_ends_no_header(bench: Bench, post: tuple[Post
     with pytest.raises(OSError, match="451"):
         sender.send(message(bench))
     postman.answer = "554 never"
-    with pytest.raises(RefusedError, match="554"):
+    with pytest.raises(DeliveryRejectedError, match="554"):
         sender.send(message(bench))
     with pytest.raises(OSError, match="STARTTLS"):
         sender_of(settings.model_copy(update={"starttls": True}), None).send(message(bench))
@@ -453,10 +471,10 @@ def test_a_mail_is_sent_and_a_name_ends_no_header(bench: Bench, post: tuple[Post
 # Where alerts are sent is what somebody wrote into the configuration, and nowhere else.
 
 
-def test_a_redirect_leads_nowhere(ear: Ear) -> None:
+def test_a_redirect_leads_nowhere(ear: RecordingServer) -> None:
     ear.answer = lambda heard: 302
     with pytest.raises(OSError, match="answers 302"):
-        Web(f"{ear.url}/hook").post(b"{}", {})
+        HttpClient(f"{ear.url}/hook").post(b"{}", {})
     assert [heard.path for heard in ear.heard] == ["/hook"]
 
 
@@ -466,10 +484,10 @@ def test_addresses_of_the_cloud_itself_are_refused(monkeypatch: pytest.MonkeyPat
     found = [(family, socket.SOCK_STREAM, 6, "", (address, 80))]
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
     with pytest.raises(OSError, match="where alerts are not sent"):
-        Web("http://metadata.example/latest").post(b"{}", {})
+        HttpClient("http://metadata.example/latest").post(b"{}", {})
 
 
-def test_what_was_looked_at_is_what_is_reached(monkeypatch: pytest.MonkeyPatch, ear: Ear) -> None:
+def test_what_was_looked_at_is_what_is_reached(monkeypatch: pytest.MonkeyPatch, ear: RecordingServer) -> None:
     """A name that is another address the second time is asked only once."""
     asked = []
     real = socket.getaddrinfo
@@ -479,14 +497,14 @@ def test_what_was_looked_at_is_what_is_reached(monkeypatch: pytest.MonkeyPatch, 
         return real("127.0.0.1" if host == "hooks.example" else host, *arguments, **named)
 
     monkeypatch.setattr(socket, "getaddrinfo", once)
-    Web(ear.url.replace("127.0.0.1", "hooks.example") + "/hook").post(b"{}", {})
+    HttpClient(ear.url.replace("127.0.0.1", "hooks.example") + "/hook").post(b"{}", {})
     assert asked.count("hooks.example") == 1
     assert ear.heard[0].headers["Host"].startswith("hooks.example:")
 
 
-def test_a_proxy_of_the_environment_is_not_asked(monkeypatch: pytest.MonkeyPatch, ear: Ear) -> None:
+def test_a_proxy_of_the_environment_is_not_asked(monkeypatch: pytest.MonkeyPatch, ear: RecordingServer) -> None:
     monkeypatch.setitem(os.environ, "HTTP_PROXY", "http://127.0.0.1:1")
-    Web(f"{ear.url}/hook").post(b"{}", {})
+    HttpClient(f"{ear.url}/hook").post(b"{}", {})
     assert len(ear.heard) == 1
     with pytest.raises(ValueError, match="is no URL"):
-        Web("file:///etc/passwd")
+        HttpClient("file:///etc/passwd")

@@ -19,14 +19,14 @@ from custodes._core import Engine
 from custodes.authoring.backtest import backtest
 from custodes.authoring.labels import read_labels
 from custodes.authoring.plot import plot
-from custodes.authoring.recorded_events import Files, Records
-from custodes.authoring.sweep_parameter import BacktestError, Lever
+from custodes.authoring.recorded_events import EventFiles, EventRecords
+from custodes.authoring.sweep_parameter import BacktestError, SweepParameter
 from custodes.config import FaultsError
 from custodes.config.mapping import load_mapping
 from custodes.demo.agency import Agency
-from custodes.findings import Ledger
+from custodes.findings import FindingAccumulator
 from custodes.rules import Rule, build_plan, load_rules, shipped_pack
-from custodes.rules.baseline import Baseline, Of
+from custodes.rules.baseline import Baseline, BaselineOf
 
 START = 1_767_600_000
 SVG = "{http://www.w3.org/2000/svg}"
@@ -56,9 +56,9 @@ def written(folder: Path, stream: list[dict[str, Any]]) -> Path:
     return path
 
 
-def found_by_oracle(stream: list[dict[str, Any]], rule: Rule, threshold: int) -> list[oracle.Finding]:
+def found_by_oracle(stream: list[dict[str, Any]], rule: Rule, threshold: int) -> list[oracle.OracleFinding]:
     seconds = int(rule.timespan.total_seconds())
-    same = oracle.Rule(
+    same = oracle.OracleRule(
         rule.group_by, seconds, distinct=rule.distinct, resolution=int(rule.resolution.total_seconds()),
         **oracle.gte(threshold),
     )  # fmt: skip
@@ -68,7 +68,7 @@ def found_by_oracle(stream: list[dict[str, Any]], rule: Rule, threshold: int) ->
 @pytest.mark.parametrize("seed", range(4))
 def test_at_every_threshold_there_is_what_the_oracle_finds(seed: int, tmp_path: Path) -> None:
     stream = events(seed)
-    result = backtest(HOURLY, Files([written(tmp_path, stream)]), WRITE, budget=10, threads=1 + seed % 2)
+    result = backtest(HOURLY, EventFiles([written(tmp_path, stream)]), WRITE, budget=10, threads=1 + seed % 2)
     assert (result.events, result.rejected) == (len(stream), 0)
     assert result.weeks == pytest.approx((stream[-1]["time"] - stream[0]["time"]) / (7 * 86_400))
     assert result.own.threshold == 8
@@ -83,26 +83,26 @@ def test_at_every_threshold_there_is_what_the_oracle_finds(seed: int, tmp_path: 
 
 def test_at_every_factor_there_is_what_a_rule_with_it_finds(tmp_path: Path) -> None:
     path = written(tmp_path, events(7, count=6000, hours=30 * 24))
-    usual = Baseline(of=Of.self, over=timedelta(days=14), factor=1.5, least_days=3)
+    usual = Baseline(of=BaselineOf.self, over=timedelta(days=14), factor=1.5, least_days=3)
     rule = replace(HOURLY, timespan=timedelta(days=1), resolution=timedelta(hours=1), holds={"gte": 3}, baseline=usual)
-    result = backtest(rule, Files([path]), WRITE, budget=3, lever=Lever.factor)
+    result = backtest(rule, EventFiles([path]), WRITE, budget=3, lever=SweepParameter.factor)
     assert result.own.threshold == 1.5
     assert (result.own.findings, result.suggested is not None) == (len(result.findings), True)
     for at in result.thresholds[::6]:
         other = replace(rule, baseline=usual.model_copy(update={"factor": at.threshold}))
-        engine, ledger = Engine(build_plan([other], MAPPING)), Ledger([other])
+        engine, ledger = Engine(build_plan([other], MAPPING)), FindingAccumulator([other])
         ledger.apply(engine.process_lines(path.read_bytes()).changes)
         ledger.apply(engine.finish().changes)
         assert len(ledger.findings()) == at.findings, at
     with pytest.raises(BacktestError, match="no baseline, and so no factor"):
-        backtest(HOURLY, Files([path]), WRITE, lever=Lever.factor)
+        backtest(HOURLY, EventFiles([path]), WRITE, lever=SweepParameter.factor)
 
 
 @pytest.mark.parametrize(("budget", "threshold"), [(0.0, 61), (1e6, 1)])
 def test_a_budget_of_nothing_and_one_of_everything(budget: float, threshold: int, tmp_path: Path) -> None:
     stream = [{"time": START + n, "actor": "P1", "subject": f"S{n}", "action": "read"} for n in range(60)]
     stream.append({**stream[0], "time": START + 90_000})
-    result = backtest(HOURLY, Files([written(tmp_path, stream)]), WRITE, budget=budget)
+    result = backtest(HOURLY, EventFiles([written(tmp_path, stream)]), WRITE, budget=budget)
     assert result.suggested is not None
     assert result.suggested.threshold == threshold
 
@@ -116,7 +116,7 @@ def test_labels_say_who_was_found_and_what_was_gone_by_then(tmp_path: Path) -> N
         for who, count, later in (("P1", 30, 0), ("P2", 7, 0), ("P1", 30, 200_000))
     ]
     path.write_text("\n".join(map(json.dumps, labels)) + "\n\n")
-    result = backtest(HOURLY, Files([written(tmp_path, stream)]), WRITE, labels=read_labels(path))
+    result = backtest(HOURLY, EventFiles([written(tmp_path, stream)]), WRITE, labels=read_labels(path))
     assert [(verdict.opened_at, verdict.taken) for verdict in result.verdicts] == [
         ((START + 7 * 60) * 1_000_000, 8),
         (None, 7),
@@ -131,10 +131,10 @@ def stamp(seconds: int) -> str:
 def test_what_cannot_be_tested_says_why(tmp_path: Path) -> None:
     path = written(tmp_path, events(1, 10))
     with pytest.raises(BacktestError, match="'Bulk lookups' has no threshold that more events reach"):
-        backtest(replace(HOURLY, holds={"gte": 3, "lt": 9}), Files([path]), WRITE)
+        backtest(replace(HOURLY, holds={"gte": 3, "lt": 9}), EventFiles([path]), WRITE)
     path.write_text('{"actor": "P1"}\n')
     with pytest.raises(BacktestError, match="no events that can be counted"):
-        backtest(HOURLY, Files([path]), WRITE)
+        backtest(HOURLY, EventFiles([path]), WRITE)
     labels = tmp_path / "labels.jsonl"
     labels.write_text('{"kind": "x", "group": {"actor": "P1"}, "times": ["2026-01-05T08:00:00"]}\n{"kind": 3}\n')
     with pytest.raises(FaultsError) as caught:
@@ -164,11 +164,11 @@ def months(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 @pytest.mark.parametrize("title", ["Bulk lookups", "Slow copying", "Celebrity snooping"])
 def test_a_threshold_for_a_budget_keeps_to_it_the_month_after(title: str, months: list[Path]) -> None:
     """Two a week were asked for, and the next month brings few."""
-    tried = backtest(PACK[title], Files(months[:1]), WRITE, budget=2, threads=2)
+    tried = backtest(PACK[title], EventFiles(months[:1]), WRITE, budget=2, threads=2)
     assert tried.suggested is not None
     assert tried.suggested.a_week(tried.weeks) <= 2
     rule = replace(PACK[title], holds={"gte": tried.suggested.threshold})
-    after = backtest(rule, Files(months[1:]), WRITE, threads=2)
+    after = backtest(rule, EventFiles(months[1:]), WRITE, threads=2)
     assert timedelta(days=25) < timedelta(weeks=after.weeks) < timedelta(days=29)
     assert 0 <= after.own.a_week(after.weeks) <= 5
 
@@ -176,7 +176,7 @@ def test_a_threshold_for_a_budget_keeps_to_it_the_month_after(title: str, months
 def test_the_picture_shows_thresholds_and_budget_and_nobody(tmp_path: Path) -> None:
     stream = events(1)
     rule = replace(HOURLY, title="Bulk <lookups> & more")
-    result = backtest(rule, Files([written(tmp_path, stream)]), WRITE, budget=10)
+    result = backtest(rule, EventFiles([written(tmp_path, stream)]), WRITE, budget=10)
     assert result.suggested is not None
     picture = plot(result, 10)
     svg = ElementTree.fromstring(picture)
@@ -189,7 +189,7 @@ def test_the_picture_shows_thresholds_and_budget_and_nobody(tmp_path: Path) -> N
     assert all(70 <= x <= 730 and 50 <= y <= 360 for x, y in points)
     assert [x for x, _ in points] == sorted(x for x, _ in points)
     assert not any(event["actor"] in picture for event in stream)
-    empty = backtest(replace(rule, holds={"gte": 5000}), Files([tmp_path / "events.jsonl"]), WRITE)
+    empty = backtest(replace(rule, holds={"gte": 5000}), EventFiles([tmp_path / "events.jsonl"]), WRITE)
     assert "own 5,000" in plot(empty, None)
 
 
@@ -201,7 +201,7 @@ def test_records_at_hand_are_as_good_as_a_file(tmp_path: Path) -> None:
     ]
     path = tmp_path / "events.jsonl"
     path.write_bytes(b"\n".join(lines) + b"\n")
-    files, records = (backtest(HOURLY, past, WRITE, budget=10) for past in (Files([path]), Records(lines)))
+    files, records = (backtest(HOURLY, past, WRITE, budget=10) for past in (EventFiles([path]), EventRecords(lines)))
     assert files == records
     with pytest.raises(BacktestError, match="no events"):
-        backtest(HOURLY, Records([]), WRITE)
+        backtest(HOURLY, EventRecords([]), WRITE)

@@ -17,17 +17,17 @@ from starlette.testclient import TestClient
 from clients import PASSWORD, token, visit
 from custodes.accounts.audit import AuditTrail
 from custodes.accounts.roles import Role
-from custodes.accounts.self_monitoring import SelfWatch
+from custodes.accounts.self_monitoring import SelfMonitor
 from custodes.accounts.store import AccountStore
-from custodes.findings import Missed
+from custodes.findings import MissedRecords
 from custodes.findings.shortfalls import Shortfall
-from custodes.sources import Lines
-from harness import START, Bench, look_ups
+from custodes.sources import LineChunk
+from harness import START, MonitorHarness, look_ups
 
 SUBJECTS = [f"410105{n:012}" for n in range(200)]
 
 
-def finding_of(bench: Bench, actor: str) -> str:
+def finding_of(bench: MonitorHarness, actor: str) -> str:
     """Has somebody look up many, and returns the finding's id."""
     bench.feed(look_ups([actor], SUBJECTS))
     return next(one.id for one in bench.store.page().findings if one.rule == "Bulk lookups")
@@ -71,7 +71,7 @@ MAY = {
 }
 
 
-def test_every_page_is_for_those_it_is_for(bench: Bench, accounts: AccountStore) -> None:
+def test_every_page_is_for_those_it_is_for(bench: MonitorHarness, accounts: AccountStore) -> None:
     finding = finding_of(bench, "P0042")
     names = {
         "finding": finding,
@@ -106,7 +106,7 @@ def test_every_page_is_for_those_it_is_for(bench: Bench, accounts: AccountStore)
     assert stranger.get("/static/%2e%2e/app.py").status_code == 404
 
 
-def test_every_look_at_a_person_is_put_down_with_its_purpose(bench: Bench, accounts: AccountStore) -> None:
+def test_every_look_at_a_person_is_put_down_with_its_purpose(bench: MonitorHarness, accounts: AccountStore) -> None:
     finding = finding_of(bench, "P0042")
     client = visit(bench, Role.INVESTIGATOR)
     page = client.get(f"/findings/{finding}").text
@@ -139,7 +139,7 @@ def test_every_look_at_a_person_is_put_down_with_its_purpose(bench: Bench, accou
     assert subject[1] not in auditor
 
 
-def test_a_case_is_what_nobody_has_closed_of_one_person(bench: Bench, accounts: AccountStore) -> None:
+def test_a_case_is_what_nobody_has_closed_of_one_person(bench: MonitorHarness, accounts: AccountStore) -> None:
     bench.feed(look_ups(["P0042", "P0007"], [f"{n}" for n in range(200)]))
     bench.feed(look_ups(["P0042"], [f"t{n}" for n in range(700)], at=60, first=1000))
     client = visit(bench, Role.INVESTIGATOR)
@@ -157,7 +157,7 @@ def test_a_case_is_what_nobody_has_closed_of_one_person(bench: Bench, accounts: 
     assert "P0007" not in visit(bench, Role.VIEWER).get("/findings/cases").text
 
 
-def test_evidence_is_handed_out_for_a_purpose_that_is_put_down(bench: Bench, accounts: AccountStore) -> None:
+def test_evidence_is_handed_out_for_a_purpose_that_is_put_down(bench: MonitorHarness, accounts: AccountStore) -> None:
     finding = finding_of(bench, "P0042")
     client = visit(bench, Role.INVESTIGATOR)
     form = {"token": token(client.get(f"/findings/{finding}").text), "purpose": "a complaint"}
@@ -178,7 +178,7 @@ def test_evidence_is_handed_out_for_a_purpose_that_is_put_down(bench: Bench, acc
     assert "a complaint" in auditor
 
 
-def test_an_actors_name_is_text_wherever_it_stands(bench: Bench) -> None:
+def test_an_actors_name_is_text_wherever_it_stands(bench: MonitorHarness) -> None:
     name = "<img src=x onerror=alert(1)>\"'{{7*7}}"
     finding = finding_of(bench, name)
     client = visit(bench)
@@ -203,7 +203,7 @@ def test_an_actors_name_is_text_wherever_it_stands(bench: Bench) -> None:
         {"origin": "null"},
     ],
 )
-def test_another_site_cannot_have_a_browser_act(bench: Bench, headers: dict[str, str]) -> None:
+def test_another_site_cannot_have_a_browser_act(bench: MonitorHarness, headers: dict[str, str]) -> None:
     finding = finding_of(bench, "P0042")
     client = visit(bench)
     form = {"token": token(client.get("/findings").text), "finding": finding, "action": "note", "note": "x"}
@@ -218,14 +218,14 @@ def test_another_site_cannot_have_a_browser_act(bench: Bench, headers: dict[str,
     assert "<b>" in client.get(f"/findings/{finding}").text
 
 
-def test_a_form_of_one_visitor_is_none_of_another(bench: Bench, accounts: AccountStore) -> None:
+def test_a_form_of_one_visitor_is_none_of_another(bench: MonitorHarness, accounts: AccountStore) -> None:
     finding = finding_of(bench, "P0042")
     form = {"finding": finding, "action": "note", "note": "x"}
     form["token"] = token(visit(bench, Role.INVESTIGATOR).get("/findings").text)
     assert visit(bench, Role.INVESTIGATOR).post("/findings/triage", data=form).status_code == 403
 
 
-def test_a_key_that_was_there_before_is_not_taken_over(bench: Bench, accounts: AccountStore) -> None:
+def test_a_key_that_was_there_before_is_not_taken_over(bench: MonitorHarness, accounts: AccountStore) -> None:
     client = TestClient(bench.app, base_url="http://custodes", cookies={"custodes": "known-to-an-attacker"})
     data = {"name": "the-investigator", "password": PASSWORD}
     answer = client.post("/sign-in", data=data, follow_redirects=False)
@@ -236,7 +236,7 @@ def test_a_key_that_was_there_before_is_not_taken_over(bench: Bench, accounts: A
     assert attacker.get("/findings", follow_redirects=False).status_code == 303
 
 
-def test_signing_out_ends_the_session_wherever_its_key_is(bench: Bench, accounts: AccountStore) -> None:
+def test_signing_out_ends_the_session_wherever_its_key_is(bench: MonitorHarness, accounts: AccountStore) -> None:
     client = visit(bench, Role.VIEWER)
     key = client.cookies["custodes"]
     client.post("/sign-out", data={"token": token(client.get("/rules").text)})
@@ -255,7 +255,7 @@ def test_signing_out_ends_the_session_wherever_its_key_is(bench: Bench, accounts
         "\\\\x",
     ],
 )
-def test_signing_in_leads_to_no_other_site(bench: Bench, accounts: AccountStore, wanted: str) -> None:
+def test_signing_in_leads_to_no_other_site(bench: MonitorHarness, accounts: AccountStore, wanted: str) -> None:
     data = {"name": "the-viewer", "password": PASSWORD, "next": wanted}
     answer = visit(bench).post("/sign-in", data=data, follow_redirects=False)
     assert answer.headers["location"] == "/"
@@ -263,14 +263,14 @@ def test_signing_in_leads_to_no_other_site(bench: Bench, accounts: AccountStore,
     assert visit(bench).post("/sign-in", data=data, follow_redirects=False).headers["location"] == data["next"]
 
 
-def test_without_accounts_only_this_machine_by_its_own_name_is_served(bench: Bench) -> None:
+def test_without_accounts_only_this_machine_by_its_own_name_is_served(bench: MonitorHarness) -> None:
     """A page elsewhere may have its name lead here; the browser then says that name."""
     rebound = TestClient(bench.app, base_url="http://elsewhere.example")
     assert rebound.get("/api/v1/findings").status_code == 421
     assert rebound.get("/").status_code == 421
 
 
-def test_a_spreadsheet_finds_no_formula(bench: Bench) -> None:
+def test_a_spreadsheet_finds_no_formula(bench: MonitorHarness) -> None:
     name = '=HYPERLINK("https://elsewhere.example")'
     bench.feed(look_ups([name, "+1", "@x", "-2", "\t=1", "plain"], ["s1"]))
     client = visit(bench)
@@ -280,7 +280,7 @@ def test_a_spreadsheet_finds_no_formula(bench: Bench) -> None:
     assert sorted(row[1] for row in rows[1:]) == sorted([f"'{name}", "'+1", "'@x", "'-2", "'\t=1", "plain"])
 
 
-def test_addresses_and_pages_that_are_none(bench: Bench) -> None:
+def test_addresses_and_pages_that_are_none(bench: MonitorHarness) -> None:
     client = visit(bench)
     for path in (
         "/findings/none",
@@ -296,7 +296,7 @@ def test_addresses_and_pages_that_are_none(bench: Bench) -> None:
         assert client.get(f"{address}?after={after}").status_code == 400
 
 
-def test_the_second_of_two_is_told_what_the_first_did(bench: Bench) -> None:
+def test_the_second_of_two_is_told_what_the_first_did(bench: MonitorHarness) -> None:
     finding = finding_of(bench, "P0042")
     client = visit(bench)
     form = {"token": token(client.get("/findings").text), "finding": finding, "version": "0"}
@@ -317,7 +317,7 @@ def test_the_second_of_two_is_told_what_the_first_did(bench: Bench) -> None:
     assert kinds == ["assigned", "acknowledged", "closed"]
 
 
-def test_a_finding_says_what_counted(bench: Bench) -> None:
+def test_a_finding_says_what_counted(bench: MonitorHarness) -> None:
     bench.feed(look_ups(["P0042"], SUBJECTS))
     bench.feed(look_ups(["P0042"], ["later"], at=7200))
     finding = next(one for one in bench.store.page().findings if one.rule == "Bulk lookups")
@@ -328,7 +328,7 @@ def test_a_finding_says_what_counted(bench: Bench) -> None:
     assert 'aria-label="The count rose to 200; the threshold is 150."' in page
 
 
-def test_who_goes_through_many_people_is_found_like_anybody_else(bench: Bench, accounts: AccountStore) -> None:
+def test_who_goes_through_many_people_is_found_like_anybody_else(bench: MonitorHarness, accounts: AccountStore) -> None:
     client = visit(bench, Role.INVESTIGATOR)
     page = client.get("/rules").text
     for n in range(40):
@@ -343,7 +343,7 @@ def test_who_goes_through_many_people_is_found_like_anybody_else(bench: Bench, a
     assert finding.rule in visit(bench, Role.AUDITOR).get("/rules").text
 
 
-def test_passwords_tried_from_one_address_are_found(bench: Bench, accounts: AccountStore) -> None:
+def test_passwords_tried_from_one_address_are_found(bench: MonitorHarness, accounts: AccountStore) -> None:
     client = visit(bench)
     for n in range(15):
         assert client.post("/sign-in", data={"name": f"nobody{n}", "password": "x"}).status_code == 401
@@ -351,17 +351,17 @@ def test_passwords_tried_from_one_address_are_found(bench: Bench, accounts: Acco
         ("Many refused sign-ins to Custodes", {"client_ip": "testclient"})
     ]
     # Another process begins with the same trail, and makes no second one.
-    again = SelfWatch(AuditTrail(bench.store.engine), bench.store, bench.monitor.tell)
+    again = SelfMonitor(AuditTrail(bench.store.engine), bench.store, bench.monitor.tell)
     again.catch_up(int(time.time() * 1e6))
     assert len(bench.store.page().findings) == 1
     again.catch_up(int(time.time() * 1e6) + 3_600_000_000)
     assert all(one.closed_at for one in bench.store.page().findings)
 
 
-def test_the_page_of_the_system_says_what_needs_somebody(bench: Bench) -> None:
-    bench.feed(Lines(0, b"no event\n", 1))
+def test_the_page_of_the_system_says_what_needs_somebody(bench: MonitorHarness) -> None:
+    bench.feed(LineChunk(0, b"no event\n", 1))
     bench.monitor.metrics.alert_failures.labels("pager").set(3)
-    bench.store.record_gap(Missed('{"topic": "t"}', 5, 9, 0))
+    bench.store.record_gap(MissedRecords('{"topic": "t"}', 5, 9, 0))
     bench.store.record_shortfalls([Shortfall("storm", bench.monitor.rules[0].id, 0, 1, 70, 0)])
     with TestClient(bench.app, base_url="http://custodes") as client:
         page = client.get("/system").text
@@ -373,12 +373,12 @@ def test_the_page_of_the_system_says_what_needs_somebody(bench: Bench) -> None:
     assert '<td class="number">5</td><td class="number">9</td>' in page
 
 
-def test_an_actors_page_tells_of_the_risk_and_a_findings_of_what_was_looked_into(bench: Bench) -> None:
+def test_an_actors_page_tells_of_the_risk_and_a_findings_of_what_was_looked_into(bench: MonitorHarness) -> None:
     events = [
         {"time": START + n, "actor": "P0042", "subject": f"s{n}", "action": "read", "resource": f"table-{n % 3 // 2}"}
         for n in range(180)
     ]
-    bench.feed(Lines(0, b"".join(json.dumps(event).encode() + b"\n" for event in events), 1))
+    bench.feed(LineChunk(0, b"".join(json.dumps(event).encode() + b"\n" for event in events), 1))
     finding = next(one for one in bench.store.page().findings if one.rule == "Bulk lookups")
     client = visit(bench)
     page = client.get(f"/findings/{finding.id}").text

@@ -15,7 +15,7 @@ from custodes.config.mapping import load_mapping
 from custodes.rules import build_plan, load_rules
 from custodes.sources.lookup_tables import LookupTables, csv_files
 
-Event = Mapping[str, object]
+EventFields = Mapping[str, object]
 TIME = "2026-01-05T22:30:00Z"
 
 
@@ -40,7 +40,7 @@ correlation:
 def groups(
     folder: Path,
     rules: str,
-    *events: Event,
+    *events: EventFields,
     mapping: FieldMapping | None = None,
     tables: dict[str, str] | None = None,
 ) -> list[list[str]]:
@@ -61,7 +61,7 @@ def groups(
     return sorted(change.group for change in outcome.changes)
 
 
-def matching(folder: Path, detection: str, *events: Event, **more: object) -> list[str]:
+def matching(folder: Path, detection: str, *events: EventFields, **more: object) -> list[str]:
     """The actors of those events that a detection matches."""
     return [group[0] for group in groups(folder, rule(detection), *events, **more)]  # type: ignore[arg-type]
 
@@ -81,7 +81,7 @@ def test_a_list_is_derived_element_by_element(tmp_path: Path) -> None:
 
 def test_what_is_looked_up_in_a_table(tmp_path: Path) -> None:
     watched = "    touched: {subject_watched: true}\n    condition: touched"
-    events: list[Event] = [
+    events: list[EventFields] = [
         {"actor": "P1", "subject": "S1"},
         {"actor": "P2", "subject": ["S3", "S2"]},
         {"actor": "P3", "subject": "S"},
@@ -97,7 +97,7 @@ def test_own_record_own_household_and_what_is_not_assigned(tmp_path: Path) -> No
         "households": "person,household\nS1,H1\nS5,H1\nS2,H2\n",
         "assignments": "actor,subject\nP1,S7\n",
     }
-    events: list[Event] = [
+    events: list[EventFields] = [
         {"actor": "P1", "subject": "S1", "n": 1},
         {"actor": "P1", "subject": "s5", "n": 2},
         {"actor": "P1", "subject": "S5", "n": 3},
@@ -121,7 +121,7 @@ def test_own_record_own_household_and_what_is_not_assigned(tmp_path: Path) -> No
     ],
 )
 def test_field_references(tmp_path: Path, field: str, wanted: list[str]) -> None:
-    events: list[Event] = [
+    events: list[EventFields] = [
         {"actor": "same", "a": "Ürün", "b": "ürün"},
         {"actor": "SAME", "a": ["x", "ab"], "b": ["AB", "y"]},
         {"actor": "start", "a": "abc", "b": "ab"},
@@ -142,7 +142,7 @@ def test_parts_of_a_time_are_those_of_the_zone(tmp_path: Path) -> None:
 
 def test_keywords_stand_anywhere_in_any_field(tmp_path: Path) -> None:
     keywords = "    keywords: ['drop table', 'a*z']\n    not_these: ['(x)']\n    condition: keywords and not not_these"
-    events: list[Event] = [
+    events: list[EventFields] = [
         {"actor": "1", "query": {"text": ["SELECT 1; Drop Table people"]}},
         {"actor": "2", "note": "drop  table"},
         {"actor": "3", "note": "a\nbcz"},
@@ -152,7 +152,7 @@ def test_keywords_stand_anywhere_in_any_field(tmp_path: Path) -> None:
     assert matching(tmp_path, keywords, *events) == ["1", "3", "5 drop table"]
 
 
-class Heard(list[tuple[str, int | str | None]]):
+class TableEvents(list[tuple[str, int | str | None]]):
     """What is told of tables."""
 
     def table_read(self, table: str, entries: int | None) -> None:
@@ -173,7 +173,7 @@ def test_a_table_that_changes_is_read_again_and_one_that_breaks_is_not(tmp_path:
     look_ups = LookupTables()
     look_ups.load(csv_files({"watched": path}), mapping.table_uses())
     engine.use_tables(look_ups.in_force)
-    heard = Heard()
+    heard = TableEvents()
     look_ups.tell(heard)
 
     def found(actor: str, subject: str) -> bool:

@@ -20,10 +20,10 @@ from custodes.database.reencryption import encrypt_anew, encrypted_columns, rows
 from custodes.database.tables import metadata
 from custodes.encryption.keys import NO_KEYS, Keys, add_key, remove_key
 from custodes.findings.store import FindingStore
-from custodes.history import History, Shelf
-from custodes.sources import Lines
+from custodes.history import History, SegmentStore
+from custodes.sources import LineChunk
 from custodes.sources.dead_letters import read_line
-from harness import Bench, look_ups
+from harness import MonitorHarness, look_ups
 
 ONE = Keys([("one", b"1" * 32)])
 TWO = Keys([("two", b"2" * 32), ("one", b"1" * 32)])
@@ -89,9 +89,9 @@ def test_a_file_that_is_none_of_keys_is_refused(tmp_path: Path, line: str) -> No
 
 
 @contextmanager
-def a_bench(folder: Path, keys: Keys) -> Iterator[Bench]:
+def a_bench(folder: Path, keys: Keys) -> Iterator[MonitorHarness]:
     folder.mkdir(exist_ok=True)
-    bench = Bench(folder, keys=keys)
+    bench = MonitorHarness(folder, keys=keys)
     try:
         yield bench
     finally:
@@ -99,7 +99,7 @@ def a_bench(folder: Path, keys: Keys) -> Iterator[Bench]:
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Bench]:
+def bench(tmp_path: Path) -> Iterator[MonitorHarness]:
     with a_bench(tmp_path / "bench", ONE) as bench:
         yield bench
 
@@ -112,10 +112,10 @@ def left(tmp_path: Path) -> Path:
     return tmp_path / "bench"
 
 
-def lived_through(bench: Bench) -> str:
+def lived_through(bench: MonitorHarness) -> str:
     """Has things happen that leave names behind everywhere, and returns the finding's id."""
     add_accounts(bench)
-    bench.feed(look_ups(["P0042", "P0077"], SUBJECTS), Lines(0, b'{"actor": "P0042"}\n', 401))
+    bench.feed(look_ups(["P0042", "P0077"], SUBJECTS), LineChunk(0, b'{"actor": "P0042"}\n', 401))
     found = {one.group["actor"]: one for one in bench.store.page(1000).findings if one.rule == "Bulk lookups"}
     client = visit(bench, Role.INVESTIGATOR)
     finding = found["P0042"].id
@@ -135,7 +135,7 @@ def lived_through(bench: Bench) -> str:
     return finding
 
 
-def test_no_name_stands_on_the_disk(bench: Bench, tmp_path: Path) -> None:
+def test_no_name_stands_on_the_disk(bench: MonitorHarness, tmp_path: Path) -> None:
     finding = lived_through(bench)
     client = visit(bench, Role.INVESTIGATOR)
     page = client.get(f"/findings/{finding}").text
@@ -183,9 +183,9 @@ def test_a_key_that_is_not_there_loses_nothing(left: Path) -> None:
     files = sorted((left / "history").glob("*.parquet"))
     for keys in (NO_KEYS, Keys([("two", b"2" * 32)])):
         with pytest.raises(PermissionError, match="under the key 'one'"):
-            Shelf(left / "history", keys)
+            SegmentStore(left / "history", keys)
     assert sorted((left / "history").glob("*.parquet")) == files
-    shelf = Shelf(left / "history", TWO)
+    shelf = SegmentStore(left / "history", TWO)
     assert len(History(shelf).accesses({"actor": "P0042"}, limit=1000)) == 200
     shelf.close()
 

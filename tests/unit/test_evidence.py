@@ -21,45 +21,45 @@ from custodes.encryption.keys import NO_KEYS
 from custodes.evidence.anchors import Anchors, FileAnchor, anchor_at, heads_in
 from custodes.evidence.bundle import check, export
 from custodes.evidence.entries import EventEntry, FindingEntry, RuleEntry, key_of
-from custodes.evidence.log_store import Vault, open_for_reading
-from custodes.evidence.retention import Hold, Holds, Retention
+from custodes.evidence.log_store import EvidenceStore, open_for_reading
+from custodes.evidence.retention import Hold, HoldStore, Retention
 from custodes.evidence.verification import verify
 from custodes.findings import Finding
-from custodes.findings.triage import Change, TriageStore
+from custodes.findings.triage import TriageChange, TriageStore
 from custodes.rules import load_rules
-from custodes.sources import Lines
+from custodes.sources import LineChunk
 from custodes.state import FolderInUseError
-from harness import START, Bench, look_ups
+from harness import START, MonitorHarness, look_ups
 
 DAY = 86_400_000_000
 RULE = "Bulk lookups"
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Bench]:
-    bench = Bench(tmp_path)
+def bench(tmp_path: Path) -> Iterator[MonitorHarness]:
+    bench = MonitorHarness(tmp_path)
     bench.feed(look_ups(["somebody"], ["x"], at=-7200))
     yield bench
     bench.close()
 
 
-def found(bench: Bench, actor: str = "P0042") -> Finding:
+def found(bench: MonitorHarness, actor: str = "P0042") -> Finding:
     return next(one for one in bench.store.page(group={"actor": actor}).findings if one.rule == RULE)
 
 
-def kept(bench: Bench, actors: list[str], subjects: int = 150) -> None:
+def kept(bench: MonitorHarness, actors: list[str], subjects: int = 150) -> None:
     """Look-ups of so many subjects by each, and what came of it in the log."""
     bench.feed(look_ups(actors, [f"s{n}" for n in range(subjects)]))
     keep(bench)
 
 
-def keep(bench: Bench) -> None:
+def keep(bench: MonitorHarness) -> None:
     for finding in bench.store.page().findings:
         bench.keeper.hear(finding)
     bench.keeper.catch_up(at_once=True)
 
 
-def bundled(bench: Bench, path: Path, actor: str = "P0042") -> Path:
+def bundled(bench: MonitorHarness, path: Path, actor: str = "P0042") -> Path:
     with path.open("wb") as file:
         export(bench.vault.log, found(bench, actor).id, file)
     return path
@@ -106,7 +106,7 @@ correlation: {type: temporal, rules: [bulk, exports], group-by: [actor], timespa
 
 def test_where_findings_count_those_are_behind_and_the_events_of_those_that_nobody_sees(tmp_path: Path) -> None:
     (tmp_path / "rules.yml").write_text(FOLLOWING)
-    bench = Bench(tmp_path / "bench", load_rules([tmp_path / "rules.yml"]))
+    bench = MonitorHarness(tmp_path / "bench", load_rules([tmp_path / "rules.yml"]))
 
     def look(actor: str, action: str, minute: int, resource: str = "hotel") -> str:
         time, subject = START + minute * 60, f"s{minute}"
@@ -115,7 +115,7 @@ def test_where_findings_count_those_are_behind_and_the_events_of_those_that_nobo
     # Another's, and what was too long before, is not; what may have been part of it is.
     texts = [look("P1", "export", -1600), *(look("P1", "read", n) for n in range(4)), look("P2", "export", 5)]
     texts += [look("P1", "export", 5), look("P1", "export", 6), look("P1", "export", 7, "tax")]
-    bench.feed(Lines(0, "".join(f"{text}\n" for text in texts).encode(), 1))
+    bench.feed(LineChunk(0, "".join(f"{text}\n" for text in texts).encode(), 1))
     (both,) = bench.store.page(rule_id="Both").findings
     (bulk,) = bench.store.page(rule_id="bulk").findings
     behind = bench.behind.of(both)
@@ -137,7 +137,7 @@ def test_where_findings_count_those_are_behind_and_the_events_of_those_that_nobo
 
 
 def test_one_finding_that_cannot_be_written_down_does_not_keep_the_others_waiting(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+    bench: MonitorHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     record = bench.keeper.record
 
@@ -153,7 +153,7 @@ def test_one_finding_that_cannot_be_written_down_does_not_keep_the_others_waitin
     assert bench.keeper.waiting == sum(one.group == {"actor": "P0042"} for one in bench.store.page().findings)
 
 
-def test_what_is_behind_a_finding_is_kept_those_before_it_opened_included(bench: Bench) -> None:
+def test_what_is_behind_a_finding_is_kept_those_before_it_opened_included(bench: MonitorHarness) -> None:
     kept(bench, ["P0042", "P0007"])
     entries = bench.vault.about(found(bench).id)
     events = [entry for entry in entries if isinstance(entry, EventEntry)]
@@ -167,7 +167,7 @@ def test_what_is_behind_a_finding_is_kept_those_before_it_opened_included(bench:
     assert verify(bench.vault.path, [bench.vault.log.key]).faults == []
 
 
-def test_only_what_is_new_is_added(bench: Bench) -> None:
+def test_only_what_is_new_is_added(bench: MonitorHarness) -> None:
     kept(bench, ["P0042"])
     size = bench.vault.log.size
     keep(bench)
@@ -183,7 +183,7 @@ def test_only_what_is_new_is_added(bench: Bench) -> None:
     assert sum(isinstance(entry, RuleEntry) for entry in entries) == 1
 
 
-def test_what_was_not_written_before_an_end_is_after_the_next_start(bench: Bench) -> None:
+def test_what_was_not_written_before_an_end_is_after_the_next_start(bench: MonitorHarness) -> None:
     bench.feed(look_ups(["P0042"], [f"s{n}" for n in range(150)]))
     assert bench.vault.log.size == 0
     bench.now += 60
@@ -192,10 +192,10 @@ def test_what_was_not_written_before_an_end_is_after_the_next_start(bench: Bench
     assert bench.vault.count(found(bench).id) == 152
 
 
-def test_a_log_has_one_writer_and_takes_no_damage(bench: Bench, tmp_path: Path) -> None:
+def test_a_log_has_one_writer_and_takes_no_damage(bench: MonitorHarness, tmp_path: Path) -> None:
     kept(bench, ["P0042"])
     with pytest.raises(FolderInUseError):
-        Vault(bench.vault.path, tmp_path / "evidence.key")
+        EvidenceStore(bench.vault.path, tmp_path / "evidence.key")
     (segment,) = bench.vault.path.glob("*.evidence")
     data = bytearray(segment.read_bytes())
     data[200] ^= 1
@@ -206,7 +206,7 @@ def test_a_log_has_one_writer_and_takes_no_damage(bench: Bench, tmp_path: Path) 
     assert str(fault).startswith("0000000000000000.evidence, byte 0: entries 0 to")
 
 
-def test_a_bundle_proves_itself_by_no_code_of_ours(bench: Bench, tmp_path: Path) -> None:
+def test_a_bundle_proves_itself_by_no_code_of_ours(bench: MonitorHarness, tmp_path: Path) -> None:
     kept(bench, ["P0042", "P0007", "P0011"])
     bundle = bundled(bench, tmp_path / "bundle.zip")
     entries = proven(bundle, bench.vault.log.key)
@@ -224,7 +224,7 @@ def test_a_bundle_proves_itself_by_no_code_of_ours(bench: Bench, tmp_path: Path)
     assert found(bench).id in report
 
 
-def test_a_name_in_a_report_is_no_markup(bench: Bench, tmp_path: Path) -> None:
+def test_a_name_in_a_report_is_no_markup(bench: MonitorHarness, tmp_path: Path) -> None:
     name = "<script>alert(1)</script>"
     kept(bench, [name])
     with zipfile.ZipFile(bundled(bench, tmp_path / "bundle.zip", name)) as file:
@@ -256,7 +256,7 @@ def _without_an_event(proof: dict[str, Any]) -> None:
     ],
 )
 def test_a_bundle_that_was_changed_says_where(
-    bench: Bench, tmp_path: Path, change: Callable[[dict[str, Any]], None], said: str
+    bench: MonitorHarness, tmp_path: Path, change: Callable[[dict[str, Any]], None], said: str
 ) -> None:
     kept(bench, ["P0042"])
     bundle = bundled(bench, tmp_path / "bundle.zip")
@@ -274,7 +274,7 @@ def _zip(path: Path, members: dict[str, bytes]) -> None:
             file.writestr(name, data)
 
 
-def test_what_a_bundle_shows_must_be_what_its_entries_say(bench: Bench, tmp_path: Path) -> None:
+def test_what_a_bundle_shows_must_be_what_its_entries_say(bench: MonitorHarness, tmp_path: Path) -> None:
     kept(bench, ["P0042"])
     bundle = bundled(bench, tmp_path / "bundle.zip")
     with zipfile.ZipFile(bundle) as file:
@@ -284,10 +284,10 @@ def test_what_a_bundle_shows_must_be_what_its_entries_say(bench: Bench, tmp_path
         assert [fault.place for fault in check(bundle).faults] == [name]
 
 
-def test_what_is_no_bundle_of_this_log_is_refused(bench: Bench, tmp_path: Path) -> None:
+def test_what_is_no_bundle_of_this_log_is_refused(bench: MonitorHarness, tmp_path: Path) -> None:
     kept(bench, ["P0042"])
     bundle = bundled(bench, tmp_path / "bundle.zip")
-    other = Vault(tmp_path / "other", tmp_path / "other.key", "custodes/test")
+    other = EvidenceStore(tmp_path / "other", tmp_path / "other.key", "custodes/test")
     with pytest.raises(ValueError, match="not signed by the key"):
         check(bundle, other.log.key)
     with pytest.raises(ValueError, match="is no key"):
@@ -303,13 +303,13 @@ def test_what_is_no_bundle_of_this_log_is_refused(bench: Bench, tmp_path: Path) 
             check(path)
 
 
-def judged(bench: Bench, actor: str, at: int) -> Finding:
+def judged(bench: MonitorHarness, actor: str, at: int) -> Finding:
     one = found(bench, actor)
-    TriageStore(bench.store.engine).change(one.id, Change(state="closed", verdict="confirmed"), "ines", at)
+    TriageStore(bench.store.engine).change(one.id, TriageChange(state="closed", verdict="confirmed"), "ines", at)
     return one
 
 
-def test_what_was_judged_long_ago_goes_and_nothing_else(bench: Bench, tmp_path: Path) -> None:
+def test_what_was_judged_long_ago_goes_and_nothing_else(bench: MonitorHarness, tmp_path: Path) -> None:
     kept(bench, ["P0042", "P0007", "P0011", "P0099"])
     bench.now += 864_000
     bench.feed(look_ups(["nobody"], ["x"], at=864_000, first=2000))
@@ -320,7 +320,7 @@ def test_what_was_judged_long_ago_goes_and_nothing_else(bench: Bench, tmp_path: 
         judged(bench, "P0007", now),
         judged(bench, "P0011", now + 800 * DAY),
     )
-    holds = Holds(bench.store.engine)
+    holds = HoldStore(bench.store.engine)
     holds.set(Hold(held.id, "ines", now, "a case"))
     with pytest.raises(ValueError, match="is held already"):
         holds.set(Hold(held.id, "omar", now, "another"))
@@ -345,7 +345,7 @@ def test_what_was_judged_long_ago_goes_and_nothing_else(bench: Bench, tmp_path: 
     assert [fault.entries for fault in faults] == bench.vault.log.runs(key_of(fresh.id))
 
 
-def test_evidence_of_what_became_part_of_another_goes_too(bench: Bench) -> None:
+def test_evidence_of_what_became_part_of_another_goes_too(bench: MonitorHarness) -> None:
     kept(bench, ["P0042"])
     one = found(bench)
     with bench.store.engine.begin() as connection:
@@ -354,7 +354,7 @@ def test_evidence_of_what_became_part_of_another_goes_too(bench: Bench) -> None:
     assert bench.keeper._retention.step(int(START * 1e6) + 800 * DAY) == [one.id]
 
 
-def test_a_head_that_was_told_elsewhere_shows_a_log_that_goes_back(bench: Bench, tmp_path: Path) -> None:
+def test_a_head_that_was_told_elsewhere_shows_a_log_that_goes_back(bench: MonitorHarness, tmp_path: Path) -> None:
     kept(bench, ["P0042"])
     early = {path.name: path.read_bytes() for path in bench.vault.path.iterdir()}
     kept(bench, ["P0007"])
@@ -374,7 +374,7 @@ def test_a_head_that_was_told_elsewhere_shows_a_log_that_goes_back(bench: Bench,
     assert "no head of the log" in str(fault)
 
 
-def test_an_anchor_that_fails_is_told_of_and_tried_again(bench: Bench, tmp_path: Path) -> None:
+def test_an_anchor_that_fails_is_told_of_and_tried_again(bench: MonitorHarness, tmp_path: Path) -> None:
     kept(bench, ["P0042"])
     anchors = Anchors([anchor_at(f"file://{tmp_path}/later/heads.jsonl"), anchor_at("https://127.0.0.1:1/heads")])
     anchors.step(bench.vault.log.head)

@@ -36,7 +36,7 @@ def test_a_fetch_is_one_piece_and_the_position_moves_past_it() -> None:
     data = batch(10, 5) + batch(15, 5)
     (fetch,), part = taken(data + batch(20, 5)[:-1], position=12)
     assert (fetch.offset, fetch.position, fetch.aborted) == (19, 12, None)
-    assert fetch.pieces == [fetches.Piece((0, len(data)), 20, 1000)]
+    assert fetch.pieces == [fetches.BatchRun((0, len(data)), 20, 1000)]
     assert fetch.data.startswith(data)
     assert (part.next_fetch_offset, part.records_read, bool(part)) == (20, 10, False)
 

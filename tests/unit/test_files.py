@@ -11,15 +11,15 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from custodes.sources import FileSource, Lines, file
+from custodes.sources import FileSource, LineChunk, file
 
 
-def read(paths: list[Path]) -> list[Lines]:
+def read(paths: list[Path]) -> list[LineChunk]:
     source = FileSource(paths)
-    blocks: list[Lines] = []
+    blocks: list[LineChunk] = []
     while not source.finished:
         for arrival in source.poll(0):
-            assert isinstance(arrival, Lines)
+            assert isinstance(arrival, LineChunk)
             blocks.append(arrival)
     return blocks
 

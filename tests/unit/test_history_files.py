@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from custodes._core import Engine, Recording
-from custodes.history import History, HistoryWriter, Shelf
+from custodes.history import History, HistoryWriter, SegmentStore
 from custodes.history.compaction import FAN_IN, merge
 from servers import eventually
 
@@ -23,9 +23,9 @@ def recorded(first: int, *days: int) -> Recording:
     return Engine(PLAN).process_lines("\n".join(map(json.dumps, events)).encode(), first).recording
 
 
-def filled(folder: Path, days: list[int], keep: int = 10_000) -> tuple[Shelf, HistoryWriter]:
+def filled(folder: Path, days: list[int], keep: int = 10_000) -> tuple[SegmentStore, HistoryWriter]:
     """A segment a day."""
-    shelf = Shelf(folder)
+    shelf = SegmentStore(folder)
     writer = HistoryWriter(shelf, timedelta(days=keep))
     for at, day in enumerate(days):
         writer.take("x", recorded(at, day))
@@ -43,7 +43,7 @@ def test_what_a_merge_leaves_behind_goes_at_the_next_start(tmp_path: Path) -> No
     for name, data in before.items():
         (tmp_path / name).write_bytes(data)
     (tmp_path / "0000000009-0000000009.new").write_bytes(b"cut sh")
-    again = Shelf(tmp_path)
+    again = SegmentStore(tmp_path)
     assert [(one.first, one.last, one.rows) for one in again.segments] == [(1, FAN_IN - 1, FAN_IN - 1)]
     assert sorted(path.name for path in tmp_path.glob("0*")) == [again.segments[0].name]
     again.close()
@@ -60,7 +60,7 @@ def test_what_is_to_go_does_not_wait_for_what_is_to_be_merged(tmp_path: Path, mo
     """Where more comes than can be merged there is no end to merging."""
     monkeypatch.setattr("custodes.history.writing.mergeable", lambda segments, most_apart: segments)
     monkeypatch.setattr("custodes.history.writing.merge", lambda shelf, row: None)
-    shelf = Shelf(tmp_path)
+    shelf = SegmentStore(tmp_path)
     writer = HistoryWriter(shelf, timedelta(days=18))
     try:
         for at, day in enumerate([0, 20, 30]):
@@ -107,7 +107,7 @@ def refuse(*_: object) -> None:
 def test_a_stream_that_begins_anew_is_written_again(tmp_path: Path) -> None:
     shelf, writer = filled(tmp_path, [0, 1, 2])
     writer.close()
-    shelf = Shelf(tmp_path)
+    shelf = SegmentStore(tmp_path)
     writer = HistoryWriter(shelf, timedelta(days=10_000))
     writer.take("x", recorded(0, 5))
     writer.begin_anew("x")
@@ -138,7 +138,7 @@ def test_a_damaged_file_is_told_by_name(tmp_path: Path) -> None:
     writer.close()
     broken = next(tmp_path.glob("*.parquet"))
     broken.write_bytes(broken.read_bytes()[:50])
-    shelf = Shelf(tmp_path)
+    shelf = SegmentStore(tmp_path)
     assert [one.rows for one in shelf.segments] == [1]
     assert [path.name for path in tmp_path.glob("*.damaged")] == [broken.name + ".damaged"]
     shelf.close()

@@ -19,7 +19,7 @@ from custodes.console.localization import LANGUAGES
 from custodes.console.system.view import SECTIONS
 from custodes.findings.triage import STATES, VERDICTS
 from custodes.rules.model import LEVELS
-from harness import Bench, look_ups
+from harness import MonitorHarness, look_ups
 
 PACKAGE = Path(custodes.__file__).parent
 LOCALE = PACKAGE / "console" / "locale"
@@ -58,7 +58,9 @@ def test_every_message_is_in_every_language(language: str) -> None:
         assert set(PLACE.findall(message)) == set(PLACE.findall(text)), message
 
 
-def test_a_page_speaks_the_language_and_tells_the_time_of_whoever_reads(bench: Bench, accounts: AccountStore) -> None:
+def test_a_page_speaks_the_language_and_tells_the_time_of_whoever_reads(
+    bench: MonitorHarness, accounts: AccountStore
+) -> None:
     bench.feed(look_ups(["P0042"], [f"s{n}" for n in range(200)]))
     with visit(bench, Role.INVESTIGATOR) as client:
         client.headers["Accept-Language"] = "zh-CN,zh;q=0.9,en;q=0.8"
@@ -90,6 +92,6 @@ def test_a_page_speaks_the_language_and_tells_the_time_of_whoever_reads(bench: B
     ("", "en"), ("fr", "en"), ("fr, zh-Hans-CN;q=0.8", "zh"), ("zh-TW", "zh"), ("en-GB,zh", "en"), ("*", "en"),
     (";;,", "en"),
 ])  # fmt: skip
-def test_the_language_is_the_first_that_is_known(bench: Bench, said: str, language: str) -> None:
+def test_the_language_is_the_first_that_is_known(bench: MonitorHarness, said: str, language: str) -> None:
     client = TestClient(bench.app, base_url="http://custodes", headers={"Accept-Language": said})
     assert f'<html lang="{language}">' in client.get("/findings").text

@@ -13,7 +13,7 @@ from sqlalchemy.exc import OperationalError
 from custodes.config.memory import half_of_memory
 from custodes.findings.store import FindingStore
 from custodes.rules import load_rules
-from harness import Bench, look_ups
+from harness import MonitorHarness, look_ups
 
 RULES = """\
 title: Many people
@@ -34,16 +34,16 @@ detection:
 """
 MANY = '{rule="Many people"}'
 
-Maker = Callable[..., Bench]
+Maker = Callable[..., MonitorHarness]
 
 
 @pytest.fixture
 def make(tmp_path: Path) -> Iterator[Maker]:
-    made: list[Bench] = []
+    made: list[MonitorHarness] = []
 
-    def make(**limits: Any) -> Bench:
+    def make(**limits: Any) -> MonitorHarness:
         (tmp_path / "rules.yml").write_text(RULES)
-        made.append(Bench(tmp_path, load_rules([tmp_path / "rules.yml"]), **limits))
+        made.append(MonitorHarness(tmp_path, load_rules([tmp_path / "rules.yml"]), **limits))
         return made[-1]
 
     yield make
@@ -51,12 +51,12 @@ def make(tmp_path: Path) -> Iterator[Maker]:
         bench.close()
 
 
-def shortfalls(bench: Bench) -> list[dict[str, Any]]:
+def shortfalls(bench: MonitorHarness) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = asyncio.run(bench.get("/api/v1/shortfalls")).json()["shortfalls"]
     return found
 
 
-def flood(bench: Bench, at: float) -> None:
+def flood(bench: MonitorHarness, at: float) -> None:
     """So many actors that a megabyte is not enough."""
     bench.feed(look_ups([f"{at}/{n}" for n in range(5000)], ["s1", "s2"], at))
 

@@ -12,23 +12,23 @@ from typing import Any
 import pytest
 
 from custodes._core import FindingChange
-from custodes.sources import Arrival, Idle, Joined, Left, Lines
-from harness import START, Bench, look_ups
+from custodes.sources import LineChunk, SourceMessage, StreamIdle, StreamJoined, StreamLeft
+from harness import START, MonitorHarness, look_ups
 
 
-def test_series_are_the_same_whatever_the_data(bench: Bench) -> None:
-    bench.feed(Joined(0))
+def test_series_are_the_same_whatever_the_data(bench: MonitorHarness) -> None:
+    bench.feed(StreamJoined(0))
     bench.feed(look_ups([f"a{n}" for n in range(10)], ["s"]))
     few = bench.series()
     bench.feed(look_ups([f"a{n}" for n in range(100_000)], ["s"]))
-    bench.feed(Lines(0, b'{"broken\n\xff\n[]\n', 1))
+    bench.feed(LineChunk(0, b'{"broken\n\xff\n[]\n', 1))
     assert bench.value('custodes_engine_groups{rule="Bulk lookups"}') == 100_000
     assert bench.series() == few
     assert not any("a77" in series for series in few)
 
 
-def test_figures_follow_what_happened(bench: Bench) -> None:
-    bench.feed(Joined(0), look_ups(["P1"], [f"s{n}" for n in range(200)]))
+def test_figures_follow_what_happened(bench: MonitorHarness) -> None:
+    bench.feed(StreamJoined(0), look_ups(["P1"], [f"s{n}" for n in range(200)]))
     assert bench.value('custodes_open_findings{level="high",rule="Bulk lookups"}') == 1
     assert bench.value('custodes_findings_total{level="high",rule="Bulk lookups"}') == 1
     assert bench.value('custodes_window_peak_ratio{rule="Bulk lookups"}') == pytest.approx(200 / 150)
@@ -44,8 +44,8 @@ def test_figures_follow_what_happened(bench: Bench) -> None:
     assert bench.source.commits == 3
 
 
-def test_findings_that_grew_are_stored_before_what_made_them_grow_is_committed(bench: Bench) -> None:
-    bench.feed(Joined(0), look_ups(["P1"], [f"s{n}" for n in range(200)]))
+def test_findings_that_grew_are_stored_before_what_made_them_grow_is_committed(bench: MonitorHarness) -> None:
+    bench.feed(StreamJoined(0), look_ups(["P1"], [f"s{n}" for n in range(200)]))
     seen: list[float] = []
     bench.source.on_commit = lambda: seen.append(bench.monitor.store.page().findings[0].peak)
     bench.source.arrivals.append([look_ups(["P1"], [f"t{n}" for n in range(50)])])
@@ -55,7 +55,7 @@ def test_findings_that_grew_are_stored_before_what_made_them_grow_is_committed(b
     assert seen == [250]
 
 
-def test_what_comes_of_a_round_is_stored_in_one_go(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_comes_of_a_round_is_stored_in_one_go(bench: MonitorHarness, monkeypatch: pytest.MonkeyPatch) -> None:
     stored: list[int] = []
     apply = bench.store.apply
 
@@ -65,19 +65,19 @@ def test_what_comes_of_a_round_is_stored_in_one_go(bench: Bench, monkeypatch: py
 
     monkeypatch.setattr(bench.store, "apply", counted)
     subjects = [f"s{n}" for n in range(200)]
-    bench.feed(Joined(0), *(look_ups([f"P{n}"], subjects) for n in range(5)))
+    bench.feed(StreamJoined(0), *(look_ups([f"P{n}"], subjects) for n in range(5)))
     assert stored == [5]
     # A round without an end would be one whose findings nobody hears of.
     crowd = look_ups([f"c{n}" for n in range(60_000)], ["s"])
     bench.feed(look_ups(["P5"], subjects), crowd, look_ups(["P6"], subjects), look_ups(["P7"], subjects))
     assert stored == [5, 2, 2], "P5's and the one of whom the crowd looked up, then the others"
     assert len(bench.store.page().findings) == 9
-    bench.feed(look_ups(["P8"], subjects), Left(0), look_ups(["P9"], subjects))
+    bench.feed(look_ups(["P8"], subjects), StreamLeft(0), look_ups(["P9"], subjects))
     assert stored == [5, 2, 2, 1, 1], "what came of a stream is stored before it leaves"
 
 
-def test_rejected_records_are_kept_before_they_are_committed(bench: Bench, tmp_path: Path) -> None:
-    bench.feed(Lines(3, b'{"actor":"x"}\n{"time":1,"actor":"x"}\n', 41))
+def test_rejected_records_are_kept_before_they_are_committed(bench: MonitorHarness, tmp_path: Path) -> None:
+    bench.feed(LineChunk(3, b'{"actor":"x"}\n{"time":1,"actor":"x"}\n', 41))
     letters = [json.loads(line) for line in (tmp_path / "dead.jsonl").read_text().splitlines()]
     assert [(one["stream"], one["position"], one["reason"]) for one in letters] == [
         (3, 41, "missing_time"),
@@ -86,28 +86,28 @@ def test_rejected_records_are_kept_before_they_are_committed(bench: Bench, tmp_p
     assert bench.value('custodes_events_rejected_total{reason="missing_time"}') == 1
 
 
-def test_a_time_ahead_of_the_clock_is_quarantined(bench: Bench) -> None:
+def test_a_time_ahead_of_the_clock_is_quarantined(bench: MonitorHarness) -> None:
     bench.feed(look_ups(["P1"], ["s"]), look_ups(["P1"], ["s"], at=599), look_ups(["P1"], ["s"], at=601))
     assert bench.monitor.status.events == 2
     assert bench.value('custodes_events_rejected_total{reason="time_in_future"}') == 1
 
 
-def test_a_silent_partition_holds_the_watermark_until_idle_or_gone(bench: Bench) -> None:
-    bench.feed(Joined(0), Joined(1), Joined(2), look_ups(["P1"], ["s"]))
+def test_a_silent_partition_holds_the_watermark_until_idle_or_gone(bench: MonitorHarness) -> None:
+    bench.feed(StreamJoined(0), StreamJoined(1), StreamJoined(2), look_ups(["P1"], ["s"]))
     assert bench.monitor.status.watermark is None
-    bench.feed(Idle(1))
+    bench.feed(StreamIdle(1))
     assert bench.monitor.status.watermark is None
-    bench.feed(Left(2))
+    bench.feed(StreamLeft(2))
     assert bench.monitor.status.watermark == (START - 10) * 1_000_000
     assert bench.monitor.status.streams == 2
 
 
-def test_probes_tell_the_truth(bench: Bench) -> None:
+def test_probes_tell_the_truth(bench: MonitorHarness) -> None:
     async def codes() -> tuple[int, int]:
         return (await bench.get("/-/healthy")).status_code, (await bench.get("/-/ready")).status_code
 
     assert asyncio.run(codes()) == (200, 503)
-    bench.feed(Joined(0))
+    bench.feed(StreamJoined(0))
     assert asyncio.run(codes()) == (200, 200)
     bench.monitor.last_poll -= 60
     assert asyncio.run(codes()) == (503, 200)
@@ -115,11 +115,11 @@ def test_probes_tell_the_truth(bench: Bench) -> None:
     assert asyncio.run(codes()) == (503, 200)
 
 
-def test_a_failing_loop_says_so(bench: Bench) -> None:
+def test_a_failing_loop_says_so(bench: MonitorHarness) -> None:
     bench.store.close()
-    bench.source.arrivals.append([Joined(0)])
+    bench.source.arrivals.append([StreamJoined(0)])
 
-    def broken(timeout: float) -> list[Arrival]:
+    def broken(timeout: float) -> list[SourceMessage]:
         raise OSError("no space left")
 
     bench.source.poll = broken  # type: ignore[method-assign]
@@ -128,7 +128,7 @@ def test_a_failing_loop_says_so(bench: Bench) -> None:
     assert isinstance(bench.monitor.failure, OSError)
 
 
-def test_the_page_escapes_what_an_attacker_calls_himself(bench: Bench) -> None:
+def test_the_page_escapes_what_an_attacker_calls_himself(bench: MonitorHarness) -> None:
     name = '<script>alert("x")</script>'
     bench.feed(look_ups([name], [f"s{n}" for n in range(200)]))
     page = asyncio.run(bench.get("/"))
@@ -138,7 +138,7 @@ def test_the_page_escapes_what_an_attacker_calls_himself(bench: Bench) -> None:
     assert "default-src 'none'" in page.headers["content-security-policy"]
 
 
-def test_the_api_and_its_schema(bench: Bench) -> None:
+def test_the_api_and_its_schema(bench: MonitorHarness) -> None:
     bench.feed(look_ups(["P1", "P2"], [f"s{n}" for n in range(200)]))
 
     async def ask() -> None:
@@ -196,7 +196,7 @@ def test_the_api_and_its_schema(bench: Bench) -> None:
     asyncio.run(ask())
 
 
-def test_the_live_stream_sends_the_page_again_when_something_happens(bench: Bench) -> None:
+def test_the_live_stream_sends_the_page_again_when_something_happens(bench: MonitorHarness) -> None:
     async def watch() -> list[str]:
         sent: list[str] = []
         scope: dict[str, Any] = {

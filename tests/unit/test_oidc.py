@@ -21,13 +21,13 @@ from joserfc import jwt
 from joserfc.jwk import KeySet, RSAKey
 from starlette.testclient import TestClient
 
-from custodes.accounts.audit import AuditTrail, Look
-from custodes.accounts.oidc import Begun, OidcError, Provider
+from custodes.accounts.audit import AuditEntry, AuditTrail
+from custodes.accounts.oidc import OidcError, OidcProvider, PendingSignIn
 from custodes.accounts.roles import Role
-from custodes.config.sign_in import Oidc
+from custodes.config.sign_in import OidcSettings
 from custodes.console import build_app
-from custodes.console.sign_in.oidc import Elsewhere
-from harness import Bench
+from custodes.console.sign_in.oidc import FederatedSignIn
+from harness import MonitorHarness
 
 HS256, NONE = b'{"alg":"HS256","kid":"first"}', b'{"alg":"none"}'
 ROLES = {"privacy-office": Role.INVESTIGATOR, "operators": Role.ADMIN}
@@ -44,7 +44,7 @@ class Issuer:
         self.asked = 0
         outer = self
 
-        class Handler(BaseHTTPRequestHandler):
+        class IssuerHandler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 outer.asked += 1
                 if self.path.endswith("openid-configuration"):
@@ -68,7 +68,7 @@ class Issuer:
             def log_message(self, format: str, *args: Any) -> None:
                 """Nothing to read."""
 
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), IssuerHandler)
         self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
         self.about = {
             "issuer": self.url, "authorization_endpoint": f"{self.url}/authorize",
@@ -76,7 +76,7 @@ class Issuer:
         }  # fmt: skip
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
-    def says(self, begun: Begun, key: RSAKey | None = None, **claims: Any) -> None:
+    def says(self, begun: PendingSignIn, key: RSAKey | None = None, **claims: Any) -> None:
         key = key or self.key
         right = {
             "iss": self.url, "aud": "custodes", "sub": "17", "nonce": begun.nonce, "iat": int(time.time()),
@@ -95,8 +95,8 @@ def issuer() -> Iterator[Issuer]:
 
 def provider_at(
     url: str, clock: Any = time.time, resources: Mapping[str, Sequence[str]] = MappingProxyType({})
-) -> Provider:
-    return Provider(
+) -> OidcProvider:
+    return OidcProvider(
         url, "custodes", "a secret", "http://custodes/sign-in/back", roles=ROLES, resources=resources,
         roles_claim="groups", name_claim="preferred_username", scopes="openid profile", clock=clock,
     )  # fmt: skip
@@ -110,7 +110,7 @@ def test_who_comes_back_has_the_name_and_the_role_that_the_provider_says(issuer:
     assert (query["state"], query["nonce"]) == ([begun.state], [begun.nonce])
     assert begun.verifier not in address
     issuer.says(begun, groups=["operators", "privacy-office"])
-    identity = provider.finish(Begun.read(begun.as_text()), begun.state, "code")
+    identity = provider.finish(PendingSignIn.read(begun.as_text()), begun.state, "code")
     assert (identity.name, identity.role, identity.wanted) == ("eva", Role.INVESTIGATOR, "/findings")
     assert (identity.issuer, identity.subject) == (issuer.url, "17")
     assert identity.reach.is_everything
@@ -207,12 +207,12 @@ def users() -> dict[str, dict[str, Any]]:
 
 
 @pytest.fixture
-def door(tmp_path: Path, users: dict[str, dict[str, Any]]) -> Iterator[tuple[Bench, TestClient]]:
+def door(tmp_path: Path, users: dict[str, dict[str, Any]]) -> Iterator[tuple[MonitorHarness, TestClient]]:
     """A console without accounts, beside a provider that people sign in at."""
     known = [oidc_provider_mock.User(sub=sub, claims=claims) for sub, claims in users.items()]
     with oidc_provider_mock.run_server_in_thread(user_claims=known) as server:
-        bench = Bench(tmp_path)
-        elsewhere = Elsewhere(provider_at(f"http://localhost:{server.server_port}"), "Sign in at work")
+        bench = MonitorHarness(tmp_path)
+        elsewhere = FederatedSignIn(provider_at(f"http://localhost:{server.server_port}"), "Sign in at work")
         app = build_app(bench.monitor, secrets=bench.secrets, provider=elsewhere)
         with TestClient(app, base_url="http://custodes") as client:
             yield bench, client
@@ -228,11 +228,11 @@ def go(client: TestClient, sub: str) -> httpx.Response:
     return client.get(f"{address.path}?{address.query}", follow_redirects=False)  # type: ignore[return-value]
 
 
-def looks(bench: Bench) -> list[Look]:
+def looks(bench: MonitorHarness) -> list[AuditEntry]:
     return [look for _, look in AuditTrail(bench.store.peoples).after(0)]
 
 
-def test_people_come_in_by_the_provider_and_not_without(door: tuple[Bench, TestClient]) -> None:
+def test_people_come_in_by_the_provider_and_not_without(door: tuple[MonitorHarness, TestClient]) -> None:
     bench, client = door
     assert client.get("/rules", follow_redirects=False).headers["location"] == "/sign-in?next=/rules"
     assert client.get("/api/v1/findings").status_code == 401
@@ -247,7 +247,7 @@ def test_people_come_in_by_the_provider_and_not_without(door: tuple[Bench, TestC
     assert ("eva", "sign in") in did
 
 
-def test_who_has_no_role_or_anothers_name_does_not_come_in(door: tuple[Bench, TestClient]) -> None:
+def test_who_has_no_role_or_anothers_name_does_not_come_in(door: tuple[MonitorHarness, TestClient]) -> None:
     bench, client = door
     assert go(client, "17").status_code == 200
     client.cookies.clear()
@@ -259,7 +259,7 @@ def test_who_has_no_role_or_anothers_name_does_not_come_in(door: tuple[Bench, Te
     assert sum(look.action == "refused" for look in looks(bench)) == 2
 
 
-def test_a_way_back_that_another_browser_began_leads_nowhere(door: tuple[Bench, TestClient]) -> None:
+def test_a_way_back_that_another_browser_began_leads_nowhere(door: tuple[MonitorHarness, TestClient]) -> None:
     """Else somebody could be signed in as another without noticing, and do their work under that name."""
     _, client = door
     out = client.get("/sign-in/elsewhere", follow_redirects=False)
@@ -271,15 +271,15 @@ def test_a_way_back_that_another_browser_began_leads_nowhere(door: tuple[Bench, 
 
 
 def test_the_configuration_knows_all_roles_and_no_way_in_the_open() -> None:
-    names = get_args(Oidc.model_fields["roles"].annotation)[1]
+    names = get_args(OidcSettings.model_fields["roles"].annotation)[1]
     assert set(get_args(names)) == {role.value for role in Role}
     right = {
         "issuer": "https://login.example", "client_id": "custodes", "client_secret_file": "s", "url": "https://c.example/",
         "roles": {"x": "viewer"},
     }  # fmt: skip
-    assert Oidc.model_validate(right).url == "https://c.example"
+    assert OidcSettings.model_validate(right).url == "https://c.example"
     for name in ("issuer", "url"):
         with pytest.raises(ValueError, match="not had by https"):
-            Oidc.model_validate(right | {name: "http://login.example"})
+            OidcSettings.model_validate(right | {name: "http://login.example"})
     with pytest.raises(ValueError, match="scopes"):
-        Oidc.model_validate(right | {"scopes": "profile"})
+        OidcSettings.model_validate(right | {"scopes": "profile"})

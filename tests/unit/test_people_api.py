@@ -10,11 +10,11 @@ import pytest
 from starlette.testclient import TestClient
 
 from clients import visit
-from custodes.accounts.resource_scope import Reach
+from custodes.accounts.resource_scope import ResourceScope
 from custodes.accounts.roles import Role
 from custodes.accounts.store import AccountStore
 from custodes.evidence.bundle import check
-from harness import Bench, look_ups
+from harness import MonitorHarness, look_ups
 from servers import eventually
 
 SUBJECTS = [f"410105{n:012}" for n in range(200)]
@@ -22,18 +22,18 @@ LOOK = {"kind": "actor", "name": "P0042", "purpose": "a case of mine"}
 
 
 @pytest.fixture
-def finding(bench: Bench, accounts: AccountStore) -> str:
+def finding(bench: MonitorHarness, accounts: AccountStore) -> str:
     """Somebody who looked up many."""
     bench.feed(look_ups(["P0042"], SUBJECTS))
     return next(one.id for one in bench.store.page().findings if one.rule == "Bulk lookups")
 
 
-def trail(bench: Bench) -> list[dict[str, object]]:
+def trail(bench: MonitorHarness) -> list[dict[str, object]]:
     looks: list[dict[str, object]] = visit(bench, Role.AUDITOR).get("/api/v1/audit").json()["looks"]
     return looks
 
 
-def test_a_person_is_looked_at_page_by_page_and_each_look_is_on_record(bench: Bench, finding: str) -> None:
+def test_a_person_is_looked_at_page_by_page_and_each_look_is_on_record(bench: MonitorHarness, finding: str) -> None:
     client = visit(bench, Role.INVESTIGATOR)
     first = client.post("/api/v1/people/look", json=LOOK).json()
     assert (first["profile"]["accesses"], first["profile"]["others"]) == (200, 200)
@@ -59,7 +59,7 @@ def test_a_person_is_looked_at_page_by_page_and_each_look_is_on_record(bench: Be
     assert len([one for one in trail(bench) if one["purpose"] == "a case of mine"]) == 5
 
 
-def test_who_is_called_so_who_looked_and_what_is_around(bench: Bench, finding: str) -> None:
+def test_who_is_called_so_who_looked_and_what_is_around(bench: MonitorHarness, finding: str) -> None:
     client = visit(bench, Role.INVESTIGATOR)
     assert client.post("/api/v1/people/search", json={"wanted": "P00"}).json() == {
         "actors": ["P0042"], "is_subject": False
@@ -79,7 +79,7 @@ def test_who_is_called_so_who_looked_and_what_is_around(bench: Bench, finding: s
     assert len(list(found["shared"])) == 6  # type: ignore[call-overload]
 
 
-def test_events_and_what_proves_them(bench: Bench, finding: str, tmp_path: Path) -> None:
+def test_events_and_what_proves_them(bench: MonitorHarness, finding: str, tmp_path: Path) -> None:
     for one in bench.store.page(1000).findings:
         bench.keeper.hear(one)
     bench.keeper.catch_up(at_once=True)
@@ -93,8 +93,8 @@ def test_events_and_what_proves_them(bench: Bench, finding: str, tmp_path: Path)
     assert client.post(f"/api/v1/findings/{finding}/evidence", json={}).status_code == 422
 
 
-def test_of_others_resources_nothing_is_known(bench: Bench, finding: str) -> None:
-    AccountStore(bench.store.engine).change("the-investigator", reach=Reach.of(["hotel.*"]))
+def test_of_others_resources_nothing_is_known(bench: MonitorHarness, finding: str) -> None:
+    AccountStore(bench.store.engine).change("the-investigator", reach=ResourceScope.of(["hotel.*"]))
     client = visit(bench, Role.INVESTIGATOR)
     assert client.post("/api/v1/people/look", json=LOOK).status_code == 404
     assert client.post("/api/v1/people/around", json={"name": "P0042", "purpose": "a case of mine"}).status_code == 404
@@ -106,7 +106,7 @@ def test_of_others_resources_nothing_is_known(bench: Bench, finding: str) -> Non
     assert client.get("/api/v1/cases").json()["cases"][0]["actor"].startswith("actor-")
 
 
-def test_rules_cases_and_the_trail(bench: Bench, finding: str) -> None:
+def test_rules_cases_and_the_trail(bench: MonitorHarness, finding: str) -> None:
     viewer = visit(bench, Role.VIEWER)
     rules = {one["title"]: one for one in viewer.get("/api/v1/rules").json()["rules"]}
     bulk = rules["Bulk lookups"]

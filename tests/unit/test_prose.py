@@ -71,5 +71,7 @@ def test_code_is_not_prose() -> None:
 
 
 def test_inverted_openings_are_counted_by_sentence() -> None:
-    found = prose_count.count("a.md", "Of each step, workers read a chunk. The rest waits for them. Where it ends, it stops.\n")
+    found = prose_count.count(
+        "a.md", "Of each step, workers read a chunk. The rest waits for them. Where it ends, it stops.\n"
+    )
     assert (found.sentences, found.inverted) == (3, 2)

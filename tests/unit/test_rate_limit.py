@@ -9,18 +9,20 @@ from custodes.accounts.roles import Role
 from custodes.accounts.store import AccountStore
 from custodes.accounts.tokens import TokenStore
 from custodes.console import build_app
-from custodes.console.middleware.rate_limit import Rates
-from harness import Bench
+from custodes.console.middleware.rate_limit import RateLimits
+from harness import MonitorHarness
 
 
-def sparing(bench: Bench, requests: int = 1000, sign_ins: int = 1000) -> None:
+def sparing(bench: MonitorHarness, requests: int = 1000, sign_ins: int = 1000) -> None:
     """The application anew, with limits."""
     bench.app = build_app(
-        bench.monitor, secrets=bench.secrets, rates=Rates(requests, sign_ins), hosts=["custodes"]
+        bench.monitor, secrets=bench.secrets, rates=RateLimits(requests, sign_ins), hosts=["custodes"]
     )  # fmt: skip
 
 
-def test_passwords_are_tried_so_often_from_one_address_whoevers_they_are(bench: Bench, accounts: AccountStore) -> None:
+def test_passwords_are_tried_so_often_from_one_address_whoevers_they_are(
+    bench: MonitorHarness, accounts: AccountStore
+) -> None:
     sparing(bench, sign_ins=10)
     client = TestClient(bench.app, base_url="http://custodes")
     tries = [client.post("/sign-in", data={"name": f"n{n}", "password": "wrong"}) for n in range(11)]
@@ -35,7 +37,7 @@ def test_passwords_are_tried_so_often_from_one_address_whoevers_they_are(bench: 
     assert answer.status_code == 303
 
 
-def test_an_account_asks_so_often_by_whatever_way(bench: Bench, accounts: AccountStore) -> None:
+def test_an_account_asks_so_often_by_whatever_way(bench: MonitorHarness, accounts: AccountStore) -> None:
     sparing(bench, requests=20)
     browser = visit(bench, Role.VIEWER)
     made = TokenStore(bench.store.engine).add("the-viewer", "script", [], 0, 2**60)
@@ -48,7 +50,7 @@ def test_an_account_asks_so_often_by_whatever_way(bench: Bench, accounts: Accoun
     assert visit(bench, Role.AUDITOR).get("/").status_code == 200, "another account is another's business"
 
 
-def test_where_there_are_no_accounts_nobody_is_counted(bench: Bench) -> None:
+def test_where_there_are_no_accounts_nobody_is_counted(bench: MonitorHarness) -> None:
     sparing(bench, requests=1)
     client = visit(bench)
     assert {client.get("/api/v1/status").status_code for _ in range(5)} == {200}

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from custodes.sources.repartition import Outbox, Sent
+from custodes.sources.repartition import RepartitionOutbox, SentRange
 
 sents = st.builds(
-    Sent,
+    SentRange,
     place=st.text(max_size=20),
     begin=st.integers(0, 1 << 60),
     end=st.integers(0, 1 << 60),
@@ -23,21 +23,21 @@ sents = st.builds(
 
 
 @given(sents)
-def test_a_record_reads_back_as_it_was(sent: Sent) -> None:
-    assert Sent.decode(sent.encode()) == sent
+def test_a_record_reads_back_as_it_was(sent: SentRange) -> None:
+    assert SentRange.decode(sent.encode()) == sent
 
 
 @given(st.binary(max_size=60))
 def test_other_bytes_are_refused_or_read(value: bytes) -> None:
     try:
-        Sent.decode(value)
+        SentRange.decode(value)
     except ValueError:
         return
 
 
 def test_another_format_is_named() -> None:
     with pytest.raises(ValueError, match="format 9"):
-        Sent.decode(b"\x09" + Sent("access/1", 0, 1, None, False, False, b"").encode()[1:])
+        SentRange.decode(b"\x09" + SentRange("access/1", 0, 1, None, False, False, b"").encode()[1:])
 
 
 rounds = st.lists(
@@ -53,8 +53,8 @@ rounds = st.lists(
 @given(rounds)
 def test_every_offset_is_spoken_for_once_and_in_order(brought: list[tuple[int, list[tuple[int, int]], bool]]) -> None:
     shares, start = 3, 7
-    outbox = Outbox("access/0", shares, start)
-    sent: defaultdict[int, list[Sent]] = defaultdict(list)
+    outbox = RepartitionOutbox("access/0", shares, start)
+    sent: defaultdict[int, list[SentRange]] = defaultdict(list)
     given_: defaultdict[int, bytes] = defaultdict(bytes)
     position = start
     for offsets, parcels, everybody in brought:
@@ -84,8 +84,8 @@ def test_every_offset_is_spoken_for_once_and_in_order(brought: list[tuple[int, l
 
 
 def test_shares_are_told_again_only_of_what_is_new() -> None:
-    outbox = Outbox("access/0", 2, 0)
-    sent: list[tuple[int, Sent]] = []
+    outbox = RepartitionOutbox("access/0", 2, 0)
+    sent: list[tuple[int, SentRange]] = []
 
     def send(position: int) -> int:
         before = len(sent)

@@ -9,15 +9,15 @@ from datetime import date, timedelta
 import pytest
 
 from clients import visit
-from custodes.accounts.idempotency_store import Answer, AnswerStore, UnderwayError
+from custodes.accounts.idempotency_store import IdempotencyStore, InProgressError, StoredResponse
 from custodes.accounts.roles import Role
 from custodes.accounts.store import AccountStore
-from harness import Bench, look_ups
+from harness import MonitorHarness, look_ups
 
 SILENCE = {"group": {"actor": "P1"}, "reason": "a drill", "until": f"{date.today() + timedelta(days=9)}T00:00:00Z"}
 
 
-def test_who_has_an_answer_is_told_so(bench: Bench) -> None:
+def test_who_has_an_answer_is_told_so(bench: MonitorHarness) -> None:
     client = visit(bench)
     first = client.get("/api/v1/findings")
     tag = first.headers["etag"]
@@ -32,7 +32,7 @@ def test_who_has_an_answer_is_told_so(bench: Bench) -> None:
     assert client.get("/api/v1/exports/findings").text.count("\n") == len(changed.json()["findings"])
 
 
-def test_what_is_sent_again_is_done_once_and_answered_as_before(bench: Bench, accounts: AccountStore) -> None:
+def test_what_is_sent_again_is_done_once_and_answered_as_before(bench: MonitorHarness, accounts: AccountStore) -> None:
     client = visit(bench, Role.INVESTIGATOR)
     key = {"Idempotency-Key": "a-7"}
     first = client.post("/api/v1/silences", json=SILENCE, headers=key)
@@ -57,7 +57,7 @@ def test_what_is_sent_again_is_done_once_and_answered_as_before(bench: Bench, ac
     assert client.post("/api/v1/silences", content=b" " * (1 << 20) + b"{}", headers=key).status_code == 400
 
 
-def test_of_many_at_once_one_is_done(bench: Bench, accounts: AccountStore) -> None:
+def test_of_many_at_once_one_is_done(bench: MonitorHarness, accounts: AccountStore) -> None:
     answers: list[int] = []
 
     def send() -> None:
@@ -74,15 +74,15 @@ def test_of_many_at_once_one_is_done(bench: Bench, accounts: AccountStore) -> No
     assert len(visit(bench, Role.VIEWER).get("/api/v1/silences").json()["silences"]) == 1
 
 
-def test_what_was_begun_and_never_answered_may_be_tried_again(bench: Bench) -> None:
-    store = AnswerStore(bench.store.peoples)
+def test_what_was_begun_and_never_answered_may_be_tried_again(bench: MonitorHarness) -> None:
+    store = IdempotencyStore(bench.store.peoples)
     now = int(time.time() * 1e6)
     assert store.begin("eva", "k", "r", now) is None
-    with pytest.raises(UnderwayError):
+    with pytest.raises(InProgressError):
         store.begin("eva", "k", "r", now + 59_000_000)
     assert store.begin("eva", "k", "r", now + 61_000_000) is None
     store.keep("eva", "k", None)
     assert store.begin("eva", "k", "r", now + 62_000_000) is None
-    store.keep("eva", "k", Answer(201, "{}"))
-    assert store.begin("eva", "k", "r", now + 63_000_000) == Answer(201, "{}")
+    store.keep("eva", "k", StoredResponse(201, "{}"))
+    assert store.begin("eva", "k", "r", now + 63_000_000) == StoredResponse(201, "{}")
     assert store.begin("eva", "k", "r", now + 90_000_000_000) is None, "a day later it is forgotten"

@@ -11,18 +11,18 @@ from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
 from clients import PASSWORD, token, visit
-from custodes.accounts.resource_scope import Reach
+from custodes.accounts.resource_scope import ResourceScope
 from custodes.accounts.roles import Role
 from custodes.accounts.store import AccountStore
 from custodes.accounts.tokens import TokenStore
-from custodes.sources import Lines
-from harness import START, Bench
+from custodes.sources import LineChunk
+from harness import START, MonitorHarness
 
 GUESTS = [f"320102{n:012}" for n in range(200)]
 DRIVERS = [f"410105{n:012}" for n in range(200)]
 
 
-def feed(bench: Bench, *looks: tuple[str, str | None, list[str]]) -> None:
+def feed(bench: MonitorHarness, *looks: tuple[str, str | None, list[str]]) -> None:
     """Look-ups of many by an actor in a resource."""
     lines = b"".join(
         json.dumps(
@@ -32,23 +32,23 @@ def feed(bench: Bench, *looks: tuple[str, str | None, list[str]]) -> None:
         for actor, resource, subjects in looks
         for subject in subjects
     )
-    bench.feed(Lines(0, lines, 1))
+    bench.feed(LineChunk(0, lines, 1))
 
 
-def limited(bench: Bench, *patterns: str) -> TestClient:
+def limited(bench: MonitorHarness, *patterns: str) -> TestClient:
     """An investigator for some resources, signed in."""
-    AccountStore(bench.store.engine).add("hana", Role.INVESTIGATOR, PASSWORD, 0, Reach.of(patterns))
+    AccountStore(bench.store.engine).add("hana", Role.INVESTIGATOR, PASSWORD, 0, ResourceScope.of(patterns))
     client = TestClient(bench.app, base_url="https://custodes", headers={"sec-fetch-site": "same-origin"})
     client.post("/sign-in", data={"name": "hana", "password": PASSWORD})
     return client
 
 
-def finding_about(bench: Bench, actor: str) -> str:
+def finding_about(bench: MonitorHarness, actor: str) -> str:
     found = bench.store.page(1000, group={"actor": actor}).findings
     return next(one.id for one in found if one.rule == "Bulk lookups")
 
 
-def test_names_are_seen_where_ones_own_resources_are_touched(bench: Bench, accounts: AccountStore) -> None:
+def test_names_are_seen_where_ones_own_resources_are_touched(bench: MonitorHarness, accounts: AccountStore) -> None:
     feed(bench, ("P0042", "hotel.guest", GUESTS), ("P0042", "vehicle.owner", DRIVERS), ("P0043", None, DRIVERS))
     client = limited(bench, "hotel.*", "border.?")
     mine, other = finding_about(bench, "P0042"), finding_about(bench, "P0043")
@@ -64,7 +64,7 @@ def test_names_are_seen_where_ones_own_resources_are_touched(bench: Bench, accou
         assert "P004" not in client.get(path).text, path
 
 
-def test_people_are_looked_at_within_ones_own_resources(bench: Bench, accounts: AccountStore) -> None:
+def test_people_are_looked_at_within_ones_own_resources(bench: MonitorHarness, accounts: AccountStore) -> None:
     feed(
         bench,
         ("P0042", "hotel.guest", GUESTS),
@@ -95,7 +95,7 @@ def test_people_are_looked_at_within_ones_own_resources(bench: Bench, accounts: 
         assert bool(re.search(r'href="/(actors|subjects)/', found)) == is_there, wanted
 
 
-def test_evidence_is_handed_out_where_all_of_it_may_be_seen(bench: Bench, accounts: AccountStore) -> None:
+def test_evidence_is_handed_out_where_all_of_it_may_be_seen(bench: MonitorHarness, accounts: AccountStore) -> None:
     feed(bench, ("P0042", "hotel.guest", GUESTS), ("P0043", "hotel.guest", GUESTS), ("P0043", "vehicle.owner", DRIVERS))
     for found in bench.store.page(1000).findings:
         bench.keeper.hear(found)
@@ -107,7 +107,7 @@ def test_evidence_is_handed_out_where_all_of_it_may_be_seen(bench: Bench, accoun
         assert client.post(f"/findings/{finding}/evidence", data=form).status_code == status, actor
 
 
-def test_a_token_reaches_no_further_than_its_account(bench: Bench, accounts: AccountStore) -> None:
+def test_a_token_reaches_no_further_than_its_account(bench: MonitorHarness, accounts: AccountStore) -> None:
     feed(bench, ("P0043", "vehicle.owner", DRIVERS))
     limited(bench, "hotel.*")
     made = TokenStore(bench.store.engine).add("hana", "script", [], 0, 2**60)
@@ -116,13 +116,13 @@ def test_a_token_reaches_no_further_than_its_account(bench: Bench, accounts: Acc
     assert "P0043" not in client.get(f"/api/v1/findings/{finding_about(bench, 'P0043')}").text
 
 
-def test_an_account_has_everything_again_when_it_is_given(bench: Bench, accounts: AccountStore) -> None:
+def test_an_account_has_everything_again_when_it_is_given(bench: MonitorHarness, accounts: AccountStore) -> None:
     store = AccountStore(bench.store.engine)
-    store.change("the-investigator", reach=Reach.of(["hotel.*"]))
+    store.change("the-investigator", reach=ResourceScope.of(["hotel.*"]))
     assert {one.name: one.reach.patterns for one in store.list()}["the-investigator"] == ("hotel.*",)
     store.change("the-investigator", role=Role.INVESTIGATOR)
     assert {one.name: one.reach.patterns for one in store.list()}["the-investigator"] == ("hotel.*",)
-    store.change("the-investigator", reach=Reach.of(["*"]))
+    store.change("the-investigator", reach=ResourceScope.of(["*"]))
     feed(bench, ("P0043", None, DRIVERS))
     assert "P0043" in visit(bench, Role.INVESTIGATOR).get("/api/v1/findings").text
 
@@ -130,11 +130,11 @@ def test_an_account_has_everything_again_when_it_is_given(bench: Bench, accounts
 @pytest.mark.parametrize("pattern", ["", "a b", "[a]", "x" * 201])
 def test_what_names_no_resource_is_refused(pattern: str) -> None:
     with pytest.raises(ValueError, match="names no resources"):
-        Reach.of([pattern])
+        ResourceScope.of([pattern])
 
 
 @given(st.lists(st.text(st.sampled_from("ab.*?"), min_size=1, max_size=4), max_size=3), st.text("ab.", max_size=4))
 def test_what_is_written_down_reaches_as_far(patterns: list[str], resource: str) -> None:
-    reach = Reach.of(patterns)
-    assert Reach.read(reach.text).covers(resource) == reach.covers(resource)
+    reach = ResourceScope.of(patterns)
+    assert ResourceScope.read(reach.text).covers(resource) == reach.covers(resource)
     assert reach.covers(None) == reach.is_everything == (not patterns or "*" in patterns)

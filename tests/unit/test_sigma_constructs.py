@@ -11,7 +11,7 @@ import yaml
 
 from custodes._core import Engine
 from custodes.config.mapping import load_mapping
-from custodes.findings import Finding, Ledger
+from custodes.findings import Finding, FindingAccumulator
 from custodes.rules import build_plan, load_rules
 from faults import faults_of
 from rule_texts import detection
@@ -67,7 +67,7 @@ def written(one: dict[str, Any], folder: Path) -> Path:
 
 def found(path: Path, events: list[dict[str, Any]]) -> list[Finding]:
     rules = load_rules([path.parent])
-    engine, ledger = Engine(build_plan(rules, load_mapping("custodes"))), Ledger(rules)
+    engine, ledger = Engine(build_plan(rules, load_mapping("custodes"))), FindingAccumulator(rules)
     outcome = engine.process_lines(b"".join(json.dumps(event).encode() + b"\n" for event in events))
     assert outcome.rejects == []
     ledger.apply(outcome.changes)

@@ -11,10 +11,10 @@ from clients import token, visit
 from custodes.accounts.roles import Role
 from custodes.accounts.store import AccountStore
 from custodes.findings import Finding
-from custodes.findings.outbox import NewsStore
+from custodes.findings.outbox import OutboxStore
 from custodes.findings.silences import LONGEST, Silence, SilenceStore
-from custodes.findings.triage import Change, TriageStore
-from harness import Bench, look_ups
+from custodes.findings.triage import TriageChange, TriageStore
+from harness import MonitorHarness, look_ups
 
 DAY = 86_400_000_000
 RULE = "Bulk lookups"
@@ -24,29 +24,29 @@ def now() -> int:
     return int(time.time() * 1e6)
 
 
-def silence(bench: Bench, **changes: Any) -> int:
+def silence(bench: MonitorHarness, **changes: Any) -> int:
     wanted: dict[str, Any] = {"rule_id": None, "group": {"actor": "P0042"}, "since": now(), "until": now() + DAY}
     return SilenceStore(bench.store.engine).add(Silence(**(wanted | {"by": "ines", "reason": "an audit"} | changes)))
 
 
-def insiders(bench: Bench) -> None:
+def insiders(bench: MonitorHarness) -> None:
     bench.feed(look_ups(["P0042", "P0007"], [f"s{n}" for n in range(150)]))
 
 
-def found(bench: Bench, actor: str) -> Finding:
+def found(bench: MonitorHarness, actor: str) -> Finding:
     return next(one for one in bench.store.page(group={"actor": actor}).findings if one.rule == RULE)
 
 
-def end_all(bench: Bench) -> None:
+def end_all(bench: MonitorHarness) -> None:
     bench.now += 86_400
     bench.feed(look_ups(["nobody"], ["x"], at=86_400, first=1000))
 
 
-def told(bench: Bench) -> list[tuple[str, str]]:
-    return [(one.kind, one.finding.group["actor"]) for one in NewsStore(bench.store.engine).after(0, 100)]
+def told(bench: MonitorHarness) -> list[tuple[str, str]]:
+    return [(one.kind, one.finding.group["actor"]) for one in OutboxStore(bench.store.engine).after(0, 100)]
 
 
-def test_what_was_expected_is_there_and_bothers_nobody(bench: Bench) -> None:
+def test_what_was_expected_is_there_and_bothers_nobody(bench: MonitorHarness) -> None:
     number = silence(bench)
     insiders(bench)
     expected = found(bench, "P0042")
@@ -75,13 +75,13 @@ def test_what_was_expected_is_there_and_bothers_nobody(bench: Bench) -> None:
         {"since": now() - 2 * DAY, "until": now() - DAY},
     ],
 )
-def test_what_no_silence_is_for_is_told(bench: Bench, changes: dict[str, Any]) -> None:
+def test_what_no_silence_is_for_is_told(bench: MonitorHarness, changes: dict[str, Any]) -> None:
     silence(bench, **changes)
     insiders(bench)
     assert sorted(told(bench)) == [("opened", "P0007"), ("opened", "P0042")]
 
 
-def test_a_silence_may_be_everybodys_and_is_over_when_it_is_ended(bench: Bench) -> None:
+def test_a_silence_may_be_everybodys_and_is_over_when_it_is_ended(bench: MonitorHarness) -> None:
     store = SilenceStore(bench.store.engine)
     number = silence(bench, group={})
     assert [one.number for one in store.all(now())] == [number]
@@ -93,11 +93,11 @@ def test_a_silence_may_be_everybodys_and_is_over_when_it_is_ended(bench: Bench) 
     assert len(told(bench)) == 2
 
 
-def test_an_expected_one_that_somebody_opens_again_is_like_any_other(bench: Bench) -> None:
+def test_an_expected_one_that_somebody_opens_again_is_like_any_other(bench: MonitorHarness) -> None:
     silence(bench)
     insiders(bench)
     expected = found(bench, "P0042")
-    TriageStore(bench.store.engine).change(expected.id, Change(state="open", note="not an audit"), "omar", now())
+    TriageStore(bench.store.engine).change(expected.id, TriageChange(state="open", note="not an audit"), "omar", now())
     end_all(bench)
     assert told(bench)[1] == ("reopened", "P0042")
     assert sorted(told(bench)[2:]) == [("closed", "P0007"), ("closed", "P0042")]
@@ -106,12 +106,12 @@ def test_an_expected_one_that_somebody_opens_again_is_like_any_other(bench: Benc
 @pytest.mark.parametrize(
     "changes", [{"reason": " "}, {"reason": "x" * 501}, {"until": 0}, {"since": 0, "until": LONGEST + 1}]
 )
-def test_a_silence_ends_and_has_a_reason(bench: Bench, changes: dict[str, Any]) -> None:
+def test_a_silence_ends_and_has_a_reason(bench: MonitorHarness, changes: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"why|90 days"):
         silence(bench, **changes)
 
 
-def test_from_a_finding_others_like_it_are_silenced(bench: Bench, accounts: AccountStore) -> None:
+def test_from_a_finding_others_like_it_are_silenced(bench: MonitorHarness, accounts: AccountStore) -> None:
     insiders(bench)
     finding = found(bench, "P0042")
     client = visit(bench, Role.INVESTIGATOR)
@@ -133,7 +133,7 @@ def test_from_a_finding_others_like_it_are_silenced(bench: Bench, accounts: Acco
     assert "Nothing is silenced" in client.get("/silences").text
 
 
-def test_silences_over_the_api(bench: Bench, accounts: AccountStore) -> None:
+def test_silences_over_the_api(bench: MonitorHarness, accounts: AccountStore) -> None:
     client = visit(bench, Role.INVESTIGATOR)
     until = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 3600))
     made = client.post("/api/v1/silences", json={"group": {"actor": "P0042"}, "until": until, "reason": "a move"})

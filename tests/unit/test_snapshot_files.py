@@ -9,25 +9,25 @@ import orjson
 import pytest
 
 from custodes.encryption.keys import NO_KEYS, Keys
-from custodes.sources import Place
+from custodes.sources import StreamPosition
 from custodes.state import (
+    CorruptSnapshotError,
     FolderInUseError,
     LocalFolder,
-    LockedError,
+    MissingKeyError,
     Snapshot,
     Snapshots,
-    UnreadableError,
     VersionError,
 )
 from custodes.state.snapshots import inspect
 from faulty_disk import Disk, PowerCut
 
 
-def content(number: int) -> tuple[list[Place], list[bytes]]:
+def content(number: int) -> tuple[list[StreamPosition], list[bytes]]:
     """A snapshot's places and sections, all different from any other's."""
     rng = random.Random(number)
     sections = [rng.randbytes(rng.choice([0, 1, 100, 5000])) + b"%d" % number for _ in range(4)]
-    return [Place(0, "access/0", number), Place(1, "access/1", number + 1)], sections
+    return [StreamPosition(0, "access/0", number), StreamPosition(1, "access/1", number + 1)], sections
 
 
 def write(snapshots: Snapshots, number: int) -> None:
@@ -44,7 +44,7 @@ def newest(snapshots: Snapshots) -> Snapshot | None:
     for number in snapshots.numbers():
         try:
             return snapshots.read(number)
-        except UnreadableError:
+        except CorruptSnapshotError:
             continue
     return None
 
@@ -127,11 +127,11 @@ def test_any_damage_is_found(folder: LocalFolder, tmp_path: Path) -> None:
         path.write_bytes(damaged)
         # The first bytes say what the file is to people; nothing is read from them.
         if at >= len(b"CUSTODES"):
-            with pytest.raises(UnreadableError):
+            with pytest.raises(CorruptSnapshotError):
                 snapshots.read(1)
     for length in range(0, len(whole), 97):
         path.write_bytes(whole[:length])
-        with pytest.raises(UnreadableError):
+        with pytest.raises(CorruptSnapshotError):
             snapshots.read(1)
 
 
@@ -194,6 +194,6 @@ def test_what_is_encrypted_is_for_who_has_the_key(tmp_path: Path) -> None:
             "what it has does not stand there"
         )
         assert inspect(path).damage is None, "that it is whole can be seen without a key"
-    with pytest.raises(LockedError, match="under the key 'b'"):
+    with pytest.raises(MissingKeyError, match="under the key 'b'"):
         Snapshots(folder, keep=3, keys=first).read(3)
     folder.close()

@@ -18,11 +18,11 @@ from sqlalchemy import event, update
 from custodes._core import Engine, FindingChange, Outcome
 from custodes.config.mapping import load_mapping
 from custodes.database import tables
-from custodes.findings import Finding, Ledger
-from custodes.findings.outbox import NewsStore
+from custodes.findings import Finding, FindingAccumulator
+from custodes.findings.outbox import OutboxStore
 from custodes.findings.silences import Silence, SilenceStore
 from custodes.findings.store import FencedError, FindingStore
-from custodes.findings.triage import Change, TriageStore
+from custodes.findings.triage import TriageChange, TriageStore
 from custodes.rules import Rule, build_plan, load_rules
 from custodes.rules.model import LEVELS
 
@@ -81,7 +81,7 @@ def stored(store: FindingStore) -> list[Finding]:
 
 @pytest.mark.parametrize("batch", [1, 7, 1000])
 def test_the_store_holds_what_the_engine_found(rules: list[Rule], store: FindingStore, batch: int) -> None:
-    ledger = Ledger(rules)
+    ledger = FindingAccumulator(rules)
     for outcome in run(engine(rules), events(random.Random(1)), batch):
         ledger.apply(outcome.changes)
         store.apply(outcome.changes, rules)
@@ -131,8 +131,10 @@ def test_changes_taken_in_together_come_to_what_they_do_one_by_one(
             news += store.apply(heard[begin:end], rules)
             if end == meanwhile:
                 for one in stored(store)[::2]:
-                    TriageStore(store.engine).change(one.id, Change(state="closed", verdict="confirmed"), "omar", 1)
-        told = [(one.kind, one.finding) for one in NewsStore(store.engine).after(0, 10_000)]
+                    TriageStore(store.engine).change(
+                        one.id, TriageChange(state="closed", verdict="confirmed"), "omar", 1
+                    )
+        told = [(one.kind, one.finding) for one in OutboxStore(store.engine).after(0, 10_000)]
         stands = TriageStore(store.engine).of(one.id for one in stored(store))
         came.append((stored(store), news, told, {id_: replace(one, changed_at=0) for id_, one in stands.items()}))
         store.close()
@@ -190,7 +192,7 @@ def test_starting_again_in_the_middle_finishes_what_was_open(rules: list[Rule], 
     for _ in range(7):
         store.apply(next(outcomes).changes, rules)
     assert store.open_counts()
-    ledger = Ledger(rules)
+    ledger = FindingAccumulator(rules)
     for outcome in run(engine(rules), stream, 50):
         ledger.apply(outcome.changes)
         store.apply(outcome.changes, rules)
@@ -246,7 +248,9 @@ def test_the_most_urgent_come_first_and_what_somebody_closed_not_at_all(rules: l
     assert len({one.level for one in by_urgency}) == 4
     assert store.to_judge(100) == (len(everything), by_urgency)
     assert store.to_judge(2) == (len(everything), by_urgency[:2])
-    TriageStore(store.engine).change(first.id, Change(state="closed", verdict="explained", note="a drill"), "eva", 0)
+    TriageStore(store.engine).change(
+        first.id, TriageChange(state="closed", verdict="explained", note="a drill"), "eva", 0
+    )
     assert store.to_judge(100) == (len(everything) - 1, [one for one in by_urgency if one.id != first.id])
     assert store.open_counts() == {rules[0].id: len(store.page(open_only=True).findings) - 1}
 

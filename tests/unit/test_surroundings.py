@@ -8,27 +8,27 @@ import re
 from starlette.testclient import TestClient
 
 from clients import token, visit
-from custodes.accounts.resource_scope import Reach
+from custodes.accounts.resource_scope import ResourceScope
 from custodes.accounts.roles import Role
 from custodes.accounts.store import AccountStore
-from custodes.sources import Lines
-from harness import START, Bench, look_ups
+from custodes.sources import LineChunk
+from harness import START, MonitorHarness, look_ups
 from servers import eventually
 
 DAY = 86_400
 NASTY = '<b x="&">\U0001f600'
 
 
-def feed(bench: Bench, *looks: tuple[float, str, str, str]) -> None:
+def feed(bench: MonitorHarness, *looks: tuple[float, str, str, str]) -> None:
     """Look-ups, each of a time, an actor, a peer group and a subject."""
     events = [
         {"time": START + at, "actor": actor, "peer_group": group, "subject": subject, "action": "read"}
         for at, actor, group, subject in looks
     ]
-    bench.feed(Lines(0, b"".join(json.dumps(event).encode() + b"\n" for event in events), 1))
+    bench.feed(LineChunk(0, b"".join(json.dumps(event).encode() + b"\n" for event in events), 1))
 
 
-def around(bench: Bench, client: TestClient, actor: str) -> str:
+def around(bench: MonitorHarness, client: TestClient, actor: str) -> str:
     hidden = bench.secrets.hidden("actor", actor)
     form = {"token": token(client.get("/findings").text), "kind": "actor", "hidden": hidden, "purpose": "a case"}
     assert client.post("/look", data=form).status_code == 200
@@ -41,7 +41,9 @@ def _unless_it_waits(client: TestClient, path: str) -> str | None:
     return None if "refresh" in answer.headers else answer.text
 
 
-def test_an_actor_stands_among_peers_and_beside_who_looks_at_the_same(bench: Bench, accounts: AccountStore) -> None:
+def test_an_actor_stands_among_peers_and_beside_who_looks_at_the_same(
+    bench: MonitorHarness, accounts: AccountStore
+) -> None:
     feed(
         bench,
         *[(0, "P1", "traffic", "S1")] * 5, *[(1, "P1", "traffic", "S2")] * 2, *[(2, "P2", "traffic", "S1")] * 3,
@@ -63,7 +65,7 @@ def test_an_actor_stands_among_peers_and_beside_who_looks_at_the_same(bench: Ben
     assert "P2" not in page.replace(names["P2"], "")
 
 
-def test_without_a_purpose_it_asks_for_one(bench: Bench, accounts: AccountStore) -> None:
+def test_without_a_purpose_it_asks_for_one(bench: MonitorHarness, accounts: AccountStore) -> None:
     feed(bench, (0, "P1", "traffic", "S1"))
     client = visit(bench, Role.INVESTIGATOR)
     shown = client.get(f"/actors/{bench.secrets.hidden('actor', 'P1')}/around")
@@ -71,21 +73,21 @@ def test_without_a_purpose_it_asks_for_one(bench: Bench, accounts: AccountStore)
     assert visit(bench, Role.VIEWER).get(f"/actors/{bench.secrets.hidden('actor', 'P1')}/around").status_code == 403
 
 
-def test_peers_are_for_who_may_see_all_of_them(bench: Bench, accounts: AccountStore) -> None:
+def test_peers_are_for_who_may_see_all_of_them(bench: MonitorHarness, accounts: AccountStore) -> None:
     looks = [
         {"time": START, "actor": actor, "peer_group": "traffic", "subject": "S1", "resource": resource}
         for actor, resource in (("P1", "hotel"), ("P2", "hotel"), ("P3", "vehicle"))
     ]
     events = b"".join(json.dumps(look).encode() + b"\n" for look in looks)
-    bench.feed(Lines(0, events, 1))
-    AccountStore(bench.store.engine).change("the-investigator", reach=Reach.of(["hotel"]))
+    bench.feed(LineChunk(0, events, 1))
+    AccountStore(bench.store.engine).change("the-investigator", reach=ResourceScope.of(["hotel"]))
     page = around(bench, visit(bench, Role.INVESTIGATOR), "P1")
     assert "of traffic" not in page
     assert bench.secrets.pseudonym("actor", "P2") in page
     assert bench.secrets.pseudonym("actor", "P3") not in page
 
 
-def test_a_finding_has_its_neighbours_in_time(bench: Bench, accounts: AccountStore) -> None:
+def test_a_finding_has_its_neighbours_in_time(bench: MonitorHarness, accounts: AccountStore) -> None:
     subjects = [f"410105{n:012}" for n in range(200)]
     bench.now = START + 9 * DAY
     for days, actor in enumerate(["P0001", "P0002", "P0003", "P0004"]):

@@ -16,30 +16,30 @@ from custodes.accounts.audit import AuditTrail
 from custodes.accounts.roles import Permission, Role
 from custodes.accounts.store import AccountStore
 from custodes.accounts.tokens import PREFIX, TokenStore
-from custodes.findings.triage import Change, TriageStore
-from harness import Bench, look_ups
+from custodes.findings.triage import TriageChange, TriageStore
+from harness import MonitorHarness, look_ups
 
 FAR = 2**62
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Bench]:
-    bench = Bench(tmp_path)
+def bench(tmp_path: Path) -> Iterator[MonitorHarness]:
+    bench = MonitorHarness(tmp_path)
     bench.feed(look_ups(["=HYPERLINK(1)", "P0007"], [f"s{n}" for n in range(200)]))
     add_accounts(bench)
     yield bench
     bench.close()
 
 
-def client(bench: Bench, token: str) -> TestClient:
+def client(bench: MonitorHarness, token: str) -> TestClient:
     return TestClient(bench.app, base_url="http://custodes", headers={"Authorization": f"Bearer {token}"})
 
 
-def made(bench: Bench, role: Role, *may: Permission, expires_at: int = FAR) -> str:
+def made(bench: MonitorHarness, role: Role, *may: Permission, expires_at: int = FAR) -> str:
     return TokenStore(bench.store.engine).add(f"the-{role}", f"for-{role}", may, 0, expires_at)
 
 
-def test_a_program_reads_the_api_as_its_account(bench: Bench) -> None:
+def test_a_program_reads_the_api_as_its_account(bench: MonitorHarness) -> None:
     token = made(bench, Role.INVESTIGATOR)
     assert token.startswith(PREFIX)
     found = client(bench, token).get("/api/v1/findings").json()["findings"]
@@ -53,7 +53,7 @@ def test_a_program_reads_the_api_as_its_account(bench: Bench) -> None:
     assert viewer.post(path, json={"note": "x"}).status_code == 403
 
 
-def test_a_token_may_no_more_than_it_was_given_and_its_account_may(bench: Bench) -> None:
+def test_a_token_may_no_more_than_it_was_given_and_its_account_may(bench: MonitorHarness) -> None:
     reads = client(bench, made(bench, Role.INVESTIGATOR, Permission.SEE))
     answer = reads.get("/api/v1/findings")
     assert "P0007" not in answer.text
@@ -69,7 +69,7 @@ def test_a_token_may_no_more_than_it_was_given_and_its_account_may(bench: Bench)
     assert full.get("/api/v1/findings").status_code == 401
 
 
-def test_a_token_is_over_when_it_is(bench: Bench) -> None:
+def test_a_token_is_over_when_it_is(bench: MonitorHarness) -> None:
     tokens = TokenStore(bench.store.engine)
     token = tokens.add("the-viewer", "short", [], 0, 1000)
     assert tokens.of(token, 999) is not None
@@ -88,7 +88,7 @@ def test_a_token_is_over_when_it_is(bench: Bench) -> None:
         tokens.add("the-viewer", "a b", [], 0, FAR)
 
 
-def test_what_is_kept_of_a_token_is_of_no_use(bench: Bench) -> None:
+def test_what_is_kept_of_a_token_is_of_no_use(bench: MonitorHarness) -> None:
     token = made(bench, Role.VIEWER)
     bench.store.engine.dispose()
     kept = b"".join(
@@ -99,14 +99,14 @@ def test_what_is_kept_of_a_token_is_of_no_use(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("path", ["/", "/findings", "/audit", "/rules", "/actors/x"])
-def test_a_token_opens_no_page(bench: Bench, path: str) -> None:
+def test_a_token_opens_no_page(bench: MonitorHarness, path: str) -> None:
     answer = client(bench, made(bench, Role.INVESTIGATOR)).get(path, follow_redirects=False)
     assert answer.status_code == 303
     assert answer.headers["location"].startswith("/sign-in")
 
 
 @pytest.mark.parametrize("token", ["", "custodes_", "custodes_x", "x" * 5000])
-def test_what_is_no_token_lets_nobody_in(bench: Bench, token: str) -> None:
+def test_what_is_no_token_lets_nobody_in(bench: MonitorHarness, token: str) -> None:
     assert client(bench, token).get("/api/v1/findings").status_code == 401
     # Not even with a session beside it: who says that it is a program is one.
     browser = TestClient(bench.app, base_url="http://custodes")
@@ -115,9 +115,9 @@ def test_what_is_no_token_lets_nobody_in(bench: Bench, token: str) -> None:
     assert browser.get("/api/v1/findings", headers={"Authorization": f"Bearer {token}"}).status_code == 401
 
 
-def test_all_findings_are_handed_out_as_lines_and_as_a_table(bench: Bench) -> None:
+def test_all_findings_are_handed_out_as_lines_and_as_a_table(bench: MonitorHarness) -> None:
     finding = bench.store.page().findings[0]
-    change = Change(state="closed", verdict="false_positive", note="a test")
+    change = TriageChange(state="closed", verdict="false_positive", note="a test")
     TriageStore(bench.store.engine).change(finding.id, change, "ines", 0)
     program = client(bench, made(bench, Role.INVESTIGATOR))
     lines = program.get("/api/v1/exports/findings").text.splitlines()

@@ -11,7 +11,7 @@ from sqlalchemy import insert
 
 from custodes.database import tables
 from custodes.findings.store import FindingStore
-from custodes.findings.triage import Change, ConflictError, Triage, TriageStore, hand_over
+from custodes.findings.triage import ConflictError, Triage, TriageChange, TriageStore, hand_over
 
 IDS = ["one", "two", "three"]
 
@@ -44,15 +44,17 @@ def ids(store: FindingStore, **filters: object) -> list[str]:
 
 def test_from_open_to_closed_and_back(store: FindingStore, triage: TriageStore) -> None:
     assert triage.of(["one"]) == {"one": Triage()}
-    assert triage.change("one", Change(state="acknowledged", assignee="ines"), "ines", 10) == (
+    assert triage.change("one", TriageChange(state="acknowledged", assignee="ines"), "ines", 10) == (
         Triage("acknowledged", None, "ines", 1, 10)
     )
-    closed = triage.change("one", Change(state="closed", verdict="explained", note="an audit"), "omar", 20)
+    closed = triage.change("one", TriageChange(state="closed", verdict="explained", note="an audit"), "omar", 20)
     assert closed == Triage("closed", "explained", "ines", 2, 20)
     assert ids(store, state="closed") == ["one"]
     assert ids(store, state="open") == ["three", "two"]
     assert ids(store, state="acknowledged") == []
-    assert triage.change("one", Change(state="open", note="not so"), "omar", 30) == Triage("open", None, "ines", 3, 30)
+    assert triage.change("one", TriageChange(state="open", note="not so"), "omar", 30) == Triage(
+        "open", None, "ines", 3, 30
+    )
     assert ids(store, state="open") == ["three", "two", "one"]
     assert [(note.at, note.by, note.kind, note.text) for note in triage.history("one")] == [
         (10, "ines", "assigned", "ines"),
@@ -60,8 +62,8 @@ def test_from_open_to_closed_and_back(store: FindingStore, triage: TriageStore) 
         (20, "omar", "closed", "explained: an audit"),
         (30, "omar", "reopened", "not so"),
     ]
-    assert triage.change("one", Change(assignee=""), "omar", 40).assignee is None
-    assert triage.change("one", Change(note="seen"), "omar", 50).state == "open"
+    assert triage.change("one", TriageChange(assignee=""), "omar", 40).assignee is None
+    assert triage.change("one", TriageChange(note="seen"), "omar", 50).state == "open"
 
 
 @pytest.mark.parametrize(
@@ -76,16 +78,16 @@ def test_from_open_to_closed_and_back(store: FindingStore, triage: TriageStore) 
 )
 def test_what_cannot_be_done(change: dict[str, str], fault: str) -> None:
     with pytest.raises(ValueError, match=fault):
-        Change(**change)  # type: ignore[arg-type]
+        TriageChange(**change)  # type: ignore[arg-type]
 
 
 def test_the_second_of_two_learns_of_the_first(triage: TriageStore) -> None:
     seen = triage.of(["two"])["two"].version
-    triage.change("two", Change(state="acknowledged", version=seen), "ines", 1)
+    triage.change("two", TriageChange(state="acknowledged", version=seen), "ines", 1)
     with pytest.raises(ConflictError, match="at version 1, the change was made from 0"):
-        triage.change("two", Change(state="closed", verdict="confirmed", version=seen), "omar", 2)
+        triage.change("two", TriageChange(state="closed", verdict="confirmed", version=seen), "omar", 2)
     with pytest.raises(KeyError):
-        triage.change("four", Change(note="x"), "omar", 3)
+        triage.change("four", TriageChange(note="x"), "omar", 3)
     assert [note.kind for note in triage.history("two")] == ["acknowledged"]
 
 
@@ -97,20 +99,20 @@ def test_findings_of_a_group(store: FindingStore) -> None:
 
 
 def test_verdicts_by_rule(triage: TriageStore) -> None:
-    triage.change("one", Change(state="closed", verdict="false_positive", note="x"), "a", 1)
-    triage.change("three", Change(state="closed", verdict="confirmed"), "a", 1)
-    triage.change("two", Change(state="acknowledged"), "a", 1)
+    triage.change("one", TriageChange(state="closed", verdict="false_positive", note="x"), "a", 1)
+    triage.change("three", TriageChange(state="closed", verdict="confirmed"), "a", 1)
+    triage.change("two", TriageChange(state="acknowledged"), "a", 1)
     assert triage.verdicts() == {"r0": {"false_positive": 1, "confirmed": 1}}
 
 
 def test_what_people_wrote_goes_with_a_finding_that_is_part_of_another(
     store: FindingStore, triage: TriageStore
 ) -> None:
-    triage.change("one", Change(state="acknowledged", note="mine"), "ines", 1)
+    triage.change("one", TriageChange(state="acknowledged", note="mine"), "ines", 1)
     with store.engine.begin() as connection:
         hand_over(connection, "one", "two")
     assert triage.of(IDS) == {"one": Triage(), "two": Triage("acknowledged", None, None, 1, 1), "three": Triage()}
-    triage.change("three", Change(state="closed", verdict="confirmed"), "omar", 2)
+    triage.change("three", TriageChange(state="closed", verdict="confirmed"), "omar", 2)
     with store.engine.begin() as connection:
         hand_over(connection, "two", "three")
     assert triage.of(IDS)["three"] == replace(Triage(), state="closed", verdict="confirmed", version=1, changed_at=2)

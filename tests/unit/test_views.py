@@ -7,11 +7,11 @@ import pytest
 from clients import token, visit
 from custodes.accounts.roles import Role
 from custodes.accounts.store import AccountStore
-from custodes.findings.views import MOST_VIEWS, View, ViewStore
-from harness import Bench
+from custodes.findings.views import MOST_VIEWS, SavedView, SavedViewStore
+from harness import MonitorHarness
 
 
-def test_a_view_is_kept_shown_and_forgotten(bench: Bench, accounts: AccountStore) -> None:
+def test_a_view_is_kept_shown_and_forgotten(bench: MonitorHarness, accounts: AccountStore) -> None:
     client = visit(bench, Role.INVESTIGATOR)
     form = {"token": token(client.get("/findings").text), "state": "closed", "level": "high", "rule": "", "name": "Won"}
     kept = client.post("/views", data=form)
@@ -20,12 +20,14 @@ def test_a_view_is_kept_shown_and_forgotten(bench: Bench, accounts: AccountStore
     assert "Won" not in visit(bench, Role.VIEWER).get("/findings").text
     assert "already" in client.post("/views", data=form).text
     assert client.post("/views", data=form | {"name": " "}).status_code == 400
-    (view,) = ViewStore(bench.store.engine).of("the-investigator")
+    (view,) = SavedViewStore(bench.store.engine).of("the-investigator")
     assert "Won" not in client.post("/views/forget", data={"token": form["token"], "number": view.number}).text
     assert client.post("/views/forget", data={"token": form["token"], "number": view.number}).status_code == 404
 
 
-def test_a_shared_view_is_everybodys_to_see_and_its_makers_to_forget(bench: Bench, accounts: AccountStore) -> None:
+def test_a_shared_view_is_everybodys_to_see_and_its_makers_to_forget(
+    bench: MonitorHarness, accounts: AccountStore
+) -> None:
     client, viewer = visit(bench, Role.INVESTIGATOR), visit(bench, Role.VIEWER)
     made = client.post("/api/v1/views", json={"name": "Ours", "state": "acknowledged", "is_shared": True})
     assert (made.status_code, made.json()["by"]) == (201, "the-investigator")
@@ -40,10 +42,10 @@ def test_a_shared_view_is_everybodys_to_see_and_its_makers_to_forget(bench: Benc
     assert viewer.get("/api/v1/views").json() == {"views": []}
 
 
-def test_views_are_so_many_and_no_more(bench: Bench) -> None:
-    store = ViewStore(bench.store.engine)
+def test_views_are_so_many_and_no_more(bench: MonitorHarness) -> None:
+    store = SavedViewStore(bench.store.engine)
     for number in range(MOST_VIEWS):
-        store.save(View(f"view {number}", "ines"))
+        store.save(SavedView(f"view {number}", "ines"))
     with pytest.raises(ValueError, match="let go of one"):
-        store.save(View("another", "ines"))
-    store.save(View("view 1", "omar"))
+        store.save(SavedView("another", "ines"))
+    store.save(SavedView("view 1", "omar"))

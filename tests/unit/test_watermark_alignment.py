@@ -6,35 +6,35 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kafka import TopicPartition
 
-from custodes.sources.watermark_alignment import APART_MS, PATIENCE, InStep, Waiting
+from custodes.sources.watermark_alignment import APART_MS, PATIENCE, QueuedItem, WatermarkAlignment
 
 A, B, C = (TopicPartition("access", n) for n in range(3))
 
 
-class Clock:
+class FakeClock:
     now = 100.0
 
     def __call__(self) -> float:
         return self.now
 
 
-def pieces(*times: int) -> list[Waiting[int]]:
-    return [Waiting(time, n, time, 10) for n, time in enumerate(times)]
+def pieces(*times: int) -> list[QueuedItem[int]]:
+    return [QueuedItem(time, n, time, 10) for n, time in enumerate(times)]
 
 
-def order(taken: list[tuple[TopicPartition, Waiting[int]]]) -> list[tuple[TopicPartition, int]]:
+def order(taken: list[tuple[TopicPartition, QueuedItem[int]]]) -> list[tuple[TopicPartition, int]]:
     return [(partition, waiting.content) for partition, waiting in taken]
 
 
 def test_the_earliest_goes_first() -> None:
-    step: InStep[int] = InStep(Clock())
+    step: WatermarkAlignment[int] = WatermarkAlignment(FakeClock())
     step.add(A, pieces(1000, 3000, 5000))
     step.add(B, pieces(2000, 2500, 9000))
     assert order(step.take(lambda _: False)) == [(A, 1000), (B, 2000), (B, 2500), (A, 3000), (A, 5000), (B, 9000)]
 
 
 def test_what_is_far_ahead_of_a_lagging_partition_waits_until_it_has_brought_more() -> None:
-    step: InStep[int] = InStep(Clock())
+    step: WatermarkAlignment[int] = WatermarkAlignment(FakeClock())
     step.add(A, pieces(1000, 1000 + APART_MS, 1001 + APART_MS))
     step.add(B, pieces(1000))
     assert order(step.take(lambda partition: partition == B)) == [(A, 1000), (B, 1000), (A, 1000 + APART_MS)]
@@ -45,8 +45,8 @@ def test_what_is_far_ahead_of_a_lagging_partition_waits_until_it_has_brought_mor
 
 
 def test_a_partition_that_has_brought_nothing_yet_is_waited_for() -> None:
-    clock = Clock()
-    step: InStep[int] = InStep(clock)
+    clock = FakeClock()
+    step: WatermarkAlignment[int] = WatermarkAlignment(clock)
     step.join(B)
     step.add(A, pieces(1000))
     assert step.take(lambda _: True) == []
@@ -55,8 +55,8 @@ def test_a_partition_that_has_brought_nothing_yet_is_waited_for() -> None:
 
 
 def test_nobody_is_waited_for_long() -> None:
-    clock = Clock()
-    step: InStep[int] = InStep(clock)
+    clock = FakeClock()
+    step: WatermarkAlignment[int] = WatermarkAlignment(clock)
     step.join(B)
     step.add(A, pieces(1000))
     clock.now += PATIENCE
@@ -66,7 +66,7 @@ def test_nobody_is_waited_for_long() -> None:
 
 
 def test_a_partition_that_is_somebody_elses_is_neither_waited_for_nor_handed_over() -> None:
-    step: InStep[int] = InStep(Clock())
+    step: WatermarkAlignment[int] = WatermarkAlignment(FakeClock())
     step.add(A, pieces(1000, 9000))
     step.join(B)
     step.leave(B)
@@ -78,7 +78,7 @@ def test_a_partition_that_is_somebody_elses_is_neither_waited_for_nor_handed_ove
 
 
 def test_without_timestamps_nothing_waits() -> None:
-    step: InStep[int] = InStep(Clock())
+    step: WatermarkAlignment[int] = WatermarkAlignment(FakeClock())
     step.join(B)
     step.add(A, pieces(-1, -1))
     assert len(step.take(lambda _: True)) == 2
@@ -93,7 +93,7 @@ def test_without_timestamps_nothing_waits() -> None:
 def test_all_is_handed_over_once_and_each_partition_in_its_order(
     brought: list[tuple[TopicPartition, list[int]]], lagging: list[bool]
 ) -> None:
-    step: InStep[int] = InStep(Clock())
+    step: WatermarkAlignment[int] = WatermarkAlignment(FakeClock())
     handed_over: list[tuple[TopicPartition, int]] = []
     for n, (partition, times) in enumerate(brought):
         step.add(partition, pieces(*times))

@@ -7,17 +7,15 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-import structlog
 from sqlalchemy import Engine, func, insert, select
 
 from custodes.database.tables import audit
 from custodes.findings.model import rfc3339
-
-log = structlog.get_logger("custodes.audit")
+from custodes.log_events import AuditRecorded
 
 
 @dataclass(frozen=True)
-class Look:
+class AuditEntry:
     """One entry."""
 
     at: int
@@ -48,12 +46,12 @@ class AuditTrail:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def record(self, look: Look) -> None:
+    def record(self, look: AuditEntry) -> None:
         """Returns once it is kept: what cannot be put down is not shown. Raises the database's errors."""
         with self._engine.begin() as connection:
             connection.execute(insert(audit).values(**vars(look)))
         # Whom, and what for, may name people: that is in the trail alone.
-        log.info("looked", account=look.account, action=look.action, resource=look.resource)
+        AuditRecorded(account=look.account, action=look.action, resource=look.resource).emit()
 
     def number_before(self, time: int) -> int:
         """The number of the last entry before a time; 0 where there is none."""
@@ -61,16 +59,16 @@ class AuditTrail:
         with self._engine.connect() as connection:
             return connection.execute(query).scalar_one() or 0
 
-    def after(self, number: int) -> list[tuple[int, Look]]:
+    def after(self, number: int) -> list[tuple[int, AuditEntry]]:
         """The entries after a number, in their order."""
         query = select(audit).where(audit.c.number > number).order_by(audit.c.number)
         with self._engine.connect() as connection:
             rows = [dict(row) for row in connection.execute(query).mappings()]
-        return [(row.pop("number"), Look(**row)) for row in rows]
+        return [(row.pop("number"), AuditEntry(**row)) for row in rows]
 
     def page(
         self, limit: int = 100, before: int | None = None, having: Mapping[str, str] = MappingProxyType({})
-    ) -> tuple[list[tuple[int, Look]], int | None]:
+    ) -> tuple[list[tuple[int, AuditEntry]], int | None]:
         """Entries with their numbers, the latest first, and the ``before`` of the next page."""
         query = select(audit).order_by(audit.c.number.desc()).limit(limit + 1)
         if before is not None:
@@ -79,5 +77,5 @@ class AuditTrail:
             query = query.where(audit.c[name] == value)
         with self._engine.connect() as connection:
             rows = [dict(row) for row in connection.execute(query).mappings()]
-        found = [(row.pop("number"), Look(**row)) for row in rows[:limit]]
+        found = [(row.pop("number"), AuditEntry(**row)) for row in rows[:limit]]
         return found, found[-1][0] if len(rows) > limit else None

@@ -15,33 +15,33 @@ _LONGEST = 60_000_000
 """Microseconds after which a request that was begun and has no answer may be tried again: who did it is gone."""
 
 
-class OtherRequestError(Exception):
+class KeyReusedError(Exception):
     """The key was sent with another request."""
 
 
-class UnderwayError(Exception):
+class InProgressError(Exception):
     """The same request is being done."""
 
 
 @dataclass(frozen=True)
-class Answer:
+class StoredResponse:
     """What was answered."""
 
     status: int
     body: str
 
 
-class AnswerStore:
+class IdempotencyStore:
     """Used from any thread. Times are microseconds since the epoch."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def begin(self, owner: str, key: str, request: str, now: int) -> Answer | None:
+    def begin(self, owner: str, key: str, request: str, now: int) -> StoredResponse | None:
         """What this request was answered before; ``None`` where it is to be done now, and kept with :meth:`keep`.
 
-        ``request`` says what is asked, and is as long for all. Raises :class:`OtherRequestError` and
-        :class:`UnderwayError`.
+        ``request`` says what is asked, and is as long for all. Raises :class:`KeyReusedError` and
+        :class:`InProgressError`.
         """
         its = answers.c.key == _name(owner, key)
         fresh = {"key": _name(owner, key), "request": request, "at": now}
@@ -56,13 +56,13 @@ class AnswerStore:
             with self._engine.connect() as connection:
                 row = connection.execute(select(answers).where(its)).mappings().first()
             if row is None or (row["status"] is None and row["request"] == request):
-                raise UnderwayError("the same is being done; ask again in a moment") from None
+                raise InProgressError("the same is being done; ask again in a moment") from None
             if row["request"] != request:
-                raise OtherRequestError("this Idempotency-Key came with another request") from None
-            return Answer(row["status"], row["body"])
+                raise KeyReusedError("this Idempotency-Key came with another request") from None
+            return StoredResponse(row["status"], row["body"])
         return None
 
-    def keep(self, owner: str, key: str, answer: Answer | None) -> None:
+    def keep(self, owner: str, key: str, answer: StoredResponse | None) -> None:
         """Keeps what was answered; with ``None`` the request may be tried again at once."""
         its = answers.c.key == _name(owner, key)
         with self._engine.begin() as connection:

@@ -23,7 +23,7 @@ from joserfc import jwt
 from joserfc.errors import InvalidKeyIdError, JoseError
 from joserfc.jwk import KeySet
 
-from custodes.accounts.resource_scope import EVERYTHING, Reach
+from custodes.accounts.resource_scope import UNRESTRICTED, ResourceScope
 from custodes.accounts.roles import Role
 
 BACK = "/sign-in/back"
@@ -45,7 +45,7 @@ class OidcError(Exception):
 
 
 @dataclass(frozen=True)
-class Begun:
+class PendingSignIn:
     """A way to the provider that somebody is on."""
 
     state: str
@@ -60,12 +60,12 @@ class Begun:
         return json.dumps(asdict(self))
 
     @classmethod
-    def read(cls, text: str) -> Begun:
+    def read(cls, text: str) -> PendingSignIn:
         return cls(**json.loads(text))
 
 
 @dataclass(frozen=True)
-class Identity:
+class FederatedIdentity:
     """Who came back."""
 
     issuer: str
@@ -73,12 +73,12 @@ class Identity:
     """What the provider calls them, for good."""
     name: str
     role: Role
-    reach: Reach
+    reach: ResourceScope
     wanted: str
 
 
 @dataclass(frozen=True)
-class _Known:
+class _ProviderMetadata:
     """What the provider says of itself."""
 
     at: float
@@ -87,7 +87,7 @@ class _Known:
     keys: KeySet
 
 
-class Provider:
+class OidcProvider:
     """One provider, by which people sign in. Used from any thread."""
 
     def __init__(
@@ -114,11 +114,11 @@ class Provider:
         self._scopes = scopes
         self._clock = clock
         self._lock = threading.Lock()
-        self._known: _Known | None = None
+        self._known: _ProviderMetadata | None = None
 
-    def begin(self, wanted: str) -> tuple[str, Begun]:
+    def begin(self, wanted: str) -> tuple[str, PendingSignIn]:
         """The provider's address to go to, and what to keep for the way back. Raises :class:`OidcError`."""
-        begun = Begun(
+        begun = PendingSignIn(
             secrets.token_urlsafe(32), secrets.token_urlsafe(32), secrets.token_urlsafe(48), wanted, self._clock()
         )
         challenge = base64.urlsafe_b64encode(hashlib.sha256(begun.verifier.encode()).digest()).rstrip(b"=").decode()
@@ -130,7 +130,7 @@ class Provider:
         address = self._about().authorize
         return f"{address}{'&' if urlsplit(address).query else '?'}{urlencode(query)}", begun
 
-    def finish(self, begun: Begun, state: str, code: str) -> Identity:
+    def finish(self, begun: PendingSignIn, state: str, code: str) -> FederatedIdentity:
         """Who it is that came back. Raises :class:`OidcError`."""
         if not secrets.compare_digest(state.encode(), begun.state.encode()):
             raise OidcError("this sign-in was not begun here")
@@ -149,7 +149,7 @@ class Provider:
             raise OidcError(f"the provider does not take the code: {_said(error)}") from error
         claims = self._claims(str(token), begun.nonce)
         name, groups = self._name(claims), self._groups(claims)
-        return Identity(
+        return FederatedIdentity(
             self._issuer, str(claims["sub"]), name, self._role(groups), self._reach(groups), begun.wanted
         )  # fmt: skip
 
@@ -187,9 +187,9 @@ class Provider:
         told = claims.get(self._roles_claim, [])
         return [told] if isinstance(told, str) else told if isinstance(told, list) else []
 
-    def _reach(self, groups: list[Any]) -> Reach:
+    def _reach(self, groups: list[Any]) -> ResourceScope:
         theirs = [patterns for group, patterns in self._resources.items() if group in groups]
-        return Reach.of(pattern for patterns in theirs for pattern in patterns) if theirs else EVERYTHING
+        return ResourceScope.of(pattern for patterns in theirs for pattern in patterns) if theirs else UNRESTRICTED
 
     def _role(self, groups: list[Any]) -> Role:
         for group, role in self._roles.items():
@@ -197,7 +197,7 @@ class Provider:
                 return role
         raise OidcError("none of your groups has a role here")
 
-    def _about(self, *, anew: bool = False) -> _Known:
+    def _about(self, *, anew: bool = False) -> _ProviderMetadata:
         with self._lock:
             age = float("inf") if self._known is None else self._clock() - self._known.at
             if self._known is not None and age < (_LEAST_AGAIN_SECONDS if anew else _KNOWN_SECONDS):
@@ -208,7 +208,7 @@ class Provider:
                 raise OidcError(f"{self._issuer} does not say who it is: {_said(error)}") from error
             return self._known
 
-    def _ask(self) -> _Known:
+    def _ask(self) -> _ProviderMetadata:
         with httpx.Client(timeout=_TIMEOUT_SECONDS) as client:
             about = client.get(f"{self._issuer.rstrip('/')}/.well-known/openid-configuration").raise_for_status().json()
             if about["issuer"] != self._issuer:
@@ -217,7 +217,7 @@ class Provider:
                 if not is_safe(about[name]):
                     raise ValueError(f"its {name} is not had by https")
             keys = KeySet.import_key_set(client.get(about["jwks_uri"]).raise_for_status().json())
-        return _Known(self._clock(), about["authorization_endpoint"], about["token_endpoint"], keys)
+        return _ProviderMetadata(self._clock(), about["authorization_endpoint"], about["token_endpoint"], keys)
 
 
 def is_safe(url: str) -> bool:

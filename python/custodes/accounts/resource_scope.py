@@ -11,7 +11,7 @@ _PATTERN = re.compile(r"[^\s\[\]]{1,200}")
 
 
 @dataclass(frozen=True)
-class Reach:
+class ResourceScope:
     """The resources whose events, and whose people, somebody may see."""
 
     patterns: tuple[str, ...] = ()
@@ -24,13 +24,13 @@ class Reach:
                 raise ValueError(f"'{pattern}' names no resources: a name, with * for any text, without spaces and []")
 
     @classmethod
-    def of(cls, patterns: Iterable[str]) -> Reach:
+    def of(cls, patterns: Iterable[str]) -> ResourceScope:
         """``*`` among them is everything."""
         wanted = tuple(sorted(set(patterns)))
         return cls(() if "*" in wanted else wanted)
 
     @classmethod
-    def read(cls, text: str | None) -> Reach:
+    def read(cls, text: str | None) -> ResourceScope:
         """As :attr:`text` wrote it."""
         return cls(tuple((text or "").split()))
 
@@ -50,4 +50,4 @@ class Reach:
         return resource is not None and any(fnmatchcase(resource, pattern) for pattern in self.patterns)
 
 
-EVERYTHING = Reach()
+UNRESTRICTED = ResourceScope()

@@ -46,5 +46,5 @@ _MAY = {
     Role.ADMIN: frozenset({Permission.SEE, Permission.OPERATE}),
     Role.AUDITOR: frozenset({Permission.SEE, Permission.AUDIT}),
 }
-EVERYTHING = frozenset(Permission)
+ALL_PERMISSIONS = frozenset(Permission)
 """What whoever sits at a machine may do that serves itself alone and has no accounts."""

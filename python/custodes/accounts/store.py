@@ -16,7 +16,7 @@ from argon2.exceptions import InvalidHashError, VerificationError
 from sqlalchemy import Connection, Engine, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from custodes.accounts.resource_scope import EVERYTHING, Reach
+from custodes.accounts.resource_scope import UNRESTRICTED, ResourceScope
 from custodes.accounts.roles import Role
 from custodes.database.tables import accounts, sessions
 
@@ -38,7 +38,7 @@ class SignInError(Exception):
     """The name or the password is wrong; it does not say which."""
 
 
-class LockedError(SignInError):
+class AccountLockedError(SignInError):
     """Too many wrong passwords: the account is locked for a while."""
 
 
@@ -49,7 +49,7 @@ class Account:
     name: str
     role: Role
     is_disabled: bool = False
-    reach: Reach = EVERYTHING
+    reach: ResourceScope = UNRESTRICTED
 
 
 class AccountStore:
@@ -61,7 +61,7 @@ class AccountStore:
         # Somebody who is not there takes as long to refuse as somebody who is.
         self._nobody = self._hasher.hash(secrets.token_hex(16))
 
-    def add(self, name: str, role: Role, password: str, now: int, reach: Reach = EVERYTHING) -> None:
+    def add(self, name: str, role: Role, password: str, now: int, reach: ResourceScope = UNRESTRICTED) -> None:
         """Raises ``ValueError`` for a name that is taken or none, and for a password that is too short."""
         row = _row(name, role, reach, now) | {"password": self._hashed(password)}
         try:
@@ -75,7 +75,7 @@ class AccountStore:
         name: str,
         *,
         role: Role | None = None,
-        reach: Reach | None = None,
+        reach: ResourceScope | None = None,
         password: str | None = None,
         disable: bool | None = None,
     ) -> None:
@@ -98,7 +98,9 @@ class AccountStore:
         query = select(accounts).order_by(accounts.c.name)
         with self._engine.connect() as connection:
             rows = connection.execute(query)
-            return [Account(row.name, Role(row.role), row.is_disabled, Reach.read(row.resources)) for row in rows]
+            return [
+                Account(row.name, Role(row.role), row.is_disabled, ResourceScope.read(row.resources)) for row in rows
+            ]
 
     def exist(self) -> bool:
         """Whether there is any account: then nobody comes in without one."""
@@ -114,7 +116,7 @@ class AccountStore:
             raise SignInError("name or password is wrong")
         if row["locked_until"] > now:
             seconds = -(-(row["locked_until"] - now) // _SECOND)
-            raise LockedError(f"too many wrong passwords; try again in {seconds} s")
+            raise AccountLockedError(f"too many wrong passwords; try again in {seconds} s")
         if not self._is_right(row["password"], password):
             self._failed(name, row["failures"] + 1, now)
             raise SignInError("name or password is wrong")
@@ -126,7 +128,7 @@ class AccountStore:
             connection.execute(update(accounts).where(its).values(**fresh))
             return _open_session(connection, name, now)
 
-    def arrive(self, name: str, role: Role, reach: Reach, identity: str, now: int) -> str:
+    def arrive(self, name: str, role: Role, reach: ResourceScope, identity: str, now: int) -> str:
         """Returns the key of a new session of somebody who has signed in elsewhere, and may do this from now on.
 
         ``identity`` says where, and what they are called there. Raises :class:`SignInError`.
@@ -174,7 +176,7 @@ class AccountStore:
         if row.seen_at < now - _SEEN_EVERY:
             with self._engine.begin() as connection:
                 connection.execute(update(sessions).where(sessions.c.key == _digest(key)).values(seen_at=now))
-        return Account(row.name, Role(row.role), reach=Reach.read(row.resources))
+        return Account(row.name, Role(row.role), reach=ResourceScope.read(row.resources))
 
     def sign_out(self, key: str) -> None:
         with self._engine.begin() as connection:
@@ -202,7 +204,7 @@ class AccountStore:
             return False
 
 
-def _row(name: str, role: Role, reach: Reach, now: int) -> dict[str, object]:
+def _row(name: str, role: Role, reach: ResourceScope, now: int) -> dict[str, object]:
     """A new account. Raises ``ValueError`` for a name that is none."""
     if not _NAME.fullmatch(name):
         raise ValueError(f"'{name}' is no account's name: up to 64 of a-z, 0-9, '.', '_', '@' and '-'")

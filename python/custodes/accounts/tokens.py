@@ -15,7 +15,7 @@ from typing import Any, Final
 from sqlalchemy import Engine, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from custodes.accounts.resource_scope import Reach
+from custodes.accounts.resource_scope import ResourceScope
 from custodes.accounts.roles import Permission, Role
 from custodes.accounts.store import Account
 from custodes.database.tables import accounts, tokens
@@ -28,7 +28,7 @@ _SEEN_EVERY = 60_000_000
 
 
 @dataclass(frozen=True)
-class Token:
+class ApiToken:
     """What is known of one. Times are microseconds since the epoch."""
 
     label: str
@@ -92,14 +92,14 @@ class TokenStore:
         if row.seen_at is None or row.seen_at < now - _SEEN_EVERY:
             with self._engine.begin() as connection:
                 connection.execute(update(tokens).where(its).values(seen_at=now))
-        account = Account(row.name, Role(row.role), reach=Reach.read(row.resources))
+        account = Account(row.name, Role(row.role), reach=ResourceScope.read(row.resources))
         return account, _permissions(row.permissions) & account.role.permissions
 
-    def list(self) -> list[Token]:
+    def list(self) -> list[ApiToken]:
         columns = [column for column in tokens.c if column.name != "key"]
         with self._engine.connect() as connection:
             rows = connection.execute(select(*columns).order_by(tokens.c.label)).mappings().all()
-        return [Token(**{**row, "permissions": _permissions(row["permissions"])}) for row in rows]
+        return [ApiToken(**{**row, "permissions": _permissions(row["permissions"])}) for row in rows]
 
     def revoke(self, label: str) -> None:
         """Raises ``KeyError`` where there is none."""

@@ -12,9 +12,9 @@ from typing import Any
 
 import orjson
 
-from custodes.alerts.delivery_log import Firing, Ledger
-from custodes.alerts.http_client import RefusedError, Web
-from custodes.alerts.message import Writer
+from custodes.alerts.delivery_log import DeliveryLog, FiringAlert
+from custodes.alerts.http_client import DeliveryRejectedError, HttpClient
+from custodes.alerts.message import MessageWriter
 from custodes.config.alerts import AlertmanagerReceiver
 from custodes.findings import Finding, rfc3339
 from custodes.findings.wording import reason
@@ -25,10 +25,10 @@ _FORGOTTEN_AFTER = 4
 """So many times as long as it is told again, an alert stays that is not."""
 
 
-class Alertmanagers:
+class AlertmanagerNotifier:
     """One receiver: a cluster, each member of which is told."""
 
-    def __init__(self, settings: AlertmanagerReceiver, ledger: Ledger, writer: Writer) -> None:
+    def __init__(self, settings: AlertmanagerReceiver, ledger: DeliveryLog, writer: MessageWriter) -> None:
         """Raises ``ValueError`` for what is no URL."""
         self._settings = settings
         self._ledger = ledger
@@ -40,10 +40,10 @@ class Alertmanagers:
         self._told_at = 0
 
     def step(self, now: int) -> bool:
-        """Tells what is new, and what fires when it is time again; ``now`` is in microseconds. Whether there was news.
+        """Sends new alerts, and firing ones whose re-send is due, at ``now`` in microseconds. Returns whether any was new.
 
-        Raises ``OSError`` where no member takes it, :class:`~custodes.alerts.ledger.LostError`, and the database's
-        errors.
+        Raises ``OSError`` if no member accepts them, :class:`~custodes.alerts.delivery_log.LeaseLostError`, and the
+        database's errors.
         """
         news = self._ledger.untold(_AT_ONCE)
         if news:
@@ -64,7 +64,7 @@ class Alertmanagers:
             self._told_at = now
         return len(news) == _AT_ONCE
 
-    def _is_over(self, one: Firing, now: int) -> bool:
+    def _is_over(self, one: FiringAlert, now: int) -> bool:
         return one.ended_at is not None and one.since is not None and now - one.since >= self._least_firing
 
     def close(self) -> None:
@@ -72,7 +72,7 @@ class Alertmanagers:
             web.close()
 
 
-def post_alert(settings: AlertmanagerReceiver, writer: Writer, finding: Finding) -> None:
+def post_alert(settings: AlertmanagerReceiver, writer: MessageWriter, finding: Finding) -> None:
     """Has an alert fire that nobody tells of again. Raises ``OSError``, and ``ValueError`` for what is no URL."""
     webs = _members(settings)
     try:
@@ -82,11 +82,11 @@ def post_alert(settings: AlertmanagerReceiver, writer: Writer, finding: Finding)
             web.close()
 
 
-def _members(settings: AlertmanagerReceiver) -> list[Web]:
-    return [Web(f"{url.rstrip('/')}/api/v2/alerts") for url in settings.urls]
+def _members(settings: AlertmanagerReceiver) -> list[HttpClient]:
+    return [HttpClient(f"{url.rstrip('/')}/api/v2/alerts") for url in settings.urls]
 
 
-def _alert(writer: Writer, finding: Finding, ends_at: int) -> dict[str, Any]:
+def _alert(writer: MessageWriter, finding: Finding, ends_at: int) -> dict[str, Any]:
     rule = next((rule for rule in writer.rules() if rule.id == finding.rule_id), None)
     who = writer.pseudonyms.who(finding)
     annotations = {"summary": f"{finding.rule}: {who}", "description": reason(finding, rule)}
@@ -108,7 +108,7 @@ def _alert(writer: Writer, finding: Finding, ends_at: int) -> dict[str, Any]:
     return alert
 
 
-def _post(webs: Sequence[Web], alerts: Sequence[dict[str, Any]]) -> None:
+def _post(webs: Sequence[HttpClient], alerts: Sequence[dict[str, Any]]) -> None:
     """Tells every member. Raises ``OSError`` where none takes it."""
     for start in range(0, len(alerts), _AT_ONCE):
         body = orjson.dumps(alerts[start : start + _AT_ONCE])
@@ -116,7 +116,7 @@ def _post(webs: Sequence[Web], alerts: Sequence[dict[str, Any]]) -> None:
         for web in webs:
             try:
                 web.post(body, {"Content-Type": "application/json"})
-            except (OSError, RefusedError) as error:
+            except (OSError, DeliveryRejectedError) as error:
                 failures.append(error)
         if len(failures) == len(webs):
             raise OSError("; ".join(map(str, failures)))

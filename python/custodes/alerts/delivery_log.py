@@ -16,13 +16,13 @@ from sqlalchemy.exc import IntegrityError
 
 from custodes.database.tables import firing, receivers, undelivered
 from custodes.findings import Finding, rfc3339
-from custodes.findings.outbox import News, NewsStore
+from custodes.findings.outbox import OutboxEntry, OutboxStore
 
 _LEASE = 30_000_000
 """Microseconds for which a process that is not heard of keeps a receiver."""
 
 
-class LostError(Exception):
+class LeaseLostError(Exception):
     """Another process tells this receiver now."""
 
 
@@ -51,7 +51,7 @@ class Undelivered:
 
 
 @dataclass(frozen=True)
-class Firing:
+class FiringAlert:
     """An alert that a receiver holds, or is to hold."""
 
     finding: Finding
@@ -61,13 +61,13 @@ class Firing:
     """When the reason for it ended."""
 
 
-class Ledger:
+class DeliveryLog:
     """One receiver's part of it, for one process."""
 
     def __init__(self, engine: Engine, receiver: str, holder: str) -> None:
         self._engine = engine
         self._receiver, self._holder = receiver, holder
-        self._news = NewsStore(engine)
+        self._news = OutboxStore(engine)
         self._its = receivers.c.name == receiver
 
     def register(self) -> None:
@@ -101,7 +101,7 @@ class Ledger:
     def _is_mine(self) -> Any:
         return receivers.c.holder == self._holder
 
-    def untold(self, limit: int) -> Sequence[News]:
+    def untold(self, limit: int) -> Sequence[OutboxEntry]:
         """What it was not told yet, in its order."""
         with self._engine.connect() as connection:
             number = connection.execute(select(receivers.c.number).where(self._its)).scalar_one()
@@ -110,25 +110,25 @@ class Ledger:
     def _come_to(self, connection: Connection, number: int) -> None:
         done = connection.execute(update(receivers).where(self._its, self._is_mine).values(number=number))
         if not done.rowcount:
-            raise LostError(f"{self._receiver} is told by another process")
+            raise LeaseLostError(f"{self._receiver} is told by another process")
 
-    def told(self, news: News) -> None:
-        """Raises :class:`LostError`."""
+    def told(self, news: OutboxEntry) -> None:
+        """Raises :class:`LeaseLostError`."""
         with self._engine.begin() as connection:
             self._come_to(connection, news.number)
 
-    def give_up(self, news: News, why: str, now: int) -> None:
-        """Puts aside what will not be taken. Raises :class:`LostError`."""
+    def give_up(self, news: OutboxEntry, why: str, now: int) -> None:
+        """Puts aside what will not be taken. Raises :class:`LeaseLostError`."""
         kept = json.dumps({**vars(news), "finding": vars(news.finding)}, ensure_ascii=False)
         row = {"receiver": self._receiver, "number": news.number, "at": now, "why": why, "news": kept}
         with self._engine.begin() as connection:
             connection.execute(insert(undelivered).values(row))
             self._come_to(connection, news.number)
 
-    def take_firing(self, news: Sequence[News], is_told: Sequence[bool], ends: frozenset[str]) -> None:
+    def take_firing(self, news: Sequence[OutboxEntry], is_told: Sequence[bool], ends: frozenset[str]) -> None:
         """Takes news in as alerts that begin and end; ``is_told`` says of each whether it is for this receiver.
 
-        Raises :class:`LostError`.
+        Raises :class:`LeaseLostError`.
         """
         with self._engine.begin() as connection:
             for one, wanted in zip(news, is_told, strict=True):
@@ -148,21 +148,21 @@ class Ledger:
         """The condition that a row is this receiver's alert of a finding."""
         return and_(firing.c.receiver == self._receiver, firing.c.finding_id == finding.id)
 
-    def firing(self) -> list[Firing]:
+    def firing(self) -> list[FiringAlert]:
         """The alerts it holds, or is to hold, in no order."""
         query = select(firing).where(firing.c.receiver == self._receiver)
         with self._engine.connect() as connection:
             rows = connection.execute(query).mappings().all()
-        return [Firing(Finding(**json.loads(row["finding"])), row["since"], row["ended_at"]) for row in rows]
+        return [FiringAlert(Finding(**json.loads(row["finding"])), row["since"], row["ended_at"]) for row in rows]
 
-    def fires(self, alerts: Sequence[Firing], now: int) -> None:
+    def fires(self, alerts: Sequence[FiringAlert], now: int) -> None:
         """It holds them now."""
         with self._engine.begin() as connection:
             for one in alerts:
                 alert = self._alert(one.finding)
                 connection.execute(update(firing).where(alert, firing.c.since.is_(None)).values(since=now))
 
-    def resolved(self, alerts: Sequence[Firing]) -> None:
+    def resolved(self, alerts: Sequence[FiringAlert]) -> None:
         """It knows that they are over. One that was opened again meanwhile stays."""
         with self._engine.begin() as connection:
             for one in alerts:

@@ -10,16 +10,21 @@ from contextlib import suppress
 from datetime import timedelta
 from typing import Protocol
 
-import structlog
-
-from custodes.alerts.delivery_log import Ledger, LostError
-from custodes.alerts.http_client import RefusedError
-from custodes.alerts.message import Writer
-from custodes.alerts.receivers import Sender
+from custodes.alerts.delivery_log import DeliveryLog, LeaseLostError
+from custodes.alerts.http_client import DeliveryRejectedError
+from custodes.alerts.message import MessageWriter
+from custodes.alerts.receivers import MessageSender
 from custodes.findings.store import StoreError
+from custodes.log_events import (
+    AlertExpired,
+    AlertRefused,
+    AlertsDelayed,
+    AlertsRecovered,
+    ReceiverNotReleased,
+    cause_of,
+)
+from custodes.retry import Retry
 from custodes.rules.model import LEVELS
-
-log = structlog.get_logger("custodes.alerts")
 
 _EVERY_SECONDS = 1.0
 _MOST_WAIT_SECONDS = 60.0
@@ -28,23 +33,25 @@ _TRIES = 3
 _AT_ONCE = 100
 
 
-class Told(Protocol):
-    """A receiver, as its courier has it."""
+class Notifier(Protocol):
+    """Delivers new entries to one receiver. A dispatcher calls it."""
 
     def step(self, now: int) -> bool:
-        """Tells it what is new by ``now``, in microseconds; whether there is more.
+        """Delivers what is new at ``now``, in microseconds, and returns whether there is more.
 
-        Raises ``OSError`` where it cannot be reached, :class:`~custodes.alerts.ledger.LostError`, and the database's
-        errors.
+        Raises ``OSError`` if the receiver is unreachable, :class:`~custodes.alerts.delivery_log.LeaseLostError`, and
+        the database's errors.
         """
 
     def close(self) -> None: ...
 
 
-class Queue:
+class OrderedNotifier:
     """A receiver that is sent every piece of news once."""
 
-    def __init__(self, ledger: Ledger, sender: Sender, writer: Writer, level: str, give_up_after: timedelta) -> None:
+    def __init__(
+        self, ledger: DeliveryLog, sender: MessageSender, writer: MessageWriter, level: str, give_up_after: timedelta
+    ) -> None:
         """``level`` is the least severe it is told of."""
         self._ledger = ledger
         self._sender = sender
@@ -61,17 +68,17 @@ class Queue:
                 continue
             try:
                 self._sender.send(self._writer.message(one))
-            except RefusedError as error:
+            except DeliveryRejectedError as error:
                 self._refusals += 1
                 if self._refusals < _TRIES:
                     raise OSError(str(error)) from error
                 self._ledger.give_up(one, str(error), now)
-                log.error("an alert was refused and is put aside", finding=one.finding.id, why=str(error))
+                AlertRefused(finding=one.finding.id, error=str(error)).emit()
             except OSError as error:
                 if now - one.at < self._most_age:
                     raise
                 self._ledger.give_up(one, f"given up after {error}", now)
-                log.error("an alert could not be delivered and is put aside", finding=one.finding.id, why=str(error))
+                AlertExpired(finding=one.finding.id, error=str(error)).emit()
             else:
                 self._ledger.told(one)
             self._refusals = 0
@@ -81,11 +88,16 @@ class Queue:
         self._sender.close()
 
 
-class Courier:
+class Dispatcher:
     """Tells one receiver, in a thread of its own."""
 
     def __init__(
-        self, name: str, told: Told, ledger: Ledger, clock: Callable[[], float] = time.time, jitter: float = 0.2
+        self,
+        name: str,
+        told: Notifier,
+        ledger: DeliveryLog,
+        clock: Callable[[], float] = time.time,
+        jitter: float = 0.2,
     ) -> None:
         """``clock`` is in epoch seconds. Waits are longer or shorter by as much as ``jitter``, so that not all who
         could not reach somebody try again at once."""
@@ -96,12 +108,16 @@ class Courier:
         self._wake = threading.Event()
         self._stop = False
         self._thread = threading.Thread(target=self._run, name=f"alerts-{name}")
-        self.failures = 0
-        """Tries in a row that came to nothing."""
+        self._retry = Retry(2 * _EVERY_SECONDS, _MOST_WAIT_SECONDS)
         self.waiting = 0
         """Pieces of news it was not told yet."""
         self.undelivered = 0
         """Pieces put aside."""
+
+    @property
+    def failures(self) -> int:
+        """Number of failed attempts since the last one that succeeded."""
+        return self._retry.failures
 
     def start(self) -> None:
         """From now on its receiver is told. Raises the database's errors."""
@@ -122,8 +138,7 @@ class Courier:
     def _wait_seconds(self) -> float:
         if not self.failures:
             return _EVERY_SECONDS
-        most: float = min(_EVERY_SECONDS * 2 ** min(self.failures, 10), _MOST_WAIT_SECONDS)
-        return most * (1 + random.uniform(-self._jitter, self._jitter))  # noqa: S311 - no secret hangs on it
+        return self._retry.delay * (1 + random.uniform(-self._jitter, self._jitter))  # noqa: S311 - no secret hangs on it
 
     def step(self) -> None:
         """Tells what there is to tell, if this process is to do it."""
@@ -131,21 +146,20 @@ class Courier:
             while not self._stop and self._ledger.hold(self._micros()) and self._told.step(self._micros()):
                 pass
             self._count()
-        except LostError:
+        except LeaseLostError:
             return
         except (OSError, StoreError) as error:
             if not self.failures:
-                log.error(
-                    "alerts cannot be delivered; they wait", receiver=self.name, why=str(error).partition("\n")[0]
-                )
+                AlertsDelayed(receiver=self.name, error=cause_of(error)).emit()
             before = self.waiting
             self._count()
-            # Where some were told or put aside, the next is tried soon.
-            self.failures = 1 if self.waiting < before else self.failures + 1
+            if self.waiting < before:
+                # Some were delivered or put aside, so the next is tried soon.
+                self._retry.succeeded()
+            self._retry.failed()
             return
-        if self.failures:
-            log.info("alerts can be delivered again", receiver=self.name)
-            self.failures = 0
+        if self._retry.succeeded():
+            AlertsRecovered(receiver=self.name).emit()
 
     def _count(self) -> None:
         with suppress(StoreError):
@@ -164,4 +178,4 @@ class Courier:
         try:
             self._ledger.release()
         except StoreError as error:
-            log.debug("the receiver is free after a while", receiver=self.name, error=str(error))
+            ReceiverNotReleased(receiver=self.name, error=str(error)).emit()

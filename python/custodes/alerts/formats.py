@@ -25,7 +25,7 @@ _texts = jinja2.Environment(  # noqa: S701 - what it writes is no markup
     undefined=jinja2.StrictUndefined,
 )
 
-Sent = tuple[bytes, Mapping[str, str]]
+EncodedMessage = tuple[bytes, Mapping[str, str]]
 """A body, and its headers."""
 
 
@@ -33,7 +33,7 @@ def _json(data: Any) -> bytes:
     return orjson.dumps(data)
 
 
-def webhook(message: Message, secret: bytes | None, now: int) -> Sent:
+def webhook(message: Message, secret: bytes | None, now: int) -> EncodedMessage:
     """As https://www.standardwebhooks.com says; ``now`` is in seconds."""
     body = _json(message.as_dict())
     headers = {"Content-Type": "application/json", "webhook-id": message.id, "webhook-timestamp": str(now)}
@@ -43,7 +43,7 @@ def webhook(message: Message, secret: bytes | None, now: int) -> Sent:
     return body, headers
 
 
-def slack(message: Message) -> Sent:
+def slack(message: Message) -> EncodedMessage:
     """An incoming webhook of Slack, or of what understands the same."""
     fields = [{"type": "plain_text", "text": f"{name}\n{value}"[:2000]} for name, value in _facts(message).items()]
     blocks: list[dict[str, Any]] = [
@@ -58,7 +58,7 @@ def slack(message: Message) -> Sent:
     return _json({"text": text, "blocks": blocks}), {"Content-Type": "application/json"}
 
 
-def teams(message: Message) -> Sent:
+def teams(message: Message) -> EncodedMessage:
     """An Adaptive Card, as workflows of Teams take it."""
     facts = [{"title": name, "value": _no_markdown(value)} for name, value in _facts(message).items()]
     body = [
@@ -81,7 +81,7 @@ def teams(message: Message) -> Sent:
 _URGENCY = {"critical": "critical", "high": "error", "medium": "warning", "low": "info", "informational": "info"}
 
 
-def pagerduty(message: Message, key: str, until: str) -> Sent | None:
+def pagerduty(message: Message, key: str, until: str) -> EncodedMessage | None:
     """An event of PagerDuty's Events API v2; ``None`` for what is no news there. ``until`` says what ends an incident:
     that the finding has ``ended``, or was ``judged``."""
     ends = {"judged", "merged"} | ({"closed"} if until == "ended" else set())

@@ -13,11 +13,11 @@ _NEVER_TAKEN = frozenset({400, 405, 413, 415, 422})
 """Answers after which sending the same again is of no use."""
 
 
-class RefusedError(Exception):
+class DeliveryRejectedError(Exception):
     """The receiver has this message, and does not want it."""
 
 
-class Web:
+class HttpClient:
     """Posts to one URL. Redirects are not followed, and addresses of the machine's own cloud are refused."""
 
     def __init__(self, url: str) -> None:
@@ -29,7 +29,7 @@ class Web:
         self._client = httpx.Client(timeout=_TIMEOUT_SECONDS, follow_redirects=False, trust_env=False)
 
     def post(self, content: bytes, headers: Mapping[str, str]) -> None:
-        """Returns once it was taken. Raises :class:`RefusedError`, and ``OSError`` for what may be tried again."""
+        """Returns once accepted. Raises :class:`DeliveryRejectedError`, and ``OSError`` for errors worth a retry."""
         host = self._url.host
         address = _address(host, self._url.port or (443 if self._url.scheme == "https" else 80))
         request = self._client.build_request(
@@ -44,7 +44,7 @@ class Web:
         except httpx.HTTPError as error:
             raise OSError(f"{host}: {str(error) or type(error).__name__}") from error
         if answer.status_code in _NEVER_TAKEN:
-            raise RefusedError(f"{host} answers {answer.status_code}: {answer.text[:200]}")
+            raise DeliveryRejectedError(f"{host} answers {answer.status_code}: {answer.text[:200]}")
         if not answer.is_success:
             raise OSError(f"{host} answers {answer.status_code}")
 

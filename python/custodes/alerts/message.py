@@ -9,11 +9,11 @@ from typing import Any
 
 from custodes.accounts.pseudonyms import Pseudonyms
 from custodes.findings import Finding, rfc3339
-from custodes.findings.outbox import Kind, News
+from custodes.findings.outbox import EntryKind, OutboxEntry
 from custodes.findings.wording import reason
 from custodes.rules import Rule
 
-_TOLD: dict[Kind, str] = {
+_TOLD: dict[EntryKind, str] = {
     "opened": "",
     "closed": "ended: ",
     "merged": "part of another now: ",
@@ -29,7 +29,7 @@ class Message:
 
     id: str
     """The same however often it is sent."""
-    kind: Kind
+    kind: EntryKind
     at: int
     """Microseconds since the epoch."""
     finding: Finding
@@ -67,7 +67,7 @@ class Message:
 
 
 @dataclass(frozen=True)
-class Writer:
+class MessageWriter:
     """Writes messages for one receiver."""
 
     pseudonyms: Pseudonyms
@@ -76,7 +76,7 @@ class Writer:
     console: str | None
     """Where the console is reached, without a slash at the end."""
 
-    def message(self, news: News) -> Message:
+    def message(self, news: OutboxEntry) -> Message:
         finding = news.finding
         rule = next((rule for rule in self.rules() if rule.id == finding.rule_id), None)
         return Message(

@@ -15,7 +15,7 @@ from kafka import KafkaProducer
 from kafka.errors import KafkaError, MessageSizeTooLargeError
 
 from custodes.alerts import formats
-from custodes.alerts.http_client import RefusedError, Web
+from custodes.alerts.http_client import DeliveryRejectedError, HttpClient
 from custodes.alerts.message import Message
 from custodes.config.alerts import (
     EmailReceiver,
@@ -25,19 +25,20 @@ from custodes.config.alerts import (
     TeamsReceiver,
     WebhookReceiver,
 )
-from custodes.config.model import KafkaSource
+from custodes.config.model import KafkaSourceSettings
 from custodes.sources.client import client
 
 _TIMEOUT_SECONDS = 10.0
 
 
-class Sender(Protocol):
+class MessageSender(Protocol):
     """Delivers messages, one after the other."""
 
     def send(self, message: Message) -> None:
-        """Returns once it was taken.
+        """Returns once the receiver accepted the message.
 
-        Raises :class:`~custodes.alerts.web.RefusedError` for what will never be, and ``OSError`` for what may be later.
+        Raises :class:`~custodes.alerts.http_client.DeliveryRejectedError` for a permanent error, and ``OSError`` for
+        one worth a retry.
         """
 
     def close(self) -> None: ...
@@ -46,9 +47,9 @@ class Sender(Protocol):
 class WebSender:
     """Posts what a format makes of a message; what it makes nothing of is no news for its receiver."""
 
-    def __init__(self, url: str, write: Callable[[Message], formats.Sent | None]) -> None:
+    def __init__(self, url: str, write: Callable[[Message], formats.EncodedMessage | None]) -> None:
         """Raises ``ValueError`` for what is no URL."""
-        self._web = Web(url)
+        self._web = HttpClient(url)
         self._write = write
 
     def send(self, message: Message) -> None:
@@ -81,7 +82,7 @@ class MailSender:
                 server.send_message(mail)
         except (smtplib.SMTPRecipientsRefused, smtplib.SMTPDataError, smtplib.SMTPSenderRefused) as error:
             if _is_for_good(error):
-                raise RefusedError(f"{settings.server}: {error}") from error
+                raise DeliveryRejectedError(f"{settings.server}: {error}") from error
             raise OSError(f"{settings.server}: {error}") from error
         except smtplib.SMTPException as error:
             raise OSError(f"{settings.server}: {error}") from error
@@ -100,7 +101,7 @@ def _is_for_good(error: smtplib.SMTPException) -> bool:
 class KafkaSender:
     """Writes Detection Findings of OCSF to a topic, those about one finding to one partition."""
 
-    def __init__(self, settings: KafkaReceiver, kafka: KafkaSource) -> None:
+    def __init__(self, settings: KafkaReceiver, kafka: KafkaSourceSettings) -> None:
         self._topic = settings.topic
         self._kafka = kafka
         self._producer: KafkaProducer | None = None
@@ -112,7 +113,7 @@ class KafkaSender:
             key = message.finding.id.encode()
             self._producer.send(self._topic, formats.ocsf(message), key=key).get(_TIMEOUT_SECONDS)
         except MessageSizeTooLargeError as error:
-            raise RefusedError(str(error)) from error
+            raise DeliveryRejectedError(str(error)) from error
         except KafkaError as error:
             # What was not acknowledged is sent again by a producer that knows nothing of it.
             self.close()
@@ -128,7 +129,7 @@ class KafkaSender:
 QueueSettings = WebhookReceiver | SlackReceiver | TeamsReceiver | PagerDutyReceiver | EmailReceiver | KafkaReceiver
 
 
-def sender_of(settings: QueueSettings, kafka: KafkaSource | None) -> Sender:
+def sender_of(settings: QueueSettings, kafka: KafkaSourceSettings | None) -> MessageSender:
     """The sender for a receiver. Raises ``OSError`` and ``ValueError`` for secrets that cannot be used."""
     match settings:
         case WebhookReceiver():

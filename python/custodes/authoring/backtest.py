@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from custodes._core import Engine, Tables
-from custodes.authoring.labels import Label, Verdict
-from custodes.authoring.recorded_events import Replayable
-from custodes.authoring.sweep_parameter import At, BacktestError, Lever
-from custodes.findings import Finding, Ledger
+from custodes.authoring.labels import Label, LabelOutcome
+from custodes.authoring.recorded_events import RecordedEvents
+from custodes.authoring.sweep_parameter import BacktestError, SweepParameter, SweepPoint
+from custodes.findings import Finding, FindingAccumulator
 from custodes.rules import Rule
 from custodes.rules.ruleset import PlanWriter
 
@@ -39,23 +39,23 @@ class Backtest:
     """How long the events go on."""
     findings: Sequence[Finding]
     """At the rule's own threshold."""
-    thresholds: Sequence[At]
+    thresholds: Sequence[SweepPoint]
     """By threshold, the rule's own among them; one that any event would meet is not asked."""
-    verdicts: Sequence[Verdict]
+    verdicts: Sequence[LabelOutcome]
     """For each label, whether the rule at its own threshold found it."""
-    suggested: At | None
+    suggested: SweepPoint | None
     """The least threshold that keeps to the budget from there on; ``None`` without a budget, or where none does."""
-    own: At
+    own: SweepPoint
     """What there is at the rule's own threshold."""
-    lever: Lever = Lever.threshold
+    lever: SweepParameter = SweepParameter.threshold
     """What ``thresholds`` are."""
 
 
 @dataclass(frozen=True)
-class _Setting:
+class _BacktestSettings:
     """The past, and how it is read."""
 
-    past: Replayable
+    past: RecordedEvents
     write: PlanWriter
     tables: Tables
     threads: int
@@ -80,12 +80,12 @@ class _Setting:
         return min(times, default=None)
 
 
-class _Pass:
+class _ReplayPass:
     """The events once, under some rules."""
 
-    def __init__(self, rules: Sequence[Rule], setting: _Setting, on_bytes: Callable[[int], None]) -> None:
+    def __init__(self, rules: Sequence[Rule], setting: _BacktestSettings, on_bytes: Callable[[int], None]) -> None:
         engine = setting.engine(rules, setting.threads)
-        ledger = Ledger(rules)
+        ledger = FindingAccumulator(rules)
         self.events = self.rejected = 0
         for outcome in setting.past.outcomes(engine, on_bytes):
             self.events += outcome.events
@@ -100,13 +100,13 @@ class _Pass:
 
 def backtest(
     rule: Rule,
-    past: Replayable,
+    past: RecordedEvents,
     write: PlanWriter,
     *,
     tables: Tables | None = None,
     labels: Sequence[Label] = (),
     budget: float | None = None,
-    lever: Lever = Lever.threshold,
+    lever: SweepParameter = SweepParameter.threshold,
     threads: int = 1,
     on_pass: Callable[[int], Callable[[int], None]] = lambda number: lambda size: None,
 ) -> Backtest:
@@ -119,9 +119,9 @@ def backtest(
     if rule.follows:
         raise BacktestError(f"'{rule.title}' counts findings of others; backtest those")
     rule, own = replace(rule, silent=False), lever.of(rule)
-    setting = _Setting(past, write, tables or Tables(), threads)
+    setting = _BacktestSettings(past, write, tables or Tables(), threads)
     steps = {max(2, round(own * _STEP**n)) for n in range(-_STEPS_DOWN, _STEPS_UP + 1)}
-    first = _Pass([rule, *_variants(rule, lever, steps)], setting, on_pass(1))
+    first = _ReplayPass([rule, *_variants(rule, lever, steps)], setting, on_pass(1))
     earliest = setting.earliest()
     if earliest is None or first.latest is None:
         raise BacktestError("there are no events that can be counted")
@@ -131,7 +131,7 @@ def backtest(
     number = 1
     while budget is not None and (between := _closer(known, budget * weeks)):
         number += 1
-        known |= _by_threshold(_Pass(_variants(rule, lever, between), setting, on_pass(number)).found)
+        known |= _by_threshold(_ReplayPass(_variants(rule, lever, between), setting, on_pass(number)).found)
     suggested = None if budget is None else _least_within(known, budget * weeks)
     return Backtest(
         rule,
@@ -147,20 +147,20 @@ def backtest(
     )
 
 
-def _variants(rule: Rule, lever: Lever, places: Iterable[int]) -> list[Rule]:
+def _variants(rule: Rule, lever: SweepParameter, places: Iterable[int]) -> list[Rule]:
     """The rule with the lever at other places."""
     return [lever.move(rule, place) for place in sorted(places)]
 
 
-def _by_threshold(found: dict[str, list[Finding]]) -> dict[int, At]:
+def _by_threshold(found: dict[str, list[Finding]]) -> dict[int, SweepPoint]:
     return {int(threshold): _at(int(threshold), findings) for threshold, findings in found.items()}
 
 
-def _at(threshold: int, findings: Sequence[Finding]) -> At:
-    return At(threshold, len(findings), len({tuple(finding.group.values()) for finding in findings}))
+def _at(threshold: int, findings: Sequence[Finding]) -> SweepPoint:
+    return SweepPoint(threshold, len(findings), len({tuple(finding.group.values()) for finding in findings}))
 
 
-def _least_within(known: dict[int, At], budget: float) -> At | None:
+def _least_within(known: dict[int, SweepPoint], budget: float) -> SweepPoint | None:
     """The least threshold from which on no known one has more findings."""
     within = None
     for threshold in sorted(known, reverse=True):
@@ -170,7 +170,7 @@ def _least_within(known: dict[int, At], budget: float) -> At | None:
     return within
 
 
-def _closer(known: dict[int, At], budget: float) -> list[int]:
+def _closer(known: dict[int, SweepPoint], budget: float) -> list[int]:
     """Thresholds to ask next: between the last that has too many findings and the first that has not."""
     within, least, most = _least_within(known, budget), min(known), max(known)
     if within is None:

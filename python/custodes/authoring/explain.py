@@ -10,7 +10,7 @@ from typing import Any
 
 from custodes._core import Engine, Tables
 from custodes.config.mapping import Mapping
-from custodes.findings import Ledger
+from custodes.findings import FindingAccumulator
 from custodes.rules import Rule, build_plan
 
 _SECOND = timedelta(seconds=1)
@@ -18,7 +18,7 @@ _COMPARED = {"lt": "<", "lte": "≤", "gt": ">", "gte": "≥", "number": "="}
 
 
 @dataclass(frozen=True)
-class Part:
+class ConditionPart:
     """A part of a condition, and what came of it."""
 
     depth: int
@@ -40,7 +40,7 @@ class Explanation:
     """When it was, in microseconds since the epoch."""
     matches: bool
     """Whether the condition holds."""
-    parts: Sequence[Part]
+    parts: Sequence[ConditionPart]
     """The condition, from the outside in."""
     group: dict[str, Sequence[str]]
     """What it has in each field the rule groups by; with nothing in one of them it is in no group."""
@@ -73,7 +73,7 @@ def explain(rule: Rule, mapping: Mapping, event: bytes, tables: Tables | None = 
         fields.add(counted_field)
     probes = [_probe(rule, f"part {at}", when=_of_events(node)) for at, (_, node) in enumerate(nodes)]
     probes += [_probe(rule, f"field {field}", group_by=(field,)) for field in sorted(fields)]
-    engine, ledger = Engine(build_plan(probes, mapping)), Ledger(probes)
+    engine, ledger = Engine(build_plan(probes, mapping)), FindingAccumulator(probes)
     if tables is not None:
         engine.use_tables(tables)
     outcome = engine.process_lines(event)
@@ -85,7 +85,7 @@ def explain(rule: Rule, mapping: Mapping, event: bytes, tables: Tables | None = 
             values[field].append(value)
     rejected = next((f"{reject.reason}: {reject.detail}" for reject in outcome.rejects), None)
     parts = [
-        Part(depth, _said(node), holds, sorted(values[node["field"]["name"]]) if "field" in node else None)
+        ConditionPart(depth, _said(node), holds, sorted(values[node["field"]["name"]]) if "field" in node else None)
         for (depth, node), holds in zip(nodes, matched[: len(nodes)], strict=True)
     ]
     outermost = [part for part in parts if part.depth == 1] if len(rule.branches or rule.parts) > 1 else parts[:1]

@@ -17,7 +17,7 @@ from custodes.sources.replay import read_files
 
 
 @dataclass(frozen=True)
-class Standing:
+class GroupState:
     """One group with one rule, when an event came."""
 
     group: dict[str, str]
@@ -30,7 +30,7 @@ class Standing:
     """What is usual for it, where there is a baseline."""
 
 
-class Past:
+class ReplayedRule:
     """A rule over events that have been."""
 
     def __init__(
@@ -53,14 +53,14 @@ class Past:
             for _ in outcomes:
                 pass
 
-    def take(self, event: bytes, explained: Explanation) -> list[Standing]:
+    def take(self, event: bytes, explained: Explanation) -> list[GroupState]:
         """Counts one event more, of which ``explained`` says what the rule makes of it; how its groups stand then."""
         names = list(itertools.product(*explained.group.values()))
         before = [self._stands(group, explained.time) for group in names]
         self._engine.process_lines(event)
         after = [self._stands(group, explained.time) for group in names]
         return [
-            Standing(dict(zip(self._rule.group_by, group, strict=True)), was[0] if was else 0, is_[0], is_[1], is_[2])
+            GroupState(dict(zip(self._rule.group_by, group, strict=True)), was[0] if was else 0, is_[0], is_[1], is_[2])
             for group, was, is_ in zip(names, before, after, strict=True)
             if is_ is not None
         ]

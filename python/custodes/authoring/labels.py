@@ -24,7 +24,7 @@ class Label(BaseModel):
     group: dict[str, str] = Field(min_length=1, description='Whom a finding must be of, e.g. {"actor": "P0042"}.')
     times: list[AwareDatetime] = Field(min_length=1, description="When each record was taken.")
 
-    def judged_by(self, findings: Sequence[Finding]) -> Verdict:
+    def judged_by(self, findings: Sequence[Finding]) -> LabelOutcome:
         """Whether some finding, of this group and of that time, found it."""
         times = sorted((time - _EPOCH) // timedelta(microseconds=1) for time in self.times)
         those = [
@@ -36,11 +36,11 @@ class Label(BaseModel):
         ]
         opened_at = min(those, default=None)
         taken = len(times) if opened_at is None else sum(time <= opened_at for time in times)
-        return Verdict(self, opened_at, taken)
+        return LabelOutcome(self, opened_at, taken)
 
 
 @dataclass(frozen=True)
-class Verdict:
+class LabelOutcome:
     """What a rule made of a label."""
 
     label: Label

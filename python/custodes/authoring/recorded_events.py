@@ -18,18 +18,18 @@ def _nobody(_: int) -> None:
     """Who hears how much was read, where nobody wants to."""
 
 
-class Replayable(Protocol):
+class RecordedEvents(Protocol):
     """Events of the past."""
 
     def outcomes(self, engine: Engine, on_bytes: Callable[[int], None] = _nobody) -> Generator[Outcome]:
         """What comes of each batch, and of the end. ``on_bytes`` hears how much was read."""
 
-    def parts(self) -> Sequence[Replayable]:
+    def parts(self) -> Sequence[RecordedEvents]:
         """What it is made of: each begins with its earliest events."""
 
 
 @dataclass(frozen=True)
-class Files:
+class EventFiles:
     """Files of events."""
 
     paths: Sequence[Path]
@@ -39,12 +39,12 @@ class Files:
             for outcome, _ in read:
                 yield outcome
 
-    def parts(self) -> Sequence[Replayable]:
-        return [Files([path]) for path in self.paths]
+    def parts(self) -> Sequence[RecordedEvents]:
+        return [EventFiles([path]) for path in self.paths]
 
 
 @dataclass(frozen=True)
-class Records:
+class EventRecords:
     """Records at hand, the earliest first."""
 
     records: Sequence[bytes]
@@ -56,5 +56,5 @@ class Records:
             on_bytes(sum(map(len, batch)))
         yield engine.finish()
 
-    def parts(self) -> Sequence[Replayable]:
+    def parts(self) -> Sequence[RecordedEvents]:
         return [self]

@@ -16,11 +16,11 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from custodes.config.section import Duration
 
 
-class _Part(BaseModel):
+class _FileSection(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Send(_Part):
+class InputEvents(_FileSection):
     """Events that come."""
 
     event: dict[str, Any] = Field(
@@ -40,7 +40,7 @@ class Send(_Part):
             yield time, filled if has_time else {"time": text, **filled}
 
 
-class Expected(_Part):
+class ExpectedFinding(_FileSection):
     """A finding that there must be. What is not given may be anything."""
 
     rule: str = Field(description="The rule's title or id.")
@@ -50,13 +50,13 @@ class Expected(_Part):
     count: int | None = Field(None, description="The events counted.")
 
 
-class Case(_Part):
+class RuleTestCase(_FileSection):
     """One test: events that come, and all the findings there must be."""
 
     name: str = Field(description="What it shows, in a sentence.")
     start: AwareDatetime = Field(datetime(2026, 1, 5, 8, tzinfo=UTC), description="The time its events begin at.")
-    events: list[Send] = Field(min_length=1, description="Events, in any order.")
-    findings: list[Expected] = Field(description="Every finding there must be, of any rule; [] for none.")
+    events: list[InputEvents] = Field(min_length=1, description="Events, in any order.")
+    findings: list[ExpectedFinding] = Field(description="Every finding there must be, of any rule; [] for none.")
 
     def lines(self) -> bytes:
         """The events in order of their times, as JSON Lines."""
@@ -69,7 +69,7 @@ class Case(_Part):
         return timedelta(microseconds=micros) - (self.start - datetime.fromtimestamp(0, UTC))
 
 
-class RuleTests(_Part):
+class RuleTests(_FileSection):
     """A test file."""
 
     rules: list[Path] = Field(min_length=1, description="Rule files and directories, from this file's own directory.")
@@ -77,7 +77,7 @@ class RuleTests(_Part):
     tables: dict[str, Annotated[list[dict[str, str]], Field(min_length=1)]] = Field(
         default_factory=dict, description="Look-up tables, row by row: the key's columns first."
     )
-    tests: list[Case] = Field(min_length=1, description="The tests.")
+    tests: list[RuleTestCase] = Field(min_length=1, description="The tests.")
 
 
 def _fill(value: Any, words: dict[str, str]) -> tuple[Any, bool]:

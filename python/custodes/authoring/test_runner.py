@@ -9,19 +9,19 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from custodes._core import Engine, Reject, Tables
-from custodes.authoring.test_files import Case, Expected, RuleTests
+from custodes.authoring.test_files import ExpectedFinding, RuleTestCase, RuleTests
 from custodes.config import Document, Fault, FaultsError, format_duration, load_documents
 from custodes.config.faults import did_you_mean
 from custodes.config.load import anchored_mapping, validation_faults
 from custodes.config.mapping import Mapping, load_mapping
-from custodes.findings import Finding, Ledger
+from custodes.findings import Finding, FindingAccumulator
 from custodes.rules import Rule, build_plan, load_rules
 from custodes.rules.parse import is_test_file
 from custodes.sources.lookup_tables import inline
 
 
 @dataclass(frozen=True)
-class CaseResult:
+class RuleTestResult:
     """What came of one test."""
 
     file: str
@@ -45,7 +45,7 @@ def find_test_files(paths: Iterable[Path]) -> list[Path]:
     return found
 
 
-def run_tests(path: Path) -> Iterator[CaseResult]:
+def run_tests(path: Path) -> Iterator[RuleTestResult]:
     """Runs a file's tests, in order. Raises :class:`FaultsError` for a file, or rules, that cannot be read."""
     document, tests = _load(path)
     rules = load_rules(path.parent / rule for rule in tests.rules)
@@ -56,7 +56,7 @@ def run_tests(path: Path) -> Iterator[CaseResult]:
         findings, rejects = _run(plan, tables, rules, case)
         failures = [f"an event was rejected: {reject.reason}: {reject.detail}" for reject in rejects]
         failures += _compare(case, findings, rules)
-        yield CaseResult(document.file, document.line_of("tests", at), case.name, failures)
+        yield RuleTestResult(document.file, document.line_of("tests", at), case.name, failures)
 
 
 def _load(path: Path) -> tuple[Document, RuleTests]:
@@ -96,8 +96,8 @@ def _tables(document: Document, tests: RuleTests, mapping: Mapping) -> Tables:
     return tables
 
 
-def _run(plan: str, tables: Tables, rules: Sequence[Rule], case: Case) -> tuple[list[Finding], list[Reject]]:
-    engine, ledger = Engine(plan), Ledger(rules)
+def _run(plan: str, tables: Tables, rules: Sequence[Rule], case: RuleTestCase) -> tuple[list[Finding], list[Reject]]:
+    engine, ledger = Engine(plan), FindingAccumulator(rules)
     engine.use_tables(tables)
     outcome = engine.process_lines(case.lines())
     ledger.apply(outcome.changes)
@@ -105,7 +105,7 @@ def _run(plan: str, tables: Tables, rules: Sequence[Rule], case: Case) -> tuple[
     return ledger.findings(), outcome.rejects
 
 
-def _compare(case: Case, findings: Sequence[Finding], rules: Sequence[Rule]) -> Iterator[str]:
+def _compare(case: RuleTestCase, findings: Sequence[Finding], rules: Sequence[Rule]) -> Iterator[str]:
     left = list(findings)
     titles = {rule.id: rule.title for rule in rules}
     for one in case.findings:
@@ -124,7 +124,7 @@ def _compare(case: Case, findings: Sequence[Finding], rules: Sequence[Rule]) -> 
         yield f"not expected: {finding.rule}, {_group(finding.group)}, opened {opened} in, peak {finding.peak}"
 
 
-def _differences(case: Case, expected: Expected, finding: Finding) -> Iterator[str]:
+def _differences(case: RuleTestCase, expected: ExpectedFinding, finding: Finding) -> Iterator[str]:
     opened = case.since_start(finding.opened_at)
     if expected.opened is not None and expected.opened != opened:
         yield f"opened {format_duration(opened)} in, not {format_duration(expected.opened)}"

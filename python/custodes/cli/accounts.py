@@ -14,7 +14,7 @@ import typer
 from rich.table import Table
 from sqlalchemy import Engine
 
-from custodes.accounts.resource_scope import Reach
+from custodes.accounts.resource_scope import ResourceScope
 from custodes.accounts.roles import Permission, Role
 from custodes.accounts.store import AccountStore
 from custodes.accounts.tokens import TokenStore
@@ -73,7 +73,7 @@ def add(
 ) -> None:
     """Add an account. The password is asked for, or is the first line of standard input."""
     with _accounts(config) as accounts:
-        accounts.add(name, role, _password(), int(time.time() * 1e6), Reach.of(resource or ()))
+        accounts.add(name, role, _password(), int(time.time() * 1e6), ResourceScope.of(resource or ()))
     stdout.print(f"{name} may sign in as {role}", markup=False)
 
 
@@ -114,7 +114,7 @@ def change(
 ) -> None:
     """Change an account, and end its sessions. A locked one is free again."""
     with _accounts(config) as accounts:
-        reach = None if resource is None else Reach.of(resource)
+        reach = None if resource is None else ResourceScope.of(resource)
         accounts.change(name, role=role, reach=reach, password=_password() if password else None, disable=disable)
     stdout.print(f"{name} is changed, and has to sign in again", markup=False)
 

@@ -12,24 +12,24 @@ from rich.table import Table
 
 from custodes.alerts.alertmanager import post_alert
 from custodes.alerts.delivery_log import Undelivered, forget_undelivered, undelivered_news
-from custodes.alerts.http_client import RefusedError
+from custodes.alerts.http_client import DeliveryRejectedError
 from custodes.alerts.receivers import sender_of
 from custodes.cli.bootstrap import secrets_of, writer_of
-from custodes.cli.findings_session import ConfigPath, Desk, open_desk
+from custodes.cli.findings_session import ConfigPath, FindingsSession, open_desk
 from custodes.cli.output import stdout, write_json
 from custodes.config import Fault, FaultsError
 from custodes.config.alerts import AlertmanagerReceiver, Receiver
 from custodes.findings import Finding, rfc3339
-from custodes.findings.outbox import News
+from custodes.findings.outbox import OutboxEntry
 from custodes.rules import load_rules, shipped_pack
 
 app = typer.Typer(help="Those who are told of findings, and what they were not.", no_args_is_help=True)
 
-Name = Annotated[str, typer.Argument(help="A receiver of the configuration.")]
+ReceiverName = Annotated[str, typer.Argument(help="A receiver of the configuration.")]
 
 
 @app.command("test")
-def try_(name: Name, config: ConfigPath = Path("custodes.yaml")) -> None:
+def try_(name: ReceiverName, config: ConfigPath = Path("custodes.yaml")) -> None:
     """Send a receiver an alert that is about nobody."""
     now = int(time.time() * 1e6)
     finding = Finding(
@@ -37,7 +37,7 @@ def try_(name: Name, config: ConfigPath = Path("custodes.yaml")) -> None:
         opened_at=now, closed_at=None, held_from=now, held_until=now, peak=1, count=1, threshold=1, keep_open=0,
     )  # fmt: skip
     with open_desk(config) as desk:
-        _send(desk, _receiver(desk, name), News(0, now, "opened", finding, None))
+        _send(desk, _receiver(desk, name), OutboxEntry(0, now, "opened", finding, None))
     stdout.print(f"{name} has taken it")
 
 
@@ -64,7 +64,7 @@ def undelivered(
 
 
 @app.command()
-def retry(name: Name, config: ConfigPath = Path("custodes.yaml")) -> None:
+def retry(name: ReceiverName, config: ConfigPath = Path("custodes.yaml")) -> None:
     """Send a receiver what was put aside, in its order. Exit 1 at the first it does not take."""
     with open_desk(config) as desk:
         receiver = _receiver(desk, name)
@@ -76,7 +76,7 @@ def retry(name: Name, config: ConfigPath = Path("custodes.yaml")) -> None:
 
 
 @app.command()
-def forget(name: Name, config: ConfigPath = Path("custodes.yaml")) -> None:
+def forget(name: ReceiverName, config: ConfigPath = Path("custodes.yaml")) -> None:
     """Forget what was put aside for a receiver. The findings stay."""
     with open_desk(config) as desk:
         aside = _aside(desk, name)
@@ -85,15 +85,15 @@ def forget(name: Name, config: ConfigPath = Path("custodes.yaml")) -> None:
     stdout.print(f"{len(aside)} forgotten")
 
 
-def _aside(desk: Desk, name: str) -> list[Undelivered]:
+def _aside(desk: FindingsSession, name: str) -> list[Undelivered]:
     return [one for one in undelivered_news(desk.store.engine) if one.receiver == name]
 
 
-def _news(one: Undelivered) -> News:
-    return News(**{**one.news, "finding": Finding(**one.news["finding"])})
+def _news(one: Undelivered) -> OutboxEntry:
+    return OutboxEntry(**{**one.news, "finding": Finding(**one.news["finding"])})
 
 
-def _receiver(desk: Desk, name: str) -> Receiver:
+def _receiver(desk: FindingsSession, name: str) -> Receiver:
     known = desk.settings.alerts.receivers
     found = next((one for one in known if one.name == name), None)
     if found is None:
@@ -102,7 +102,7 @@ def _receiver(desk: Desk, name: str) -> Receiver:
     return found
 
 
-def _send(desk: Desk, receiver: Receiver, news: News) -> None:
+def _send(desk: FindingsSession, receiver: Receiver, news: OutboxEntry) -> None:
     """Raises ``OSError`` where it is not taken."""
     settings = desk.settings
     rules = load_rules(settings.rules or shipped_pack())
@@ -116,5 +116,5 @@ def _send(desk: Desk, receiver: Receiver, news: News) -> None:
             sender.send(writer.message(news))
         finally:
             sender.close()
-    except (RefusedError, ValueError) as error:
+    except (DeliveryRejectedError, ValueError) as error:
         raise OSError(f"{receiver.name}: {error}") from error

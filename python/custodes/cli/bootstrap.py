@@ -8,54 +8,60 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from functools import partial
 
-import structlog
 from kafka.errors import KafkaError
 
 from custodes._core import EvidenceDamagedError, Tables
 from custodes.accounts.pseudonyms import Pseudonyms
 from custodes.accounts.secrets import Secrets
-from custodes.alerts.alertmanager import Alertmanagers
-from custodes.alerts.delivery_log import Ledger
-from custodes.alerts.dispatcher import Courier, Queue, Told
-from custodes.alerts.message import Writer
+from custodes.alerts.alertmanager import AlertmanagerNotifier
+from custodes.alerts.delivery_log import DeliveryLog
+from custodes.alerts.dispatcher import Dispatcher, Notifier, OrderedNotifier
+from custodes.alerts.message import MessageWriter
 from custodes.alerts.receivers import sender_of
 from custodes.config import Fault, FaultsError
 from custodes.config.alerts import AlertmanagerReceiver, Receiver
-from custodes.config.model import Config, HistorySettings, Workers
-from custodes.config.model import KafkaSource as KafkaSettings
+from custodes.config.model import Config, HistorySettings, WorkersSettings
+from custodes.config.model import KafkaSourceSettings as KafkaSettings
 from custodes.encryption.keys import Keys
 from custodes.evidence.anchors import Anchors, anchor_at
-from custodes.evidence.contributing_events import EventsBehind
-from custodes.evidence.log_store import Vault
-from custodes.evidence.recorder import Keeper
+from custodes.evidence.contributing_events import ContributingEvents
+from custodes.evidence.log_store import EvidenceStore
+from custodes.evidence.recorder import EvidenceRecorder
 from custodes.evidence.retention import Retention
 from custodes.findings.store import FindingStore
-from custodes.history import HistoryWriter, Shelf
+from custodes.history import HistoryWriter, SegmentStore
+from custodes.log_events import PartitionsNotSaved, cause_of
 from custodes.rules import Rule, Ruleset
 from custodes.runtime.metrics import Metrics
 from custodes.runtime.monitor import Monitor, Status
-from custodes.runtime.partitioned_tasks import Keeping, SharedWork
-from custodes.runtime.task import WholeWork, Work
-from custodes.sources import FileSource, ResumableSource, Source
+from custodes.runtime.partitioned_tasks import PartitionedTasks, SnapshotSettings
+from custodes.runtime.task import SingleTask, TaskSet
+from custodes.sources import EventSource, FileSource, ResumableSource
 from custodes.sources.kafka import KafkaSource
-from custodes.sources.kafka_worker import SharedKafkaSource
-from custodes.sources.repartition import LostOnTheWayError, RepartitionTopic
-from custodes.state import Checkpoints, FolderInUseError, LocalFolder, LockedError, RefusedError, Snapshots, recover
+from custodes.sources.kafka_worker import PartitionedKafkaSource
+from custodes.sources.repartition import DeliveryFailedError, RepartitionTopic
+from custodes.state import (
+    Checkpoints,
+    FolderInUseError,
+    IncompatibleSnapshotError,
+    LocalFolder,
+    MissingKeyError,
+    Snapshots,
+    recover,
+)
 from custodes.state.claims import StateStore
 from custodes.state.objects import ObjectStates
 from custodes.state.topic import StateTopic
 
-log = structlog.get_logger("custodes")
-
 
 @dataclass
-class Assembly:
+class MonitorComponents:
     """What a monitor is made of, beside what all have."""
 
     worker: str
     """Its name, the same after a restart."""
-    work: Work
-    source: Source
+    work: TaskSet
+    source: EventSource
     damaged: int = 0
     """Snapshots that could not be read."""
     on_status: Callable[[Status], None] = lambda status: None
@@ -63,10 +69,10 @@ class Assembly:
     """Tells the parts of the monitor that they are in."""
 
 
-def open_history(settings: HistorySettings, keys: Keys, closing: ExitStack) -> tuple[Shelf, HistoryWriter]:
+def open_history(settings: HistorySettings, keys: Keys, closing: ExitStack) -> tuple[SegmentStore, HistoryWriter]:
     """The history's files and who writes them. Raises :class:`FaultsError`."""
     try:
-        shelf = Shelf(settings.folder, keys)
+        shelf = SegmentStore(settings.folder, keys)
     except FolderInUseError as error:
         raise FaultsError([Fault(str(error), hint="set history.folder")]) from error
     except OSError as error:
@@ -79,14 +85,19 @@ def open_history(settings: HistorySettings, keys: Keys, closing: ExitStack) -> t
 
 
 def open_evidence(
-    settings: Config, store: FindingStore, behind: EventsBehind, writer: HistoryWriter, keys: Keys, closing: ExitStack
-) -> Keeper | None:
+    settings: Config,
+    store: FindingStore,
+    behind: ContributingEvents,
+    writer: HistoryWriter,
+    keys: Keys,
+    closing: ExitStack,
+) -> EvidenceRecorder | None:
     """Who keeps evidence; ``None`` where none is kept. Raises :class:`FaultsError`."""
     wanted = settings.evidence
     if wanted is None:
         return None
     try:
-        vault = Vault(wanted.folder, wanted.key or settings.state.folder / "evidence.key", wanted.name, keys)
+        vault = EvidenceStore(wanted.folder, wanted.key or settings.state.folder / "evidence.key", wanted.name, keys)
     except FolderInUseError as error:
         raise FaultsError([Fault(str(error), hint="set evidence.folder")]) from error
     except EvidenceDamagedError as error:
@@ -98,12 +109,12 @@ def open_evidence(
         ) from error
     retention = Retention(vault, store.peoples, wanted.keep)
     anchors = Anchors([anchor_at(where) for where in wanted.anchors])
-    keeper = Keeper(vault, store, behind, writer, retention, anchors, is_alone=settings.workers is None)
+    keeper = EvidenceRecorder(vault, store, behind, writer, retention, anchors, is_alone=settings.workers is None)
     closing.callback(keeper.close)
     return keeper
 
 
-def watch_evidence(metrics: Metrics, keeper: Keeper) -> None:
+def watch_evidence(metrics: Metrics, keeper: EvidenceRecorder) -> None:
     """Has the metrics tell how it is with evidence."""
     metrics.evidence_entries.set_function(lambda: keeper.vault.log.size)
     metrics.evidence_waiting.set_function(lambda: keeper.waiting)
@@ -120,36 +131,40 @@ def secrets_of(settings: Config) -> Secrets:
         raise FaultsError([Fault(f"the secret cannot be had: {error}", hint="set http.secret")]) from error
 
 
-def writer_of(settings: Config, receiver: Receiver, secrets: Secrets, rules: Callable[[], Sequence[Rule]]) -> Writer:
+def writer_of(
+    settings: Config, receiver: Receiver, secrets: Secrets, rules: Callable[[], Sequence[Rule]]
+) -> MessageWriter:
     """Who writes messages for a receiver; ``rules`` are those in force."""
     console = settings.alerts.console
-    return Writer(Pseudonyms(secrets, receiver.names), rules, None if console is None else console.rstrip("/"))
+    return MessageWriter(Pseudonyms(secrets, receiver.names), rules, None if console is None else console.rstrip("/"))
 
 
 def open_alerts(
     settings: Config, store: FindingStore, secrets: Secrets, rules: Callable[[], Sequence[Rule]], holder: str
-) -> list[Courier]:
+) -> list[Dispatcher]:
     """A courier for each receiver. Raises :class:`FaultsError`."""
     couriers, faults = [], []
     for one in settings.alerts.receivers:
         writer = writer_of(settings, one, secrets, rules)
-        ledger = Ledger(store.peoples, one.name, holder)
+        ledger = DeliveryLog(store.peoples, one.name, holder)
         try:
-            told: Told
+            told: Notifier
             if isinstance(one, AlertmanagerReceiver):
-                told = Alertmanagers(one, ledger, writer)
+                told = AlertmanagerNotifier(one, ledger, writer)
             else:
-                told = Queue(ledger, sender_of(one, settings.source.kafka), writer, one.level, one.give_up_after)
+                told = OrderedNotifier(
+                    ledger, sender_of(one, settings.source.kafka), writer, one.level, one.give_up_after
+                )
         except (OSError, ValueError) as error:
             faults.append(Fault(f"alerts.receivers: {one.name}: {error}"))
             continue
-        couriers.append(Courier(one.name, told, ledger))
+        couriers.append(Dispatcher(one.name, told, ledger))
     if faults:
         raise FaultsError(faults)
     return couriers
 
 
-def watch_alerts(metrics: Metrics, couriers: Sequence[Courier]) -> None:
+def watch_alerts(metrics: Metrics, couriers: Sequence[Dispatcher]) -> None:
     """Has the metrics tell how it is with alerts."""
     for one in couriers:
         metrics.alerts_waiting.labels(one.name).set_function(partial(getattr, one, "waiting"))
@@ -166,7 +181,7 @@ def assemble(
     keys: Keys,
     closing: ExitStack,
     before_snapshots: Callable[[], None],
-) -> Assembly:
+) -> MonitorComponents:
     """Opens what is needed; ``closing`` closes it. ``url`` is where this process is reached; ``before_snapshots`` is
     called before each is begun, and may raise ``OSError``.
 
@@ -183,8 +198,8 @@ def assemble(
     snapshots = Snapshots(folder, settings.state.keep, keys)
     try:
         recovered = recover(snapshots, ruleset.plan(), ruleset.rules, settings.engine.threads, tables)
-    except RefusedError as error:
-        way = "give encryption.keys its key" if isinstance(error, LockedError) else "run the Custodes that wrote it"
+    except IncompatibleSnapshotError as error:
+        way = "give encryption.keys its key" if isinstance(error, MissingKeyError) else "run the Custodes that wrote it"
         hint = f"{way}, or move it away"
         raise FaultsError([Fault(str(error), file=str(settings.state.folder), hint=hint)]) from error
     store.close_left_open(recovered.left_open)
@@ -195,14 +210,14 @@ def assemble(
     if recovered.snapshot is not None:
         source.resume(recovered.snapshot.places)
         checkpoints.went_on_from(recovered.snapshot.places, recovered.snapshot.taken_at)
-    work = WholeWork(recovered.engine, ruleset.rules, source, checkpoints)
-    return Assembly(worker, work, source, recovered.damaged)
+    work = SingleTask(recovered.engine, ruleset.rules, source, checkpoints)
+    return MonitorComponents(worker, work, source, recovered.damaged)
 
 
 def _shared(
     settings: Config,
     kafka: KafkaSettings,
-    workers: Workers,
+    workers: WorkersSettings,
     ruleset: Ruleset,
     tables: Tables,
     store: FindingStore,
@@ -211,17 +226,17 @@ def _shared(
     keys: Keys,
     closing: ExitStack,
     before_snapshots: Callable[[], None],
-) -> Assembly:
+) -> MonitorComponents:
     idle_after = settings.event_time.idle_after.total_seconds()
-    source = SharedKafkaSource(kafka, workers, idle_after, worker)
+    source = PartitionedKafkaSource(kafka, workers, idle_after, worker)
     states, handing = _states(kafka, workers), RepartitionTopic(kafka, workers.repartition_topic)
-    work = SharedWork(
+    work = PartitionedTasks(
         worker,
         source,
         ruleset,
         handing,
         store,
-        Keeping(states, settings.state.interval.total_seconds(), settings.state.keep, before_snapshots, keys),
+        SnapshotSettings(states, settings.state.interval.total_seconds(), settings.state.keep, before_snapshots, keys),
         idle_after=idle_after,
         threads=settings.engine.threads,
         tables=tables,
@@ -240,18 +255,18 @@ def _shared(
                 return
             try:
                 monitor.save(list(work.of(streams)))
-            except (KafkaError, OSError, LostOnTheWayError) as error:
+            except (KafkaError, OSError, DeliveryFailedError) as error:
                 # The next owner goes on from an earlier snapshot and hears more again.
-                log.warning("partitions were not saved before they went", error=str(error) or type(error).__name__)
+                PartitionsNotSaved(error=cause_of(error)).emit()
             work.give_up(streams)
 
         source.before_leaving = before_leaving
         work.missed = monitor.tell_of
 
-    return Assembly(worker, work, source, on_status=on_status, attach=attach)
+    return MonitorComponents(worker, work, source, on_status=on_status, attach=attach)
 
 
-def _states(kafka: KafkaSettings, workers: Workers) -> StateStore:
+def _states(kafka: KafkaSettings, workers: WorkersSettings) -> StateStore:
     if workers.state_store is None:
         return StateTopic(kafka, workers.state_topic)
     try:

@@ -14,7 +14,7 @@ from custodes.cli.output import print_faults, stdout, write_json
 from custodes.config import Fault, FaultsError
 from custodes.config.load import load_config
 from custodes.config.mapping import load_mapping
-from custodes.config.model import Config, TableTopic
+from custodes.config.model import Config, TableTopicSettings
 from custodes.rules import load_rules, sharing_faults, shipped_pack
 from custodes.sources.client import unknown_settings
 from custodes.sources.kafka import reachable
@@ -110,7 +110,7 @@ def _check_provider(config: Config) -> list[Fault]:
 
 def _check_brokers(config: Config) -> list[Fault]:
     settings = config.source.kafka
-    tables = [table.topic for table in config.tables.values() if isinstance(table, TableTopic)]
+    tables = [table.topic for table in config.tables.values() if isinstance(table, TableTopicSettings)]
     problem = reachable(settings, tables) if settings else None
     if settings is None or problem is None:
         return []

@@ -27,18 +27,18 @@ from custodes.demo import Agency, DemoSource, Insider
 from custodes.demo.agency import Day
 from custodes.demo.half_year import DAYS, HalfYear, write
 from custodes.evidence.anchors import Anchors
-from custodes.evidence.contributing_events import EventsBehind
-from custodes.evidence.log_store import Vault
-from custodes.evidence.recorder import Keeper
+from custodes.evidence.contributing_events import ContributingEvents
+from custodes.evidence.log_store import EvidenceStore
+from custodes.evidence.recorder import EvidenceRecorder
 from custodes.evidence.retention import Retention
 from custodes.findings import Finding, rfc3339
 from custodes.findings.store import FindingStore
-from custodes.history import History, HistoryWriter, Shelf
+from custodes.history import History, HistoryWriter, SegmentStore
 from custodes.rules import Ruleset, build_plan, load_rules, shipped_pack
-from custodes.runtime.change_notifier import Feed
+from custodes.runtime.change_notifier import ChangeNotifier
 from custodes.runtime.metrics import Metrics
 from custodes.runtime.monitor import Monitor
-from custodes.runtime.task import WholeWork
+from custodes.runtime.task import SingleTask
 from custodes.sources.dead_letters import NoDeadLetters
 
 _KEPT = timedelta(days=35)
@@ -74,16 +74,16 @@ def demo(
     rules = load_rules(shipped_pack())
     ruleset = Ruleset(rules, partial(build_plan, mapping=load_mapping("custodes"), history=True))
     stop = stop_on_signals()
-    feed = Feed()
+    feed = ChangeNotifier()
     with tempfile.TemporaryDirectory(prefix="custodes-demo-") as folder:
         store = FindingStore(f"sqlite:///{Path(folder) / 'findings.db'}")
-        shelf = Shelf(Path(folder) / "history")
+        shelf = SegmentStore(Path(folder) / "history")
         writer = HistoryWriter(shelf, _KEPT)
         history = History(shelf, writer)
-        behind = EventsBehind(history, ruleset, Tables(), store)
-        vault = Vault(Path(folder) / "evidence", Path(folder) / "evidence.key", "custodes/demo")
+        behind = ContributingEvents(history, ruleset, Tables(), store)
+        vault = EvidenceStore(Path(folder) / "evidence", Path(folder) / "evidence.key", "custodes/demo")
         retention = Retention(vault, store.peoples, keep=None)
-        keeper = Keeper(vault, store, behind, writer, retention, Anchors(), clock=source.clock)
+        keeper = EvidenceRecorder(vault, store, behind, writer, retention, Anchors(), clock=source.clock)
         screen = _Screen(quiet=json)
 
         def on_news(kind: str, finding: Finding) -> None:
@@ -93,7 +93,7 @@ def demo(
         metrics = Metrics(rules, source.name)
         watch_evidence(metrics, keeper)
         monitor = Monitor(
-            WholeWork(Engine(ruleset.plan()), rules, source), rules, source, store, NoDeadLetters(), metrics, feed,
+            SingleTask(Engine(ruleset.plan()), rules, source), rules, source, store, NoDeadLetters(), metrics, feed,
             history=writer, on_news=on_news, clock=source.clock,
         )  # fmt: skip
         hosts = hosts_without_accounts(store, listen)

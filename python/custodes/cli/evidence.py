@@ -23,7 +23,7 @@ from custodes.encryption.keys import Keys
 from custodes.evidence.anchors import heads_in
 from custodes.evidence.bundle import check, export
 from custodes.evidence.log_store import PUBLIC_KEY, open_for_reading
-from custodes.evidence.retention import Hold, Holds
+from custodes.evidence.retention import Hold, HoldStore
 from custodes.evidence.verification import verify
 from custodes.findings import rfc3339
 
@@ -152,7 +152,7 @@ def hold_(
         one = desk.find(finding)
         hold = Hold(one.id, getpass.getuser(), int(time.time() * 1e6), reason)
         with _faults():
-            Holds(desk.store.engine).set(hold)
+            HoldStore(desk.store.engine).set(hold)
         desk.note("hold", one.id, reason)
     stdout.print(f"{one.id[:8]} is held")
 
@@ -167,7 +167,7 @@ def release(
     with open_desk(config) as desk:
         one = desk.find(finding)
         with _faults():
-            Holds(desk.store.engine).release(one.id)
+            HoldStore(desk.store.engine).release(one.id)
         desk.note("release", one.id, reason)
     stdout.print(f"{one.id[:8]} is not held any more")
 
@@ -176,7 +176,7 @@ def release(
 def holds(json: AsJson = False, config: ConfigPath = Path("custodes.yaml")) -> None:
     """List what is held, by whom, and why."""
     with open_desk(config) as desk:
-        held = Holds(desk.store.engine).all()
+        held = HoldStore(desk.store.engine).all()
     if json:
         write_json([one.as_dict() for one in held])
         return

@@ -17,7 +17,7 @@ from custodes.cli.output import LEVEL_STYLES, stdout, write_json
 from custodes.config import Fault, FaultsError, parse_duration
 from custodes.findings import Finding, rfc3339
 from custodes.findings.silences import Silence, SilenceStore
-from custodes.findings.triage import Change, ConflictError, State, Triage, Verdict
+from custodes.findings.triage import ConflictError, Triage, TriageChange, TriageState, Verdict
 
 app = typer.Typer(
     help="Read and judge findings. Whoever may read the database sees names; that you looked is in the audit trail.",
@@ -26,12 +26,12 @@ app = typer.Typer(
 
 FindingIds = Annotated[list[str], typer.Argument(help="Ids of findings, or beginnings of them that mean one alone.")]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON instead of text.")]
-Note = Annotated[str, typer.Option("--note", "-m", help="Why, or what else there is to say.")]
+NoteOption = Annotated[str, typer.Option("--note", "-m", help="Why, or what else there is to say.")]
 
 
 @app.command("list")
 def list_(
-    state: Annotated[State, typer.Option(help="What people made of them.")] = "open",
+    state: Annotated[TriageState, typer.Option(help="What people made of them.")] = "open",
     every: Annotated[bool, typer.Option("--all", help="Whatever people made of them.")] = False,
     level: Annotated[str | None, typer.Option(help="Of this level only.", show_default=False)] = None,
     actor: Annotated[str | None, typer.Option(help="Of this actor only.", show_default=False)] = None,
@@ -87,30 +87,30 @@ def show(finding: str, json: AsJson = False, config: ConfigPath = Path("custodes
 
 
 @app.command()
-def ack(findings: FindingIds, note: Note = "", config: ConfigPath = Path("custodes.yaml")) -> None:
+def ack(findings: FindingIds, note: NoteOption = "", config: ConfigPath = Path("custodes.yaml")) -> None:
     """Acknowledge findings: they are yours."""
-    _change(findings, Change(state="acknowledged", assignee=getpass.getuser(), note=note), config)
+    _change(findings, TriageChange(state="acknowledged", assignee=getpass.getuser(), note=note), config)
 
 
 @app.command()
 def close(
     findings: FindingIds,
     verdict: Annotated[Verdict, typer.Option("--as", help="How it turned out.")],
-    note: Note = "",
+    note: NoteOption = "",
     config: ConfigPath = Path("custodes.yaml"),
 ) -> None:
     """Close findings with a verdict; all but confirmed want a note that says why."""
     try:
-        change = Change(state="closed", verdict=verdict, note=note)
+        change = TriageChange(state="closed", verdict=verdict, note=note)
     except ValueError as error:
         raise FaultsError([Fault(str(error), hint="add --note 'an audit of the archive'")]) from error
     _change(findings, change, config)
 
 
 @app.command()
-def reopen(findings: FindingIds, note: Note = "", config: ConfigPath = Path("custodes.yaml")) -> None:
+def reopen(findings: FindingIds, note: NoteOption = "", config: ConfigPath = Path("custodes.yaml")) -> None:
     """Open findings again."""
-    _change(findings, Change(state="open", note=note), config)
+    _change(findings, TriageChange(state="open", note=note), config)
 
 
 @app.command()
@@ -160,7 +160,7 @@ def unsilence(number: int, config: ConfigPath = Path("custodes.yaml")) -> None:
     stdout.print(f"silence {number} has ended")
 
 
-def _change(ids: list[str], change: Change, config: Path) -> None:
+def _change(ids: list[str], change: TriageChange, config: Path) -> None:
     with open_desk(config) as desk:
         found = [desk.find(one) for one in ids]
         for one in found:

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from custodes.accounts.audit import AuditTrail, Look
+from custodes.accounts.audit import AuditEntry, AuditTrail
 from custodes.cli.encryption import keys_of
 from custodes.cli.log import set_up_log
 from custodes.config import Fault, FaultsError
@@ -29,7 +29,7 @@ _LEAST_BEGINNING = 4
 
 
 @dataclass(frozen=True)
-class Desk:
+class FindingsSession:
     """What a command about findings works with."""
 
     settings: Config
@@ -40,7 +40,7 @@ class Desk:
     def note(self, action: str, subject: str | None, purpose: str | None) -> None:
         """Puts down what is about to be seen or done."""
         at = int(time.time() * 1e6)
-        self.audit.record(Look(at, getpass.getuser(), action, "custodes.finding", subject, purpose, "terminal"))
+        self.audit.record(AuditEntry(at, getpass.getuser(), action, "custodes.finding", subject, purpose, "terminal"))
 
     def find(self, beginning: str) -> Finding:
         """Raises :class:`FaultsError` where it is none, or could be several."""
@@ -52,12 +52,12 @@ class Desk:
 
 
 @contextmanager
-def open_desk(config: Path) -> Iterator[Desk]:
+def open_desk(config: Path) -> Iterator[FindingsSession]:
     """Opens the database that the configuration names."""
     set_up_log("warning")
     settings = load_config(config)
     store = FindingStore(settings.findings.database, keys_of(settings))
     try:
-        yield Desk(settings, store, TriageStore(store.engine), AuditTrail(store.engine))
+        yield FindingsSession(settings, store, TriageStore(store.engine), AuditTrail(store.engine))
     finally:
         store.close()

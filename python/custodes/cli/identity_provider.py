@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from custodes.accounts.oidc import BACK, Provider
-from custodes.accounts.resource_scope import Reach
+from custodes.accounts.oidc import BACK, OidcProvider
+from custodes.accounts.resource_scope import ResourceScope
 from custodes.accounts.roles import Role
 from custodes.config import Fault, FaultsError
 from custodes.config.model import Config
 
 
-def provider_of(settings: Config) -> Provider | None:
+def provider_of(settings: Config) -> OidcProvider | None:
     """Where people sign in who have no password here. Raises :class:`FaultsError`."""
     wanted = settings.http.oidc
     if wanted is None:
@@ -20,10 +20,12 @@ def provider_of(settings: Config) -> Provider | None:
         fault = Fault(f"the provider's secret cannot be had: {error}", hint="set http.oidc.client_secret_file")
         raise FaultsError([fault]) from error
     try:
-        resources = {group: Reach.of(patterns).patterns or ("*",) for group, patterns in wanted.resources.items()}
+        resources = {
+            group: ResourceScope.of(patterns).patterns or ("*",) for group, patterns in wanted.resources.items()
+        }
     except ValueError as error:
         raise FaultsError([Fault(f"{error}", hint="see http.oidc.resources")]) from error
-    return Provider(
+    return OidcProvider(
         wanted.issuer, wanted.client_id, secret, f"{wanted.url}{BACK}",
         roles={group: Role(role) for group, role in wanted.roles.items()}, resources=resources,
         roles_claim=wanted.roles_claim, name_claim=wanted.name_claim, scopes=wanted.scopes,

@@ -36,7 +36,7 @@ TableFiles = Annotated[
         "--table", metavar="NAME=FILE", help="Look-up table, a CSV file; may be given again.", show_default=False
     ),
 ]
-Zone = Annotated[str, typer.Option(help="Where hours and days are meant, e.g. Asia/Shanghai.")]
+TimeZoneName = Annotated[str, typer.Option(help="Where hours and days are meant, e.g. Asia/Shanghai.")]
 
 
 def mapping_and_tables(mapping: str, zone: str, tables: list[str] | None) -> tuple[Mapping, Tables]:

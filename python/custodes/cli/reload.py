@@ -9,19 +9,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import structlog
-
 from custodes.config import Fault, FaultsError
 from custodes.config.load import load_config
 from custodes.config.mapping import load_mapping
 from custodes.config.model import Config
-from custodes.evidence.contributing_events import EventsBehind
+from custodes.evidence.contributing_events import ContributingEvents
+from custodes.log_events import ConfigurationReloaded, ReloadFailed, RestartNeeded, ShippedRuleSkipped
 from custodes.rules import Ruleset, build_plan, load_rules, sharing_faults, shipped_pack
 from custodes.runtime.monitor import Monitor
 from custodes.sources.lookup_tables import FileTable, LookupTables, TableSource
 from custodes.sources.table_topic import TopicTable
-
-log = structlog.get_logger("custodes.reload")
 
 _TAKEN_OVER: Any = {
     "rules": True,
@@ -57,7 +54,7 @@ def compile_rules(settings: Config, tables: LookupTables) -> Ruleset:
     if faults and settings.rules:
         raise FaultsError(faults.values())
     for fault in faults.values():
-        log.warning("a rule of the shipped pack is left out", why=str(fault))
+        ShippedRuleSkipped(fault=str(fault)).emit()
     rules = [rule for rule in rules if rule.id not in faults]
     return Ruleset(rules, write, keyed_by)
 
@@ -73,11 +70,16 @@ def _table_sources(settings: Config) -> dict[str, TableSource]:
     return sources
 
 
-class Reload:
+class ConfigReloader:
     """Takes over what can be; what is broken leaves all as it was."""
 
     def __init__(
-        self, path: Path, settings: Config, monitor: Monitor, tables: LookupTables, behind: EventsBehind | None = None
+        self,
+        path: Path,
+        settings: Config,
+        monitor: Monitor,
+        tables: LookupTables,
+        behind: ContributingEvents | None = None,
     ) -> None:
         """``settings`` are those in force; ``behind`` is told of the rules that are."""
         self._behind = behind
@@ -93,7 +95,7 @@ class Reload:
             faults = self._try()
             self._monitor.metrics.reload_failed.set(1 if faults else 0)
             for fault in faults:
-                log.error("not reloaded; the configuration before stays in force", fault=str(fault))
+                ReloadFailed(fault=str(fault)).emit()
             return faults
 
     def _try(self) -> Sequence[Fault]:
@@ -112,8 +114,8 @@ class Reload:
             return [Fault(str(error))]
         before, now = (one.model_dump(exclude=_TAKEN_OVER) for one in (self._settings, settings))
         if later := sorted(key for key in now if now[key] != before[key]):
-            log.warning("some keys take effect with the next start only", keys=later)
-        log.info("reloaded", rules=len(ruleset.rules))
+            RestartNeeded(keys=later).emit()
+        ConfigurationReloaded(rules=len(ruleset.rules)).emit()
         return []
 
     def on_signal(self) -> None:

@@ -24,14 +24,14 @@ from custodes.cli.options import (
     RulePaths,
     TableFiles,
     Threads,
-    Zone,
+    TimeZoneName,
     lateness,
     mapping_and_tables,
 )
 from custodes.cli.output import LEVEL_STYLES, display_path, stderr, stdout
 from custodes.cli.progress import reading
 from custodes.config.threads import usable_cores
-from custodes.findings import Finding, Ledger, rfc3339
+from custodes.findings import Finding, FindingAccumulator, rfc3339
 from custodes.rules import Rule, build_plan, load_rules, shipped_pack
 from custodes.sources.dead_letters import DeadLetters, FileDeadLetters, Letter, NoDeadLetters
 from custodes.sources.replay import check_readable, replay_files
@@ -39,7 +39,7 @@ from custodes.sources.replay import check_readable, replay_files
 _SHOWN_REJECTS = 5
 
 
-class Output(StrEnum):
+class OutputFormat(StrEnum):
     """How findings are written."""
 
     ndjson = "ndjson"
@@ -50,10 +50,10 @@ def replay(
     events: Annotated[list[Path], typer.Argument(help="JSON Lines files, plain, .gz or .zst; - is standard input.")],
     rules: RulePaths = None,
     mapping: MappingName = "custodes",
-    zone: Zone = "UTC",
+    zone: TimeZoneName = "UTC",
     table: TableFiles = None,
     output: Annotated[
-        Output | None,
+        OutputFormat | None,
         typer.Option(help="Default: table on a terminal, ndjson in a pipe.", show_default=False),
     ] = None,
     stats: Annotated[bool, typer.Option(help="Write figures to standard error.")] = False,
@@ -72,22 +72,22 @@ def replay(
     letters: DeadLetters = FileDeadLetters(dead_letters) if dead_letters else NoDeadLetters()
     engine = Engine(plan, threads or usable_cores())
     engine.use_tables(tables)
-    run = _Run(loaded, engine, letters)
+    run = _Replay(loaded, engine, letters)
     with reading(events) as on_bytes:
         run.read(events, on_bytes)
     letters.close()
-    style = output or (Output.table if stdout.is_terminal else Output.ndjson)
+    style = output or (OutputFormat.table if stdout.is_terminal else OutputFormat.ndjson)
     _write(run.ledger.findings(), style)
     run.report(stats)
 
 
-class _Run:
+class _Replay:
     """One replay: what went through, and what came of it."""
 
     def __init__(self, rules: Sequence[Rule], engine: Engine, letters: DeadLetters) -> None:
         self.rules = rules
         self.engine = engine
-        self.ledger = Ledger(rules)
+        self.ledger = FindingAccumulator(rules)
         self.letters = letters
         self.events = 0
         self.late = 0
@@ -149,8 +149,8 @@ class _Run:
             stderr.print(Text(f"{name:<14} {value}"))
 
 
-def _write(findings: Sequence[Finding], style: Output) -> None:
-    if style is Output.ndjson:
+def _write(findings: Sequence[Finding], style: OutputFormat) -> None:
+    if style is OutputFormat.ndjson:
         for finding in findings:
             sys.stdout.buffer.write(orjson.dumps(finding.as_dict(), option=orjson.OPT_APPEND_NEWLINE))
         sys.stdout.buffer.flush()

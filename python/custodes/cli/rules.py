@@ -13,14 +13,14 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from custodes.authoring import CaseResult, find_test_files, run_tests
+from custodes.authoring import RuleTestResult, find_test_files, run_tests
 from custodes.authoring.backtest import Backtest, backtest
 from custodes.authoring.explain import Explanation, explain
-from custodes.authoring.group_status import Past, Standing
+from custodes.authoring.group_status import GroupState, ReplayedRule
 from custodes.authoring.labels import read_labels
 from custodes.authoring.plot import plot
-from custodes.authoring.recorded_events import Files
-from custodes.authoring.sweep_parameter import At, BacktestError, Lever
+from custodes.authoring.recorded_events import EventFiles
+from custodes.authoring.sweep_parameter import BacktestError, SweepParameter, SweepPoint
 from custodes.cli.memory import keep_freed_memory
 from custodes.cli.options import (
     Lateness,
@@ -28,7 +28,7 @@ from custodes.cli.options import (
     RulePaths,
     TableFiles,
     Threads,
-    Zone,
+    TimeZoneName,
     lateness,
     mapping_and_tables,
 )
@@ -114,7 +114,7 @@ def run_rule_tests(
     json: Annotated[bool, typer.Option("--json", help="The results as a JSON array.")] = False,
 ) -> None:
     """Run rule tests: events that must be found, and events that must not. Exit 1 if any fails."""
-    results: list[CaseResult] = []
+    results: list[RuleTestResult] = []
     for path in find_test_files(files or sorted({rule.parent for rule in shipped_pack()})):
         if not json:
             stdout.print(Text(str(path), "bold"))
@@ -131,7 +131,7 @@ def run_rule_tests(
         raise typer.Exit(1)
 
 
-def _show(result: CaseResult) -> None:
+def _show(result: RuleTestResult) -> None:
     verdict = Text("FAIL", "bold red") if result.failures else Text("ok  ", "green")
     stdout.print(Text.assemble("  ", verdict, f"  {result.name}"))
     for failure in result.failures:
@@ -148,7 +148,7 @@ def run_explain(
         typer.Option(help="Files of the events before: says how its group stands then.", show_default=False),
     ] = None,
     mapping: MappingName = "custodes",
-    zone: Zone = "UTC",
+    zone: TimeZoneName = "UTC",
     table: TableFiles = None,
     allowed_lateness: Lateness = "10s",
     json: Annotated[bool, typer.Option("--json", help="A JSON array with an object for each event.")] = False,
@@ -161,11 +161,11 @@ def run_explain(
     text = sys.stdin.buffer.read() if str(event) == "-" else event.read_bytes()
     lines = [line for line in text.splitlines() if line.strip()]
     explained = [explain(chosen, fields, line, tables) for line in lines]
-    standings: list[list[Standing]] = [[] for _ in lines]
+    standings: list[list[GroupState]] = [[] for _ in lines]
     if past:
         with reading(past) as on_bytes:
             late = lateness(allowed_lateness)
-            before = Past(chosen, loaded, fields, tables, past, lateness=late, on_bytes=on_bytes)
+            before = ReplayedRule(chosen, loaded, fields, tables, past, lateness=late, on_bytes=on_bytes)
         standings = [before.take(line, one) for line, one in zip(lines, explained, strict=True)]
     if json:
         told = zip(explained, standings, strict=True)
@@ -175,7 +175,7 @@ def run_explain(
         _show_explanation(chosen, number, one, stood)
 
 
-def _show_explanation(rule: Rule, number: int, one: Explanation, standings: list[Standing]) -> None:
+def _show_explanation(rule: Rule, number: int, one: Explanation, standings: list[GroupState]) -> None:
     verdict = Text("counts", "bold green") if one.counts else Text("does not count", "bold red")
     stdout.print(Text.assemble(f"event {number} ", verdict, f" for {rule.title}"))
     if one.rejected is not None:
@@ -215,10 +215,10 @@ def run_backtest(
         typer.Option(min=0, help="Findings a week there may be: suggests a threshold.", show_default=False),
     ] = None,
     vary: Annotated[
-        Lever, typer.Option(help="What to ask at other values: the threshold, or the baseline's factor.")
-    ] = Lever.threshold,
+        SweepParameter, typer.Option(help="What to ask at other values: the threshold, or the baseline's factor.")
+    ] = SweepParameter.threshold,
     mapping: MappingName = "custodes",
-    zone: Zone = "UTC",
+    zone: TimeZoneName = "UTC",
     table: TableFiles = None,
     allowed_lateness: Lateness = "10s",
     threads: Threads = None,
@@ -245,7 +245,7 @@ def run_backtest(
 
         try:
             result = backtest(
-                chosen, Files(events), write, tables=tables, labels=known, budget=budget, lever=vary,
+                chosen, EventFiles(events), write, tables=tables, labels=known, budget=budget, lever=vary,
                 threads=threads or usable_cores(), on_pass=on_pass,
             )  # fmt: skip
         except BacktestError as error:
@@ -266,7 +266,7 @@ def _choose(name: str, rules: list[Rule]) -> Rule:
 
 
 def _result_as_dict(result: Backtest, budget: float | None) -> dict[str, object]:
-    def at(one: At) -> dict[str, object]:
+    def at(one: SweepPoint) -> dict[str, object]:
         return {**vars(one), "a_week": round(one.a_week(result.weeks), 3)}
 
     return {
@@ -317,7 +317,7 @@ def _show_result(result: Backtest, budget: float | None) -> None:
         stdout.print(Text(f"{verdict.label.kind} ({group}): {said}", "" if found else "bold red"))
 
 
-def _worth_showing(result: Backtest) -> Iterator[At]:
+def _worth_showing(result: Backtest) -> Iterator[SweepPoint]:
     """Of thresholds with as many findings the least, and those that are spoken of."""
     before = None
     for one in result.thresholds:

@@ -8,7 +8,6 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
-import structlog
 import typer
 
 from custodes import __version__
@@ -27,20 +26,28 @@ from custodes.cli.encryption import keys_of
 from custodes.cli.identity_provider import provider_of
 from custodes.cli.log import set_up_log
 from custodes.cli.memory import keep_freed_memory
-from custodes.cli.reload import Reload, compile_rules
+from custodes.cli.reload import ConfigReloader, compile_rules
 from custodes.config import Fault, FaultsError, parse_listen
 from custodes.config.load import load_config
 from custodes.config.model import Config
 from custodes.console import LOOPBACK, ConsoleServer, build_app
-from custodes.console.middleware.rate_limit import Rates
-from custodes.console.sign_in.oidc import Elsewhere
+from custodes.console.middleware.rate_limit import RateLimits
+from custodes.console.sign_in.oidc import FederatedSignIn
 from custodes.encryption.keys import Keys
-from custodes.evidence.contributing_events import EventsBehind
+from custodes.evidence.contributing_events import ContributingEvents
 from custodes.findings import Finding
 from custodes.findings.store import FindingStore
 from custodes.history import History
+from custodes.log_events import (
+    CustodesStarted,
+    CustodesStopped,
+    DebugBuildInUse,
+    FindingChanged,
+    MonitorFailed,
+    MonitorFailureTraced,
+)
 from custodes.rules import Ruleset
-from custodes.runtime.change_notifier import Feed
+from custodes.runtime.change_notifier import ChangeNotifier
 from custodes.runtime.metrics import Metrics
 from custodes.runtime.monitor import Monitor
 from custodes.sources.dead_letters import DeadLetters, FileDeadLetters
@@ -58,7 +65,6 @@ def run(
     keep_freed_memory()
     settings = load_config(config)
     set_up_log(settings.log.level, settings.log.format)
-    log = structlog.get_logger("custodes")
     tables = LookupTables()
     ruleset = compile_rules(settings, tables)
     with ExitStack() as closing:
@@ -68,25 +74,24 @@ def run(
         server.start()
         closing.callback(server.stop)
         source = monitor.status.source
-        log.info("custodes started", version=__version__, rules=len(ruleset.rules), source=source, url=server.url)
+        CustodesStarted(version=__version__, rules=len(ruleset.rules), source=source, url=server.url).emit()
         if DEBUG_BUILD:
-            log.warning("the engine is a debug build and many times slower; install a release build")
+            DebugBuildInUse().emit()
         try:
             monitor.run(stop)
             # A file has an end, but its findings can still be looked at.
             stop.wait()
         except Exception as error:
             cause = f"{type(error).__name__}: {error}"
-            log.critical("the monitor failed; what was not committed will be read again", error=cause)
-            log.debug("where it failed", exc_info=True)
+            MonitorFailed(error=cause).emit()
+            MonitorFailureTraced().emit()
             raise typer.Exit(1) from error
-    log.info("custodes stopped", events=monitor.status.events)
+    CustodesStopped(events=monitor.status.events).emit()
 
 
 def _put_together(
     config: Path, settings: Config, ruleset: Ruleset, tables: LookupTables, listen: str, closing: ExitStack
 ) -> tuple[Monitor, ConsoleServer]:
-    log = structlog.get_logger("custodes")
 
     keys = keys_of(settings)
     store = FindingStore(settings.findings.database, keys)
@@ -99,13 +104,13 @@ def _put_together(
         history = History(shelf, writer)
     before_snapshots = writer.flush if writer else lambda: None
     parts = assemble(settings, ruleset, tables.in_force, store, listen, keys, closing, before_snapshots)
-    behind = None if history is None else EventsBehind(history, ruleset, tables.in_force, store)
+    behind = None if history is None else ContributingEvents(history, ruleset, tables.in_force, store)
     keeper = None
     if behind is not None and writer is not None:
         keeper = open_evidence(settings, store, behind, writer, keys, closing)
 
     def on_news(kind: str, finding: Finding) -> None:
-        log.info(f"finding {kind}", id=finding.id, rule=finding.rule, level=finding.level, peak=finding.peak)
+        FindingChanged(kind=kind, id=finding.id, rule=finding.rule, severity=finding.level, peak=finding.peak).emit()
         if keeper is not None:
             keeper.hear(finding)
         for courier in couriers:
@@ -123,7 +128,7 @@ def _put_together(
     metrics.snapshots_damaged.set(parts.damaged)
     tables.tell(metrics)
     closing.callback(tables.close)
-    feed = Feed()
+    feed = ChangeNotifier()
     monitor = Monitor(
         parts.work, ruleset.rules, parts.source, store, dead_letters, metrics, feed,
         memory=settings.engine.memory, history=writer, on_news=on_news, on_status=parts.on_status,
@@ -131,10 +136,10 @@ def _put_together(
     parts.attach(monitor)
     for courier in couriers:
         courier.start()
-    reload = Reload(config, settings, monitor, tables, behind)
+    reload = ConfigReloader(config, settings, monitor, tables, behind)
     reload.on_signal()
     provider = _elsewhere(settings)
-    rates = Rates(settings.http.requests_per_minute, settings.http.sign_ins_per_minute)
+    rates = RateLimits(settings.http.requests_per_minute, settings.http.sign_ins_per_minute)
     app = build_app(
         monitor, reload=reload, history=history, behind=behind, vault=None if keeper is None else keeper.vault,
         secrets=secrets, provider=provider, rates=rates, hosts=hosts_without_accounts(store, listen, provider),
@@ -144,12 +149,12 @@ def _put_together(
     return monitor, ConsoleServer(app, listen, feed, tls)
 
 
-def _elsewhere(settings: Config) -> Elsewhere | None:
+def _elsewhere(settings: Config) -> FederatedSignIn | None:
     provider, wanted = provider_of(settings), settings.http.oidc
-    return None if provider is None or wanted is None else Elsewhere(provider, wanted.title)
+    return None if provider is None or wanted is None else FederatedSignIn(provider, wanted.title)
 
 
-def hosts_without_accounts(store: FindingStore, listen: str, provider: Elsewhere | None = None) -> list[str]:
+def hosts_without_accounts(store: FindingStore, listen: str, provider: FederatedSignIn | None = None) -> list[str]:
     """The names to serve under while there are no accounts: this machine's own.
 
     Raises :class:`FaultsError` where others would be served, and nobody could sign in.

@@ -27,7 +27,7 @@ _TIMEOUT_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
-class _State:
+class _Display:
     """What is shown."""
 
     status: dict[str, Any]
@@ -77,7 +77,7 @@ def top(
                     live.update(Text(str(error.faults[0]), "red"), refresh=True)
 
 
-def _look(client: httpx.Client) -> _State:
+def _look(client: httpx.Client) -> _Display:
     """Raises :class:`FaultsError` where nobody answers, or not to us."""
     try:
         answers = [client.get(path) for path in ("/api/v1/status", "/api/v1/findings?open=true&limit=1000", "/metrics")]
@@ -94,7 +94,7 @@ def _look(client: httpx.Client) -> _State:
         hint = "is it running? --url says where"
         raise FaultsError([Fault(f"no monitor answers at {client.base_url}: {said}", hint=hint)]) from error
     findings.sort(key=lambda one: -_times(one))
-    return _State(status, findings, rules)
+    return _Display(status, findings, rules)
 
 
 def _rules(exposition: str) -> list[tuple[str, float, float]]:
@@ -113,7 +113,7 @@ def _times(finding: dict[str, Any]) -> float:
     return float(finding["peak"] / finding["threshold"]) if finding["threshold"] > 0 else float(finding["peak"])
 
 
-def _shown(state: _State) -> RenderableType:
+def _shown(state: _Display) -> RenderableType:
     status = state.status
     behind = "–"
     if status["watermark"] is not None:

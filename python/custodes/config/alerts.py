@@ -15,7 +15,7 @@ Until = Literal["ended", "judged"]
 _Url = Annotated[str, Field(pattern=r"^https?://[^\s/]+")]
 
 
-class _Receiver(Section):
+class _ReceiverSettings(Section):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$", description="What it is called in logs and metrics.")
     level: Level = Field("medium", description="The least severe findings it is told of.")
     names: bool = Field(
@@ -24,7 +24,7 @@ class _Receiver(Section):
     )
 
 
-class _Queued(_Receiver):
+class _QueuedReceiver(_ReceiverSettings):
     give_up_after: Duration = Field(
         timedelta(days=3),
         description="How long an alert is tried before it is put aside (`custodes alerts undelivered`).",
@@ -32,7 +32,7 @@ class _Queued(_Receiver):
     )
 
 
-class AlertmanagerReceiver(_Receiver):
+class AlertmanagerReceiver(_ReceiverSettings):
     """Alertmanager, by its API v2. All members of a cluster are told."""
 
     kind: Literal["alertmanager"]
@@ -53,7 +53,7 @@ class AlertmanagerReceiver(_Receiver):
     )
 
 
-class WebhookReceiver(_Queued):
+class WebhookReceiver(_QueuedReceiver):
     """A URL that gets every opening, ending and judgement as JSON, signed as Standard Webhooks says."""
 
     kind: Literal["webhook"]
@@ -63,21 +63,21 @@ class WebhookReceiver(_Queued):
     )
 
 
-class SlackReceiver(_Queued):
+class SlackReceiver(_QueuedReceiver):
     """A channel of Slack, or of what takes its incoming webhooks."""
 
     kind: Literal["slack"]
     url_file: Path = Field(description="A file with the URL of the incoming webhook: it is a secret.")
 
 
-class TeamsReceiver(_Queued):
+class TeamsReceiver(_QueuedReceiver):
     """A channel of Microsoft Teams, by a workflow that takes Adaptive Cards."""
 
     kind: Literal["teams"]
     url_file: Path = Field(description="A file with the URL of the workflow: it is a secret.")
 
 
-class PagerDutyReceiver(_Queued):
+class PagerDutyReceiver(_QueuedReceiver):
     """A service of PagerDuty, by its Events API v2. A finding is an incident."""
 
     kind: Literal["pagerduty"]
@@ -86,7 +86,7 @@ class PagerDutyReceiver(_Queued):
     until: Until = Field("judged", description="What resolves an incident: that its finding `ended`, or was `judged`.")
 
 
-class EmailReceiver(_Queued):
+class EmailReceiver(_QueuedReceiver):
     """Mail, by SMTP."""
 
     kind: Literal["email"]
@@ -98,7 +98,7 @@ class EmailReceiver(_Queued):
     password: Path | None = Field(None, description="A file with the password.")
 
 
-class KafkaReceiver(_Queued):
+class KafkaReceiver(_QueuedReceiver):
     """A topic of the brokers of `source.kafka`: OCSF Detection Findings (class 2004), keyed by finding."""
 
     kind: Literal["kafka"]

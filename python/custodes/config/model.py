@@ -19,7 +19,7 @@ from custodes.config.alerts import Alerts, KafkaReceiver
 from custodes.config.listen import parse_listen
 from custodes.config.memory import half_of_memory
 from custodes.config.section import Duration, Section
-from custodes.config.sign_in import Oidc
+from custodes.config.sign_in import OidcSettings
 from custodes.config.threads import MOST_THREADS, usable_cores
 
 
@@ -34,7 +34,7 @@ def _known_zone(zone: str) -> str:
     return zone
 
 
-class KafkaSource(Section):
+class KafkaSourceSettings(Section):
     """Events from Kafka topics, through a consumer group."""
 
     bootstrap_servers: list[str] = Field(min_length=1, description="Brokers to start from, as host:port.")
@@ -53,7 +53,7 @@ class KafkaSource(Section):
     )
 
 
-class TableTopic(Section):
+class TableTopicSettings(Section):
     """A look-up table in a compacted topic of ``source.kafka``: each record a row, a JSON object by column."""
 
     topic: str = Field(description="The topic. A record's key says which row it is; one without a value takes it away.")
@@ -62,26 +62,26 @@ class TableTopic(Section):
     )
 
 
-class FileSource(Section):
+class FileSourceSettings(Section):
     """Events from JSON Lines files, plain, .gz or .zst, one after the other; `-` is standard input."""
 
     paths: list[Path] = Field(min_length=1, description="Files to read.")
 
 
-class Source(Section):
+class SourceSettings(Section):
     """Where events come from: exactly one of these."""
 
-    kafka: KafkaSource | None = Field(None, description="Read from Kafka.")
-    file: FileSource | None = Field(None, description="Read from files.")
+    kafka: KafkaSourceSettings | None = Field(None, description="Read from Kafka.")
+    file: FileSourceSettings | None = Field(None, description="Read from files.")
 
     @model_validator(mode="after")
-    def _exactly_one(self) -> Source:
+    def _exactly_one(self) -> SourceSettings:
         if (self.kafka is None) == (self.file is None):
             raise ValueError("wants exactly one of kafka, file")
         return self
 
 
-class EventTime(Section):
+class EventTimeSettings(Section):
     """How event time is understood."""
 
     allowed_lateness: Duration = Field(
@@ -124,7 +124,7 @@ class EngineSettings(Section):
     )
 
 
-class Findings(Section):
+class FindingsSettings(Section):
     """Where findings are kept."""
 
     database: str = Field("sqlite:///custodes.db", description="SQLAlchemy URL.")
@@ -137,7 +137,7 @@ class Findings(Section):
     )
 
 
-class State(Section):
+class StateSettings(Section):
     """Snapshots of the windows, from which a restart goes on."""
 
     folder: Path = Field(
@@ -205,7 +205,7 @@ class EvidenceSettings(Section):
     )
 
 
-class Workers(Section):
+class WorkersSettings(Section):
     """Several processes, on as many machines, that share the partitions and the counting."""
 
     keyed_by: list[str] = Field(
@@ -235,13 +235,13 @@ class Workers(Section):
     )
 
 
-class DeadLetter(Section):
+class DeadLetterSettings(Section):
     """Where rejected records go when no dead-letter topic is set."""
 
     file: Path = Field(Path("custodes-dead-letters.jsonl"), description="JSON Lines, appended to.")
 
 
-class Http(Section):
+class HttpSettings(Section):
     """The HTTP server: console, API and metrics."""
 
     listen: Annotated[str, AfterValidator(_listenable)] = Field(
@@ -264,18 +264,18 @@ class Http(Section):
     sign_ins_per_minute: int = Field(
         30, ge=1, description="How many passwords may be tried in a minute from one address, whoever's they are."
     )
-    oidc: Oidc | None = Field(
+    oidc: OidcSettings | None = Field(
         None, description="Signing in at a provider of OpenID Connect. Default: local accounts only."
     )
 
     @model_validator(mode="after")
-    def _a_certificate_has_its_key(self) -> Http:
+    def _a_certificate_has_its_key(self) -> HttpSettings:
         if (self.certificate is None) != (self.certificate_key is None):
             raise ValueError("certificate and certificate_key go together")
         return self
 
 
-class Encryption(Section):
+class EncryptionSettings(Section):
     """What is kept on disks and in the database is encrypted: history, evidence, snapshots, and names."""
 
     keys: Path = Field(
@@ -284,7 +284,7 @@ class Encryption(Section):
     )
 
 
-class Log(Section):
+class LogSettings(Section):
     """Log lines on standard error."""
 
     level: str = Field("info", pattern="^(debug|info|warning|error)$", description="Least severe level written.")
@@ -301,9 +301,9 @@ class Config(BaseSettings):
         nested_model_default_partial_update=True,
     )
 
-    source: Source = Field(description="Where events come from.")
+    source: SourceSettings = Field(description="Where events come from.")
     mapping: str = Field("custodes", description="Built-in mapping's name, or a mapping file's path.")
-    tables: dict[str, Path | TableTopic] = Field(
+    tables: dict[str, Path | TableTopicSettings] = Field(
         default_factory=dict,
         description="Look-up tables of derived fields, by name: CSV files with a header, read again when they change, "
         "or topics, `{topic: …, columns: […]}`, followed as they change.",
@@ -311,11 +311,11 @@ class Config(BaseSettings):
     rules: list[Path] = Field(
         default_factory=list, description="Sigma rule files and directories. Default: the shipped pack."
     )
-    event_time: EventTime = Field(EventTime(), description="Lateness and sanity of times.")
+    event_time: EventTimeSettings = Field(EventTimeSettings(), description="Lateness and sanity of times.")
     engine: EngineSettings = Field(default_factory=EngineSettings, description="The counting engine.")
     max_record_bytes: int = Field(1 << 20, ge=1, le=1 << 30, description="Longest record accepted.")
-    findings: Findings = Field(Findings(), description="Where findings are kept.")
-    state: State = Field(State(), description="Snapshots, from which a restart goes on.")
+    findings: FindingsSettings = Field(FindingsSettings(), description="Where findings are kept.")
+    state: StateSettings = Field(StateSettings(), description="Snapshots, from which a restart goes on.")
     history: HistorySettings | None = Field(
         HistorySettings(), description="Every event, kept for a while. `null` keeps none: findings have no events then."
     )
@@ -324,22 +324,22 @@ class Config(BaseSettings):
         description="What is behind findings, for later and for others. `null` keeps none; without a history there is "
         "none.",
     )
-    encryption: Encryption | None = Field(
+    encryption: EncryptionSettings | None = Field(
         None, description="Encryption at rest. Default: files and database have names as they are."
     )
     alerts: Alerts = Field(Alerts(), description="Who else is told of findings.")
-    workers: Workers | None = Field(
+    workers: WorkersSettings | None = Field(
         None, description="Share the counting with other processes of the same Kafka group. Default: count alone."
     )
-    dead_letter: DeadLetter = Field(DeadLetter(), description="Where rejected records are kept.")
-    http: Http = Field(Http(), description="Console, API and metrics.")
-    log: Log = Field(Log(), description="Log lines.")
+    dead_letter: DeadLetterSettings = Field(DeadLetterSettings(), description="Where rejected records are kept.")
+    http: HttpSettings = Field(HttpSettings(), description="Console, API and metrics.")
+    log: LogSettings = Field(LogSettings(), description="Log lines.")
 
     @model_validator(mode="after")
     def _what_is_asked_for_is_there(self) -> Config:
         if self.workers is not None and self.source.kafka is None:
             raise ValueError("workers share the partitions of Kafka topics: set source.kafka, or leave workers out")
-        if self.source.kafka is None and any(isinstance(table, TableTopic) for table in self.tables.values()):
+        if self.source.kafka is None and any(isinstance(table, TableTopicSettings) for table in self.tables.values()):
             raise ValueError(
                 "a look-up table in a topic is read from the brokers of source.kafka: set it, or use a file"
             )

@@ -21,7 +21,7 @@ def _issuer(url: str) -> str:
     return url
 
 
-class Oidc(Section):
+class OidcSettings(Section):
     """People sign in where they do for everything else; local accounts stay beside that."""
 
     issuer: Annotated[str, AfterValidator(_issuer)] = Field(

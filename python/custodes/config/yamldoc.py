@@ -10,8 +10,8 @@ import yaml
 
 from custodes.config.faults import Fault, FaultsError
 
-Key = str | int
-Place = tuple[Key, ...]
+YamlKey = str | int
+YamlPath = tuple[YamlKey, ...]
 
 
 @dataclass
@@ -22,11 +22,11 @@ class Document:
     data: Any
     line: int
     """Where the document starts, counted from 1."""
-    lines: dict[Place, int] = field(default_factory=dict)
+    lines: dict[YamlPath, int] = field(default_factory=dict)
     text: str = ""
     """The whole file's."""
 
-    def line_of(self, *place: Key) -> int:
+    def line_of(self, *place: YamlKey) -> int:
         """The line of a key or item, or of the nearest thing around it that is there."""
         while place:
             if place in self.lines:
@@ -34,7 +34,7 @@ class Document:
             place = place[:-1]
         return self.line
 
-    def fault(self, message: str, *place: Key, hint: str | None = None) -> Fault:
+    def fault(self, message: str, *place: YamlKey, hint: str | None = None) -> Fault:
         return Fault(message, self.file, self.line_of(*place), hint)
 
 
@@ -50,7 +50,7 @@ def load_documents(path: Path) -> list[Document]:
     try:
         for node in yaml.compose_all(text, yaml.CSafeLoader):
             document = Document(str(path), None, node.start_mark.line + 1, text=text)
-            document.data = _Builder(document).build(node, ())
+            document.data = _YamlBuilder(document).build(node, ())
             documents.append(document)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -60,7 +60,7 @@ def load_documents(path: Path) -> list[Document]:
     return documents
 
 
-class _Builder:
+class _YamlBuilder:
     """Turns nodes into data. What an alias names is built once, so that no few lines become a billion."""
 
     def __init__(self, document: Document) -> None:
@@ -68,7 +68,7 @@ class _Builder:
         self._built: dict[int, Any] = {}
         self._open: set[int] = set()
 
-    def build(self, node: yaml.Node, place: Place) -> Any:
+    def build(self, node: yaml.Node, place: YamlPath) -> Any:
         if isinstance(node, yaml.ScalarNode):
             return _scalar(node)
         key = id(node)
@@ -82,7 +82,7 @@ class _Builder:
             self._open.discard(key)
         return self._built[key]
 
-    def _mapping(self, node: yaml.Node, place: Place) -> dict[Any, Any]:
+    def _mapping(self, node: yaml.Node, place: YamlPath) -> dict[Any, Any]:
         result: dict[Any, Any] = {}
         for key_node, value_node in node.value:
             line = key_node.start_mark.line + 1
@@ -95,7 +95,7 @@ class _Builder:
             result[key] = self.build(value_node, (*place, key))
         return result
 
-    def _sequence(self, node: yaml.Node, place: Place) -> list[Any]:
+    def _sequence(self, node: yaml.Node, place: YamlPath) -> list[Any]:
         items = []
         for at, item in enumerate(node.value):
             self._document.lines[(*place, at)] = item.start_mark.line + 1

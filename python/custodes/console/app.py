@@ -10,36 +10,43 @@ from fastapi.staticfiles import StaticFiles
 
 from custodes import __version__
 from custodes.accounts.audit import AuditTrail
-from custodes.accounts.idempotency_store import AnswerStore
+from custodes.accounts.idempotency_store import IdempotencyStore
 from custodes.accounts.secrets import Secrets
-from custodes.accounts.self_monitoring import SelfWatch
+from custodes.accounts.self_monitoring import SelfMonitor
 from custodes.accounts.store import AccountStore
 from custodes.accounts.tokens import TokenStore
 from custodes.config import Fault
-from custodes.console.api import api
-from custodes.console.auth.session import Door
-from custodes.console.evidence.exports import add_handing_on
-from custodes.console.findings.saved_views import add_saved_views
-from custodes.console.jobs.backtests import Backtests
-from custodes.console.jobs.surroundings import Surroundings
-from custodes.console.localization import Manners
-from custodes.console.middleware.etag import KnownAnswers
-from custodes.console.middleware.idempotency import OnceOnly
-from custodes.console.middleware.rate_limit import Rates, Sparing
-from custodes.console.middleware.security_headers import SecurityHeaders
-from custodes.console.pages import add_pages
-from custodes.console.people.pages import add_people
-from custodes.console.preferences import add_preferences
-from custodes.console.services import Parts
-from custodes.console.sign_in.oidc import Elsewhere
-from custodes.console.sign_in.pages import add_signing
-from custodes.console.silences.pages import add_silencing
-from custodes.console.system.probes import probes
-from custodes.evidence.contributing_events import EventsBehind
-from custodes.evidence.log_store import Vault
+from custodes.console import api
+from custodes.console.audit import pages as audit
+from custodes.console.auth.session import AuthenticationMiddleware
+from custodes.console.cases import pages as cases
+from custodes.console.evidence import exports
+from custodes.console.findings import pages as findings
+from custodes.console.findings import saved_views
+from custodes.console.jobs.backtests import BacktestJob
+from custodes.console.jobs.surroundings import SurroundingsJob
+from custodes.console.localization import LocaleMiddleware
+from custodes.console.middleware.etag import EtagMiddleware
+from custodes.console.middleware.idempotency import IdempotencyMiddleware
+from custodes.console.middleware.rate_limit import RateLimitMiddleware, RateLimits
+from custodes.console.middleware.security_headers import SecurityHeadersMiddleware
+from custodes.console.overview import pages as overview
+from custodes.console.overview.live import LiveOverview
+from custodes.console.people import pages as people
+from custodes.console.preferences import pages as preferences
+from custodes.console.rules import pages as rules
+from custodes.console.services import Services
+from custodes.console.sign_in import oidc
+from custodes.console.sign_in import pages as sign_in
+from custodes.console.sign_in.oidc import FederatedSignIn
+from custodes.console.silences import pages as silences
+from custodes.console.system import pages as system
+from custodes.console.system import probes
+from custodes.evidence.contributing_events import ContributingEvents
+from custodes.evidence.log_store import EvidenceStore
 from custodes.findings.silences import SilenceStore
 from custodes.findings.triage import TriageStore
-from custodes.findings.views import ViewStore
+from custodes.findings.views import SavedViewStore
 from custodes.history import History
 from custodes.runtime.monitor import Monitor
 
@@ -52,11 +59,11 @@ def build_app(
     *,
     reload: Callable[[], Sequence[Fault]] | None = None,
     history: History | None = None,
-    behind: EventsBehind | None = None,
-    vault: Vault | None = None,
+    behind: ContributingEvents | None = None,
+    vault: EvidenceStore | None = None,
     secrets: Secrets | None = None,
-    provider: Elsewhere | None = None,
-    rates: Rates | None = None,
+    provider: FederatedSignIn | None = None,
+    rates: RateLimits | None = None,
     hosts: Sequence[str] = LOOPBACK,
 ) -> FastAPI:
     """The application for one monitor.
@@ -68,9 +75,9 @@ def build_app(
     """
     engine = monitor.store.peoples
     trail = AuditTrail(engine)
-    watch = SelfWatch(trail, monitor.store, monitor.tell)
+    watch = SelfMonitor(trail, monitor.store, monitor.tell)
     monitor.metrics.tell_also_of(watch.rules)
-    parts = Parts(
+    services = Services(
         monitor=monitor,
         secrets=secrets or Secrets.fresh(),
         accounts=AccountStore(engine),
@@ -78,12 +85,12 @@ def build_app(
         watch=watch,
         triage=TriageStore(engine),
         silences=SilenceStore(engine),
-        views=ViewStore(engine),
+        views=SavedViewStore(engine),
         history=history,
         behind=behind,
         vault=vault,
-        surroundings=None if history is None else Surroundings(history),
-        backtests=None if history is None or behind is None else Backtests(history, behind),
+        surroundings=None if history is None else SurroundingsJob(history),
+        backtests=None if history is None or behind is None else BacktestJob(history, behind),
     )
     app = FastAPI(
         title="Custodes",
@@ -92,29 +99,33 @@ def build_app(
         docs_url=None,  # both would load scripts from elsewhere
         redoc_url=None,
     )
-    app.state.secrets = parts.secrets
+    app.state.services = services
+    app.state.live_overview = LiveOverview(services)
+    app.state.federated_sign_in = provider
+    app.state.reload = reload
     app.mount("/static", StaticFiles(directory=_HERE / "static"), name="static")
-    app.add_middleware(OnceOnly, answers=AnswerStore(engine))
-    app.add_middleware(KnownAnswers)
+    app.add_middleware(IdempotencyMiddleware, answers=IdempotencyStore(engine))
+    app.add_middleware(EtagMiddleware)
     if rates is not None:
-        app.add_middleware(Sparing, rates=rates)
+        app.add_middleware(RateLimitMiddleware, rates=rates)
     app.add_middleware(
-        Door,
-        accounts=parts.accounts,
+        AuthenticationMiddleware,
+        accounts=services.accounts,
         tokens=TokenStore(engine),
-        keys=parts.secrets,
+        keys=services.secrets,
         hosts=frozenset(hosts),
         is_guarded=provider is not None,
     )
-    app.add_middleware(Manners)
-    app.add_middleware(SecurityHeaders)
-    add_signing(app, parts, provider)
-    add_pages(app, parts)
-    add_people(app, parts)
-    add_handing_on(app, parts)
-    add_silencing(app, parts)
-    add_saved_views(app, parts)
-    add_preferences(app, parts)
-    app.include_router(api(parts))
-    app.include_router(probes(monitor, reload))
+    app.add_middleware(LocaleMiddleware)
+    app.add_middleware(SecurityHeadersMiddleware)
+    for part in (
+        sign_in, overview, cases, findings, rules, system, audit, people, exports, silences, saved_views, preferences
+    ):  # fmt: skip
+        app.include_router(part.router)
+    if provider is not None:
+        app.include_router(oidc.router)
+    app.include_router(api.router)
+    app.include_router(probes.router)
+    if reload is not None:
+        app.include_router(probes.reload_router)
     return app

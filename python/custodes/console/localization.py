@@ -24,7 +24,7 @@ LANGUAGE_COOKIE, ZONE_COOKIE = "custodes-language", "custodes-zone"
 
 
 @dataclass(frozen=True)
-class Manner:
+class ReaderLocale:
     """How somebody reads."""
 
     language: str = "en"
@@ -32,10 +32,10 @@ class Manner:
     """An IANA time zone's name."""
 
 
-_manner: ContextVar[Manner] = ContextVar("manner", default=Manner())  # noqa: B039 - it does not change
+_manner: ContextVar[ReaderLocale] = ContextVar("manner", default=ReaderLocale())  # noqa: B039 - it does not change
 
 
-class Manners:
+class LocaleMiddleware:
     """Finds out, for each request, how whoever asks reads; it holds for all that is done for that request."""
 
     def __init__(self, app: ASGIApp) -> None:
@@ -47,7 +47,7 @@ class Manners:
         await self._app(scope, receive, send)
 
 
-def _manner_of(request: Request) -> Manner:
+def _manner_of(request: Request) -> ReaderLocale:
     wanted = request.cookies.get(LANGUAGE_COOKIE)
     if wanted not in LANGUAGES:
         said = [part.partition(";")[0].strip() for part in request.headers.get("accept-language", "").split(",")]
@@ -55,7 +55,7 @@ def _manner_of(request: Request) -> Manner:
         known = negotiate_locale([*_with_parents(said)], LANGUAGES, sep="-")
         wanted = known or "en"
     zone = request.cookies.get(ZONE_COOKIE, "UTC")
-    return Manner(wanted, zone if zone in zones() else "UTC")
+    return ReaderLocale(wanted, zone if zone in zones() else "UTC")
 
 
 def _with_parents(said: list[str]) -> list[str]:
@@ -63,7 +63,7 @@ def _with_parents(said: list[str]) -> list[str]:
     return [one for name in said for one in (name, name.partition("-")[0]) if one]
 
 
-def current() -> Manner:
+def current() -> ReaderLocale:
     """How whoever is being answered reads."""
     return _manner.get()
 

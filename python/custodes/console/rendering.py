@@ -15,7 +15,7 @@ from custodes.accounts.roles import Permission
 from custodes.config import format_duration
 from custodes.console.auth.session import visitor_of
 from custodes.console.localization import current, local, say
-from custodes.console.services import Parts
+from custodes.console.services import services_of
 from custodes.findings.wording import amount
 
 _pages = Environment(
@@ -55,14 +55,14 @@ def render(template: str, **values: Any) -> str:
     return _pages.get_template(template).render(version=__version__, **values)
 
 
-def page(request: Request, parts: Parts, template: str, status: int = 200, **values: Any) -> HTMLResponse:
+def page(request: Request, template: str, status: int = 200, **values: Any) -> HTMLResponse:
     """A whole page for whoever asks."""
-    visitor = visitor_of(request)
+    visitor, services = visitor_of(request), services_of(request)
     common = {
         "visitor": visitor,
         "may": {permission.value: visitor.may(permission) for permission in Permission},
-        "token": parts.secrets.form_token(visitor.key),
+        "token": services.secrets.form_token(visitor.key),
         "here": request.url.path,
-        "naming": parts.naming(visitor),
+        "naming": services.naming(visitor),
     }
     return HTMLResponse(render(template, **common, **values), status)

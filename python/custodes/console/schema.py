@@ -9,14 +9,14 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from custodes.findings import rfc3339
 from custodes.findings.silences import MOST_REASON
-from custodes.findings.triage import MOST_TEXT, State, Verdict
+from custodes.findings.triage import MOST_TEXT, TriageState, Verdict
 from custodes.findings.views import MOST_NAME
 
 
 class TriageOut(BaseModel):
     """What people made of a finding."""
 
-    state: State
+    state: TriageState
     verdict: Verdict | None = Field(description="Of a closed one: how it turned out.")
     assignee: str | None = Field(description="Whose it is.")
     version: int = Field(description="Goes up with every change; 0 where nobody has touched it.")
@@ -28,7 +28,7 @@ class ChangeIn(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    state: State | None = Field(None, description="`closed` wants a verdict.")
+    state: TriageState | None = Field(None, description="`closed` wants a verdict.")
     verdict: Verdict | None = Field(None, description="All but `confirmed` want a note that says why.")
     assignee: str | None = Field(None, max_length=64, description='An account; "" is nobody.')
     note: str = Field("", max_length=MOST_TEXT)
@@ -118,7 +118,7 @@ class ViewIn(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     name: str = Field(min_length=1, max_length=MOST_NAME, description="No two of your own have the same.")
-    state: State | None = None
+    state: TriageState | None = None
     level: str = Field("", max_length=16)
     rule_id: str = Field("", max_length=200)
     is_shared: bool = Field(False, description="Everybody has it.")
@@ -130,7 +130,7 @@ class ViewOut(BaseModel):
     number: int
     name: str
     by: str
-    state: State | Literal[""]
+    state: TriageState | Literal[""]
     level: str
     rule_id: str
     is_shared: bool

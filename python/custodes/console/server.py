@@ -11,13 +11,13 @@ from typing import Any
 import uvicorn
 
 from custodes.config import Fault, FaultsError, parse_listen
-from custodes.runtime.change_notifier import Feed
+from custodes.runtime.change_notifier import ChangeNotifier
 
 
 class ConsoleServer:
     """Binds at once, so that a taken port is an error where it can be shown; serves until :meth:`stop`."""
 
-    def __init__(self, app: Any, listen: str, feed: Feed, tls: tuple[Path, Path] | None = None) -> None:
+    def __init__(self, app: Any, listen: str, feed: ChangeNotifier, tls: tuple[Path, Path] | None = None) -> None:
         """Port 0 takes a free one. ``tls`` are the files of certificate and key, with which it serves by TLS alone.
 
         Raises :class:`FaultsError` if the address can't be had, or the files are none.

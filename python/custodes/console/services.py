@@ -1,57 +1,58 @@
-"""What pages and API are made from."""
+"""The services that pages and API use, and how a route asks for them."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Annotated
 
-from fastapi import Request
+from fastapi import Depends, Request
 
-from custodes.accounts.audit import AuditTrail, Look
+from custodes.accounts.audit import AuditEntry, AuditTrail
 from custodes.accounts.secrets import Secrets
-from custodes.accounts.self_monitoring import SelfWatch
+from custodes.accounts.self_monitoring import SelfMonitor
 from custodes.accounts.store import AccountStore
-from custodes.console.auth.pseudonyms import Naming
-from custodes.console.auth.session import Grants, Visitor
-from custodes.console.jobs.backtests import Backtests
-from custodes.console.jobs.surroundings import Surroundings
-from custodes.evidence.contributing_events import Behind, EventsBehind
-from custodes.evidence.log_store import Vault
+from custodes.console.auth.pseudonyms import LinkedPseudonyms
+from custodes.console.auth.session import Caller, PurposeGrants
+from custodes.console.jobs.backtests import BacktestJob
+from custodes.console.jobs.surroundings import SurroundingsJob
+from custodes.evidence.contributing_events import ContributingEvents, Contribution
+from custodes.evidence.log_store import EvidenceStore
 from custodes.findings import Finding
 from custodes.findings.silences import SilenceStore
 from custodes.findings.triage import TriageStore
-from custodes.findings.views import ViewStore
+from custodes.findings.views import SavedViewStore
 from custodes.history import History
 from custodes.rules import Rule
 from custodes.runtime.monitor import Monitor
 
 
 @dataclass(frozen=True)
-class Parts:
+class Services:
     """Everything a request may need."""
 
     monitor: Monitor
     secrets: Secrets
     accounts: AccountStore
     audit: AuditTrail
-    watch: SelfWatch
+    watch: SelfMonitor
     triage: TriageStore
     silences: SilenceStore
-    views: ViewStore
+    views: SavedViewStore
     history: History | None
-    behind: EventsBehind | None
-    vault: Vault | None
-    surroundings: Surroundings | None
-    backtests: Backtests | None
-    grants: Grants = field(default_factory=Grants)
+    behind: ContributingEvents | None
+    vault: EvidenceStore | None
+    surroundings: SurroundingsJob | None
+    backtests: BacktestJob | None
+    grants: PurposeGrants = field(default_factory=PurposeGrants)
 
-    def naming(self, visitor: Visitor) -> Naming:
+    def naming(self, visitor: Caller) -> LinkedPseudonyms:
         """How people are called where this visitor sees them."""
-        return Naming(self.secrets, is_plain=visitor.role is None)
+        return LinkedPseudonyms(self.secrets, is_plain=visitor.role is None)
 
     def note_look(
-        self, request: Request, visitor: Visitor, action: str, resource: str, subject: str | None, purpose: str | None
+        self, request: Request, visitor: Caller, action: str, resource: str, subject: str | None, purpose: str | None
     ) -> None:
         """Puts down what is about to be seen or done."""
         self.put_down(request, visitor.name, action, resource, subject, purpose)
@@ -62,10 +63,10 @@ class Parts:
         """As :meth:`note_look`, of somebody who is not signed in, by the name that was given."""
         address = request.client.host if request.client else None
         at = int(time.time() * 1e6)
-        self.audit.record(Look(at, name, action, f"custodes.{resource}", subject, purpose, address))
+        self.audit.record(AuditEntry(at, name, action, f"custodes.{resource}", subject, purpose, address))
         self.watch.catch_up(at)
 
-    def events_behind(self, finding: Finding) -> Behind | None:
+    def events_behind(self, finding: Finding) -> Contribution | None:
         """What is behind a finding; ``None`` where no history is kept, or its rule is not in force any more."""
         return self.behind.of(finding) if self.behind else None
 
@@ -73,3 +74,13 @@ class Parts:
     def rules(self) -> Sequence[Rule]:
         """The rules in force, and those by which Custodes watches its own users."""
         return (*self.monitor.rules, *self.watch.rules)
+
+
+def services_of(request: Request) -> Services:
+    """The application's services."""
+    services: Services = request.app.state.services
+    return services
+
+
+Provided = Annotated[Services, Depends(services_of)]
+"""The parameter of a route that needs the services."""

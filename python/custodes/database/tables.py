@@ -30,7 +30,7 @@ _NUMBER = BigInteger().with_variant(Integer, "sqlite")
 """Of rows that are numbered: SQLite numbers only its INTEGER keys by itself."""
 
 
-class Amount(TypeDecorator[float]):
+class NumberColumn(TypeDecorator[float]):
     """A count, or what was measured: read back as an ``int`` where it is whole."""
 
     impl = Float(53)
@@ -52,9 +52,9 @@ findings = Table(
     Column("closed_at", BigInteger),
     Column("held_from", BigInteger, nullable=False),
     Column("held_until", BigInteger, nullable=False),
-    Column("peak", Amount, nullable=False),
+    Column("peak", NumberColumn, nullable=False),
     Column("count", BigInteger, nullable=False),
-    Column("threshold", Amount, nullable=False),
+    Column("threshold", NumberColumn, nullable=False),
     Column("keep_open", BigInteger, nullable=False),
     Column("usual", Float),
     Index("findings_by_group", "rule_id", "group", "held_until"),

@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from itertools import islice
 
 from custodes.demo.agency import FIRST_DAY, FORTNIGHT, Agency, Day
-from custodes.sources import Arrival, BeginsAnew, Lines
+from custodes.sources import LineChunk, SourceMessage, StatelessSource
 
 _TICK = 0.1
 """Seconds between two batches while pacing."""
 
 
-class DemoSource(BeginsAnew):
+class DemoSource(StatelessSource):
     """A source whose clock is the agency's: at speed 40,000 a day takes two seconds."""
 
     name = "demo"
@@ -32,7 +32,7 @@ class DemoSource(BeginsAnew):
         """The agency's time, in epoch seconds."""
         return self._now
 
-    def poll(self, timeout: float) -> list[Arrival]:
+    def poll(self, timeout: float) -> list[SourceMessage]:
         if self._speed is None:
             self._next_day()
             return self._hand_over(len(self._waiting))
@@ -56,13 +56,13 @@ class DemoSource(BeginsAnew):
         if self._speed is None:
             self._now = max(self._now, day.date.timestamp() + 86_400)
 
-    def _hand_over(self, count: int) -> list[Arrival]:
+    def _hand_over(self, count: int) -> list[SourceMessage]:
         lines, self._waiting = self._waiting[:count], self._waiting[count:]
         if not lines:
             return []
         first_line = self._line
         self._line += len(lines)
-        return [Lines(0, b"".join(line for _, line in lines), first_line)]
+        return [LineChunk(0, b"".join(line for _, line in lines), first_line)]
 
     def describe(self, stream: int) -> dict[str, str | int]:
         return {"file": "demo"}

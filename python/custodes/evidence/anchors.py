@@ -16,9 +16,6 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 import httpx
-import structlog
-
-log = structlog.get_logger("custodes.evidence")
 
 _EVERY_SECONDS = 60.0
 _TIMEOUT_SECONDS = 10.0
@@ -120,7 +117,7 @@ class Anchors:
                 anchor.tell(head)
             except OSError as error:
                 if anchor.where not in self.failing:
-                    log.error("a head of the evidence cannot be told", where=anchor.where, error=str(error))
+                    AnchorFailed(where=anchor.where, error=str(error)).emit()
                 self.failing.add(anchor.where)
                 continue
             self._told[anchor.where] = head

@@ -21,7 +21,7 @@ import jinja2
 from custodes import __version__
 from custodes._core import EvidenceLog, is_in_log, open_head
 from custodes.evidence.entries import SALT, EventEntry, FindingEntry, PartEntry, RuleEntry, key_of, read
-from custodes.evidence.verification import Fault
+from custodes.evidence.verification import Discrepancy
 from custodes.findings import rfc3339
 
 FORMAT = "custodes-evidence-bundle/1"
@@ -111,7 +111,7 @@ def export(log: EvidenceLog, finding_id: str, output: BinaryIO) -> int:
 
 
 @dataclass(frozen=True)
-class Checked:
+class BundleCheck:
     """What came of a bundle."""
 
     finding: dict[str, Any]
@@ -120,14 +120,14 @@ class Checked:
     log: str
     """The key it was held against."""
     signed_at: str
-    faults: Sequence[Fault]
+    faults: Sequence[Discrepancy]
 
     def as_dict(self) -> dict[str, Any]:
         """The public fields."""
         return vars(self) | {"faults": [vars(fault) for fault in self.faults]}
 
 
-def check(path: Path, key: str | None = None) -> Checked:
+def check(path: Path, key: str | None = None) -> BundleCheck:
     """Checks a bundle, by a key that was had from elsewhere, else by the one that is in it.
 
     Raises ``ValueError`` for what is no bundle, or signed by another key, and ``OSError``.
@@ -150,7 +150,7 @@ def check(path: Path, key: str | None = None) -> Checked:
         raise ValueError(f"{path}: the head was not signed by the key {key or in_it}")
     size, root, time = opened
     faults = [
-        Fault("proof.json", "the entry is not what is in the log", entries=(number, number))
+        Discrepancy("proof.json", "the entry is not what is in the log", entries=(number, number))
         for number, entry, beside in entries
         if any(len(hash_) != len(root) for hash_ in beside) or not is_in_log(entry, number, beside, size, root)
     ]
@@ -158,13 +158,13 @@ def check(path: Path, key: str | None = None) -> Checked:
     contents = Contents.of([entry[SALT:] for _, entry, _ in entries])
     if contents.finding.events != len(contents.events):
         what = f"the log had {contents.finding.events} events of it, here are {len(contents.events)}"
-        faults.append(Fault("proof.json", what))
+        faults.append(Discrepancy("proof.json", what))
     if contents.finding.finding.get("id") != proof.get("finding"):
-        faults.append(Fault("proof.json", "the entries are about another finding"))
+        faults.append(Discrepancy("proof.json", "the entries are about another finding"))
     for name, text in contents.files().items():
         if members.get(name) != text.encode():
-            faults.append(Fault(name, "it is not what the entries say"))
-    return Checked(
+            faults.append(Discrepancy(name, "it is not what the entries say"))
+    return BundleCheck(
         contents.finding.finding, len(contents.events), len(entries), key or in_it, str(rfc3339(time)), faults
     )  # fmt: skip
 

@@ -19,7 +19,7 @@ from custodes._core import Engine, Tables
 from custodes.findings import Finding
 from custodes.findings.store import FindingStore
 from custodes.history import Access, History
-from custodes.history.queries import Recorded
+from custodes.history.queries import RecordedEvent
 from custodes.rules import Rule, Ruleset
 from custodes.sources.replay import numbered
 
@@ -28,7 +28,7 @@ MOST_EVENTS = 10_000
 
 
 @dataclass(frozen=True)
-class Counted:
+class CountedEvent:
     """An event that counted."""
 
     access: Access
@@ -40,10 +40,10 @@ class Counted:
 
 
 @dataclass(frozen=True)
-class Behind:
+class Contribution:
     """What is behind a finding."""
 
-    events: Sequence[Counted]
+    events: Sequence[CountedEvent]
     """The earliest first."""
     findings: Sequence[Finding]
     """The findings that counted, where a rule counts findings; the earliest first."""
@@ -54,7 +54,7 @@ class Behind:
     curve: Sequence[tuple[int, float]]
     """How the count went: time, and the count from then on. Empty for what is no count of events or values."""
 
-    def within(self, covers: Callable[[str | None], bool]) -> Behind:
+    def within(self, covers: Callable[[str | None], bool]) -> Contribution:
         """The same without the events of resources that are not covered."""
         return replace(self, events=[event for event in self.events if covers(event.access.resource)])
 
@@ -69,7 +69,7 @@ class Behind:
         return Counter(event.access.resource for event in self.events if event.access.resource).most_common()
 
 
-class EventsBehind:
+class ContributingEvents:
     """Finds them, by the rules in force."""
 
     def __init__(self, history: History, ruleset: Ruleset, tables: Tables, store: FindingStore) -> None:
@@ -80,7 +80,7 @@ class EventsBehind:
         """Those in force."""
         self._store = store
 
-    def of(self, finding: Finding, *, refresh: bool = True) -> Behind | None:
+    def of(self, finding: Finding, *, refresh: bool = True) -> Contribution | None:
         """``None`` for a finding whose rule is not in force any more.
 
         Without ``refresh`` what the history has not written yet is left out. Raises the database's errors.
@@ -90,7 +90,7 @@ class EventsBehind:
             return None
         since = finding.held_from - _micros(rule.timespan)
         until = finding.held_until
-        found: dict[tuple[str, int], Counted] = {}
+        found: dict[tuple[str, int], CountedEvent] = {}
         is_whole = True
         for one, group, earliest in self._counting_events(rule, tuple(finding.group.values()), since):
             recorded = self._history.records(
@@ -102,13 +102,13 @@ class EventsBehind:
         events = sorted(
             found.values(), key=lambda event: (event.access.time, event.access.source, event.access.position)
         )
-        return Behind(events, self._followed(rule, finding, since), since, is_whole, _curve(rule, events))
+        return Contribution(events, self._followed(rule, finding, since), since, is_whole, _curve(rule, events))
 
     def rule(self, rule_id: str) -> Rule | None:
         """The rule in force; ``None`` where there is none."""
         return next((rule for rule in self.ruleset.rules if rule.id == rule_id), None)
 
-    def _counting_events(self, rule: Rule, group: _Group, since: int) -> Iterator[tuple[Rule, _Group, int]]:
+    def _counting_events(self, rule: Rule, group: _GroupKey, since: int) -> Iterator[tuple[Rule, _GroupKey, int]]:
         """What looks for the events: rules that count such, with their groups and from when on.
 
         Those are the rule itself, as far as it counts events, and rules whose findings it alone hears of.
@@ -136,7 +136,7 @@ class EventsBehind:
                         found[one.id] = one
         return sorted(found.values(), key=lambda one: (one.opened_at, one.id))
 
-    def _counted(self, rule: Rule, group: _Group, found: Sequence[Recorded]) -> Iterator[Counted]:
+    def _counted(self, rule: Rule, group: _GroupKey, found: Sequence[RecordedEvent]) -> Iterator[CountedEvent]:
         plan = self.ruleset.write([], handed_on=[rule], shares=1, among_workers={"history": False})
         engine = Engine(plan)
         engine.use_tables(self.tables)
@@ -145,10 +145,10 @@ class EventsBehind:
             for at, fields in _unpacked(parcel):
                 if _is_in(rule, group, fields):
                     values = () if rule.distinct is None else _texts(fields.get(rule.distinct))
-                    yield Counted(found[at].access, _texts(fields.get("subject")), values, found[at].record)
+                    yield CountedEvent(found[at].access, _texts(fields.get("subject")), values, found[at].record)
 
 
-_Group = tuple[str | None, ...]
+_GroupKey = tuple[str | None, ...]
 """The values of a rule's group, in its order; ``None``: any."""
 
 
@@ -161,7 +161,7 @@ def _ways(rule: Rule) -> list[tuple[str, ...]]:
     return [branch.group_by for branch in rule.branches] or [rule.group_by]
 
 
-def _told_by_name(rule: Rule, group: _Group) -> dict[str, str]:
+def _told_by_name(rule: Rule, group: _GroupKey) -> dict[str, str]:
     """Those of the group's values that every event of it has under one name."""
     named = zip(zip(*_ways(rule), strict=True), group, strict=True)
     return {names[0]: value for names, value in named if value is not None and len(set(names)) == 1}
@@ -187,14 +187,14 @@ def _texts(value: Any) -> list[str]:
     ]
 
 
-def _is_in(rule: Rule, group: _Group, fields: dict[str, Any]) -> bool:
+def _is_in(rule: Rule, group: _GroupKey, fields: dict[str, Any]) -> bool:
     return any(
         all(value is None or value in _texts(fields.get(name)) for name, value in zip(way, group, strict=True))
         for way in _ways(rule)
     )
 
 
-def _curve(rule: Rule, events: Sequence[Counted]) -> list[tuple[int, float]]:
+def _curve(rule: Rule, events: Sequence[CountedEvent]) -> list[tuple[int, float]]:
     """How many there were, or how many values, in the timespan up to each event, and when that became less."""
     if rule.measure is not None or rule.parts or rule.together or rule.follows:
         return []

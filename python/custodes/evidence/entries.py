@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 from uuid import UUID
 
 from custodes import __version__
-from custodes.evidence.contributing_events import Counted
+from custodes.evidence.contributing_events import CountedEvent
 from custodes.findings import Finding, rfc3339
 from custodes.rules import Rule
 
@@ -41,7 +41,7 @@ class EventEntry:
     record: str
 
     @classmethod
-    def of(cls, event: Counted) -> EventEntry:
+    def of(cls, event: CountedEvent) -> EventEntry:
         access = event.access
         return cls(access.source, access.position, str(rfc3339(access.time)), event.record.decode())
 
@@ -102,18 +102,18 @@ class ExpiredEntry:
     why: str
 
 
-Entry = EventEntry | RuleEntry | FindingEntry | PartEntry | ExpiredEntry
-_KINDS: dict[str, type[Entry]] = {
+LogEntry = EventEntry | RuleEntry | FindingEntry | PartEntry | ExpiredEntry
+_KINDS: dict[str, type[LogEntry]] = {
     one.KIND: one for one in (EventEntry, RuleEntry, FindingEntry, PartEntry, ExpiredEntry)
 }
 
 
-def written(entry: Entry) -> bytes:
+def written(entry: LogEntry) -> bytes:
     """As it stands in the log."""
     return json.dumps({"kind": entry.KIND, **asdict(entry)}, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def read(text: bytes) -> Entry:
+def read(text: bytes) -> LogEntry:
     """An entry of the log, without its salt. Raises ``ValueError`` for one of another version."""
     fields = json.loads(text)
     kind = _KINDS.get(fields.pop("kind", None))

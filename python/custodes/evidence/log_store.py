@@ -6,14 +6,14 @@ from pathlib import Path
 
 from custodes._core import EvidenceLog
 from custodes.encryption.keys import NO_KEYS, Keys
-from custodes.evidence.entries import SALT, Entry, key_of, read, written
+from custodes.evidence.entries import SALT, LogEntry, key_of, read, written
 from custodes.state import LocalFolder
 from custodes.state.secret_file import secret_kept_in
 
 PUBLIC_KEY = "key.pub"
 
 
-class Vault:
+class EvidenceStore:
     """The log of one process. Used from any thread."""
 
     def __init__(self, folder: Path, key: Path, name: str | None = None, keys: Keys = NO_KEYS) -> None:
@@ -33,11 +33,11 @@ class Vault:
         (folder / PUBLIC_KEY).write_text(f"{self.log.key}\n")
         self.path = folder
 
-    def add(self, finding_id: str, entries: list[Entry], time: int) -> None:
+    def add(self, finding_id: str, entries: list[LogEntry], time: int) -> None:
         """Adds entries about a finding; ``time`` is in microseconds. Raises ``OSError``; then none was added."""
         self.log.append(key_of(finding_id), [written(entry) for entry in entries], time)
 
-    def about(self, finding_id: str) -> list[Entry]:
+    def about(self, finding_id: str) -> list[LogEntry]:
         """What there is about a finding, the earliest first. Raises ``OSError``."""
         return [read(entry[SALT:]) for _, entry in self.log.entries(key_of(finding_id))]
 
@@ -50,5 +50,5 @@ class Vault:
 
 
 def open_for_reading(folder: Path, keys: Keys) -> EvidenceLog:
-    """A log that may be another process's. Raises as :class:`Vault` does."""
+    """A log that may be another process's. Raises as :class:`EvidenceStore` does."""
     return EvidenceLog.read(folder, (folder / PUBLIC_KEY).read_text().strip(), keys.files)

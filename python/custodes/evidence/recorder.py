@@ -14,19 +14,18 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 import duckdb
-import structlog
 
 from custodes.evidence.anchors import Anchors
-from custodes.evidence.contributing_events import EventsBehind
-from custodes.evidence.entries import Entry, EventEntry, FindingEntry, PartEntry, RuleEntry, key_of
-from custodes.evidence.log_store import Vault
+from custodes.evidence.contributing_events import ContributingEvents
+from custodes.evidence.entries import EventEntry, FindingEntry, LogEntry, PartEntry, RuleEntry, key_of
+from custodes.evidence.log_store import EvidenceStore
 from custodes.evidence.retention import Retention
 from custodes.findings import Finding
 from custodes.findings.store import FindingStore, StoreError
 from custodes.history import HistoryWriter
+from custodes.log_events import EvidenceFailed, EvidenceRecovered, cause_of
+from custodes.retry import Retry
 from custodes.rules.model import LEVELS
-
-log = structlog.get_logger("custodes.evidence")
 
 _EVERY_SECONDS = 2.0
 _GROWN_SECONDS = 300.0
@@ -49,7 +48,7 @@ _REACH = 35 * 86_400_000_000
 
 
 @dataclass(frozen=True)
-class _Waits:
+class _PendingFinding:
     """What a finding waits for."""
 
     rows: int
@@ -74,14 +73,14 @@ class _Load:
         return part
 
 
-class Keeper:
+class EvidenceRecorder:
     """Fills a vault. :meth:`hear` is the monitor's; the rest is done in a thread of its own."""
 
     def __init__(
         self,
-        vault: Vault,
+        vault: EvidenceStore,
         store: FindingStore,
-        behind: EventsBehind,
+        behind: ContributingEvents,
         writer: HistoryWriter,
         retention: Retention,
         anchors: Anchors,
@@ -96,12 +95,16 @@ class Keeper:
         self._is_alone = is_alone
         self._clock = clock
         self._lock = threading.Lock()
-        self._waiting: dict[str, _Waits] = {}
+        self._waiting: dict[str, _PendingFinding] = {}
         self._load = _Load()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="evidence")
-        self.failures = 0
-        """Tries in a row that came to nothing."""
+        self._retry = Retry(_EVERY_SECONDS)
+
+    @property
+    def failures(self) -> int:
+        """Number of failed attempts since the last one that succeeded."""
+        return self._retry.failures
 
     def start(self) -> None:
         self._thread.start()
@@ -109,7 +112,9 @@ class Keeper:
     def hear(self, finding: Finding) -> None:
         """Takes in that a finding opened, or closed; its events have been given to the history."""
         with self._lock:
-            self._waiting[finding.id] = _Waits(self._writer.taken, time.monotonic(), LEVELS.index(finding.level))
+            self._waiting[finding.id] = _PendingFinding(
+                self._writer.taken, time.monotonic(), LEVELS.index(finding.level)
+            )
 
     @property
     def waiting(self) -> int:
@@ -139,13 +144,11 @@ class Keeper:
         try:
             step()
         except (OSError, ValueError, StoreError, duckdb.Error) as error:
-            if not self.failures:
-                log.error("evidence cannot be kept; it waits in the history", error=str(error).partition("\n")[0])
-            self.failures += 1
+            if self._retry.failed():
+                EvidenceFailed(error=cause_of(error)).emit()
         else:
-            if self.failures:
-                self.failures = 0
-                log.info("evidence can be kept again")
+            if self._retry.succeeded():
+                EvidenceRecovered().emit()
 
     def _look_back(self) -> None:
         """After a start: what was heard of before the end, and did not get into the log."""
@@ -192,7 +195,7 @@ class Keeper:
         if refused is not None:
             raise refused
 
-    def _write_down(self, finding_id: str, waits: _Waits) -> bool:
+    def _write_down(self, finding_id: str, waits: _PendingFinding) -> bool:
         """Whether there was anything to write."""
         finding = self._store.get(finding_id)
         is_news = finding is not None and self.record(finding)
@@ -215,7 +218,7 @@ class Keeper:
             return True
         known = {(entry.source, entry.position) for entry in before if isinstance(entry, EventEntry)}
         behind = self._behind.of(finding, refresh=False)
-        entries: list[Entry] = []
+        entries: list[LogEntry] = []
         if behind is not None:
             each = (EventEntry.of(event) for event in behind.events)
             entries += [entry for entry in each if (entry.source, entry.position) not in known]

@@ -12,17 +12,15 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-import structlog
 from sqlalchemy import Engine, delete, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from custodes.config import format_duration
 from custodes.database.tables import findings, holds, triage
 from custodes.evidence.entries import OF_THE_LOG, ExpiredEntry, FindingEntry, key_of, written
-from custodes.evidence.log_store import Vault
+from custodes.evidence.log_store import EvidenceStore
 from custodes.findings.model import rfc3339
-
-log = structlog.get_logger("custodes.evidence")
+from custodes.log_events import EvidenceErased
 
 
 @dataclass(frozen=True)
@@ -40,7 +38,7 @@ class Hold:
         return vars(self) | {"at": rfc3339(self.at)}
 
 
-class Holds:
+class HoldStore:
     """Which evidence is held. Used from any thread and process."""
 
     def __init__(self, engine: Engine) -> None:
@@ -69,7 +67,7 @@ class Holds:
 class Retention:
     """Erases what has been kept for long enough."""
 
-    def __init__(self, vault: Vault, engine: Engine, keep: timedelta | None) -> None:
+    def __init__(self, vault: EvidenceStore, engine: Engine, keep: timedelta | None) -> None:
         """``keep`` is how long after its end and its judgement a finding's evidence stays; ``None``: for ever."""
         self._vault = vault
         self._engine = engine
@@ -94,7 +92,7 @@ class Retention:
         why = f"kept for {format_duration(self._keep)} after the finding had ended and was judged"
         log_.append(OF_THE_LOG, [written(ExpiredEntry(due, runs, why))], now)
         log_.erase(keys)
-        log.info("evidence was erased after its time", findings=len(due), entries=sum(b - a + 1 for a, b in runs))
+        EvidenceErased(findings=len(due), entries=sum(b - a + 1 for a, b in runs)).emit()
         return due
 
     def _joined_before(self, kept: set[str], time: int) -> list[str]:

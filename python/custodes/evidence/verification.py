@@ -13,7 +13,7 @@ from custodes.evidence.entries import EXPIRED_BEGINS, ExpiredEntry, read
 
 
 @dataclass(frozen=True)
-class Fault:
+class Discrepancy:
     """Something that is not as it was written."""
 
     place: str
@@ -39,7 +39,7 @@ class Verification:
     blocks: int
     expired: int
     """How many entries were erased after their time; their hashes are still there."""
-    faults: Sequence[Fault]
+    faults: Sequence[Discrepancy]
 
     def as_dict(self) -> dict[str, Any]:
         """The public fields."""
@@ -55,13 +55,13 @@ def verify(
     Raises ``OSError``, and ``ValueError`` for what is no key.
     """
     report = verify_evidence(folder, signers, heads, EXPIRED_BEGINS, keys.files)
-    faults = [Fault(one.place, one.what, one.offset, one.entries) for one in report.faults]
+    faults = [Discrepancy(one.place, one.what, one.offset, one.entries) for one in report.faults]
     runs = [
         tuple(run) for _, text in report.found if isinstance(entry := read(text), ExpiredEntry) for run in entry.runs
     ]
     for first, last in report.gone:
         faults += [
-            Fault(str(folder), "entries are gone, and no entry says why", entries=stretch)
+            Discrepancy(str(folder), "entries are gone, and no entry says why", entries=stretch)
             for stretch in _without(first, last, runs)
         ]
     expired = sum(last - first + 1 for first, last in report.gone)

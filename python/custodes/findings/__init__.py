@@ -3,9 +3,9 @@
 The store (``custodes.findings.store``) is imported by its own name: it brings a database along.
 """
 
-from custodes.findings.accumulator import Ledger
-from custodes.findings.gaps import Missed
+from custodes.findings.accumulator import FindingAccumulator
+from custodes.findings.gaps import MissedRecords
 from custodes.findings.model import Finding, rfc3339
 from custodes.findings.shortfalls import Shortfall
 
-__all__ = ["Finding", "Ledger", "Missed", "Shortfall", "rfc3339"]
+__all__ = ["Finding", "FindingAccumulator", "MissedRecords", "Shortfall", "rfc3339"]

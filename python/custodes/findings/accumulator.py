@@ -9,7 +9,7 @@ from custodes.findings.model import Finding
 from custodes.rules import Rule
 
 
-class Ledger:
+class FindingAccumulator:
     """Applies the engine's changes, in order."""
 
     def __init__(self, rules: Sequence[Rule]) -> None:

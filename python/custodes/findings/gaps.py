@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from custodes.findings.model import rfc3339
-from custodes.sources import Gap
+from custodes.sources import StreamGap
 
 
 @dataclass(frozen=True)
-class Missed:
+class MissedRecords:
     """A run of positions, beside the findings that may be missing for it."""
 
     place: str
@@ -24,7 +24,7 @@ class Missed:
     """Microseconds since the epoch."""
 
     @classmethod
-    def of(cls, gap: Gap, place: dict[str, str | int], noticed_at: int) -> Missed:
+    def of(cls, gap: StreamGap, place: dict[str, str | int], noticed_at: int) -> MissedRecords:
         return cls(json.dumps(place, sort_keys=True), gap.expected, gap.position, noticed_at)
 
     def as_dict(self) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Engine, delete, func, insert, select
 from custodes.database.tables import news
 from custodes.findings.model import Finding
 
-Kind = Literal["opened", "closed", "merged", "acknowledged", "judged", "reopened"]
+EntryKind = Literal["opened", "closed", "merged", "acknowledged", "judged", "reopened"]
 
 MOST_KEPT = 100_000
 """So many of the latest are there for whoever was away."""
@@ -26,13 +26,13 @@ _WRITERS_LOCK = 0x4E657773
 
 
 @dataclass(frozen=True)
-class News:
+class OutboxEntry:
     """One piece."""
 
     number: int
     at: int
     """When it was written, in microseconds since the epoch."""
-    kind: Kind
+    kind: EntryKind
     finding: Finding
     """As it was then."""
     by: str | None
@@ -40,15 +40,15 @@ class News:
 
 
 @dataclass(frozen=True)
-class Piece:
+class PendingEntry:
     """News that is about to be written."""
 
-    kind: Kind
+    kind: EntryKind
     finding: Finding
     by: str | None = None
 
 
-def record(connection: Connection, pieces: Sequence[Piece]) -> None:
+def record(connection: Connection, pieces: Sequence[PendingEntry]) -> None:
     """Writes news down, in their order, in a transaction of the caller's."""
     if not pieces:
         return
@@ -64,18 +64,18 @@ def record(connection: Connection, pieces: Sequence[Piece]) -> None:
     connection.execute(delete(news).where(news.c.number <= kept))
 
 
-class NewsStore:
+class OutboxStore:
     """Reads them. Used from any thread."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def after(self, number: int, limit: int) -> Sequence[News]:
+    def after(self, number: int, limit: int) -> Sequence[OutboxEntry]:
         """Those after a number, in their order."""
         query = select(news).where(news.c.number > number).order_by(news.c.number).limit(limit)
         with self._engine.connect() as connection:
             rows = [dict(row) for row in connection.execute(query).mappings()]
-        return [News(**{**row, "finding": Finding(**json.loads(row["finding"]))}) for row in rows]
+        return [OutboxEntry(**{**row, "finding": Finding(**json.loads(row["finding"]))}) for row in rows]
 
     def count_after(self, number: int) -> int:
         """How many there are after a number."""

@@ -37,12 +37,12 @@ from sqlalchemy.exc import SQLAlchemyError
 from custodes._core import FindingChange
 from custodes.database import open_database, tables
 from custodes.encryption.keys import NO_KEYS, Keys, group_text
-from custodes.findings.gaps import Missed
+from custodes.findings.gaps import MissedRecords
 from custodes.findings.model import Finding
 from custodes.findings.rows import finding_of
 from custodes.findings.shortfalls import Shortfall
 from custodes.findings.triage import is_in_state
-from custodes.findings.upsert import MOST_AT_ONCE, Writing
+from custodes.findings.upsert import MOST_AT_ONCE, FindingUpsert
 from custodes.rules import Rule
 from custodes.rules.model import LEVELS
 
@@ -60,7 +60,7 @@ _FORGOTTEN_AFTER = 86_400.0
 
 _PATIENCE_MS = 5000
 
-_Item = TypeVar("_Item")
+_T = TypeVar("_T")
 
 
 class FencedError(Exception):
@@ -140,11 +140,11 @@ class FindingStore:
                 writing.refresh(chunk, rules)
 
     @contextmanager
-    def _writing(self, claim: Claim | None) -> Iterator[Writing]:
+    def _writing(self, claim: Claim | None) -> Iterator[FindingUpsert]:
         """A transaction, at whose end the news of it are written."""
         with self.engine.begin() as connection:
             self._check(connection, claim)
-            writing = Writing(connection, self._known_as)
+            writing = FindingUpsert(connection, self._known_as)
             yield writing
             writing.tell()
 
@@ -233,18 +233,18 @@ class FindingStore:
         with self.engine.connect() as connection:
             return [finding_of(row) for row in connection.execute(query).mappings()]
 
-    def record_gap(self, missed: Missed) -> None:
+    def record_gap(self, missed: MissedRecords) -> None:
         """Keeps what was never seen. A gap noticed again after a restart is the same."""
         same = and_(*(_gaps.c[name] == getattr(missed, name) for name in ("place", "expected", "position")))
         with self.engine.begin() as connection:
             if connection.execute(select(_gaps).where(same)).first() is None:
                 connection.execute(insert(_gaps).values(vars(missed)))
 
-    def gaps(self, limit: int = 100) -> list[Missed]:
+    def gaps(self, limit: int = 100) -> list[MissedRecords]:
         """What was never seen, the latest first."""
         query = select(_gaps).order_by(_gaps.c.noticed_at.desc(), _gaps.c.place, _gaps.c.expected).limit(limit)
         with self.engine.connect() as connection:
-            return [Missed(**row) for row in connection.execute(query).mappings()]
+            return [MissedRecords(**row) for row in connection.execute(query).mappings()]
 
     def record_shortfalls(self, shortfalls: Iterable[Shortfall]) -> None:
         """Keeps where findings fall short; one that is known has gone on."""
@@ -315,7 +315,7 @@ class FindingStore:
         self.engine.dispose()
 
 
-def _chunks(of: Sequence[_Item]) -> Iterator[Sequence[_Item]]:
+def _chunks(of: Sequence[_T]) -> Iterator[Sequence[_T]]:
     """As many at a time as are written together."""
     return (of[start : start + MOST_AT_ONCE] for start in range(0, len(of), MOST_AT_ONCE))
 

@@ -17,12 +17,12 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from custodes.database.tables import findings, notes, triage
 from custodes.findings.model import rfc3339
-from custodes.findings.outbox import Kind, Piece, record
+from custodes.findings.outbox import EntryKind, PendingEntry, record
 from custodes.findings.rows import finding_of
 
-State = Literal["open", "acknowledged", "closed"]
+TriageState = Literal["open", "acknowledged", "closed"]
 Verdict = Literal["confirmed", "explained", "false_positive", "duplicate"]
-STATES: tuple[State, ...] = ("open", "acknowledged", "closed")
+STATES: tuple[TriageState, ...] = ("open", "acknowledged", "closed")
 VERDICTS: Mapping[Verdict, str] = {
     "confirmed": "it is what the rule is for",
     "explained": "it is, and there was a reason",
@@ -30,7 +30,7 @@ VERDICTS: Mapping[Verdict, str] = {
     "duplicate": "another finding is about the same",
 }
 """How a finding can turn out, and what that means."""
-_NEWS: dict[State, Kind] = {"open": "reopened", "acknowledged": "acknowledged", "closed": "judged"}
+_NEWS: dict[TriageState, EntryKind] = {"open": "reopened", "acknowledged": "acknowledged", "closed": "judged"}
 MOST_TEXT = 4000
 """Characters of a note."""
 
@@ -43,7 +43,7 @@ class ConflictError(Exception):
 class Triage:
     """How a finding stands with people."""
 
-    state: State = "open"
+    state: TriageState = "open"
     verdict: Verdict | None = None
     assignee: str | None = None
     version: int = 0
@@ -79,10 +79,10 @@ class Note:
 
 
 @dataclass(frozen=True)
-class Change:
+class TriageChange:
     """What somebody does with a finding. ``None`` leaves as it is; an ``assignee`` of ``""`` is nobody."""
 
-    state: State | None = None
+    state: TriageState | None = None
     verdict: Verdict | None = None
     assignee: str | None = None
     note: str = ""
@@ -119,7 +119,7 @@ class TriageStore:
         with self._engine.connect() as connection:
             return {id_: Triage() for id_ in ids} | _read(connection, ids)
 
-    def change(self, finding_id: str, change: Change, by: str, at: int) -> Triage:
+    def change(self, finding_id: str, change: TriageChange, by: str, at: int) -> Triage:
         """Does it; ``at`` is in microseconds.
 
         Raises :class:`ConflictError`, and ``KeyError`` for an id that is no finding's.
@@ -145,7 +145,7 @@ class TriageStore:
                 note = {"finding_id": finding_id, "at": at, "by": by, "kind": kind, "text": text}
                 connection.execute(insert(notes).values(note))
             if change.state is not None:
-                record(connection, [Piece(_NEWS[change.state], finding_of(row), by)])
+                record(connection, [PendingEntry(_NEWS[change.state], finding_of(row), by)])
         return after
 
     def history(self, finding_id: str) -> list[Note]:
@@ -219,7 +219,7 @@ def _write(connection: Connection, finding_id: str, before: Triage, after: Triag
         raise ConflictError("the finding was changed meanwhile")
 
 
-def _told(change: Change, before: Triage) -> list[tuple[str, str]]:
+def _told(change: TriageChange, before: Triage) -> list[tuple[str, str]]:
     """The entries a change leaves in the history."""
     told: list[tuple[str, str]] = []
     if change.assignee is not None and (change.assignee or None) != before.assignee:

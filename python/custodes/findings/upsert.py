@@ -19,7 +19,7 @@ from custodes._core import FindingChange
 from custodes.database import tables
 from custodes.encryption.keys import group_text
 from custodes.findings.model import Finding
-from custodes.findings.outbox import Piece, record
+from custodes.findings.outbox import PendingEntry, record
 from custodes.findings.rows import finding_of, row_of
 from custodes.findings.silences import Silence, close_silently, silences_after
 from custodes.findings.triage import Triage, closed_ones, hand_over
@@ -47,10 +47,10 @@ _UPDATE = (
 )
 _DELETE = delete(_findings).where(_findings.c.id.in_(bindparam("ids", expanding=True)))
 
-News = list[tuple[str, Finding]]
+NewEntries = list[tuple[str, Finding]]
 
 
-class Writing:
+class FindingUpsert:
     """Findings as they stand in a transaction, what is to be written of them, and the news that it makes."""
 
     def __init__(self, connection: Connection, known_as: MutableMapping[str, str]) -> None:
@@ -63,13 +63,13 @@ class Writing:
         self._new: dict[str, None] = {}
         self._changed: dict[str, None] = {}
         self._gone: list[str] = []
-        self._pieces: list[Piece] = []
+        self._pieces: list[PendingEntry] = []
 
     # ---- what is told ----
 
-    def apply(self, changes: Sequence[FindingChange], rules: Sequence[Rule]) -> News:
+    def apply(self, changes: Sequence[FindingChange], rules: Sequence[Rule]) -> NewEntries:
         """Takes changes in, in their order. Returns what is new, as :meth:`.FindingStore.apply` does."""
-        news: News = []
+        news: NewEntries = []
         told = [Finding.of(change, rules) for change in changes]
         self._read(told)
         for change, finding in zip(changes, told, strict=True):
@@ -155,7 +155,7 @@ class Writing:
         """Removes a finding that is part of another now, which has what people made of it."""
         stored = self._stored.pop(swallowed, None)
         if stored is not None:
-            self._pieces.append(Piece("merged", stored))
+            self._pieces.append(PendingEntry("merged", stored))
             self._of_key[_key(stored)].remove(swallowed)
             self._changed.pop(swallowed, None)
             if swallowed in self._new:
@@ -177,7 +177,7 @@ class Writing:
         """A finding is there: tells of it, or closes it where it was expected."""
         silence = next((one for one in self._silences if one.covers(finding)), None)
         if silence is None:
-            self._pieces.append(Piece("opened", finding))
+            self._pieces.append(PendingEntry("opened", finding))
             return "opened"
         self._closed[finding.id] = close_silently(self._connection, finding, silence, int(time.time() * 1e6))
         return "silenced"
@@ -186,7 +186,7 @@ class Writing:
         """A finding's condition holds no longer: tells of it, if anybody was told of its opening."""
         judged = self._closed.get(finding.id)
         if judged is None or judged.silence is None:
-            self._pieces.append(Piece("closed", finding))
+            self._pieces.append(PendingEntry("closed", finding))
         return "closed" if judged is None else "ended"
 
     # ---- rows ----

@@ -17,7 +17,7 @@ MOST_VIEWS = 100
 
 
 @dataclass(frozen=True)
-class View:
+class SavedView:
     """One. What is empty leaves nothing out."""
 
     name: str
@@ -45,13 +45,13 @@ class View:
         return vars(self)
 
 
-class ViewStore:
+class SavedViewStore:
     """Used from any thread and process."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def save(self, view: View) -> int:
+    def save(self, view: SavedView) -> int:
         """Keeps a view, and returns its number. Raises ``ValueError`` where its maker has one of that name, or too
         many."""
         row = {name: value for name, value in vars(view).items() if name != "number"} | {"name": view.name.strip()}
@@ -64,11 +64,11 @@ class ViewStore:
         except IntegrityError as error:
             raise ValueError(f"you have a view '{view.name.strip()}' already") from error
 
-    def of(self, account: str) -> list[View]:
+    def of(self, account: str) -> list[SavedView]:
         """What an account has, by name: its own, and those that are shared."""
         query = select(views).where(or_(views.c.by == account, views.c.is_shared)).order_by(views.c.name, views.c.by)
         with self._engine.connect() as connection:
-            return [View(**row) for row in connection.execute(query).mappings()]
+            return [SavedView(**row) for row in connection.execute(query).mappings()]
 
     def forget(self, account: str, number: int) -> None:
         """Lets go of an account's own view. Raises ``KeyError`` where there is none."""

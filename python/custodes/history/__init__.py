@@ -4,8 +4,8 @@ What counts needs no history. People do: to see the events behind a finding, wha
 one subject's record.
 """
 
-from custodes.history.queries import Access, History, Peers, Profile
-from custodes.history.segments import Shelf
+from custodes.history.queries import Access, AccessProfile, History, Peers
+from custodes.history.segments import SegmentStore
 from custodes.history.writer import HistoryWriter
 
-__all__ = ["Access", "History", "HistoryWriter", "Peers", "Profile", "Shelf"]
+__all__ = ["Access", "History", "HistoryWriter", "Peers", "AccessProfile", "SegmentStore"]

@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from custodes._core import merge_history
-from custodes.history.segments import Segment, Shelf
+from custodes.history.segments import HistorySegment, SegmentStore
 
 FAN_IN = 8
 MOST_ROWS = 16_000_000
 """A merged segment has no more."""
 
 
-def mergeable(segments: Sequence[Segment], most_apart: int) -> Sequence[Segment]:
+def mergeable(segments: Sequence[HistorySegment], most_apart: int) -> Sequence[HistorySegment]:
     """The segments to be merged next; none if there is nothing to do.
 
     They become of no use together, and so must not lie further apart than ``most_apart`` microseconds: so much longer
@@ -34,7 +34,7 @@ def mergeable(segments: Sequence[Segment], most_apart: int) -> Sequence[Segment]
     return ()
 
 
-def merge(shelf: Shelf, row: Sequence[Segment]) -> None:
+def merge(shelf: SegmentStore, row: Sequence[HistorySegment]) -> None:
     """Merges segments that lie side by side. Raises ``OSError`` and DuckDB's errors; the segments then stay."""
     first, last = row[0].first, row[-1].last
     fresh = f"{first:010}-{last:010}.new"

@@ -56,8 +56,8 @@ class _StoredFiles(AbstractFileSystem):  # type: ignore[misc] # untyped
     def _at(self, path: str) -> Path:
         return self._folder / path.removeprefix(f"{STORED}://")
 
-    def open(self, path: str, *args: Any, **kwargs: Any) -> _Reading:
-        return _Reading(self._keys.files.open(self._at(path)))
+    def open(self, path: str, *args: Any, **kwargs: Any) -> _OpenFile:
+        return _OpenFile(self._keys.files.open(self._at(path)))
 
     def info(self, path: str, **kwargs: Any) -> dict[str, Any]:
         return {"name": path, "size": len(self._keys.files.open(self._at(path))), "type": "file"}
@@ -76,7 +76,7 @@ class _StoredFiles(AbstractFileSystem):  # type: ignore[misc] # untyped
         return [path] if self.exists(path) else []
 
 
-class _Reading:
+class _OpenFile:
     """A file as DuckDB reads it."""
 
     def __init__(self, file: StoredFile) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-from custodes.history.segments import Segment, Shelf
+from custodes.history.segments import HistorySegment, SegmentStore
 from custodes.history.writer import Freshness, HistoryWriter
 
 FIELDS = ("actor", "subject", "resource", "action", "peer_group", "purpose", "client_ip", "app")
@@ -37,7 +37,7 @@ class Access:
 
 
 @dataclass(frozen=True)
-class Recorded:
+class RecordedEvent:
     """An event as its source had it."""
 
     access: Access
@@ -46,7 +46,7 @@ class Recorded:
 
 
 @dataclass(frozen=True)
-class Profile:
+class AccessProfile:
     """What one actor did in a stretch of time, or what was done to one subject."""
 
     accesses: int
@@ -81,7 +81,7 @@ class Peers:
 class History:
     """Answers from the segments on a shelf. Used from any thread."""
 
-    def __init__(self, shelf: Shelf, writer: HistoryWriter | None = None) -> None:
+    def __init__(self, shelf: SegmentStore, writer: HistoryWriter | None = None) -> None:
         self._shelf = shelf
         self._freshness = None if writer is None else Freshness(writer)
 
@@ -116,7 +116,7 @@ class History:
 
     def records(
         self, having: Mapping[str, str], *, since: int, until: int, limit: int, refresh: bool = True
-    ) -> list[Recorded]:
+    ) -> list[RecordedEvent]:
         """The events themselves, the earliest first: all that may have these values.
 
         A field without a column leaves nothing out. Without ``refresh`` what is not written yet is left out.
@@ -142,7 +142,7 @@ class History:
             f"WHERE {where} AND record IS NOT NULL ORDER BY moment, source, position LIMIT {int(limit)}",
             values, since, until, refresh,
         )  # fmt: skip
-        return [Recorded(Access(*access), record.encode()) for *access, record in rows]
+        return [RecordedEvent(Access(*access), record.encode()) for *access, record in rows]
 
     def latest_records(self, limit: int) -> list[bytes]:
         """The events of the latest times as their sources had them, the earliest first."""
@@ -164,14 +164,14 @@ class History:
         since: int | None = None,
         until: int | None = None,
         within: Sequence[str] = (),
-    ) -> Profile:
+    ) -> AccessProfile:
         """How the look-ups of an ``actor``, or of a ``subject``, spread over days, hours, resources and people."""
         other = "subject" if field == "actor" else "actor"
         where, values = _where({field: value}, since, until, within)
         self._refresh()
         with self._shelf.reading(since, until) as segments:
             if not segments:
-                return Profile(0, None, None, 0, [], [0] * 24, [], [], [])
+                return AccessProfile(0, None, None, 0, [], [0] * 24, [], [], [])
             cursor = self._shelf.database.cursor()
             cursor.execute(
                 f"CREATE OR REPLACE TEMP TABLE theirs AS SELECT time, {other} AS other, resource, peer_group "
@@ -191,7 +191,7 @@ class History:
                 ).fetchall()
 
             groups = [name for name, _ in top("peer_group")]
-            return Profile(
+            return AccessProfile(
                 accesses,
                 first,
                 last,
@@ -293,14 +293,14 @@ class History:
         with self._shelf.reading(since, until) as segments:
             return self._ask_of(segments, query, values)
 
-    def _ask_of(self, segments: Sequence[Segment], query: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+    def _ask_of(self, segments: Sequence[HistorySegment], query: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
         if not segments:
             return []
         # Placeholders are taken in order; the files stand where the query names them.
         asked = query.replace("$files", self._listed(segments))
         return self._shelf.database.cursor().execute(asked, list(values)).fetchall()
 
-    def _listed(self, segments: Sequence[Segment]) -> str:
+    def _listed(self, segments: Sequence[HistorySegment]) -> str:
         paths = (self._shelf.place(one.name).replace("'", "''") for one in segments)
         return "[" + ", ".join(f"'{path}'" for path in paths) + "]"
 

@@ -15,13 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
-import structlog
 
 from custodes.encryption.keys import NO_KEYS, Keys
 from custodes.history.database import STORED, connect
+from custodes.log_events import HistorySegmentDamaged
 from custodes.state.folder import LocalFolder
-
-log = structlog.get_logger("custodes.history")
 
 _NAME = re.compile(r"(\d{10})-(\d{10})\.parquet")
 _RECENT = 64
@@ -29,7 +27,7 @@ _RECENT = 64
 
 
 @dataclass(frozen=True, order=True)
-class Segment:
+class HistorySegment:
     """One file. Times are microseconds since the epoch."""
 
     first: int
@@ -48,7 +46,7 @@ class Segment:
         return self.last - self.first + 1
 
 
-class Shelf:
+class SegmentStore:
     """All segments of one history, in a folder of its own. Used from several threads."""
 
     def __init__(self, path: Path, keys: Keys = NO_KEYS) -> None:
@@ -81,7 +79,7 @@ class Shelf:
             self._folder.remove(f"{first:010}-{last:010}.parquet")
         return outer
 
-    def _readable(self, first: int, last: int) -> Segment | None:
+    def _readable(self, first: int, last: int) -> HistorySegment | None:
         """A segment found at the start; ``None`` where it is damaged, and then it is put aside."""
         name = f"{first:010}-{last:010}.parquet"
         try:
@@ -91,22 +89,22 @@ class Shelf:
         except PermissionError:
             raise
         except (duckdb.Error, OSError) as error:
-            log.error("a segment of the history cannot be read and is put aside", file=name, error=str(error))
+            HistorySegmentDamaged(file=name, error=str(error)).emit()
             self._folder.rename(name, f"{name}.damaged")
             return None
 
-    def _describe(self, first: int, last: int) -> Segment:
+    def _describe(self, first: int, last: int) -> HistorySegment:
         query = "SELECT count(*), epoch_us(min(time)), epoch_us(max(time)) FROM read_parquet(?)"
         place = self.place(f"{first:010}-{last:010}.parquet")
         rows, oldest, newest = self.database.cursor().execute(query, [place]).fetchall()[0]
-        return Segment(first, last, rows, oldest or 0, newest or 0)
+        return HistorySegment(first, last, rows, oldest or 0, newest or 0)
 
     def place(self, name: str) -> str:
         """Where the database finds a file."""
         return f"{STORED}://{name}" if self.keys.current else str(self.path / name)
 
     @property
-    def segments(self) -> Sequence[Segment]:
+    def segments(self) -> Sequence[HistorySegment]:
         """Those there are, the earliest written first."""
         with self._lock:
             return tuple(self._segments)
@@ -147,7 +145,7 @@ class Shelf:
             self._leaving += [one.name for one in within]
         self._sweep()
 
-    def drop(self, segments: Sequence[Segment]) -> None:
+    def drop(self, segments: Sequence[HistorySegment]) -> None:
         """Takes segments away for good."""
         with self._lock:
             self._segments = [one for one in self._segments if one not in segments]
@@ -162,7 +160,7 @@ class Shelf:
             self._folder.remove(name)
 
     @contextmanager
-    def reading(self, since: int | None = None, until: int | None = None) -> Iterator[list[Segment]]:
+    def reading(self, since: int | None = None, until: int | None = None) -> Iterator[list[HistorySegment]]:
         """The segments with events in a stretch of time, whose files stay while they are read."""
         with self._lock:
             self._readers += 1

@@ -15,13 +15,11 @@ from contextlib import suppress
 from datetime import timedelta
 
 import duckdb
-import structlog
 
 from custodes._core import Recording, encode_history
 from custodes.history.compaction import merge, mergeable
-from custodes.history.segments import Shelf
-
-log = structlog.get_logger("custodes.history")
+from custodes.history.segments import SegmentStore
+from custodes.log_events import HistoryCompactionFailed, HistoryFailed, HistoryNotFlushed, HistoryRecovered
 
 _SEGMENT_ROWS = 250_000
 """A segment is written when so many rows wait for it."""
@@ -36,18 +34,18 @@ _PARTS_KEPT = 16
 _REST_SECONDS = 20e-6
 """Rest before a merge, for each of its rows: ten times what merging it takes, so that counting hardly feels it."""
 
-_Part = tuple[str, int, Recording]
+_SegmentPart = tuple[str, int, Recording]
 
 
 class HistoryWriter:
     """Writes one history. :meth:`take` and :meth:`begin_anew` are the monitor's; the others any thread's."""
 
-    def __init__(self, shelf: Shelf, keep: timedelta) -> None:
+    def __init__(self, shelf: SegmentStore, keep: timedelta) -> None:
         """``keep`` is how long before the newest event others are kept."""
         self._shelf = shelf
         self._keep = keep // timedelta(microseconds=1)
         self._lock = threading.RLock()
-        self._waiting: list[_Part] = []
+        self._waiting: list[_SegmentPart] = []
         self._waiting_rows = 0
         self._underway: list[Future[None]] = []
         self._number = shelf.next_number
@@ -111,7 +109,7 @@ class HistoryWriter:
             number, self._number = self._number, self._number + 1
             self._underway.append(self._writer.submit(self._write, number, parts))
 
-    def _write(self, number: int, parts: list[_Part]) -> None:
+    def _write(self, number: int, parts: list[_SegmentPart]) -> None:
         try:
             self._shelf.put(number, number, encode_history(parts))
         except (OSError, duckdb.Error) as error:
@@ -120,13 +118,13 @@ class HistoryWriter:
                 self._waiting = parts + self._waiting
                 self._waiting_rows += sum(len(recording) for _, _, recording in parts)
                 if not self._is_failing:
-                    log.error("the history cannot be written; events wait, and counting goes on", error=str(error))
+                    HistoryFailed(error=str(error)).emit()
                 self._is_failing = True
             raise OSError(f"the history cannot be written: {error}") from error
         self.written += sum(len(recording) for _, _, recording in parts)
         if self._is_failing:
             self._is_failing = False
-            log.info("the history can be written again")
+            HistoryRecovered().emit()
         self._merger.submit(self._tidy)
 
     def _tidy(self) -> None:
@@ -141,7 +139,7 @@ class HistoryWriter:
                 self._let_go()
         except (OSError, duckdb.Error) as error:
             # Nothing is lost by it; there are more files to look into.
-            log.warning("segments of the history could not be merged", error=str(error))
+            HistoryCompactionFailed(error=str(error)).emit()
 
     def _let_go(self) -> None:
         segments = self._shelf.segments
@@ -154,7 +152,7 @@ class HistoryWriter:
         try:
             self.flush()
         except OSError as error:
-            log.warning("events that were not written to the history will be heard again", error=str(error))
+            HistoryNotFlushed(error=str(error)).emit()
         self._is_closing.set()
         self._writer.shutdown()
         self._merger.shutdown(cancel_futures=True)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from custodes.rules.conditions import Condition
 from custodes.rules.model import Rule
-from custodes.rules.parse import Parsed
+from custodes.rules.parse import ParsedRule
 from custodes.rules.timing import Timing
 
 
-def base_of(one: Parsed, when: Condition, group_by: tuple[str, ...], timing: Timing, holds: dict[str, float]) -> Rule:
+def base_of(
+    one: ParsedRule, when: Condition, group_by: tuple[str, ...], timing: Timing, holds: dict[str, float]
+) -> Rule:
     """A rule that counts events, with all that its document tells people."""
     sigma = one.sigma
     own = one.document.data.get("custodes") or {}

@@ -18,7 +18,7 @@ from custodes.rules.extensions import read_own
 _DAY = timedelta(days=1)
 
 
-class Of(StrEnum):
+class BaselineOf(StrEnum):
     """For whom something is usual."""
 
     self = "self"
@@ -31,8 +31,8 @@ class Baseline(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    of: Of = Field(
-        Of.self,
+    of: BaselineOf = Field(
+        BaselineOf.self,
         description="`self`: a `quantile` of the group's own days. `peers`: the median over its peer group. `both`: "
         "how much the group does beside its peers, times what they do now.",
     )
@@ -69,7 +69,7 @@ class Baseline(BaseModel):
     def as_plan(self) -> dict[str, Any]:
         """The baseline as a part of the engine's plan."""
         return {
-            "of": "own" if self.of is Of.self else self.of.value,
+            "of": "own" if self.of is BaselineOf.self else self.of.value,
             "over_days": self.over // _DAY,
             "quantile": self.quantile,
             "factor": self.factor,
@@ -83,7 +83,7 @@ class Baseline(BaseModel):
     @property
     def said(self) -> str:
         """In a few words."""
-        whose = {Of.self: "its own usual", Of.peers: "what is usual among its peers"}
+        whose = {BaselineOf.self: "its own usual", BaselineOf.peers: "what is usual among its peers"}
         said = f"{self.factor:g} times {whose.get(self.of, 'its own usual beside its peers')}"
         return said if self.cold is None else f"{said}, or {self.cold:,} while nothing is usual yet"
 

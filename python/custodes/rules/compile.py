@@ -20,11 +20,11 @@ from custodes.config.faults import did_you_mean
 from custodes.config.mapping import Mapping
 from custodes.rules.base import base_of
 from custodes.rules.conditions import Condition, UnsupportedError, compile_condition
-from custodes.rules.correlation import Target, compile_correlation
+from custodes.rules.correlation import ReferencedRule, compile_correlation
 from custodes.rules.locate import field_place
 from custodes.rules.model import Rule
 from custodes.rules.novelty import read_sieve
-from custodes.rules.parse import Parsed, sigma_fault
+from custodes.rules.parse import ParsedRule, sigma_fault
 from custodes.rules.plan import build_plan
 from custodes.rules.timing import SPANS, Timing, read_timing
 
@@ -36,7 +36,7 @@ _PLANNED_KEYS = ("reset",)
 _AN_HOUR = timedelta(hours=1)
 
 
-def compile_rules(parsed: list[Parsed], named: set[str], faults: list[Fault]) -> list[Rule]:
+def compile_rules(parsed: list[ParsedRule], named: set[str], faults: list[Fault]) -> list[Rule]:
     """Compiles what can be; what can't goes to ``faults``. ``named`` are the names of rules with faults, too."""
     by_reference = _by_reference(parsed, faults)
     if by_reference is None:
@@ -48,14 +48,14 @@ def compile_rules(parsed: list[Parsed], named: set[str], faults: list[Fault]) ->
     conditions = {one.id: _detection(one, faults) for one in parsed if isinstance(one.sigma, SigmaRule)}
     found: dict[str, Rule | None] = {}
     for one in _targets_first(parsed, references, faults):
-        known: list[Target] = []
+        known: list[ReferencedRule] = []
         for reference, target in references[one.id]:
             when = conditions.get(target.id)
             rule = found.get(target.id)
             if when is not None:
-                known.append(Target(reference, target.title, when, target.level))
+                known.append(ReferencedRule(reference, target.title, when, target.level))
             elif rule is not None:
-                known.append(Target(reference, target.title, {"opened": rule.id}, rule.level, rule.group_by))
+                known.append(ReferencedRule(reference, target.title, {"opened": rule.id}, rule.level, rule.group_by))
         is_sound = _has_sound_keys(one, faults)
         complete = is_sound and known and len(known) == len(_named_by(one))
         rule = compile_correlation(one, known, faults) if complete else None
@@ -80,14 +80,14 @@ def compile_rules(parsed: list[Parsed], named: set[str], faults: list[Fault]) ->
     return list(rules.values())
 
 
-def _is_correlation(one: Parsed) -> bool:
+def _is_correlation(one: ParsedRule) -> bool:
     return isinstance(one.sigma, SigmaCorrelationRule)
 
 
-def _by_reference(parsed: list[Parsed], faults: list[Fault]) -> dict[str, Parsed] | None:
+def _by_reference(parsed: list[ParsedRule], faults: list[Fault]) -> dict[str, ParsedRule] | None:
     """The rules by all that may be used to refer to them; ``None`` where two have the same."""
     before = len(faults)
-    known: dict[str, Parsed] = {}
+    known: dict[str, ParsedRule] = {}
     for one in parsed:
         for reference in {str(one.sigma.id or ""), str(one.sigma.name or ""), one.id} - {""}:
             if reference in known:
@@ -100,7 +100,7 @@ def _by_reference(parsed: list[Parsed], faults: list[Fault]) -> dict[str, Parsed
     return None if len(faults) > before else known
 
 
-def _named_by(one: Parsed) -> list[str]:
+def _named_by(one: ParsedRule) -> list[str]:
     """What a correlation refers to, in its order."""
     sigma = one.sigma
     assert isinstance(sigma, SigmaCorrelationRule)  # noqa: S101 - the caller has looked
@@ -110,8 +110,8 @@ def _named_by(one: Parsed) -> list[str]:
 
 
 def _references(
-    one: Parsed, by_reference: dict[str, Parsed], named: set[str], faults: list[Fault]
-) -> list[tuple[str, Parsed]]:
+    one: ParsedRule, by_reference: dict[str, ParsedRule], named: set[str], faults: list[Fault]
+) -> list[tuple[str, ParsedRule]]:
     """The rules a correlation refers to, as far as there are such."""
     targets = []
     for at, reference in enumerate(_named_by(one)):
@@ -128,8 +128,8 @@ def _references(
 
 
 def _targets_first(
-    parsed: list[Parsed], references: dict[str, list[tuple[str, Parsed]]], faults: list[Fault]
-) -> Iterator[Parsed]:
+    parsed: list[ParsedRule], references: dict[str, list[tuple[str, ParsedRule]]], faults: list[Fault]
+) -> Iterator[ParsedRule]:
     """The correlations, each after those it refers to."""
     waiting = [one for one in parsed if _is_correlation(one)]
     while waiting:
@@ -145,7 +145,7 @@ def _targets_first(
         waiting = [one for one in waiting if one not in ready]
 
 
-def _detection(one: Parsed, faults: list[Fault]) -> Condition | None:
+def _detection(one: ParsedRule, faults: list[Fault]) -> Condition | None:
     sigma = one.sigma
     assert isinstance(sigma, SigmaRule)  # noqa: S101 - the caller has looked
     try:
@@ -165,7 +165,7 @@ def _detection(one: Parsed, faults: list[Fault]) -> Condition | None:
     return when if _runs(probe, one, faults, []) else None
 
 
-def _single(one: Parsed, when: Condition, faults: list[Fault]) -> Rule | None:
+def _single(one: ParsedRule, when: Condition, faults: list[Fault]) -> Rule | None:
     """A detection no correlation refers to: one event is enough, findings an actor an hour."""
     timing = read_timing(one, _AN_HOUR, faults) if _has_sound_keys(one, faults) else None
     if timing is None:
@@ -181,7 +181,7 @@ def _single(one: Parsed, when: Condition, faults: list[Fault]) -> Rule | None:
     return replace(base_of(one, when, ("actor",), timing, {"gte": 1}), sieve=sieve)
 
 
-def _has_sound_keys(one: Parsed, faults: list[Fault]) -> bool:
+def _has_sound_keys(one: ParsedRule, faults: list[Fault]) -> bool:
     """Whether all that stands under ``custodes`` is known."""
     own = one.document.data.get("custodes") or {}
     before = len(faults)
@@ -197,7 +197,7 @@ def _has_sound_keys(one: Parsed, faults: list[Fault]) -> bool:
     return len(faults) == before
 
 
-def _runs(rule: Rule, one: Parsed, faults: list[Fault], others: list[Rule]) -> bool:
+def _runs(rule: Rule, one: ParsedRule, faults: list[Fault], others: list[Rule]) -> bool:
     """Whether the engine takes the rule: it alone knows its regular expressions and paths.
 
     It is given those of ``others`` as well whose findings the rule counts.

@@ -19,10 +19,10 @@ from custodes.config.faults import did_you_mean
 from custodes.rules.base import base_of
 from custodes.rules.baseline import read_baseline
 from custodes.rules.conditions import Condition
-from custodes.rules.measure import Amount, InOrder, Measure, PatternError, read_pattern
+from custodes.rules.measure import FieldAggregate, InOrder, Measure, PatternError, read_pattern
 from custodes.rules.model import POINTS, Branch, Rule
 from custodes.rules.novelty import read_sieve
-from custodes.rules.parse import OPERATORS, Parsed
+from custodes.rules.parse import OPERATORS, ParsedRule
 from custodes.rules.timing import read_timing
 
 _TEMPORAL = (SigmaCorrelationType.TEMPORAL, SigmaCorrelationType.TEMPORAL_ORDERED)
@@ -37,7 +37,7 @@ _OF_OPENINGS = ("peak", "points")
 
 
 @dataclass(frozen=True)
-class Target:
+class ReferencedRule:
     """A rule that a correlation refers to."""
 
     reference: str
@@ -50,7 +50,7 @@ class Target:
     ``None`` for a detection."""
 
 
-def compile_correlation(one: Parsed, targets: Sequence[Target], faults: list[Fault]) -> Rule | None:
+def compile_correlation(one: ParsedRule, targets: Sequence[ReferencedRule], faults: list[Fault]) -> Rule | None:
     """The rule, or ``None`` and what is wrong with it in ``faults``. There is at least one target."""
     sigma = one.sigma
     assert isinstance(sigma, SigmaCorrelationRule)  # noqa: S101 - the caller has looked
@@ -92,13 +92,13 @@ def compile_correlation(one: Parsed, targets: Sequence[Target], faults: list[Fau
     )
 
 
-def _has(target: Target, field: str) -> bool:
+def _has(target: ReferencedRule, field: str) -> bool:
     """Whether it may have a field."""
     return target.fields is None or field in target.fields
 
 
 def _condition(
-    sigma: SigmaCorrelationRule, targets: Sequence[Target], document: Document, faults: list[Fault]
+    sigma: SigmaCorrelationRule, targets: Sequence[ReferencedRule], document: Document, faults: list[Fault]
 ) -> tuple[dict[str, float], Measure | None]:
     """The bounds, and what is held against them if it is no count."""
     in_order = sigma.type == SigmaCorrelationType.TEMPORAL_ORDERED
@@ -121,7 +121,7 @@ def _condition(
         return holds, None
     fields = _fields(sigma, document, faults, most=1)
     quantile = _quantile(sigma, document, faults) if kind == "quantile" else None
-    return holds, Amount(kind, fields[0], quantile) if fields else None
+    return holds, FieldAggregate(kind, fields[0], quantile) if fields else None
 
 
 def _quantile(sigma: SigmaCorrelationRule, document: Document, faults: list[Fault]) -> float:
@@ -168,7 +168,7 @@ def _bounds(document: Document, condition: dict[str, Any], faults: list[Fault], 
 
 
 def _branches(
-    sigma: SigmaCorrelationRule, targets: Sequence[Target], document: Document, faults: list[Fault]
+    sigma: SigmaCorrelationRule, targets: Sequence[ReferencedRule], document: Document, faults: list[Fault]
 ) -> tuple[Branch, ...]:
     """By which fields the events of each target are grouped, where that is not the same for all."""
     group_by = tuple(sigma.group_by or ())

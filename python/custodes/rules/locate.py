@@ -8,9 +8,9 @@ from sigma import exceptions as sigma
 from sigma.modifiers import modifier_mapping
 
 from custodes.config import Document
-from custodes.config.yamldoc import Key, Place
+from custodes.config.yamldoc import YamlKey, YamlPath
 
-_PLACES: list[tuple[type[sigma.SigmaError], Place]] = [
+_PLACES: list[tuple[type[sigma.SigmaError], YamlPath]] = [
     (sigma.SigmaTimespanError, ("correlation", "timespan")),
     (sigma.SigmaCorrelationConditionError, ("correlation", "condition")),
     (sigma.SigmaCorrelationTypeError, ("correlation", "type")),
@@ -30,14 +30,14 @@ _PLACES: list[tuple[type[sigma.SigmaError], Place]] = [
 ]
 
 
-def place_of(error: sigma.SigmaError, document: Document) -> Place:
+def place_of(error: sigma.SigmaError, document: Document) -> YamlPath:
     """The place in the document a pySigma error is about, as near as can be told."""
     if isinstance(error, sigma.SigmaModifierError):
         return next(_bad_modifiers(document), ("detection",))
     return next((place for kind, place in _PLACES if isinstance(error, kind)), ())
 
 
-def field_place(document: Document, field: str) -> Place:
+def field_place(document: Document, field: str) -> YamlPath:
     """Where a detection first names ``field``, or a correlation groups by or counts it."""
     if "correlation" in document.data:
         condition = document.data["correlation"].get("condition")
@@ -46,7 +46,7 @@ def field_place(document: Document, field: str) -> Place:
     return next((place for place, key in _keys(document) if key.split("|")[0] == field), ("detection",))
 
 
-def _bad_modifiers(document: Document) -> Iterator[Place]:
+def _bad_modifiers(document: Document) -> Iterator[YamlPath]:
     for place, key in _keys(document):
         if any(modifier not in modifier_mapping for modifier in key.split("|")[1:]):
             yield place
@@ -54,7 +54,7 @@ def _bad_modifiers(document: Document) -> Iterator[Place]:
     yield from (place for place, key in _keys(document) if "|" in key)
 
 
-def _keys(document: Document) -> Iterator[tuple[tuple[Key, ...], str]]:
+def _keys(document: Document) -> Iterator[tuple[tuple[YamlKey, ...], str]]:
     """The field keys of all detections, in file order."""
     for place in document.lines:
         if len(place) > 2 and place[0] == "detection" and isinstance(place[-1], str):

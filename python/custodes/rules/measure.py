@@ -18,7 +18,7 @@ _MOST_WAYS = 256
 
 
 @dataclass(frozen=True)
-class Amount:
+class FieldAggregate:
     """A sum, a mean or a quantile of a field's numbers."""
 
     kind: str
@@ -97,7 +97,7 @@ class Pattern:
         return f"{self.expression}{', one after another' if self.in_order else ''}"
 
 
-Measure = Amount | InOrder | Pattern
+Measure = FieldAggregate | InOrder | Pattern
 
 
 class PatternError(ValueError):

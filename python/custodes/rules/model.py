@@ -10,7 +10,7 @@ from typing import Any
 from custodes.rules.baseline import Baseline
 from custodes.rules.conditions import Condition, keywords_of
 from custodes.rules.measure import Measure
-from custodes.rules.novelty import Sieve
+from custodes.rules.novelty import Novelty
 
 LEVELS = ("informational", "low", "medium", "high", "critical")
 """Sigma's levels, least severe first."""
@@ -69,7 +69,7 @@ class Rule:
     silent: bool = False
     """Whether only rules that count its findings hear of them."""
 
-    sieve: Sieve | None = None
+    sieve: Novelty | None = None
     """Which of these events count, by what their group did on days before; ``None``: all do."""
 
     baseline: Baseline | None = None

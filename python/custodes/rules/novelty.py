@@ -24,22 +24,22 @@ def _whole_days(span: timedelta) -> timedelta:
     return span
 
 
-_Days = Annotated[Duration, AfterValidator(_whole_days)]
+_WholeDays = Annotated[Duration, AfterValidator(_whole_days)]
 
 
-class New(BaseModel):
+class NewValues(BaseModel):
     """Only events with a value that their group has not had lately count; of that field, only such values."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     field: str = Field(description="The field whose values may be new.")
-    over: _Days = Field(
+    over: _WholeDays = Field(
         timedelta(days=90),
         ge=2 * _DAY,
         le=400 * _DAY,
         description="A value is new if the group has not had it for so long.",
     )
-    after: _Days = Field(
+    after: _WholeDays = Field(
         timedelta(days=28),
         ge=2 * _DAY,
         description="Nothing is new for a group that has not been known so long, without a pause longer than `over`: "
@@ -47,7 +47,7 @@ class New(BaseModel):
     )
 
     @model_validator(mode="after")
-    def _is_known_before_it_is_forgotten(self) -> New:
+    def _is_known_before_it_is_forgotten(self) -> NewValues:
         if self.after > self.over:
             raise ValueError("'after' is longer than 'over'")
         return self
@@ -62,12 +62,12 @@ class New(BaseModel):
         return f"events with a {self.field} not had within {self.over // _DAY} days"
 
 
-class Dormant(BaseModel):
+class DormantGroups(BaseModel):
     """Only events of a group count that was silent for long, and known before that."""
 
     model_config = ConfigDict(frozen=True)
 
-    silent: _Days = Field(ge=2 * _DAY, le=400 * _DAY)
+    silent: _WholeDays = Field(ge=2 * _DAY, le=400 * _DAY)
 
     def as_plan(self) -> dict[str, Any]:
         """The sieve as a part of the engine's plan."""
@@ -79,22 +79,22 @@ class Dormant(BaseModel):
         return f"events after more than {self.silent // _DAY} days of silence"
 
 
-Sieve = New | Dormant
+Novelty = NewValues | DormantGroups
 
 
-def read_sieve(document: Document, counted: str | None, faults: list[Fault]) -> Sieve | None:
+def read_sieve(document: Document, counted: str | None, faults: list[Fault]) -> Novelty | None:
     """A rule's sieve, if it has one; what is wrong with it goes to ``faults``. ``counted`` is the field it counts."""
     own = document.data["custodes"]
     if "new" in own and "dormant" in own:
         faults.append(document.fault("custodes.new and custodes.dormant do not go together", "custodes", "dormant"))
         return None
     if "dormant" in own:
-        return read_own("dormant", Dormant, {"silent": own["dormant"]}, document, faults, is_one_value=True)
+        return read_own("dormant", DormantGroups, {"silent": own["dormant"]}, document, faults, is_one_value=True)
     if "new" in own:
         said = {} if own["new"] is True else own["new"]
         if not isinstance(said, dict):
             faults.append(document.fault("custodes.new wants a mapping, like {field: resource}", "custodes", "new"))
             return None
         given = {"field": counted} if counted else {}
-        return read_own("new", New, {**given, **said}, document, faults)
+        return read_own("new", NewValues, {**given, **said}, document, faults)
     return None

@@ -43,7 +43,7 @@ _POLICY = SigmaPolicy(regex_engine=_LenientRegex())
 
 
 @dataclass
-class Parsed:
+class ParsedRule:
     """A rule as pySigma read it, with the document it came from."""
 
     sigma: SigmaRule | SigmaCorrelationRule
@@ -109,9 +109,9 @@ def is_pipeline(document: Document) -> bool:
     return isinstance(document.data, dict) and "transformations" in document.data
 
 
-def parse(documents: list[Document], faults: list[Fault]) -> tuple[list[Parsed], list[SigmaFilter]]:
+def parse(documents: list[Document], faults: list[Fault]) -> tuple[list[ParsedRule], list[SigmaFilter]]:
     """The rules and filters that pySigma can read; what it can't goes to ``faults``."""
-    parsed: list[Parsed] = []
+    parsed: list[ParsedRule] = []
     filters: list[SigmaFilter] = []
     for document in documents:
         data = document.data
@@ -146,7 +146,7 @@ def parse(documents: list[Document], faults: list[Fault]) -> tuple[list[Parsed],
         if rule.errors:
             faults.extend(sigma_fault(error, document) for error in rule.errors)
         else:
-            parsed.append(Parsed(rule, document))
+            parsed.append(ParsedRule(rule, document))
     return parsed, filters
 
 
@@ -161,7 +161,7 @@ def _without_range(data: dict[str, Any]) -> dict[str, Any]:
     return {**data, "correlation": {**correlation, "condition": shown}}
 
 
-def apply_filters(parsed: list[Parsed], filters: list[SigmaFilter]) -> None:
+def apply_filters(parsed: list[ParsedRule], filters: list[SigmaFilter]) -> None:
     """Puts each filter into the rules it names."""
     if filters:
         collection = SigmaCollection([p.sigma for p in parsed], resolve_references=False)

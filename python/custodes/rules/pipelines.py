@@ -15,12 +15,12 @@ from sigma.exceptions import SigmaError, SigmaRuleNotFoundError
 from sigma.processing.pipeline import ProcessingPipeline
 
 from custodes.config import Document, Fault
-from custodes.rules.parse import Parsed, sigma_fault
+from custodes.rules.parse import ParsedRule, sigma_fault
 
 _OF_QUERIES = ("postprocessing", "finalizers")
 
 
-def apply_pipelines(parsed: list[Parsed], documents: Sequence[Document], faults: list[Fault]) -> list[Parsed]:
+def apply_pipelines(parsed: list[ParsedRule], documents: Sequence[Document], faults: list[Fault]) -> list[ParsedRule]:
     """Has the pipelines in ``documents`` change the rules. What is wrong with them, and what they can't change, goes to
     ``faults``; the other rules are returned."""
     pipeline = _read(documents, faults)
@@ -49,7 +49,7 @@ def _read(documents: Sequence[Document], faults: list[Fault]) -> ProcessingPipel
     return sum(pipelines[1:], start=pipelines[0]) if pipelines else None
 
 
-def _apply(parsed: Sequence[Parsed], pipeline: ProcessingPipeline, faults: list[Fault]) -> list[Parsed]:
+def _apply(parsed: Sequence[ParsedRule], pipeline: ProcessingPipeline, faults: list[Fault]) -> list[ParsedRule]:
     collection = SigmaCollection([one.sigma for one in parsed], resolve_references=False)
     for one in parsed:
         if isinstance(one.sigma, SigmaCorrelationRule):

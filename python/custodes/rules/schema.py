@@ -10,7 +10,7 @@ from custodes.config.section import Duration
 from custodes.rules.baseline import Baseline
 from custodes.rules.compile import CORRELATION_TYPES
 from custodes.rules.model import LEVELS
-from custodes.rules.novelty import New
+from custodes.rules.novelty import NewValues
 from custodes.rules.parse import OPERATORS
 
 _TEXT = {"type": "string"}
@@ -90,7 +90,7 @@ _CORRELATION = {
 
 
 def _own() -> dict[str, Any]:
-    new = New.model_json_schema()
+    new = NewValues.model_json_schema()
     # The counted field is taken where none is given.
     new["required"] = [name for name in new.get("required", []) if name != "field"]
     return {

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from custodes.config import Fault, parse_duration
-from custodes.rules.parse import Parsed
+from custodes.rules.parse import ParsedRule
 
 SPANS = ("keep_open", "resolution")
 """The spans under a rule's ``custodes`` key."""
@@ -24,7 +24,7 @@ class Timing:
     keep_open: timedelta
 
 
-def read_timing(one: Parsed, timespan: timedelta, faults: list[Fault]) -> Timing | None:
+def read_timing(one: ParsedRule, timespan: timedelta, faults: list[Fault]) -> Timing | None:
     """The spans of a rule with a window of ``timespan``; what is wrong with its own goes to ``faults``."""
     document = one.document
     if timespan.total_seconds() > _LONGEST_SECONDS:

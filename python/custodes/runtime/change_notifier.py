@@ -6,7 +6,7 @@ import asyncio
 import threading
 
 
-class Feed:
+class ChangeNotifier:
     """A counter that goes up with every change, and people waiting for it to. Safe from any thread."""
 
     def __init__(self) -> None:

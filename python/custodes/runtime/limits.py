@@ -7,22 +7,19 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Literal
 
-import structlog
-
 from custodes.findings import Shortfall
+from custodes.log_events import FindingsSuppressed, MemoryLimitExceeded, MemoryLimitReached, ShortfallEnded
 from custodes.rules import Rule
 from custodes.runtime.metrics import Metrics
-from custodes.runtime.stats import Figures
+from custodes.runtime.stats import TaskStats
 from custodes.runtime.task import Task
-
-log = structlog.get_logger("custodes.limits")
 
 _ROOM = 10
 """One part in so many of the memory is made free at a time, since to look for what may be forgotten takes a while."""
 _PATIENCE_SECONDS = 5.0
 """Where too little could be forgotten: until it is tried again, if memory does not grow by as much before."""
 
-_Kind = Literal["memory", "storm"]
+_LimitKind = Literal["memory", "storm"]
 
 
 class Limits:
@@ -35,8 +32,8 @@ class Limits:
         self._clock = clock
         self._bound: float = float("inf") if memory is None else memory
         self._patient_until = 0.0
-        self._lasting: dict[tuple[_Kind, str], Shortfall] = {}
-        self.untold: dict[tuple[_Kind, str, int], Shortfall] = {}
+        self._lasting: dict[tuple[_LimitKind, str], Shortfall] = {}
+        self.untold: dict[tuple[_LimitKind, str, int], Shortfall] = {}
         """What is new of shortfalls; whoever has stored it clears it."""
         metrics.memory_limit.set(self._bound)
 
@@ -57,7 +54,7 @@ class Limits:
                     self._forgot(rule, groups, values)
         left = sum(task.engine.used_bytes() for task in tasks)
         if left > self._memory:
-            log.error("windows are larger than their memory, and what is left may not be forgotten", bytes=left)
+            MemoryLimitExceeded(bytes=left).emit()
         self._bound = max(self._memory, left + self._memory / _ROOM)
         self._patient_until = time.monotonic() + _PATIENCE_SECONDS
 
@@ -70,31 +67,28 @@ class Limits:
         whole_again = self._clock() + rule.timespan.total_seconds()
         known = self._lasting.get(("memory", rule.id))
         if known is None:
-            log.error(
-                "windows outgrow their memory: what was not seen for longest is forgotten",
-                rule=rule.title, groups=groups, values=values,
-            )  # fmt: skip
+            MemoryLimitReached(rule=rule.title, groups=groups, values=values).emit()
             known = self._begin("memory", rule)
         self._note(
             replace(known, until=int(whole_again * 1e6), groups=known.groups + groups, values=known.values + values)
         )
 
-    def look(self, figures: Figures, rules: Iterable[Rule]) -> None:
+    def look(self, figures: TaskStats, rules: Iterable[Rule]) -> None:
         """Once a second: sees which shortfalls go on and which are over."""
         now = int(self._clock() * 1e6)
         for rule in rules:
             if unlisted := figures.unlisted.get(rule.id, 0):
                 known = self._lasting.get(("storm", rule.id))
                 if known is None:
-                    log.error("a storm of findings: only groups that stand out are added", rule=rule.title)
+                    FindingsSuppressed(rule=rule.title).emit()
                     known = self._begin("storm", rule)
                 self._note(replace(known, until=now, groups=max(known.groups, unlisted)))
         for shortfall in list(self._lasting.values()):
             if shortfall.until < now:
                 del self._lasting[shortfall.kind, shortfall.rule_id]
-                log.info("nothing falls short any more", kind=shortfall.kind, rule=shortfall.rule_id)
+                ShortfallEnded(kind=shortfall.kind, rule=shortfall.rule_id).emit()
 
-    def _begin(self, kind: _Kind, rule: Rule) -> Shortfall:
+    def _begin(self, kind: _LimitKind, rule: Rule) -> Shortfall:
         now = int(self._clock() * 1e6)
         return Shortfall(kind, rule.id, now, now, 0, 0)
 

@@ -11,7 +11,7 @@ from custodes import __version__
 from custodes._core import REASONS, Outcome
 from custodes.findings import Finding
 from custodes.rules import Rule
-from custodes.runtime.stats import Figures
+from custodes.runtime.stats import TaskStats
 
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
@@ -269,7 +269,7 @@ class Metrics:
         if kind in {"opened", "silenced"}:
             self.findings.labels(finding.rule, finding.level).inc()
 
-    def state(self, figures: Figures, open_findings: dict[str, int], streams: int, lag: int, now: float) -> None:
+    def state(self, figures: TaskStats, open_findings: dict[str, int], streams: int, lag: int, now: float) -> None:
         """Takes in how things stand; ``open_findings`` is by rule id, ``now`` in seconds."""
         for rule in (*self._rules, *self._also):
             self.open_findings.labels(rule.title, rule.level).set(open_findings.get(rule.id, 0))

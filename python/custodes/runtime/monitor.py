@@ -10,23 +10,29 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
-import structlog
-
 from custodes._core import Outcome
-from custodes.findings import Finding, Missed
+from custodes.findings import Finding, MissedRecords
 from custodes.findings.store import FencedError, FindingStore, StoreError
 from custodes.history import HistoryWriter
+from custodes.log_events import (
+    DatabaseFailed,
+    DatabaseRecovered,
+    DeadLettersFailed,
+    DeadLettersRecovered,
+    RecordsMissed,
+    SourceReset,
+    cause_of,
+)
+from custodes.retry import Retry
 from custodes.rules import Rule, Ruleset
-from custodes.runtime.change_notifier import Feed
+from custodes.runtime.change_notifier import ChangeNotifier
 from custodes.runtime.limits import Limits
 from custodes.runtime.metrics import Metrics
-from custodes.runtime.stats import Figures
-from custodes.runtime.task import Task, Work
-from custodes.sources import Gap, Left, Parcels, Source
+from custodes.runtime.stats import TaskStats
+from custodes.runtime.task import Task, TaskSet
+from custodes.sources import EventSource, RepartitionRecords, StreamGap, StreamLeft
 from custodes.sources.dead_letters import DeadLetters, Letter
-from custodes.sources.messages import Arrival
-
-log = structlog.get_logger("custodes.monitor")
+from custodes.sources.messages import SourceMessage
 
 POLL_SECONDS = 0.25
 STATE_SECONDS = 1.0
@@ -66,46 +72,21 @@ _MOST_RETRY_SECONDS = 30.0
 
 
 @dataclass
-class _Tries:
-    """Something that may refuse is tried again, less and less often; the log hears of it once."""
-
-    most_seconds: float
-    """Between two tries."""
-    failures: int = 0
-    retry_at: float = 0.0
-
-    def is_due(self) -> bool:
-        return not self.failures or time.monotonic() >= self.retry_at
-
-    def failed(self, what: str, error: Exception) -> None:
-        if not self.failures:
-            cause = (str(error) or type(error).__name__).partition("\n")[0]
-            log.error(what, error=cause)
-        self.failures += 1
-        self.retry_at = time.monotonic() + min(RETRY_SECONDS * 2 ** min(self.failures, 10), self.most_seconds)
-
-    def succeeded(self, what: str) -> None:
-        if self.failures:
-            self.failures = 0
-            log.info(what)
-
-
-@dataclass
 class _Database:
     """How things are with a database that may refuse, and gaps that wait for it."""
 
-    gaps: list[Missed] = field(default_factory=list)
-    tries: _Tries = field(default_factory=lambda: _Tries(RETRY_SECONDS))
+    gaps: list[MissedRecords] = field(default_factory=list)
+    retry: Retry = field(default_factory=lambda: Retry(RETRY_SECONDS))
     counted: int = 0
     """Events since it was last given what waited for it."""
 
 
 @dataclass
-class _Letters:
+class _PendingDeadLetters:
     """Dead letters that are not safe yet."""
 
     waiting: list[Letter] = field(default_factory=list)
-    tries: _Tries = field(default_factory=lambda: _Tries(_MOST_RETRY_SECONDS))
+    retry: Retry = field(default_factory=lambda: Retry(2 * RETRY_SECONDS, _MOST_RETRY_SECONDS))
 
 
 _MOST_UNSTORED = 50_000
@@ -133,13 +114,13 @@ class Monitor:
 
     def __init__(
         self,
-        work: Work,
+        work: TaskSet,
         rules: Sequence[Rule],
-        source: Source,
+        source: EventSource,
         store: FindingStore,
         dead_letters: DeadLetters,
         metrics: Metrics,
-        feed: Feed,
+        feed: ChangeNotifier,
         *,
         memory: int | None = None,
         history: HistoryWriter | None = None,
@@ -165,7 +146,7 @@ class Monitor:
         self._clock = clock
         self._totals = _Totals()
         self._database = _Database()
-        self._letters = _Letters()
+        self._letters = _PendingDeadLetters()
         self._history = history
         self._limits = Limits(memory, metrics, clock)
         self._wanted: queue.SimpleQueue[tuple[Ruleset, int, Future[None]]] = queue.SimpleQueue()
@@ -176,7 +157,7 @@ class Monitor:
         self.last_poll = time.monotonic()
         self.failure: BaseException | None = None
         self.has_ended = False
-        self.figures = Figures.of(work.tasks())
+        self.figures = TaskStats.of(work.tasks())
         """How tasks stood when it last looked."""
         self.status = self._status(self.figures, lag=0, open_findings=0)
 
@@ -188,7 +169,7 @@ class Monitor:
             if self._source.finished:
                 for task, outcome in self._work.finish():
                     self._deal_with(task, outcome, {}, time.perf_counter())
-            self._letters.tries.retry_at = 0.0
+            self._letters.retry.retry_at = 0.0
             self._write_letters()
             self.save(self._work.tasks())
             self._commit()
@@ -285,15 +266,15 @@ class Monitor:
                 self._refused(error)
         return not self._waiting()
 
-    def _take(self, arrival: Arrival | Parcels) -> None:
+    def _take(self, arrival: SourceMessage | RepartitionRecords) -> None:
         begun = time.perf_counter()
-        if isinstance(arrival, Left):
+        if isinstance(arrival, StreamLeft):
             # Its task may go with it, and what came of it must not.
             self.tell(self._store())
             self._streams.discard(arrival.stream)
         else:
             self._streams.add(arrival.stream)
-        if isinstance(arrival, Gap):
+        if isinstance(arrival, StreamGap):
             place = self._source.describe(arrival.stream)
             self.tell_of(arrival, place)
             if self._history is not None and arrival.position < arrival.expected:
@@ -302,15 +283,15 @@ class Monitor:
             self._deal_with(task, outcome, self._source.describe(arrival.stream), begun)
         self._limits.keep(self._work.tasks())
 
-    def tell_of(self, gap: Gap, place: dict[str, str | int]) -> None:
+    def tell_of(self, gap: StreamGap, place: dict[str, str | int]) -> None:
         """Makes it known, and keeps it, that events were never seen."""
-        self._database.gaps.append(Missed.of(gap, place, int(self._clock() * 1e6)))
+        self._database.gaps.append(MissedRecords.of(gap, place, int(self._clock() * 1e6)))
         self.tell(self._store())
         self.metrics.missed.inc(gap.missed)
         if gap.missed:
-            log.error("records were never seen: they were gone before they were read", records=gap.missed, **place)
+            RecordsMissed(records=gap.missed, place=place).emit()
         else:
-            log.error("the source has fewer records than were read from it; reading it anew", **place)
+            SourceReset(place=place).emit()
 
     def _deal_with(self, task: Task, outcome: Outcome, place: dict[str, str | int], begun: float) -> None:
         self._letters.waiting += [Letter(reject, place) for reject in outcome.rejects]
@@ -331,15 +312,17 @@ class Monitor:
     def _write_letters(self) -> None:
         """Writes dead letters. Where they cannot be, they wait, and nothing is committed or saved behind them."""
         letters = self._letters
-        if not letters.waiting or not letters.tries.is_due():
+        if not letters.waiting or not letters.retry.is_due():
             return
         try:
             self._dead_letters.write(letters.waiting)
         except OSError as error:
-            letters.tries.failed("dead letters cannot be written; they wait, and counting goes on", error)
+            if letters.retry.failed():
+                DeadLettersFailed(error=cause_of(error)).emit()
             return
         letters.waiting = []
-        letters.tries.succeeded("dead letters can be written again")
+        if letters.retry.succeeded():
+            DeadLettersRecovered().emit()
 
     def _waiting(self) -> int:
         """How much waits for the database."""
@@ -349,7 +332,7 @@ class Monitor:
         """Stores what waits. Returns what is new to the store; nothing while it refuses."""
         database = self._database
         database.counted = 0
-        if not self._waiting() or not database.tries.is_due():
+        if not self._waiting() or not database.retry.is_due():
             return []
         news: list[tuple[str, Finding]] = []
         try:
@@ -362,7 +345,8 @@ class Monitor:
         except StoreError as error:
             self._refused(error)
             return news
-        database.tries.succeeded("findings can be stored again")
+        if database.retry.succeeded():
+            DatabaseRecovered().emit()
         return news
 
     def _store_changes(self, task: Task) -> list[tuple[str, Finding]]:
@@ -376,7 +360,8 @@ class Monitor:
 
     def _refused(self, error: StoreError) -> None:
         """The database refused: what it was given waits, and nothing is committed or saved meanwhile."""
-        self._database.tries.failed("findings cannot be stored; they wait, and counting goes on", error)
+        if self._database.retry.failed():
+            DatabaseFailed(error=cause_of(error)).emit()
 
     def tell(self, news: Sequence[tuple[str, Finding]]) -> None:
         told = [(kind, finding) for kind, finding in news if kind != "updated"]
@@ -392,7 +377,7 @@ class Monitor:
         self._state_at = time.monotonic()
         self._totals.recent.append((self._state_at, self._totals.events))
         tasks = self._work.tasks()
-        figures, lag = Figures.of(tasks), self._source.lag()
+        figures, lag = TaskStats.of(tasks), self._source.lag()
         try:
             # What others tell of in a shared database is in their metrics.
             shared = any(task.claim is not None for task in tasks)
@@ -415,7 +400,7 @@ class Monitor:
         except StoreError as error:
             self._refused(error)
 
-    def _account(self, figures: Figures) -> None:
+    def _account(self, figures: TaskStats) -> None:
         """Keeps, beside the findings, where they fall short of what happened."""
         self._limits.look(figures, self.rules)
         if self._limits.untold:
@@ -426,7 +411,7 @@ class Monitor:
             else:
                 self._limits.untold.clear()
 
-    def _status(self, figures: Figures, lag: int, open_findings: int) -> Status:
+    def _status(self, figures: TaskStats, lag: int, open_findings: int) -> Status:
         totals = self._totals
         return Status(
             source=self._source.name,

@@ -15,20 +15,25 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol
 
-import structlog
 from kafka.errors import KafkaError
 
 from custodes._core import Tables
 from custodes.encryption.keys import NO_KEYS, Keys
 from custodes.findings.store import Claim, FindingStore, StoreError
+from custodes.log_events import (
+    PartitionClaimedElsewhere,
+    PartitionTakenOver,
+    RepartitionDelayed,
+    TakeoverDelayed,
+    cause_of,
+)
+from custodes.retry import Retry
 from custodes.rules import Rule, Ruleset
-from custodes.runtime.task import Counted, Task
-from custodes.sources import Arrival, Gap, Joined, Left, Place
-from custodes.sources.messages import Parcels
-from custodes.sources.repartition import Inbox, Outbox, Sent
+from custodes.runtime.task import Task, TaskOutcomes
+from custodes.sources import SourceMessage, StreamGap, StreamJoined, StreamLeft, StreamPosition
+from custodes.sources.messages import RepartitionRecords
+from custodes.sources.repartition import RepartitionInbox, RepartitionOutbox, SentRange
 from custodes.state import Checkpoints, Snapshots, StateStore, recover
-
-log = structlog.get_logger("custodes.sharing")
 
 _OWN = 0
 """The stream a task's own partition is to its engine, in whatever process; those of an inbox are others."""
@@ -39,7 +44,7 @@ _REPEAT_SECONDS = 5.0
 """How often they are told so again, for those that have begun meanwhile."""
 
 
-class SharedSource(Protocol):
+class PartitionedSource(Protocol):
     """What is asked of the source beside what the monitor asks."""
 
     def begin(self, stream: int, position: int | None) -> int:
@@ -64,16 +69,16 @@ class SharedSource(Protocol):
         """How many partitions the repartition topic has."""
 
 
-class Handing(Protocol):
+class RepartitionSink(Protocol):
     """The repartition topic's sending end."""
 
-    def send(self, share: int, sent: Sent) -> None: ...
+    def send(self, share: int, sent: SentRange) -> None: ...
 
     def flush(self) -> None: ...
 
 
 @dataclass(frozen=True)
-class Keeping:
+class SnapshotSettings:
     """How state is kept."""
 
     states: StateStore
@@ -87,7 +92,7 @@ class Keeping:
 
 
 @dataclass(frozen=True)
-class _Agreed:
+class _GroupSettings:
     """What is the same for all workers."""
 
     fingerprint_key: str
@@ -96,16 +101,16 @@ class _Agreed:
 
 
 @dataclass
-class _Held:
+class _PartitionState:
     """A partition that is this worker's."""
 
     stream: int
     task: Task | None = None
     open_at: float = 0.0
     """When to try to open it, while it has no task."""
-    outbox: Outbox | None = None
+    outbox: RepartitionOutbox | None = None
     """A source partition's: what it hands on."""
-    inbox: Inbox | None = None
+    inbox: RepartitionInbox | None = None
     """A share's: what it has had."""
     is_fenced: bool = False
     """Whether a snapshot found that another worker has claimed the task since: then it is nobody's."""
@@ -114,17 +119,17 @@ class _Held:
     repeated_at: float = 0.0
 
 
-class SharedWork:
+class PartitionedTasks:
     """The tasks of the partitions that are this worker's."""
 
     def __init__(
         self,
         worker: str,
-        source: SharedSource,
+        source: PartitionedSource,
         ruleset: Ruleset,
-        handing: Handing,
+        handing: RepartitionSink,
         store: FindingStore,
-        keeping: Keeping,
+        keeping: SnapshotSettings,
         *,
         idle_after: float,
         threads: int,
@@ -133,7 +138,7 @@ class SharedWork:
         thread: Executor | None = None,
     ) -> None:
         """``idle_after`` is in seconds; ``pace`` counts them. ``thread`` writes snapshots."""
-        self.missed: Callable[[Gap, dict[str, str | int]], None] = lambda gap, place: None
+        self.missed: Callable[[StreamGap, dict[str, str | int]], None] = lambda gap, place: None
         """Hears of offsets of a source partition that were never handed on."""
         self._worker = worker
         self._source = source
@@ -145,67 +150,67 @@ class SharedWork:
         self._threads = threads
         self._tables = tables or Tables()
         self._pace = pace
-        self._held: dict[int, _Held] = {}
-        self._agreed: _Agreed | None = None
-        self._retry_at = float("-inf")
+        self._held: dict[int, _PartitionState] = {}
+        self._agreed: _GroupSettings | None = None
+        self._retry = Retry(_RETRY_SECONDS, clock=pace)
         self._thread = thread or ThreadPoolExecutor(1, "snapshots")
 
     def tasks(self) -> Sequence[Task]:
         return [held.task for held in self._held.values() if held.task is not None]
 
-    def take(self, arrival: Arrival | Parcels, now: int) -> Counted:
+    def take(self, arrival: SourceMessage | RepartitionRecords, now: int) -> TaskOutcomes:
         stream = arrival.stream
-        if isinstance(arrival, Joined):
-            self._held.setdefault(stream, _Held(stream))
-        elif isinstance(arrival, Left):
+        if isinstance(arrival, StreamJoined):
+            self._held.setdefault(stream, _PartitionState(stream))
+        elif isinstance(arrival, StreamLeft):
             self.give_up([stream])
         elif (held := self._held.get(stream)) is not None and held.task is not None:
-            if isinstance(arrival, Parcels):
+            if isinstance(arrival, RepartitionRecords):
                 yield from self._count_parcels(held, held.task, arrival)
             else:
                 yield from self._read(held, held.task, arrival, now)
 
-    def _read(self, held: _Held, task: Task, arrival: Arrival, now: int) -> Counted:
+    def _read(self, held: _PartitionState, task: Task, arrival: SourceMessage, now: int) -> TaskOutcomes:
         """Counts events of a source partition, and lines up those that are counted elsewhere."""
         outcome = replace(arrival, stream=_OWN).feed(task.engine, now)
         if outcome is not None:
             yield task, outcome
         if (outbox := held.outbox) is None:
             return
-        if isinstance(arrival, Gap) and arrival.position < arrival.expected:
+        if isinstance(arrival, StreamGap) and arrival.position < arrival.expected:
             outbox.begin_anew(arrival.position)
         if outcome is not None:
             outbox.add(outcome.parcels)
             outbox.clock = outcome.clock if outcome.clock is not None else outbox.clock
 
-    def _count_parcels(self, held: _Held, task: Task, arrival: Parcels) -> Counted:
+    def _count_parcels(self, held: _PartitionState, task: Task, arrival: RepartitionRecords) -> TaskOutcomes:
         """Counts what source partitions have handed on to a share."""
         if (inbox := held.inbox) is None:
             return
         for offset, value in arrival.values:
             try:
-                for outcome in inbox.take(Sent.decode(value), task.engine):
+                for outcome in inbox.take(SentRange.decode(value), task.engine):
                     yield task, outcome
             except ValueError as error:
                 raise ValueError(f"{task.name} at offset {offset}: {error}") from error
 
     def settle(self) -> None:
         now = self._pace()
-        if now < self._retry_at:
+        if not self._retry.is_due():
             return
         for held in list(self._held.values()):
             try:
                 self._settle(held, now)
             except (KafkaError, StoreError, OSError) as error:
                 # What one cannot do the others cannot either; and each try can take seconds.
-                self._retry_at = self._pace() + _RETRY_SECONDS
+                self._retry.failed()
                 name, _ = self._source.place(held.stream)
-                cause = (str(error) or type(error).__name__).partition("\n")[0]
-                what = "be taken over" if held.task is None else "hand its events on"
-                log.warning(f"a partition cannot {what} yet; trying again", partition=name, error=cause)
+                delayed = TakeoverDelayed if held.task is None else RepartitionDelayed
+                delayed(partition=name, error=cause_of(error)).emit()
                 return
+        self._retry.succeeded()
 
-    def _settle(self, held: _Held, now: float) -> None:
+    def _settle(self, held: _PartitionState, now: float) -> None:
         if held.task is None:
             if now >= held.open_at:
                 self._open(held)
@@ -217,7 +222,7 @@ class SharedWork:
             held.told_at = now
             held.inbox.expect(self._source.event_partitions(), held.task.engine)
 
-    def _hand_on(self, held: _Held, outbox: Outbox, now: float) -> None:
+    def _hand_on(self, held: _PartitionState, outbox: RepartitionOutbox, now: float) -> None:
         """Sends what is lined up, and now and then tells every share how far the partition has come."""
         outbox.idle = self._source.is_idle(held.stream)
         everybody = now - held.told_at >= _TELL_SECONDS
@@ -228,11 +233,11 @@ class SharedWork:
             outbox.repeat()
         self._send(held, outbox, everybody=everybody)
 
-    def _send(self, held: _Held, outbox: Outbox, *, everybody: bool) -> None:
+    def _send(self, held: _PartitionState, outbox: RepartitionOutbox, *, everybody: bool) -> None:
         _, position = self._source.place(held.stream)
         outbox.send(position, self._handing.send, everybody=everybody)
 
-    def _tell_all(self, held: _Held) -> None:
+    def _tell_all(self, held: _PartitionState) -> None:
         """A snapshot is to begin: no share may then have been left without word of what lies before it."""
         if held.outbox is None:
             return
@@ -241,7 +246,7 @@ class SharedWork:
         except KafkaError as error:
             raise OSError(f"what lies before the snapshot cannot be handed on: {error}") from error
 
-    def _open(self, held: _Held) -> None:
+    def _open(self, held: _PartitionState) -> None:
         if not self._source.still_ours(held.stream):
             held.open_at = self._pace() + _RETRY_SECONDS
             return
@@ -264,14 +269,14 @@ class SharedWork:
         held.task = Task(name, recovered.engine, rules, checkpoints, places, claim, reads_events=not is_share)
         if is_share:
             had = [place for place in known if place.stream != _OWN]
-            held.inbox = Inbox(had, self._idle_after, self.missed, self._pace)
+            held.inbox = RepartitionInbox(had, self._idle_after, self.missed, self._pace)
             held.inbox.expect(self._source.event_partitions(), held.task.engine)
         else:
             held.task.engine.join(_OWN)
-            held.outbox = Outbox(name, agreed.shares, begins)
-        log.info("partition taken over", partition=name, position=begins, from_snapshot=recovered.snapshot is not None)
+            held.outbox = RepartitionOutbox(name, agreed.shares, begins)
+        PartitionTakenOver(partition=name, position=begins, from_snapshot=recovered.snapshot is not None).emit()
 
-    def _checkpoints(self, held: _Held, snapshots: Snapshots, claim: Claim) -> Checkpoints:
+    def _checkpoints(self, held: _PartitionState, snapshots: Snapshots, claim: Claim) -> Checkpoints:
         return Checkpoints(
             snapshots,
             self._keeping.interval,
@@ -282,16 +287,16 @@ class SharedWork:
             still_ours=partial(self._still_ours, held, claim),
         )
 
-    def _before_snapshot(self, held: _Held) -> None:
+    def _before_snapshot(self, held: _PartitionState) -> None:
         self._keeping.before()
         self._tell_all(held)
 
-    def _agree(self) -> _Agreed:
+    def _agree(self) -> _GroupSettings:
         """What all workers must have in common. Asked once: it takes reading the state."""
         states, shares = self._keeping.states, self._source.shares()
         if self._agreed is None:
             agreed = int(states.agree("shares", str(shares)))
-            self._agreed = _Agreed(states.agree("fingerprint_key", secrets.token_hex(16)), agreed)
+            self._agreed = _GroupSettings(states.agree("fingerprint_key", secrets.token_hex(16)), agreed)
         if shares != self._agreed.shares:
             dealt = self._agreed.shares
             raise ValueError(
@@ -299,33 +304,33 @@ class SharedWork:
             )
         return self._agreed
 
-    def _still_ours(self, held: _Held, claim: Claim) -> bool:
+    def _still_ours(self, held: _PartitionState, claim: Claim) -> bool:
         try:
             held.is_fenced = not self._store.holds(claim)
         except StoreError:
             return False
         return not held.is_fenced
 
-    def _plan(self, name: str, is_share: bool, agreed: _Agreed) -> tuple[str, list[Rule]]:
+    def _plan(self, name: str, is_share: bool, agreed: _GroupSettings) -> tuple[str, list[Rule]]:
         """A task's plan and its rules."""
         ruleset, key, shares = self._ruleset, agreed.fingerprint_key, agreed.shares
         if is_share:
             return ruleset.plan_by_share(key, int(name.rpartition("/")[2]), shares), ruleset.by_share
         return ruleset.plan_where_read(key, shares), ruleset.where_read
 
-    def _places(self, held: _Held) -> list[Place]:
+    def _places(self, held: _PartitionState) -> list[StreamPosition]:
         name, position = self._source.place(held.stream)
-        own = Place(_OWN, name, position)
+        own = StreamPosition(_OWN, name, position)
         return [own] if held.inbox is None else [own, *held.inbox.places()]
 
-    def finish(self) -> Counted:
+    def finish(self) -> TaskOutcomes:
         return []
 
     def lost(self, task: Task) -> None:
         for held in self._held.values():
             if held.task is task:
-                log.warning("another worker has claimed a partition", partition=task.name)
-                self._held[held.stream] = _Held(held.stream, open_at=self._pace() + _RETRY_SECONDS)
+                PartitionClaimedElsewhere(partition=task.name).emit()
+                self._held[held.stream] = _PartitionState(held.stream, open_at=self._pace() + _RETRY_SECONDS)
                 return
 
     def give_up(self, streams: Iterable[int]) -> None:

@@ -10,7 +10,7 @@ from custodes.runtime.task import Task
 
 
 @dataclass(frozen=True)
-class Figures:
+class TaskStats:
     """Sums over tasks; by rule, the keys are rule ids."""
 
     groups: dict[str, int]
@@ -28,7 +28,7 @@ class Figures:
     snapshot_failures: int
 
     @classmethod
-    def of(cls, tasks: Iterable[Task]) -> Figures:
+    def of(cls, tasks: Iterable[Task]) -> TaskStats:
         groups: defaultdict[str, int] = defaultdict(int)
         open_findings: defaultdict[str, int] = defaultdict(int)
         unlisted: defaultdict[str, int] = defaultdict(int)

@@ -12,7 +12,7 @@ from typing import Protocol
 from custodes._core import Engine, FindingChange, Outcome
 from custodes.findings.store import Claim
 from custodes.rules import Rule, Ruleset
-from custodes.sources import Arrival, Left, Parcels, Place, ResumableSource, positions
+from custodes.sources import RepartitionRecords, ResumableSource, SourceMessage, StreamLeft, StreamPosition, positions
 from custodes.state import Checkpoints, tell_of_dropped
 
 
@@ -24,7 +24,7 @@ class Task:
     engine: Engine
     rules: Sequence[Rule]
     checkpoints: Checkpoints | None
-    places: Callable[[], list[Place]]
+    places: Callable[[], list[StreamPosition]]
     """Where the source stands, as far as this task has counted."""
     claim: Claim | None = None
     """The right to tell of its findings, where a database is shared."""
@@ -46,22 +46,22 @@ class Task:
         return left_open
 
 
-Counted = Iterable[tuple[Task, Outcome]]
+TaskOutcomes = Iterable[tuple[Task, Outcome]]
 
 
-class Work(Protocol):
+class TaskSet(Protocol):
     """The tasks of one process."""
 
     def tasks(self) -> Sequence[Task]:
         """Those there are now."""
 
-    def take(self, arrival: Arrival | Parcels, now: int) -> Counted:
+    def take(self, arrival: SourceMessage | RepartitionRecords, now: int) -> TaskOutcomes:
         """Has something counted that came from the source; ``now`` is in microseconds."""
 
     def settle(self) -> None:
         """Once a round, when all that came has been taken."""
 
-    def finish(self) -> Counted:
+    def finish(self) -> TaskOutcomes:
         """Nothing will ever come again."""
 
     def lost(self, task: Task) -> None:
@@ -77,7 +77,7 @@ class Work(Protocol):
         """The source's streams that a restart would know where to begin in; ``None`` where it begins anew anyway."""
 
 
-class WholeWork:
+class SingleTask:
     """One engine for all that the source brings."""
 
     def __init__(
@@ -89,10 +89,10 @@ class WholeWork:
     def tasks(self) -> Sequence[Task]:
         return [self._task]
 
-    def take(self, arrival: Arrival | Parcels, now: int) -> Counted:
-        if isinstance(arrival, Parcels):
+    def take(self, arrival: SourceMessage | RepartitionRecords, now: int) -> TaskOutcomes:
+        if isinstance(arrival, RepartitionRecords):
             raise TypeError("only workers that share the counting hand events on")
-        if isinstance(arrival, Left) and self._task.checkpoints is not None:
+        if isinstance(arrival, StreamLeft) and self._task.checkpoints is not None:
             self._task.checkpoints.forget(arrival.stream)
         outcome = arrival.feed(self._task.engine, now)
         return [] if outcome is None else [(self._task, outcome)]
@@ -100,7 +100,7 @@ class WholeWork:
     def settle(self) -> None:
         """Nothing is left to do."""
 
-    def finish(self) -> Counted:
+    def finish(self) -> TaskOutcomes:
         return [(self._task, self._task.engine.finish())]
 
     def lost(self, task: Task) -> None:

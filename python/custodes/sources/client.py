@@ -8,7 +8,7 @@ from kafka import KafkaConsumer, KafkaProducer
 
 from custodes.config import Fault
 from custodes.config.faults import did_you_mean
-from custodes.config.model import KafkaSource as KafkaSettings
+from custodes.config.model import KafkaSourceSettings as KafkaSettings
 
 CONNECT_MS = 3000
 """How long one attempt to find a broker takes; between two the monitor can be told to stop."""

@@ -6,24 +6,23 @@ import time
 from collections.abc import Callable, Container, Iterable, Mapping
 from typing import Any, Protocol
 
-import structlog
 from kafka import ConsumerRebalanceListener, KafkaConsumer, TopicPartition
 from kafka.errors import AuthorizationError, KafkaError, SaslAuthenticationFailedError
 from kafka.structs import OffsetAndMetadata
 
 from custodes.config import FaultsError
-from custodes.config.model import KafkaSource as KafkaSettings
+from custodes.config.model import KafkaSourceSettings as KafkaSettings
+from custodes.log_events import BrokersRefused, BrokersUnreachable, CommitFailed, ConsumerCloseFailed, cause_of
+from custodes.retry import Retry
 from custodes.sources.client import CONNECT_MS, client, unknown_settings
 from custodes.sources.fetches import (
-    Client,
+    FetchClient,
     ask_ahead,
     ask_for_a_fresh_assignment,
     go_on_joining,
     hears_its_coordinator,
     take_whole,
 )
-
-log = structlog.get_logger("custodes.kafka")
 
 _RETRY_SECONDS = 1.0
 """Between two attempts to connect."""
@@ -36,7 +35,7 @@ _WHILE_FLOWING = 0.01
 timeout, up to 100 ms, beside what has come (kafka-python 3.0.12, see docs/sources.md)."""
 
 
-class Assigned(Protocol):
+class PartitionListener(Protocol):
     """Who hears which partitions are its own: in the client's own thread, where nothing can be asked of a broker."""
 
     def assigned(self, partitions: list[TopicPartition]) -> None:
@@ -46,14 +45,14 @@ class Assigned(Protocol):
         """These are not any more; with ``lost`` they may have been another member's for a while."""
 
 
-class Member:
+class GroupMember:
     """Joins the group when it can, and reads what it is given."""
 
     def __init__(
         self,
         settings: KafkaSettings,
         worker: str | None,
-        assigned: Assigned,
+        assigned: PartitionListener,
         *,
         patience_ms: int | None = None,
         **own: Any,
@@ -69,11 +68,11 @@ class Member:
         """``None`` until a broker has answered, and while they refuse."""
         self._settings, self._worker, self._own = settings, worker, own
         self._patience_ms = patience_ms
-        self._listener = _Listener(self, assigned)
+        self._listener = _RebalanceListener(self, assigned)
         # A static member is given back what it had, which may not be all there is by now.
         self._assignment_is_old = worker is not None
         self._flowed_at = -_FLOWS_FOR
-        self._try_at = 0.0
+        self._refused, self._unreachable = Retry(_RETRY_REFUSED_SECONDS), Retry(_RETRY_SECONDS)
         self.has_joined = False
 
     def try_to_join(self, join: Callable[[], None], timeout: float) -> None:
@@ -81,7 +80,7 @@ class Member:
 
         Where that was tried a moment ago it only waits, for as long as a poll may.
         """
-        early = self._try_at - time.monotonic()
+        early = max(self._refused.seconds_left, self._unreachable.seconds_left)
         if early > 0:
             time.sleep(min(early, timeout))
             return
@@ -90,9 +89,8 @@ class Member:
         except _REFUSALS as error:
             self._say_that_they_refuse(error)
         except KafkaError as error:
-            self._try_at = time.monotonic() + _RETRY_SECONDS
-            brokers = self._settings.bootstrap_servers
-            log.warning("no broker answers; trying again", brokers=brokers, error=str(error) or type(error).__name__)
+            self._unreachable.failed()
+            BrokersUnreachable(brokers=self._settings.bootstrap_servers, error=cause_of(error)).emit()
 
     def connect(self, topics: Iterable[str], one_by_one: Container[str] = ()) -> None:
         """Joins the group, or raises ``KafkaError``. Fetches of the topics not in ``one_by_one`` come whole."""
@@ -106,7 +104,7 @@ class Member:
             auto_offset_reset="earliest",
             max_poll_records=self._settings.max_poll_records,
             bootstrap_timeout_ms=CONNECT_MS,
-            kafka_client=Client,
+            kafka_client=FetchClient,
             **self._own,
         )
         take_whole(consumer, one_by_one)
@@ -143,11 +141,11 @@ class Member:
         try:
             consumer.close(timeout_ms=CONNECT_MS)
         except KafkaError as failure:
-            log.debug("closing", error=str(failure))
+            ConsumerCloseFailed(error=str(failure)).emit()
 
     def _say_that_they_refuse(self, error: KafkaError) -> None:
-        self._try_at = time.monotonic() + _RETRY_REFUSED_SECONDS
-        log.error("the brokers refuse; trying again", error=str(error) or type(error).__name__)
+        self._refused.failed()
+        BrokersRefused(error=cause_of(error)).emit()
 
     def pause_only(self, partitions: set[TopicPartition]) -> None:
         """Nothing more is asked for of these, and of all others again."""
@@ -161,7 +159,7 @@ class Member:
         try:
             self.consumer.commit(told, timeout_ms=self._patience_ms)
         except KafkaError as error:
-            log.warning("offsets not committed; they will be later", error=str(error) or type(error).__name__)
+            CommitFailed(error=cause_of(error)).emit()
             return False
         return True
 
@@ -175,10 +173,10 @@ class Member:
             self.consumer.close(timeout_ms=self._patience_ms)
 
 
-class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
+class _RebalanceListener(ConsumerRebalanceListener):  # type: ignore[misc]
     """Tells who wants to know, but not of what is over."""
 
-    def __init__(self, member: Member, assigned: Assigned) -> None:
+    def __init__(self, member: GroupMember, assigned: PartitionListener) -> None:
         self._member, self._assigned = member, assigned
 
     def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:

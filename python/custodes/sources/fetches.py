@@ -7,8 +7,8 @@ that are not its public interface, so its version is pinned and :func:`take_whol
 * ``Fetcher.PartitionRecords``, looked up on the fetcher, unpacks a fetch. Ours gives one :class:`Fetch` for all of
   it, or leaves it to kafka-python where a batch is in a message format before v2.
 * ``Fetcher.send_fetches`` asks for the next fetch while the last is counted (:func:`ask_ahead`).
-* A transport receives 4 KiB at a time, and its parser copies. :class:`Client` (``kafka_client=`` is public) has it do
-  neither (:mod:`.receiving`).
+* A transport receives 4 KiB at a time, and its parser copies. :class:`FetchClient` (``kafka_client=`` is public) avoids
+  both (:mod:`.receiving`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import structlog
 from kafka.consumer.fetcher import Fetcher
 from kafka.errors import KafkaTimeoutError, SaslAuthenticationFailedError
 from kafka.net.compat import KafkaNetClient
@@ -26,16 +25,15 @@ from kafka.net.selector import NetworkSelector
 from kafka.protocol.consumer import IsolationLevel
 
 from custodes._core import fetched_pieces
+from custodes.log_events import SlowDecoding, SlowDecodingEverywhere
 from custodes.sources.receiving import receive_from
-
-log = structlog.get_logger("custodes.kafka")
 
 PIECE_BYTES = 1 << 20
 """A fetch is cut into pieces of so many bytes or more, so that partitions can be read side by side."""
 
 
 @dataclass(frozen=True)
-class Piece:
+class BatchRun:
     """A run of a fetch's batches."""
 
     span: tuple[int, int]
@@ -56,7 +54,7 @@ class Fetch:
     data: bytes
     aborted: list[tuple[int, int]] | None
     """For ``read_committed``: aborted transactions as (producer id, first offset)."""
-    pieces: list[Piece]
+    pieces: list[BatchRun]
 
 
 class _WholeFetch(Fetcher.PartitionRecords):  # type: ignore[misc]
@@ -84,7 +82,7 @@ class _WholeFetch(Fetcher.PartitionRecords):  # type: ignore[misc]
             self.bytes_read = len(data)
             begins = [0, *(end for end, *_ in found)]
             pieces = [
-                Piece((begin, end), next_offset, latest_ms)
+                BatchRun((begin, end), next_offset, latest_ms)
                 for begin, (end, next_offset, _, _, latest_ms) in zip(begins, found, strict=False)
             ]
             yield Fetch(self.next_fetch_offset - 1, self.fetch_offset, data, aborted, pieces)
@@ -102,7 +100,7 @@ _warned_of: set[str] = set()
 def _warn_once(topic: str, problem: str) -> None:
     if topic not in _warned_of:
         _warned_of.add(topic)
-        log.warning("records are decoded one by one, which is slow", topic=topic, because=problem)
+        SlowDecoding(topic=topic, reason=problem).emit()
 
 
 def take_whole(consumer: Any, one_by_one: Container[str] = ()) -> None:
@@ -114,7 +112,7 @@ def take_whole(consumer: Any, one_by_one: Container[str] = ()) -> None:
     if getattr(fetcher, "PartitionRecords", None) is Fetcher.PartitionRecords:
         fetcher.PartitionRecords = type("WholeFetch", (_WholeFetch,), {"one_by_one": one_by_one})
     else:
-        log.warning("this kafka-python decodes records one by one, which is slow; see docs/sources.md")
+        SlowDecodingEverywhere().emit()
 
 
 def ask_ahead(consumer: Any) -> None:
@@ -150,7 +148,7 @@ def go_on_joining(consumer: Any) -> None:
         consumer._coordinator.request_rejoin()
 
 
-class Client(KafkaNetClient):  # type: ignore[misc]
+class FetchClient(KafkaNetClient):  # type: ignore[misc]
     """kafka-python's client, which receives in large pieces and says why it finds no broker."""
 
     def __init__(self, net: Any = None, manager: Any = None, **configs: Any) -> None:

@@ -15,7 +15,7 @@ from typing import IO, cast
 import zstandard
 
 from custodes._core import count_lines
-from custodes.sources.messages import Arrival, BeginsAnew, Lines
+from custodes.sources.messages import LineChunk, SourceMessage, StatelessSource
 
 BLOCK = 2 << 20
 """Bytes read at a time: enough that a batch's fixed costs vanish, little enough to stay in cache."""
@@ -40,7 +40,7 @@ def open_lines(path: Path, closing: ExitStack) -> IO[bytes]:
 
 
 @dataclass(frozen=True)
-class _Piece:
+class _Chunk:
     """What a file has next."""
 
     text: bytes
@@ -51,14 +51,14 @@ class _Piece:
     """Bytes read for it (unpacked); 0 at the file's end."""
 
 
-class _Pieces:
+class _ChunkReader:
     """A file's pieces, cut where lines end."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
         self._rest = b""
 
-    def next(self) -> _Piece:
+    def next(self) -> _Chunk:
         block = self._file.read(BLOCK)
         end = block.rfind(b"\n") + 1
         if not block:
@@ -68,25 +68,25 @@ class _Pieces:
         else:
             text = b"".join((self._rest, memoryview(block)[:end]))
             self._rest = block[end:]
-        return _Piece(text, count_lines(text), len(block))
+        return _Chunk(text, count_lines(text), len(block))
 
 
 class _ReadAhead:
     """Reads (and unpacks, and cuts) the next piece in a thread of its own while the one before is counted."""
 
-    def __init__(self, pieces: _Pieces, closing: ExitStack) -> None:
+    def __init__(self, pieces: _ChunkReader, closing: ExitStack) -> None:
         self._pieces = pieces
         self._thread = closing.enter_context(ThreadPoolExecutor(1, "read-ahead"))
         self._next = self._thread.submit(pieces.next)
 
-    def next(self) -> _Piece:
+    def next(self) -> _Chunk:
         piece = self._next.result()
         if piece.read:
             self._next = self._thread.submit(self._pieces.next)
         return piece
 
 
-class FileSource(BeginsAnew):
+class FileSource(StatelessSource):
     """Files one after the other, as one stream. Lines are numbered within their file."""
 
     name = "file"
@@ -95,12 +95,12 @@ class FileSource(BeginsAnew):
         """``on_bytes`` hears how many bytes (unpacked) each block had, for progress."""
         self._waiting = list(paths)
         self._on_bytes = on_bytes
-        self._pieces: _Pieces | _ReadAhead | None = None
+        self._pieces: _ChunkReader | _ReadAhead | None = None
         self._closing = ExitStack()
         self._path = Path()
         self._line = 1
 
-    def poll(self, timeout: float) -> list[Arrival]:
+    def poll(self, timeout: float) -> list[SourceMessage]:
         while not self.finished:
             if self._pieces is None:
                 self._path = self._waiting.pop(0)
@@ -113,11 +113,11 @@ class FileSource(BeginsAnew):
             if piece.text:
                 first_line = self._line
                 self._line += piece.lines
-                return [Lines(0, piece.text, first_line)]
+                return [LineChunk(0, piece.text, first_line)]
         return []
 
-    def _start_reading(self, file: IO[bytes]) -> _Pieces | _ReadAhead:
-        pieces = _Pieces(file)
+    def _start_reading(self, file: IO[bytes]) -> _ChunkReader | _ReadAhead:
+        pieces = _ChunkReader(file)
         # A pipe may have nothing to say for hours; a thread that waits for it could not be ended.
         return pieces if str(self._path) == "-" else _ReadAhead(pieces, self._closing)
 

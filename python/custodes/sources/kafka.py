@@ -7,20 +7,27 @@ from collections.abc import Container, Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import Any
 
-import structlog
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.errors import KafkaError
 
 from custodes._core import Reject
-from custodes.config.model import KafkaSource as KafkaSettings
+from custodes.config.model import KafkaSourceSettings as KafkaSettings
+from custodes.log_events import GroupIsShared, PartitionsAssigned, PartitionsRevoked
 from custodes.sources.client import FETCH_BYTES, client
-from custodes.sources.consumer_group import Member, spoken
+from custodes.sources.consumer_group import GroupMember, spoken
 from custodes.sources.dead_letters import Letter
-from custodes.sources.fetches import Client, Fetch
-from custodes.sources.messages import Arrival, Fetched, Gap, Idle, Joined, Left, Place, Records
-from custodes.sources.watermark_alignment import InStep, Waiting
-
-log = structlog.get_logger("custodes.kafka")
+from custodes.sources.fetches import Fetch, FetchClient
+from custodes.sources.messages import (
+    FetchedBatches,
+    RecordList,
+    SourceMessage,
+    StreamGap,
+    StreamIdle,
+    StreamJoined,
+    StreamLeft,
+    StreamPosition,
+)
+from custodes.sources.watermark_alignment import QueuedItem, WatermarkAlignment
 
 _SEND_MS = 5_000
 """How long a dead letter may take to find its topic before that is a failure."""
@@ -34,7 +41,7 @@ _LARGEST_LETTER = 1_000_000
 """Bytes of a rejected record kept: with its headers it must pass under Kafka's default of 1 MiB."""
 
 
-Part = tuple[Fetch, tuple[int, int]] | list[Any]
+FetchPart = tuple[Fetch, tuple[int, int]] | list[Any]
 """Of what a partition brought: a span of a fetch, or records where kafka-python had to decode them."""
 
 
@@ -61,16 +68,16 @@ class KafkaSource:
         self._leaving: dict[TopicPartition, float] = {}
         self._heard_at: dict[TopicPartition, float] = {}
         self._idle: set[TopicPartition] = set()
-        self._moved: list[Arrival] = []
-        self._in_step: InStep[Part] = InStep(time.monotonic)
+        self._moved: list[SourceMessage] = []
+        self._in_step: WatermarkAlignment[FetchPart] = WatermarkAlignment(time.monotonic)
         self._settings = settings
-        self._member = Member(settings, worker, self)
+        self._member = GroupMember(settings, worker, self)
 
     @property
     def _consumer(self) -> Any:
         return self._member.consumer
 
-    def poll(self, timeout: float) -> list[Arrival]:
+    def poll(self, timeout: float) -> list[SourceMessage]:
         if self._consumer is None:
             self._member.try_to_join(lambda: self._member.connect(self._settings.topics), timeout)
             return []
@@ -78,7 +85,7 @@ class KafkaSource:
         came, self._moved = self._moved, []
         if self._consumer is None:
             return came
-        if any(isinstance(arrival, Joined) for arrival in came):
+        if any(isinstance(arrival, StreamJoined) for arrival in came):
             self._warn_if_not_alone()
         now = time.monotonic()
         if fetched and len(self._idle) == len(self._heard_at):
@@ -96,20 +103,15 @@ class KafkaSource:
         for partition, heard_at in self._heard_at.items():
             if partition not in self._idle and now - heard_at > self._idle_after and self._behind(partition) == 0:
                 self._idle.add(partition)
-                came.append(Idle(self._stream(partition)))
+                came.append(StreamIdle(self._stream(partition)))
         return came
 
     def _warn_if_not_alone(self) -> None:
         there = sum(len(self._consumer.partitions_for_topic(topic) or ()) for topic in self._settings.topics)
         if len(self._heard_at) < there:
-            log.warning(
-                "others of the consumer group have partitions: what is spread over partitions is counted in parts, "
-                "unless the configuration has workers (docs/scale.md)",
-                partitions=len(self._heard_at),
-                of=there,
-            )
+            GroupIsShared(partitions=len(self._heard_at), of=there).emit()
 
-    def _go_on(self, partition: TopicPartition, records: list[Any]) -> Iterator[Arrival]:
+    def _go_on(self, partition: TopicPartition, records: list[Any]) -> Iterator[SourceMessage]:
         """Notes how far a partition has come; what it brought may begin elsewhere than where it was to go on."""
         first, last = records[0], records[-1]
         begins = first.position if isinstance(first, Fetch) else self._reached.get(partition, first.offset)
@@ -131,7 +133,7 @@ class KafkaSource:
             return 0
         return left_at
 
-    def _look_for_gaps(self, fetched: Container[TopicPartition]) -> Iterator[Arrival]:
+    def _look_for_gaps(self, fetched: Container[TopicPartition]) -> Iterator[SourceMessage]:
         """Partitions whose position was reset although they have nothing to read."""
         for partition, expected in self._reached.items():
             if partition not in fetched and self._consumer.highwater(partition) is not None:
@@ -140,21 +142,21 @@ class KafkaSource:
                     self._reached[partition] = position
                     yield self._gap(partition, expected, position)
 
-    def _gap(self, partition: TopicPartition, expected: int, position: int) -> Gap:
+    def _gap(self, partition: TopicPartition, expected: int, position: int) -> StreamGap:
         if position < expected:
             # What was counted up to here was another log's.
             self._left_at.pop(partition, None)
             self._next_offset[partition] = position
-        return Gap(self._stream(partition), expected, position)
+        return StreamGap(self._stream(partition), expected, position)
 
-    def _give_up_leaving(self, now: float) -> Iterator[Arrival]:
+    def _give_up_leaving(self, now: float) -> Iterator[SourceMessage]:
         """Partitions that were taken away and that no rebalance gave to anybody: their topic is gone."""
         for partition, since in list(self._leaving.items()):
             if now - since > _REBALANCED_WITHIN:
                 del self._leaving[partition]
-                yield Left(self._stream(partition))
+                yield StreamLeft(self._stream(partition))
 
-    def _hand_over(self) -> Iterator[Arrival]:
+    def _hand_over(self) -> Iterator[SourceMessage]:
         """What need not wait for other partitions; of one that is far ahead no more is asked for."""
         taken = self._in_step.take(lambda partition: self._behind(partition) != 0)
         for partition, run in groupby(taken, lambda one: one[0]):
@@ -165,10 +167,10 @@ class KafkaSource:
         crowded = {p for p in self._heard_at if self._in_step.waiting_bytes(p) > MOST_WAITING}
         self._member.pause_only(crowded)
 
-    def _wake_all(self, now: float) -> list[Arrival]:
+    def _wake_all(self, now: float) -> list[SourceMessage]:
         """After a lull on the whole topic the first partition to be heard must not run ahead of the others, whose
         events are on their way: all hold the watermark again until they are heard or are idle anew."""
-        woken: list[Arrival] = [Joined(self._stream(partition)) for partition in self._idle]
+        woken: list[SourceMessage] = [StreamJoined(self._stream(partition)) for partition in self._idle]
         self._heard_at.update(dict.fromkeys(self._idle, now))
         self._idle.clear()
         return woken
@@ -191,11 +193,13 @@ class KafkaSource:
             if position is not None:
                 self._consumer.seek(partition, position)
                 self._next_offset[partition] = self._reached[partition] = position
-            self._moved.append(Joined(self._stream(partition)))
+            self._moved.append(StreamJoined(self._stream(partition)))
         # What was taken away only to be given back never left: others must not run ahead of it meanwhile.
-        self._moved += [Left(self._stream(partition)) for partition in self._leaving if partition not in partitions]
+        self._moved += [
+            StreamLeft(self._stream(partition)) for partition in self._leaving if partition not in partitions
+        ]
         self._leaving.clear()
-        log.info("partitions assigned", partitions=spoken(partitions))
+        PartitionsAssigned(partitions=spoken(partitions)).emit()
 
     def revoked(self, partitions: list[TopicPartition], *, lost: bool) -> None:
         for partition in partitions:
@@ -207,7 +211,7 @@ class KafkaSource:
                 offsets.pop(partition, None)
             self._idle.discard(partition)
             self._leaving[partition] = time.monotonic()
-        log.info("partitions revoked", partitions=spoken(partitions))
+        PartitionsRevoked(partitions=spoken(partitions)).emit()
 
     def describe(self, stream: int) -> dict[str, str | int]:
         partition = self._partitions[stream]
@@ -220,14 +224,16 @@ class KafkaSource:
                 self._dealt_with[partition] = offset
         self._commit_now()
 
-    def places(self) -> list[Place]:
+    def places(self) -> list[StreamPosition]:
         ours = {*self._heard_at, *self._leaving}
         return [
-            Place(self._stream(partition), f"{partition.topic}/{partition.partition}", offset, partition in ours)
+            StreamPosition(
+                self._stream(partition), f"{partition.topic}/{partition.partition}", offset, partition in ours
+            )
             for partition, offset in (self._left_at | self._next_offset).items()
         ]
 
-    def resume(self, places: Sequence[Place]) -> None:
+    def resume(self, places: Sequence[StreamPosition]) -> None:
         for place in places:
             topic, _, number = place.name.rpartition("/")
             partition = TopicPartition(topic, int(number))
@@ -277,31 +283,31 @@ class KafkaSource:
         self._member.close()
 
 
-def waiting(fetched: list[Any]) -> Iterator[Waiting[Part]]:
+def waiting(fetched: list[Any]) -> Iterator[QueuedItem[FetchPart]]:
     """A partition's part of a poll: pieces of whole fetches, or records where kafka-python had to decode them."""
     for whole, run in groupby(fetched, lambda one: isinstance(one, Fetch)):
         if whole:
             for fetch in run:
                 for piece in fetch.pieces:
                     begin, end = piece.span
-                    yield Waiting((fetch, piece.span), piece.next_offset, piece.latest_ms, end - begin)
+                    yield QueuedItem((fetch, piece.span), piece.next_offset, piece.latest_ms, end - begin)
         else:
             records = list(run)
             size = sum(len(record.value or b"") for record in records)
-            yield Waiting(records, records[-1].offset + 1, records[-1].timestamp or -1, size)
+            yield QueuedItem(records, records[-1].offset + 1, records[-1].timestamp or -1, size)
 
 
-def arrivals(stream: int, parts: list[Part], counted_until: int) -> Iterator[Arrival]:
+def arrivals(stream: int, parts: list[FetchPart], counted_until: int) -> Iterator[SourceMessage]:
     """Parts of one partition in order, from ``counted_until`` on; pieces of one fetch become one again."""
     for fetch, run in groupby(parts, lambda part: part[0] if isinstance(part, tuple) else None):
         if fetch is None:
             for part in run:
                 if isinstance(part, list) and (rest := [one for one in part if one.offset >= counted_until]):
-                    yield Records(stream, rest)
+                    yield RecordList(stream, rest)
         else:
             spans = [span for _, span in run]
             position = max(fetch.position, counted_until)
-            yield Fetched(stream, fetch.data, (spans[0][0], spans[-1][1]), position, fetch.aborted)
+            yield FetchedBatches(stream, fetch.data, (spans[0][0], spans[-1][1]), position, fetch.aborted)
 
 
 class KafkaDeadLetters:
@@ -347,7 +353,7 @@ def reachable(settings: KafkaSettings, also: Iterable[str] = (), timeout: float 
     millis = int(timeout * 1000)
     consumer = None
     try:
-        own = {"bootstrap_timeout_ms": millis, "request_timeout_ms": millis, "kafka_client": Client}
+        own = {"bootstrap_timeout_ms": millis, "request_timeout_ms": millis, "kafka_client": FetchClient}
         consumer = client(KafkaConsumer, settings, **own)
         known = consumer.topics()
     except (KafkaError, OSError) as error:

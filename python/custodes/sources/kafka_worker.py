@@ -12,24 +12,22 @@ from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import structlog
 from kafka import TopicPartition
 from kafka.admin import KafkaAdminClient, NewTopic
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.errors import KafkaError, TopicAlreadyExistsError
 from kafka.structs import OffsetAndMetadata
 
-from custodes.config.model import KafkaSource as KafkaSettings
-from custodes.config.model import Workers
+from custodes.config.model import KafkaSourceSettings as KafkaSettings
+from custodes.config.model import WorkersSettings
+from custodes.log_events import PartitionsAssigned, PartitionsLost, PartitionsRevoked, TopicsMissing
 from custodes.sources.client import CONNECT_MS, client
-from custodes.sources.consumer_group import Member, spoken
+from custodes.sources.consumer_group import GroupMember, spoken
 from custodes.sources.fetches import Fetch
-from custodes.sources.kafka import LOOK_EVERY, MOST_WAITING, Part, arrivals, waiting
-from custodes.sources.messages import Arrival, Gap, Joined, Left, Parcels
+from custodes.sources.kafka import LOOK_EVERY, MOST_WAITING, FetchPart, arrivals, waiting
+from custodes.sources.messages import RepartitionRecords, SourceMessage, StreamGap, StreamJoined, StreamLeft
 from custodes.sources.repartition import LARGEST_RECORD
-from custodes.sources.watermark_alignment import InStep
-
-log = structlog.get_logger("custodes.kafka")
+from custodes.sources.watermark_alignment import WatermarkAlignment
 
 _LONGEST_ROUND = 1.0
 """Seconds of a round that count as silence."""
@@ -37,7 +35,7 @@ _WEEK_MS = 7 * 86_400 * 1000
 
 
 @dataclass
-class _Held:
+class _AssignedPartition:
     """A partition that the group has given this worker."""
 
     stream: int
@@ -51,24 +49,24 @@ class _Held:
     is_idle: bool = False
 
 
-class SharedKafkaSource:
+class PartitionedKafkaSource:
     """One worker's consumer."""
 
-    def __init__(self, settings: KafkaSettings, workers: Workers, idle_after: float, worker: str) -> None:
+    def __init__(self, settings: KafkaSettings, workers: WorkersSettings, idle_after: float, worker: str) -> None:
         """``worker`` names this member of the group, so that it has its partitions back at once after a restart."""
         self.name = f"kafka:{','.join(settings.topics)}"
         self.before_leaving: Callable[[Sequence[int]], None] = lambda streams: None
         """Hears which streams are about to be another worker's, while they are still this one's; in whatever thread."""
         self._settings, self._workers = settings, workers
         self._idle_after = idle_after
-        self._member = Member(
+        self._member = GroupMember(
             settings, worker, self, patience_ms=CONNECT_MS, partition_assignment_strategy=[CooperativeStickyAssignor]
         )
         self._streams: dict[TopicPartition, int] = {}
         self._partitions: dict[int, TopicPartition] = {}
-        self._held: dict[TopicPartition, _Held] = {}
-        self._moved: list[Arrival] = []
-        self._in_step: InStep[Part] = InStep(time.monotonic)
+        self._held: dict[TopicPartition, _AssignedPartition] = {}
+        self._moved: list[SourceMessage] = []
+        self._in_step: WatermarkAlignment[FetchPart] = WatermarkAlignment(time.monotonic)
         self._looked_at = self._polled_at = 0.0
 
     @property
@@ -88,7 +86,7 @@ class SharedKafkaSource:
         try:
             known = {topic["name"]: len(topic["partitions"]) for topic in admin.describe_topics()}
             if missing := [topic for topic in settings.topics if not known.get(topic)]:
-                log.warning("waiting for topics to be made", topics=missing)
+                TopicsMissing(topics=missing).emit()
                 return False
             most = max(known[topic] for topic in settings.topics)
             partitions = workers.partitions or most
@@ -109,12 +107,12 @@ class SharedKafkaSource:
             admin.close()
         return True
 
-    def poll(self, timeout: float) -> list[Arrival | Parcels]:
+    def poll(self, timeout: float) -> list[SourceMessage | RepartitionRecords]:
         if self._consumer is None:
             self._member.try_to_join(self._join, timeout)
             return []
         fetched = self._member.poll(timeout)
-        came: list[Arrival | Parcels] = [*self._moved]
+        came: list[SourceMessage | RepartitionRecords] = [*self._moved]
         self._moved = []
         if self._consumer is None:
             return came
@@ -126,7 +124,7 @@ class SharedKafkaSource:
             held.silent, held.is_idle = 0.0, False
             came += self._go_on(held, records)
             if partition.topic == self._workers.repartition_topic:
-                came.append(Parcels(held.stream, [(record.offset, record.value) for record in records]))
+                came.append(RepartitionRecords(held.stream, [(record.offset, record.value) for record in records]))
                 held.next_offset = held.reached
             else:
                 self._in_step.add(partition, waiting(records))
@@ -138,7 +136,7 @@ class SharedKafkaSource:
         self._polled_at = now
         return came
 
-    def _go_on(self, held: _Held, records: list[Any]) -> Iterator[Arrival]:
+    def _go_on(self, held: _AssignedPartition, records: list[Any]) -> Iterator[SourceMessage]:
         """Notes how far a partition has come; what it brought may begin elsewhere than where it was to go on."""
         first, last = records[0], records[-1]
         partition = self._partitions[held.stream]
@@ -147,7 +145,7 @@ class SharedKafkaSource:
         position = None if isinstance(last, Fetch) else self._consumer.position(partition, timeout_ms=0)
         held.reached = last.offset + 1 if position is None else position
 
-    def _look_for_gaps(self, fetched: Container[TopicPartition]) -> Iterator[Arrival]:
+    def _look_for_gaps(self, fetched: Container[TopicPartition]) -> Iterator[SourceMessage]:
         """Partitions whose position was reset although they have nothing to read."""
         for partition, held in self._held.items():
             if held.next_offset is None or partition in fetched or self._consumer.highwater(partition) is None:
@@ -156,13 +154,13 @@ class SharedKafkaSource:
             if position is not None and position != held.reached:
                 yield self._gap(held, position)
 
-    def _gap(self, held: _Held, position: int) -> Gap:
-        gap = Gap(held.stream, held.reached, position)
+    def _gap(self, held: _AssignedPartition, position: int) -> StreamGap:
+        gap = StreamGap(held.stream, held.reached, position)
         held.reached = position
         held.next_offset = position
         return gap
 
-    def _hand_over(self) -> Iterator[Arrival]:
+    def _hand_over(self) -> Iterator[SourceMessage]:
         """What need not wait for other partitions; of one that is far ahead no more is asked for."""
         for partition, one in self._in_step.take(lambda partition: self._behind(partition) != 0):
             held = self._held[partition]
@@ -256,10 +254,10 @@ class SharedKafkaSource:
             if partition not in self._streams:
                 stream = self._streams[partition] = len(self._streams)
                 self._partitions[stream] = partition
-            self._held[partition] = _Held(self._streams[partition])
+            self._held[partition] = _AssignedPartition(self._streams[partition])
             self._consumer.pause(partition)
-            self._moved.append(Joined(self._streams[partition]))
-        log.info("partitions assigned", partitions=spoken(partitions))
+            self._moved.append(StreamJoined(self._streams[partition]))
+        PartitionsAssigned(partitions=spoken(partitions)).emit()
 
     def revoked(self, partitions: list[TopicPartition], *, lost: bool) -> None:
         partitions = [partition for partition in partitions if partition in self._held]
@@ -268,8 +266,8 @@ class SharedKafkaSource:
         for partition in partitions:
             held = self._held.pop(partition)
             self._in_step.leave(partition)
-            self._moved.append(Left(held.stream))
-        log.info("partitions lost" if lost else "partitions given up", partitions=spoken(partitions))
+            self._moved.append(StreamLeft(held.stream))
+        (PartitionsLost if lost else PartitionsRevoked)(partitions=spoken(partitions)).emit()
 
     def describe(self, stream: int) -> dict[str, str | int]:
         partition = self._partitions[stream]

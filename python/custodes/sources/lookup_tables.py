@@ -9,24 +9,19 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from custodes._core import Tables
 from custodes.config import Fault, FaultsError
 from custodes.config.faults import did_you_mean
 from custodes.config.mapping import TableUse
+from custodes.log_events import LookupTableFailed, LookupTableRead
 
 _LOOK_EVERY = 1.0
 """Seconds between two looks whether a file has changed."""
 
 
-def _log() -> Any:
-    import structlog  # noqa: PLC0415 - a tenth of a replay's start, and few look again at tables
-
-    return structlog.get_logger("custodes.tables")
-
-
-class Watcher(Protocol):
+class TableListener(Protocol):
     """Who hears of tables."""
 
     def table_read(self, table: str, entries: int | None) -> None:
@@ -87,7 +82,7 @@ class FileTable:
         """There is nothing to close."""
 
 
-class _Nobody:
+class _NoListener:
     def table_read(self, table: str, entries: int | None) -> None: ...
     def table_gone(self, table: str) -> None: ...
     def row_refused(self, table: str) -> None: ...
@@ -99,7 +94,7 @@ class LookupTables:
     def __init__(self) -> None:
         self.in_force = Tables()
         """What engines look up in."""
-        self._watcher: Watcher = _Nobody()
+        self._watcher: TableListener = _NoListener()
         self._entries: dict[str, int] = {}
         self._sources: dict[str, TableSource] = {}
         self._uses: list[TableUse] = []
@@ -153,7 +148,7 @@ class LookupTables:
     def _refused(self, table: str) -> None:
         self._watcher.row_refused(table)
 
-    def tell(self, watcher: Watcher) -> None:
+    def tell(self, watcher: TableListener) -> None:
         """Has ``watcher`` hear of the tables there are and, from now on, of each reading."""
         self._watcher = watcher
         for name, entries in self._entries.items():
@@ -174,11 +169,11 @@ class LookupTables:
                 except FaultsError as error:
                     self._watcher.table_read(name, None)
                     faults = [str(fault) for fault in error.faults]
-                    _log().warning("a look-up table was not read; the one before stays in force", faults=faults)
+                    LookupTableFailed(faults=faults).emit()
                 else:
                     self.in_force.update_from(fresh)
                     self._watcher.table_read(name, self._entries[name])
-                    _log().info("a look-up table was read", table=name)
+                    LookupTableRead(table=name).emit()
 
     def close(self) -> None:
         """Lets the sources go."""

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Lines:
+class LineChunk:
     """A piece of a JSON Lines stream that ends with a whole line."""
 
     stream: int
@@ -25,7 +25,7 @@ class Lines:
 
 
 @dataclass(frozen=True)
-class Records:
+class RecordList:
     """Records of one partition, in offset order."""
 
     stream: int
@@ -36,7 +36,7 @@ class Records:
 
 
 @dataclass(frozen=True)
-class Fetched:
+class FetchedBatches:
     """What a fetch of one partition brought, or a part of it, as Kafka's record batches."""
 
     stream: int
@@ -51,7 +51,7 @@ class Fetched:
 
 
 @dataclass(frozen=True)
-class Joined:
+class StreamJoined:
     """A stream that may hold the watermark back from now on."""
 
     stream: int
@@ -62,7 +62,7 @@ class Joined:
 
 
 @dataclass(frozen=True)
-class Left:
+class StreamLeft:
     """A stream that is somebody else's now."""
 
     stream: int
@@ -72,7 +72,7 @@ class Left:
 
 
 @dataclass(frozen=True)
-class Idle:
+class StreamIdle:
     """A stream that has been silent for long enough not to be waited for."""
 
     stream: int
@@ -82,7 +82,7 @@ class Idle:
 
 
 @dataclass(frozen=True)
-class Gap:
+class StreamGap:
     """A stream goes on elsewhere than where it was: what lies between was never seen, or will be seen once more."""
 
     stream: int
@@ -102,11 +102,11 @@ class Gap:
         return None
 
 
-Arrival = Lines | Records | Fetched | Joined | Left | Idle | Gap
+SourceMessage = LineChunk | RecordList | FetchedBatches | StreamJoined | StreamLeft | StreamIdle | StreamGap
 
 
 @dataclass(frozen=True)
-class Parcels:
+class RepartitionRecords:
     """Records of the repartition topic, of one share, in their order."""
 
     stream: int
@@ -115,7 +115,7 @@ class Parcels:
 
 
 @dataclass(frozen=True)
-class Place:
+class StreamPosition:
     """Where a source stands in one stream."""
 
     stream: int
@@ -127,18 +127,18 @@ class Place:
     """Whether the stream is this source's now, and not somebody else's since it stood there."""
 
 
-def positions(places: Iterable[Place]) -> dict[int, int]:
+def positions(places: Iterable[StreamPosition]) -> dict[int, int]:
     """By stream, the position of its next event, as the engine asks for it."""
     return {place.stream: place.position for place in places}
 
 
-class Source(Protocol):
+class EventSource(Protocol):
     """A place events come from. Used from one thread."""
 
     name: str
     """The label of ``custodes_events_total``."""
 
-    def poll(self, timeout: float) -> Sequence[Arrival | Parcels]:
+    def poll(self, timeout: float) -> Sequence[SourceMessage | RepartitionRecords]:
         """What has come; waits up to ``timeout`` seconds for something. Empty means nothing yet."""
 
     def describe(self, stream: int) -> dict[str, str | int]:
@@ -162,28 +162,28 @@ class Source(Protocol):
         """Lets go of files and connections."""
 
 
-class ResumableSource(Source, Protocol):
+class ResumableSource(EventSource, Protocol):
     """A source that goes on where another process was."""
 
-    def poll(self, timeout: float) -> Sequence[Arrival]: ...
+    def poll(self, timeout: float) -> Sequence[SourceMessage]: ...
 
-    def places(self) -> list[Place]:
+    def places(self) -> list[StreamPosition]:
         """Where it stands in each stream it knows; empty if it can't begin there in another process."""
 
-    def resume(self, places: Sequence[Place]) -> None:
+    def resume(self, places: Sequence[StreamPosition]) -> None:
         """Begins where another process was. Called before the first poll."""
 
 
-class BeginsAnew:
+class StatelessSource:
     """The part of a source that has nothing to remember: every process hears it from its start."""
 
     def commit(self, streams: Container[int] | None = None) -> None:
         """Nothing to note."""
 
-    def places(self) -> list[Place]:
+    def places(self) -> list[StreamPosition]:
         return []
 
-    def resume(self, places: Sequence[Place]) -> None:
+    def resume(self, places: Sequence[StreamPosition]) -> None:
         """There is nothing to go on from."""
 
     @property

@@ -16,9 +16,9 @@ from typing import Any
 from kafka import KafkaProducer
 
 from custodes._core import Engine, Outcome
-from custodes.config.model import KafkaSource as KafkaSettings
+from custodes.config.model import KafkaSourceSettings as KafkaSettings
 from custodes.sources.client import client
-from custodes.sources.messages import Gap, Place
+from custodes.sources.messages import StreamGap, StreamPosition
 
 _VERSION = 1
 _HEADER = struct.Struct("<BBqqqH")
@@ -33,7 +33,7 @@ _PARCEL_BYTES = 512 << 10
 
 
 @dataclass(frozen=True)
-class Sent:
+class SentRange:
     """What one partition has for one share, of its offsets from ``begin`` to before ``end``."""
 
     place: str
@@ -56,7 +56,7 @@ class Sent:
         return _HEADER.pack(_VERSION, flags, self.begin, self.end, clock, len(place)) + place + self.parcel
 
     @classmethod
-    def decode(cls, value: bytes) -> Sent:
+    def decode(cls, value: bytes) -> SentRange:
         """Raises ``ValueError`` for what is no such record, or of another version."""
         if len(value) < _HEADER.size:
             raise ValueError("it is too short for a record of the repartition topic")
@@ -75,7 +75,7 @@ class Sent:
         )
 
 
-class LostOnTheWayError(Exception):
+class DeliveryFailedError(Exception):
     """The broker refused for good what was sent: all that came after it must be sent again, from a snapshot."""
 
 
@@ -88,10 +88,10 @@ class RepartitionTopic:
         self._producer: Any = None
         self._failure: BaseException | None = None
 
-    def send(self, share: int, sent: Sent) -> None:
+    def send(self, share: int, sent: SentRange) -> None:
         """Records for a share arrive in the order they are sent.
 
-        Raises ``KafkaError`` for one that cannot be sent now and may be later, and :class:`LostOnTheWayError`.
+        Raises ``KafkaError`` for one that cannot be sent now and may be later, and :class:`DeliveryFailedError`.
         """
         self._check()
         if self._producer is None:
@@ -115,10 +115,10 @@ class RepartitionTopic:
 
     def _check(self) -> None:
         if self._failure is not None:
-            raise LostOnTheWayError(f"what was handed on was refused: {self._failure}")
+            raise DeliveryFailedError(f"what was handed on was refused: {self._failure}")
 
     def flush(self) -> None:
-        """Raises :class:`LostOnTheWayError` if not all that was sent arrived."""
+        """Raises :class:`DeliveryFailedError` if not all that was sent arrived."""
         if self._producer is not None:
             self._producer.flush()
         self._check()
@@ -128,7 +128,7 @@ class RepartitionTopic:
             self._producer.close(timeout=1)
 
 
-class Outbox:
+class RepartitionOutbox:
     """What one source partition has to send: joined to records, none too large, which speak for every offset."""
 
     def __init__(self, place: str, shares: int, position: int) -> None:
@@ -158,7 +158,7 @@ class Outbox:
         for share, first, parcel in parcels:
             self._parcels[share].append((first, parcel))
 
-    def send(self, position: int, to: Callable[[int, Sent], None], *, everybody: bool) -> None:
+    def send(self, position: int, to: Callable[[int, SentRange], None], *, everybody: bool) -> None:
         """Sends what there is of the offsets before ``position``.
 
         With ``everybody`` shares it has no events for are told as well, if things stand otherwise than they know.
@@ -173,7 +173,7 @@ class Outbox:
                 self._told[share] = state
         self._anew = False
 
-    def _records(self, share: int, position: int) -> Iterator[Sent]:
+    def _records(self, share: int, position: int) -> Iterator[SentRange]:
         """Parcels joined; only the last speaks of the partition as it stands."""
         joined: list[tuple[int, list[bytes]]] = [(self._from[share], [])]
         size = 0
@@ -187,17 +187,17 @@ class Outbox:
         for at, ((begin, parcels), end) in enumerate(zip(joined, ends, strict=True)):
             is_last = at == len(joined) - 1
             clock, idle = (self.clock, self.idle) if is_last else (None, False)
-            yield Sent(self._place, begin, end, clock, idle, self._anew and at == 0, b"".join(parcels))
+            yield SentRange(self._place, begin, end, clock, idle, self._anew and at == 0, b"".join(parcels))
 
 
-class Inbox:
+class RepartitionInbox:
     """What a share has had of every source partition, and what of a record is new to it."""
 
     def __init__(
         self,
-        had: Iterable[Place],
+        had: Iterable[StreamPosition],
         idle_after: float,
-        missed: Callable[[Gap, dict[str, str | int]], None],
+        missed: Callable[[StreamGap, dict[str, str | int]], None],
         pace: Callable[[], float],
     ) -> None:
         """``had`` is where an earlier process had come to; ``missed`` hears of offsets that were never handed on.
@@ -213,9 +213,11 @@ class Inbox:
         self._idle: set[str] = set()
         self._woken_at = float("-inf")
 
-    def places(self) -> list[Place]:
+    def places(self) -> list[StreamPosition]:
         """How far it has come with each partition."""
-        return [Place(stream, name, self.upto.get(name, 0), ours=False) for name, stream in self._streams.items()]
+        return [
+            StreamPosition(stream, name, self.upto.get(name, 0), ours=False) for name, stream in self._streams.items()
+        ]
 
     def expect(self, partitions: Iterable[str], engine: Engine) -> None:
         """Every source partition may have something for a share: none is to be run ahead of before it is heard."""
@@ -228,7 +230,7 @@ class Inbox:
         """What a source partition is to the share's engine; 0 is the share's own."""
         return self._streams.setdefault(name, 1 + len(self._streams))
 
-    def take(self, sent: Sent, engine: Engine) -> Iterator[Outcome]:
+    def take(self, sent: SentRange, engine: Engine) -> Iterator[Outcome]:
         """Has counted what is new of a record. Raises ``ValueError`` for one that cannot be read."""
         stream, upto = self._stream(sent.place), self.upto.get(sent.place)
         if sent.anew:
@@ -238,7 +240,7 @@ class Inbox:
             return
         if upto is not None and sent.begin > upto:
             topic, _, number = sent.place.rpartition("/")
-            self._missed(Gap(stream, upto, sent.begin), {"topic": topic, "partition": int(number)})
+            self._missed(StreamGap(stream, upto, sent.begin), {"topic": topic, "partition": int(number)})
         self.upto[sent.place] = sent.end
         if sent.end > (upto or 0):
             self._wake_all(engine)

@@ -13,7 +13,7 @@ from custodes.config import Fault, FaultsError
 from custodes.sources import FileSource
 
 _FAR_FUTURE_YEARS = 5
-Place = dict[str, str | int]
+RecordLocation = dict[str, str | int]
 
 
 def check_readable(paths: Sequence[Path]) -> None:
@@ -25,7 +25,7 @@ def check_readable(paths: Sequence[Path]) -> None:
 
 def replay_files(
     engine: Engine, paths: Sequence[Path], on_bytes: Callable[[int], None] = lambda _: None
-) -> Generator[tuple[Outcome, Place]]:
+) -> Generator[tuple[Outcome, RecordLocation]]:
     """What comes of each batch of the files, with its place, and of the end. ``on_bytes`` hears how much was read."""
     yield from read_files(engine, paths, on_bytes)
     yield engine.finish(), {}
@@ -33,7 +33,7 @@ def replay_files(
 
 def read_files(
     engine: Engine, paths: Sequence[Path], on_bytes: Callable[[int], None] = lambda _: None
-) -> Generator[tuple[Outcome, Place]]:
+) -> Generator[tuple[Outcome, RecordLocation]]:
     """The same without an end: more events may come."""
     # A file's times are measured against today only to tell nonsense like 2099 from data.
     latest = int((time.time() + _FAR_FUTURE_YEARS * 365.25 * 86_400) * 1e6)
@@ -46,13 +46,13 @@ def read_files(
 
 
 @dataclass(frozen=True)
-class _Numbered:
+class _NumberedRecord:
     """A record as the engine wants it."""
 
     offset: int
     value: bytes
 
 
-def numbered(records: Iterable[bytes], first: int = 0) -> list[_Numbered]:
+def numbered(records: Iterable[bytes], first: int = 0) -> list[_NumberedRecord]:
     """Records at hand as the engine wants them, one offset after the other."""
-    return [_Numbered(at, record) for at, record in enumerate(records, first)]
+    return [_NumberedRecord(at, record) for at, record in enumerate(records, first)]

@@ -10,16 +10,14 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import structlog
 from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError
 
 from custodes.config import Fault, FaultsError
-from custodes.config.model import KafkaSource as KafkaSettings
-from custodes.config.model import TableTopic
+from custodes.config.model import KafkaSourceSettings as KafkaSettings
+from custodes.config.model import TableTopicSettings
+from custodes.log_events import LookupRowRejected, LookupTopicFailed
 from custodes.sources.client import client
-
-log = structlog.get_logger("custodes.tables")
 
 _READ_WITHIN = 60.0
 """Seconds that reading to the end may take without anything coming."""
@@ -36,7 +34,7 @@ class TopicTable:
     A row is a JSON object by column. Its record's key says which row it is; a record without a value takes it away.
     """
 
-    def __init__(self, settings: KafkaSettings, said: TableTopic) -> None:
+    def __init__(self, settings: KafkaSettings, said: TableTopicSettings) -> None:
         self.identity: object = (settings.model_dump_json(), said.model_dump_json())
         self.where = f"topic {said.topic}"
         self.on_refused: Callable[[], None] = lambda: None
@@ -90,7 +88,7 @@ class TopicTable:
                 self._follow()
             except KafkaError as error:
                 self._problem = str(error) or type(error).__name__
-                log.warning("a table's topic cannot be read; trying again", topic=self._said.topic, error=self._problem)
+                LookupTopicFailed(topic=self._said.topic, error=self._problem).emit()
                 self._stop.wait(_AGAIN_AFTER)
 
     def _follow(self) -> None:
@@ -136,7 +134,7 @@ class TopicTable:
                     row = self._row(record)
                 except (ValueError, TypeError) as error:
                     place = f"{partition.topic}/{partition.partition}"
-                    log.warning("no row of a table", place=place, offset=record.offset, problem=str(error))
+                    LookupRowRejected(place=place, offset=record.offset, problem=str(error)).emit()
                     self.on_refused()
                     continue
                 if row is None:

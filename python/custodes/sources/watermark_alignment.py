@@ -28,7 +28,7 @@ PATIENCE = 1.0
 
 
 @dataclass(frozen=True)
-class Waiting(Generic[Content]):
+class QueuedItem(Generic[Content]):
     """Something a partition brought, in the order it came."""
 
     content: Content
@@ -38,33 +38,33 @@ class Waiting(Generic[Content]):
 
 
 @dataclass
-class _Lane(Generic[Content]):
+class _PartitionQueue(Generic[Content]):
     """A partition's queue."""
 
-    queue: deque[Waiting[Content]] = field(default_factory=deque)
+    queue: deque[QueuedItem[Content]] = field(default_factory=deque)
     bytes: int = 0
     reached_ms: int = -1
     """The latest timestamp handed over."""
     empty_since: float = 0.0
 
 
-class InStep(Generic[Content]):
+class WatermarkAlignment(Generic[Content]):
     """The queues of all partitions that are this consumer's."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         """``clock`` counts seconds and never goes back."""
         self._clock = clock
-        self._lanes: dict[TopicPartition, _Lane[Content]] = {}
+        self._lanes: dict[TopicPartition, _PartitionQueue[Content]] = {}
 
     def join(self, partition: TopicPartition) -> None:
         """A partition that may be waited for from now on."""
-        self._lanes.setdefault(partition, _Lane(empty_since=self._clock()))
+        self._lanes.setdefault(partition, _PartitionQueue(empty_since=self._clock()))
 
     def leave(self, partition: TopicPartition) -> None:
         """Drops a partition with all that waits: whoever has it next reads that again."""
         self._lanes.pop(partition, None)
 
-    def add(self, partition: TopicPartition, brought: Iterable[Waiting[Content]]) -> None:
+    def add(self, partition: TopicPartition, brought: Iterable[QueuedItem[Content]]) -> None:
         """Lines up what a partition brought."""
         self.join(partition)
         lane = self._lanes[partition]
@@ -72,9 +72,9 @@ class InStep(Generic[Content]):
             lane.queue.append(one)
             lane.bytes += one.bytes
 
-    def take(self, lags: Callable[[TopicPartition], bool]) -> list[tuple[TopicPartition, Waiting[Content]]]:
+    def take(self, lags: Callable[[TopicPartition], bool]) -> list[tuple[TopicPartition, QueuedItem[Content]]]:
         """What can be handed over now, in order. ``lags`` says of a partition whether it has more to bring."""
-        taken: list[tuple[TopicPartition, Waiting[Content]]] = []
+        taken: list[tuple[TopicPartition, QueuedItem[Content]]] = []
         now = self._clock()
         limit = min((self._limit(p, lane, now, lags) for p, lane in self._lanes.items()), default=0.0)
         fronts = [(lane.queue[0].latest_ms, partition) for partition, lane in self._lanes.items() if lane.queue]
@@ -93,7 +93,11 @@ class InStep(Generic[Content]):
         return taken
 
     def _limit(
-        self, partition: TopicPartition, lane: _Lane[Content], now: float, lags: Callable[[TopicPartition], bool]
+        self,
+        partition: TopicPartition,
+        lane: _PartitionQueue[Content],
+        now: float,
+        lags: Callable[[TopicPartition], bool],
     ) -> float:
         """The latest time up to which others need not wait for this partition."""
         if lane.queue or now - lane.empty_since > PATIENCE or not lags(partition):

@@ -3,21 +3,28 @@
 from custodes.state.checkpoints import Checkpoints
 from custodes.state.claims import StateStore
 from custodes.state.folder import Folder, FolderInUseError, LocalFolder
-from custodes.state.recovery import Recovered, recover, tell_of_dropped
-from custodes.state.snapshots import LockedError, RefusedError, Snapshot, Snapshots, UnreadableError, VersionError
+from custodes.state.recovery import RecoveredState, recover, tell_of_dropped
+from custodes.state.snapshots import (
+    CorruptSnapshotError,
+    IncompatibleSnapshotError,
+    MissingKeyError,
+    Snapshot,
+    Snapshots,
+    VersionError,
+)
 
 __all__ = [
     "Checkpoints",
     "Folder",
     "FolderInUseError",
     "LocalFolder",
-    "LockedError",
-    "Recovered",
-    "RefusedError",
+    "MissingKeyError",
+    "RecoveredState",
+    "IncompatibleSnapshotError",
     "Snapshot",
     "Snapshots",
     "StateStore",
-    "UnreadableError",
+    "CorruptSnapshotError",
     "VersionError",
     "recover",
     "tell_of_dropped",

@@ -11,13 +11,11 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 
-import structlog
-
 from custodes._core import Engine
-from custodes.sources import Place, positions
-from custodes.state.snapshots import Snapshots, Writing
-
-log = structlog.get_logger("custodes.state")
+from custodes.log_events import SnapshotFailed, SnapshotFailedAgain, SnapshotsRecovered
+from custodes.retry import Retry
+from custodes.sources import StreamPosition, positions
+from custodes.state.snapshots import Snapshots, SnapshotWriter
 
 _AFTER_FAILURE = 5.0
 """Seconds until the next try, at least."""
@@ -27,12 +25,12 @@ _MOST_WAITING = 2
 
 
 @dataclass
-class _Underway:
+class _PendingSnapshot:
     """A snapshot that is being taken."""
 
-    places: list[Place]
+    places: list[StreamPosition]
     taken_at: float
-    writing: Writing | None = None
+    writing: SnapshotWriter | None = None
     parts: int = 0
     steps: list[Future[None]] = field(default_factory=list)
     """What the thread does for it, in order."""
@@ -74,20 +72,25 @@ class Checkpoints:
         self._pace = pace
         self._thread = thread or ThreadPoolExecutor(1, "snapshots")
         self._begins, self._arrived, self._still_ours = begins, arrived, still_ours
-        self._underway: _Underway | None = None
+        self._underway: _PendingSnapshot | None = None
         self._due_at = pace()
+        self._retry = Retry(min(_AFTER_FAILURE, interval), clock=pace)
         self.covered: set[int] = set()
         """The streams that a restart would know where to begin in."""
         self.taken_at: float | None = None
         """When the newest snapshot was begun, in epoch seconds."""
-        self.failures = 0
 
-    def went_on_from(self, places: list[Place], taken_at: float) -> None:
+    @property
+    def failures(self) -> int:
+        """Number of failed snapshots since the last one that succeeded."""
+        return self._retry.failures
+
+    def went_on_from(self, places: list[StreamPosition], taken_at: float) -> None:
         """The engine is one that was restored."""
         self.covered = {place.stream for place in places if place.ours}
         self.taken_at = taken_at
 
-    def step(self, engine: Engine, places: list[Place]) -> None:
+    def step(self, engine: Engine, places: list[StreamPosition]) -> None:
         """Does what is next: begins a snapshot when one is due, saves a part, or sees it finished.
 
         ``places`` are the source's now. One is due at once where a stream is not covered yet.
@@ -95,8 +98,7 @@ class Checkpoints:
         underway = self._underway
         if underway is None:
             uncovered = any(place.ours and place.stream not in self.covered for place in places)
-            failing = self.failures and self._pace() < self._due_at
-            if places and (self._pace() >= self._due_at or (uncovered and not failing)):
+            if places and self._retry.is_due() and (uncovered or self._pace() >= self._due_at):
                 self._begin(engine, places)
         elif (failure := underway.failure()) is not None:
             self._fail(failure)
@@ -109,18 +111,18 @@ class Checkpoints:
         elif underway.waiting() == 0:
             self._succeed(underway)
 
-    def _begin(self, engine: Engine, places: list[Place]) -> None:
+    def _begin(self, engine: Engine, places: list[StreamPosition]) -> None:
         self._due_at = self._pace() + self._interval
         try:
             self._begins()
         except OSError as error:
             self._fail(error)
             return
-        underway = self._underway = _Underway(places, self._clock())
+        underway = self._underway = _PendingSnapshot(places, self._clock())
         self._add(underway, [engine.save_frame()])
         self._finish_if_last(engine, underway)
 
-    def _add(self, underway: _Underway, section: Sequence[bytes]) -> None:
+    def _add(self, underway: _PendingSnapshot, section: Sequence[bytes]) -> None:
         def add() -> None:
             if underway.writing is None:
                 underway.writing = self._snapshots.begin()
@@ -128,32 +130,29 @@ class Checkpoints:
 
         underway.steps.append(self._thread.submit(add))
 
-    def _finish_if_last(self, engine: Engine, underway: _Underway) -> None:
+    def _finish_if_last(self, engine: Engine, underway: _PendingSnapshot) -> None:
         if underway.parts == engine.parts():
             underway.steps.append(self._thread.submit(self._finish, underway))
 
-    def _finish(self, underway: _Underway) -> None:
+    def _finish(self, underway: _PendingSnapshot) -> None:
         if underway.writing is not None and underway.failure() is None:
             self._arrived()
             underway.writing.finish(underway.taken_at, underway.places)
             if self._still_ours():
                 self._snapshots.prune()
 
-    def _succeed(self, underway: _Underway) -> None:
+    def _succeed(self, underway: _PendingSnapshot) -> None:
         self._underway = None
-        if self.failures:
-            log.info("snapshots can be written again")
-        self.failures = 0
+        if self._retry.succeeded():
+            SnapshotsRecovered().emit()
         self.covered = {place.stream for place in underway.places if place.ours}
         self.taken_at = underway.taken_at
 
     def _fail(self, failure: BaseException) -> None:
-        self.failures += 1
-        # A disk is full for hours: the first time says it all, and the metric goes on saying it.
-        tell = log.error if self.failures == 1 else log.debug
-        cause = f"{type(failure).__name__}: {failure}"
-        tell("no snapshot could be written; the last one stays, the next is tried soon", error=cause)
-        self._due_at = self._pace() + min(_AFTER_FAILURE, self._interval)
+        # A disk can stay full for hours: only the first failure is logged as an error; a metric counts all of them.
+        failed = SnapshotFailed if self._retry.failed() else SnapshotFailedAgain
+        failed(error=f"{type(failure).__name__}: {failure}").emit()
+        self._due_at = self._pace()
         self.drop()
 
     def forget(self, stream: int) -> None:
@@ -175,13 +174,13 @@ class Checkpoints:
 
         self._thread.submit(abandon)
 
-    def take_now(self, engine: Engine, places: list[Place], within: float) -> None:
+    def take_now(self, engine: Engine, places: list[StreamPosition], within: float) -> None:
         """Takes one from start to end, as when the process is about to end; gives up after ``within`` seconds."""
         self.drop()
         if not places:
             return
         self._due_at = self._pace()
-        self.failures = 0
+        self._retry.succeeded()
         self.step(engine, places)
         until = time.monotonic() + within
         while (underway := self._underway) is not None:

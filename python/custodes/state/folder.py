@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 
-class Output(Protocol):
+class OutputFile(Protocol):
     """A file being written."""
 
     def write(self, data: bytes) -> None:
@@ -28,7 +28,7 @@ class Folder(Protocol):
 
     def open(self, name: str) -> BinaryIO: ...
 
-    def create(self, name: str) -> Output: ...
+    def create(self, name: str) -> OutputFile: ...
 
     def rename(self, name: str, to: str) -> None: ...
 
@@ -42,7 +42,7 @@ class FolderInUseError(Exception):
     """Another process has the folder."""
 
 
-class _File:
+class _LocalFile:
     def __init__(self, path: Path) -> None:
         # Only the owner may read it: it names people, and has the key of their fingerprints.
         self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -88,8 +88,8 @@ class LocalFolder:
     def open(self, name: str) -> BinaryIO:
         return (self._path / name).open("rb")
 
-    def create(self, name: str) -> Output:
-        return _File(self._path / name)
+    def create(self, name: str) -> OutputFile:
+        return _LocalFile(self._path / name)
 
     def rename(self, name: str, to: str) -> None:
         (self._path / name).rename(self._path / to)

@@ -21,7 +21,7 @@ from urllib.parse import unquote, urlsplit
 from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import from_url
 
-from custodes.state.folder import Output
+from custodes.state.folder import OutputFile
 
 SCHEMES = ("file", "s3", "gs", "az")
 _TRIES = 20
@@ -161,7 +161,7 @@ class ObjectFolder:
     def open(self, name: str) -> BinaryIO:
         return io.BytesIO(self._states.read(self._keys[name]))
 
-    def create(self, name: str) -> Output:
+    def create(self, name: str) -> OutputFile:
         # A file without a name: nobody else reads it, and nothing is left of it.
         content = self._unfinished[name] = tempfile.TemporaryFile()  # noqa: SIM115 - closed with its name
         return _Unfinished(content)

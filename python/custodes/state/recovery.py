@@ -5,17 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-import structlog
-
 from custodes._core import Engine, Tables, restore
+from custodes.log_events import NoSnapshotReadable, RuleStateDropped, SnapshotRestored, SnapshotUnreadable
 from custodes.rules import Rule
-from custodes.state.snapshots import RefusedError, Snapshot, Snapshots, UnreadableError
-
-log = structlog.get_logger("custodes.state")
+from custodes.state.snapshots import CorruptSnapshotError, IncompatibleSnapshotError, Snapshot, Snapshots
 
 
 @dataclass(frozen=True)
-class Recovered:
+class RecoveredState:
     """What a process begins with."""
 
     engine: Engine
@@ -27,36 +24,38 @@ class Recovered:
     """Findings of rules that are gone: ids, and ends of what is known of them."""
 
 
-def recover(snapshots: Snapshots, plan: str, rules: Sequence[Rule], threads: int, tables: Tables) -> Recovered:
+def recover(snapshots: Snapshots, plan: str, rules: Sequence[Rule], threads: int, tables: Tables) -> RecoveredState:
     """An engine that goes on from the newest snapshot that can be read; one without events if there is none.
 
-    Raises :class:`RefusedError` for a snapshot that is not for us, and ``ValueError`` for a plan that cannot be run.
+    Raises :class:`IncompatibleSnapshotError` for a snapshot of another installation or version, and ``ValueError``
+    for a plan that the engine rejects.
     """
     damaged = 0
     for number in snapshots.numbers():
         try:
             snapshot = snapshots.read(number)
-        except RefusedError:
+        except IncompatibleSnapshotError:
             raise
-        except (UnreadableError, OSError) as error:
-            log.warning("a snapshot cannot be read; trying the one before", snapshot=number, error=str(error))
+        except (CorruptSnapshotError, OSError) as error:
+            SnapshotUnreadable(snapshot=number, error=str(error)).emit()
             damaged += 1
             continue
         engine, windows, decisions, left_open = restore(plan, snapshot.frame, snapshot.parts, threads)
         engine.use_tables(tables)
         tell_of_dropped(windows, decisions, rules)
-        log.info("going on from a snapshot", snapshot=number, streams=len(snapshot.places))
-        return Recovered(engine, snapshot, damaged, left_open)
+        SnapshotRestored(snapshot=number, streams=len(snapshot.places)).emit()
+        return RecoveredState(engine, snapshot, damaged, left_open)
     if damaged:
-        log.critical("no snapshot can be read; windows begin empty after the committed offsets", damaged=damaged)
+        NoSnapshotReadable(damaged=damaged).emit()
     engine = Engine(plan, threads)
     engine.use_tables(tables)
-    return Recovered(engine, None, damaged, [])
+    return RecoveredState(engine, None, damaged, [])
 
 
 def tell_of_dropped(windows: Iterable[str], decisions: Iterable[str], rules: Sequence[Rule]) -> None:
     """Logs which rules, by their ids, go on without the windows or the open findings they had."""
     titles = {rule.id: rule.title for rule in rules}
-    for ids, what in ((set(windows), "windows"), (set(decisions) - set(windows), "open findings")):
-        for id_ in sorted(ids):
-            log.warning(f"a rule is gone or another; its {what} were dropped", rule=titles.get(id_, id_))
+    for id_ in sorted(set(windows)):
+        RuleStateDropped(state="windows", rule=titles.get(id_, id_)).emit()
+    for id_ in sorted(set(decisions) - set(windows)):
+        RuleStateDropped(state="open findings", rule=titles.get(id_, id_)).emit()

@@ -16,8 +16,8 @@ import orjson
 
 from custodes._core import SNAPSHOT_VERSION
 from custodes.encryption.keys import NO_KEYS, Keys
-from custodes.sources import Place
-from custodes.state.folder import Folder, Output
+from custodes.sources import StreamPosition
+from custodes.state.folder import Folder, OutputFile
 
 VERSION = 1
 _MAGIC = b"CUSTODES"
@@ -27,19 +27,19 @@ SUFFIX = ".snapshot"
 _UNFINISHED = ".unfinished"
 
 
-class UnreadableError(Exception):
+class CorruptSnapshotError(Exception):
     """A file that is no whole snapshot of a version known here."""
 
 
-class RefusedError(UnreadableError):
+class IncompatibleSnapshotError(CorruptSnapshotError):
     """A whole snapshot that is not for us: to go on without it would be to forget what it has."""
 
 
-class VersionError(RefusedError):
+class VersionError(IncompatibleSnapshotError):
     """A snapshot of another version of Custodes."""
 
 
-class LockedError(RefusedError):
+class MissingKeyError(IncompatibleSnapshotError):
     """A snapshot that is encrypted under a key that is not there."""
 
 
@@ -50,13 +50,13 @@ class Snapshot:
     number: int
     taken_at: float
     """Epoch seconds at which it was begun."""
-    places: list[Place]
+    places: list[StreamPosition]
     frame: bytes
     parts: list[bytes]
 
 
 @dataclass(frozen=True)
-class _Section:
+class _SnapshotSection:
     """A run of bytes in the file."""
 
     offset: int
@@ -64,16 +64,16 @@ class _Section:
     sha256: str
 
 
-class Writing:
+class SnapshotWriter:
     """A snapshot on its way to the disk. :meth:`finish` makes it one; until then it is nothing."""
 
     def __init__(self, folder: Folder, number: int, keys: Keys) -> None:
         self._folder = folder
         self._keys = keys
         self._name = f"{number:012}"
-        self._file: Output = folder.create(self._name + _UNFINISHED)
+        self._file: OutputFile = folder.create(self._name + _UNFINISHED)
         self._is_open = True
-        self._sections: list[_Section] = []
+        self._sections: list[_SnapshotSection] = []
         self._at = len(_MAGIC)
         self._file.write(_MAGIC)
 
@@ -85,10 +85,10 @@ class Writing:
             self._file.write(piece)
             digest.update(piece)
         length = sum(map(len, pieces))
-        self._sections.append(_Section(self._at, length, digest.hexdigest()))
+        self._sections.append(_SnapshotSection(self._at, length, digest.hexdigest()))
         self._at += length
 
-    def finish(self, taken_at: float, places: Iterable[Place]) -> None:
+    def finish(self, taken_at: float, places: Iterable[StreamPosition]) -> None:
         """Returns once the snapshot would survive a power cut."""
         index = {
             "version": VERSION,
@@ -138,13 +138,13 @@ class Snapshots:
         return sorted((int(stem) for stem in stems if stem.isdigit()), reverse=True)
 
     def read(self, number: int) -> Snapshot:
-        """Raises :class:`UnreadableError`, and ``OSError`` as it comes."""
+        """Raises :class:`CorruptSnapshotError`, and ``OSError`` as it comes."""
         with self._folder.open(f"{number:012}{SUFFIX}") as file:
             return _read(file, number, self._keys)
 
-    def begin(self) -> Writing:
+    def begin(self) -> SnapshotWriter:
         number, self._next = self._next, self._next + 1
-        return Writing(self._folder, number, self._keys)
+        return SnapshotWriter(self._folder, number, self._keys)
 
     def prune(self) -> None:
         """Removes all but the newest few."""
@@ -161,7 +161,7 @@ class Inspection:
     damage: str | None
     """Why it cannot be gone on from."""
     taken_at: float | None = None
-    places: Sequence[Place] = ()
+    places: Sequence[StreamPosition] = ()
 
 
 def inspect(path: Path) -> Inspection:
@@ -170,9 +170,9 @@ def inspect(path: Path) -> Inspection:
     with path.open("rb") as file:
         try:
             index, _ = _read_whole(file)
-        except UnreadableError as error:
+        except CorruptSnapshotError as error:
             return Inspection(path, size, str(error))
-    return Inspection(path, size, None, index["taken_at"], [Place(**place) for place in index["places"]])
+    return Inspection(path, size, None, index["taken_at"], [StreamPosition(**place) for place in index["places"]])
 
 
 def _read(file: BinaryIO, number: int, keys: Keys) -> Snapshot:
@@ -180,30 +180,30 @@ def _read(file: BinaryIO, number: int, keys: Keys) -> Snapshot:
     try:
         frame, *parts = [keys.files.decrypt(section) for section in sections]
     except PermissionError as error:
-        raise LockedError(str(error)) from error
+        raise MissingKeyError(str(error)) from error
     except OSError as error:
-        raise UnreadableError(str(error)) from error
-    return Snapshot(number, index["taken_at"], [Place(**place) for place in index["places"]], frame, parts)
+        raise CorruptSnapshotError(str(error)) from error
+    return Snapshot(number, index["taken_at"], [StreamPosition(**place) for place in index["places"]], frame, parts)
 
 
 def _read_whole(file: BinaryIO) -> tuple[Any, list[bytes]]:
     """The index, and the sections as they were written."""
     index = _read_index(file)
-    return index, [_read_section(file, _Section(**section)) for section in index["sections"]]
+    return index, [_read_section(file, _SnapshotSection(**section)) for section in index["sections"]]
 
 
 def _read_index(file: BinaryIO) -> Any:
     size = file.seek(0, 2)
     if size < len(_MAGIC) + _TRAILER.size:
-        raise UnreadableError("it is too short")
+        raise CorruptSnapshotError("it is too short")
     file.seek(size - _TRAILER.size)
     length, digest, magic = _TRAILER.unpack(file.read(_TRAILER.size))
     if magic != _MAGIC or length > size - _TRAILER.size:
-        raise UnreadableError("it was not written to its end")
+        raise CorruptSnapshotError("it was not written to its end")
     file.seek(size - _TRAILER.size - length)
     text = file.read(length)
     if hashlib.sha256(text).digest() != digest:
-        raise UnreadableError("its index is damaged")
+        raise CorruptSnapshotError("its index is damaged")
     index = orjson.loads(text)
     found, known = (index["version"], index.get("engine")), (VERSION, SNAPSHOT_VERSION)
     if found != known:
@@ -212,9 +212,9 @@ def _read_index(file: BinaryIO) -> Any:
     return index
 
 
-def _read_section(file: BinaryIO, section: _Section) -> bytes:
+def _read_section(file: BinaryIO, section: _SnapshotSection) -> bytes:
     file.seek(section.offset)
     data = file.read(section.length)
     if len(data) != section.length or hashlib.sha256(data).hexdigest() != section.sha256:
-        raise UnreadableError(f"the {section.length} bytes at {section.offset} are damaged")
+        raise CorruptSnapshotError(f"the {section.length} bytes at {section.offset} are damaged")
     return data

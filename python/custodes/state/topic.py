@@ -20,9 +20,9 @@ from typing import Any, BinaryIO
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.errors import KafkaError
 
-from custodes.config.model import KafkaSource as KafkaSettings
+from custodes.config.model import KafkaSourceSettings as KafkaSettings
 from custodes.sources.client import client
-from custodes.state.folder import Output
+from custodes.state.folder import OutputFile
 from custodes.state.snapshots import SUFFIX
 
 _CHUNK_BYTES = 900 << 10
@@ -35,7 +35,7 @@ _CLAIMS_KEPT = 8
 
 
 @dataclass
-class _File:
+class _TaskFile:
     """A file of a task as its records say."""
 
     epoch: int
@@ -43,7 +43,7 @@ class _File:
     is_whole: bool = False
 
 
-class Sent:
+class PendingRecord:
     """A record on its way."""
 
     def __init__(self, topic: StateTopic, producer: Any, future: Any) -> None:
@@ -83,11 +83,11 @@ class StateTopic:
         epoch = self.send(partition, ["claim", task, str(uuid.uuid4())], b"{}").arrive()
         return TopicFolder(self, task, partition, epoch, self._read(partition, until=epoch))
 
-    def send(self, partition: int, key: list[str | int], value: bytes | None) -> Sent:
+    def send(self, partition: int, key: list[str | int], value: bytes | None) -> PendingRecord:
         """Sends a record off. ``None`` for a value removes the key."""
         producer = self._sender()
         future = producer.send(self._topic, key=json.dumps(key).encode(), value=value, partition=partition)
-        return Sent(self, producer, future)
+        return PendingRecord(self, producer, future)
 
     def _sender(self) -> Any:
         with self._replacing:
@@ -144,9 +144,9 @@ class TopicFolder:
         self, store: StateTopic, task: str, partition: int, epoch: int, records: Iterator[tuple[int, list[Any], Any]]
     ) -> None:
         self._store, self._task, self._partition, self.epoch = store, task, partition, epoch
-        self._files: dict[str, _File] = {}
-        self._sent: list[Sent] = []
-        found: dict[tuple[int, str], _File] = {}
+        self._files: dict[str, _TaskFile] = {}
+        self._sent: list[PendingRecord] = []
+        found: dict[tuple[int, str], _TaskFile] = {}
         claims: list[list[Any]] = []
         claimed = -1
         for offset, key, value in records:
@@ -158,9 +158,9 @@ class TopicFolder:
                     # What is removed is removed whole.
                     found.pop((written_in, name), None)
                 case ["chunk", of, written_in, name, number] if of == task:
-                    found.setdefault((written_in, name), _File(written_in)).chunks[number] = value
+                    found.setdefault((written_in, name), _TaskFile(written_in)).chunks[number] = value
                 case ["whole", of, written_in, name] if of == task:
-                    file = found.setdefault((written_in, name), _File(written_in))
+                    file = found.setdefault((written_in, name), _TaskFile(written_in))
                     file.is_whole = written_in == claimed and set(file.chunks) == set(range(int(value)))
         for (written_in, name), file in found.items():
             if file.is_whole:
@@ -180,10 +180,10 @@ class TopicFolder:
         self._files[name].chunks = dict.fromkeys(chunks, b"")
         return content
 
-    def create(self, name: str) -> Output:
+    def create(self, name: str) -> OutputFile:
         for file in self._files.values():
             file.chunks = dict.fromkeys(file.chunks, b"")
-        file = self._files[name] = _File(self.epoch)
+        file = self._files[name] = _TaskFile(self.epoch)
         return _TopicFile(self, name, file)
 
     def rename(self, name: str, to: str) -> None:
@@ -196,7 +196,7 @@ class TopicFolder:
         if (file := self._files.pop(name, None)) is not None:
             self._remove(file.epoch, _stem(name), file)
 
-    def _remove(self, epoch: int, stem: str, file: _File) -> None:
+    def _remove(self, epoch: int, stem: str, file: _TaskFile) -> None:
         self._send(["whole", self._task, epoch, stem], None)
         for number in file.chunks:
             self._send(["chunk", self._task, epoch, stem, number], None)
@@ -222,7 +222,7 @@ def _stem(name: str) -> str:
 class _TopicFile:
     """A file on its way."""
 
-    def __init__(self, folder: TopicFolder, name: str, file: _File) -> None:
+    def __init__(self, folder: TopicFolder, name: str, file: _TaskFile) -> None:
         self._folder, self._name, self._file = folder, name, file
         self._buffer = bytearray()
 

@@ -16,7 +16,7 @@ from sklearn.ensemble import IsolationForest
 from detection.features import DAY, Features
 from detection.half_years import Season
 
-Days = Mapping[tuple[str, int], Features]
+ActorDays = Mapping[tuple[str, int], Features]
 Scores = dict[tuple[str, int], float]
 
 _OWN_DAYS, _LEAST_DAYS = 28, 7
@@ -25,21 +25,21 @@ _KEEP_DAYS = 7
 """Days of one actor no further apart are one finding."""
 
 
-def by_count(clean: Days, full: Days) -> tuple[Scores, Scores]:
+def by_count(clean: ActorDays, full: ActorDays) -> tuple[Scores, Scores]:
     """One threshold for everybody: distinct subjects a day."""
     return _counts(clean), _counts(full)
 
 
-def _counts(days: Days) -> Scores:
+def _counts(days: ActorDays) -> Scores:
     return {key: float(day.subjects) for key, day in days.items()}
 
 
-def by_z_score(clean: Days, full: Days) -> tuple[Scores, Scores]:
+def by_z_score(clean: ActorDays, full: ActorDays) -> tuple[Scores, Scores]:
     """How many standard deviations above their own last 28 days somebody is, in distinct subjects."""
     return _z_scores(clean), _z_scores(full)
 
 
-def _z_scores(days: Days) -> Scores:
+def _z_scores(days: ActorDays) -> Scores:
     by_actor: dict[str, list[tuple[int, int]]] = defaultdict(list)
     for (actor, day), features in days.items():
         by_actor[actor].append((day, features.subjects))
@@ -53,7 +53,7 @@ def _z_scores(days: Days) -> Scores:
     return scores
 
 
-def by_isolation(clean: Days, full: Days) -> tuple[Scores, Scores]:
+def by_isolation(clean: ActorDays, full: ActorDays) -> tuple[Scores, Scores]:
     """How easily a day is told apart from all days, by what was done on it (Liu, Ting, Zhou, 2008)."""
     forest = IsolationForest(n_estimators=_TREES, random_state=0, n_jobs=1).fit(_table(clean.values()))
     changed = [key for key in full if full[key] != clean.get(key)]

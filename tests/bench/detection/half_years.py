@@ -14,7 +14,7 @@ from custodes.config.mapping import load_mapping
 from custodes.demo.half_year import HalfYear
 from custodes.demo.half_year.insiders import Deed
 from custodes.demo.half_year.writer import write_tables
-from custodes.findings import Finding, Ledger
+from custodes.findings import Finding, FindingAccumulator
 from custodes.rules import Rule, build_plan
 from custodes.sources.lookup_tables import LookupTables, csv_files
 from detection.features import Features, features_of
@@ -54,7 +54,7 @@ class Watch:
     """The rules over one stream."""
 
     def __init__(self, rules: Sequence[Rule], tables: LookupTables) -> None:
-        self._ledger = Ledger(rules)
+        self._ledger = FindingAccumulator(rules)
         self._engine = Engine(build_plan(rules, load_mapping("custodes")))
         self._engine.use_tables(tables.in_force)
 

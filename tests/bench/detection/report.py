@@ -19,7 +19,7 @@ from detection.verdicts import TOLD, by_risk, found_by, taken
 
 
 @dataclass(frozen=True)
-class Case:
+class InsiderResult:
     """An insider, and the findings of them that somebody is told of."""
 
     deed: Deed
@@ -77,16 +77,16 @@ def precision(seasons: Sequence[Season], top: int) -> float:
     return fmean(shares)
 
 
-def _cases(seasons: Sequence[Season]) -> dict[str, list[Case]]:
-    by_kind: dict[str, list[Case]] = defaultdict(list)
+def _cases(seasons: Sequence[Season]) -> dict[str, list[InsiderResult]]:
+    by_kind: dict[str, list[InsiderResult]] = defaultdict(list)
     for one in seasons:
         told = [finding for finding in one.due_to_insiders() if finding.level in TOLD]
         for deed in one.deeds:
-            by_kind[deed.kind].append(Case(deed, found_by(deed, told)))
+            by_kind[deed.kind].append(InsiderResult(deed, found_by(deed, told)))
     return by_kind
 
 
-def _by_kind(cases: Mapping[str, Sequence[Case]], others: Mapping[str, Counter[str]]) -> str:
+def _by_kind(cases: Mapping[str, Sequence[InsiderResult]], others: Mapping[str, Counter[str]]) -> str:
     rows: list[list[str]] = []
     for kind, of in cases.items():
         found = [one for one in of if one.findings]
@@ -105,7 +105,9 @@ def _by_kind(cases: Mapping[str, Sequence[Case]], others: Mapping[str, Counter[s
         ["**all**", f"**{found_in_all} of {len(every)}, {_share(found_in_all, every):.0%}**", "", "", "", "",
          *(f"**{count}, {_share(count, every):.0%}**" for count in sums)]
     )  # fmt: skip
-    return table(["kind", "found", "look-ups before the finding, median", "maximum", "share", "by", *others], rows).rstrip()
+    return table(
+        ["kind", "found", "look-ups before the finding, median", "maximum", "share", "by", *others], rows
+    ).rstrip()
 
 
 def _false(seasons: Sequence[Season], thousands: float) -> str:
@@ -118,5 +120,5 @@ def _false(seasons: Sequence[Season], thousands: float) -> str:
     return table(["rule", "level", "per week and 1,000 actors"], rows).rstrip()
 
 
-def _share(count: int, cases: Sequence[Case]) -> float:
+def _share(count: int, cases: Sequence[InsiderResult]) -> float:
     return count / len(cases)

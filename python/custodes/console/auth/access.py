@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from custodes.accounts.roles import Permission
-from custodes.console.auth.session import Visitor
-from custodes.evidence.contributing_events import Behind
-from custodes.evidence.entries import Entry, EventEntry
+from custodes.console.auth.session import Caller
+from custodes.evidence.contributing_events import Contribution
+from custodes.evidence.entries import EventEntry, LogEntry
 from custodes.findings import Finding
 from custodes.history import History
 
 
-def sees_every_name(visitor: Visitor) -> bool:
+def sees_every_name(visitor: Caller) -> bool:
     """Whether no name is kept from somebody who may see names."""
     return visitor.may(Permission.REVEAL) and visitor.reach.is_everything
 
 
-def sees_who(visitor: Visitor, finding: Finding, behind: Callable[[Finding], Behind | None]) -> bool:
+def sees_who(visitor: Caller, finding: Finding, behind: Callable[[Finding], Contribution | None]) -> bool:
     """Whether somebody sees whom a finding is about: it must be about one of their resources.
 
     ``behind`` has its events, and is asked where it matters; where they are not known, only a group says what it is
@@ -33,7 +33,7 @@ def sees_who(visitor: Visitor, finding: Finding, behind: Callable[[Finding], Beh
     return found is not None and any(visitor.reach.covers(resource) for resource, _ in found.resources())
 
 
-def sees_all_of_it(visitor: Visitor, finding: Finding, found: Behind | None, entries: Iterable[Entry]) -> bool:
+def sees_all_of_it(visitor: Caller, finding: Finding, found: Contribution | None, entries: Iterable[LogEntry]) -> bool:
     """Whether somebody may have a finding's evidence: each event among its entries must be of their resources.
 
     What those are of is known from what was ``found`` behind it; an event that is not there any more is not theirs.
@@ -44,7 +44,7 @@ def sees_all_of_it(visitor: Visitor, finding: Finding, found: Behind | None, ent
     return all((entry.source, entry.position) in theirs for entry in entries if isinstance(entry, EventEntry))
 
 
-def is_within(history: History | None, visitor: Visitor, kind: str, name: str) -> bool:
+def is_within(history: History | None, visitor: Caller, kind: str, name: str) -> bool:
     """Whether somebody may see who this is: they did, or had done to them, what the visitor may look into."""
     if visitor.reach.is_everything:
         return True

@@ -9,19 +9,19 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from custodes.accounts.audit import Look
+from custodes.accounts.audit import AuditEntry
 from custodes.accounts.pseudonyms import Pseudonyms
 
 
 @dataclass(frozen=True)
-class Naming(Pseudonyms):
+class LinkedPseudonyms(Pseudonyms):
     """What names are shown as, and where their pages are."""
 
     def address(self, kind: str, name: str) -> str:
         """Where a person's page is; it says nothing of who that is."""
         return f"/{kind}s/{self.secrets.hidden(kind, name)}"
 
-    def looked_at(self, look: Look) -> str | None:
+    def looked_at(self, look: AuditEntry) -> str | None:
         """Whom an entry of the trail is about, for whoever watches those who watch: they need no names."""
         if look.subject is None or (look.resource == "custodes.finding" and look.action != "read"):
             return look.subject

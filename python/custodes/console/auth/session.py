@@ -17,8 +17,8 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from custodes.accounts import resource_scope
-from custodes.accounts.resource_scope import Reach
-from custodes.accounts.roles import EVERYTHING, Permission, Role
+from custodes.accounts.resource_scope import ResourceScope
+from custodes.accounts.roles import ALL_PERMISSIONS, Permission, Role
 from custodes.accounts.secrets import Secrets
 from custodes.accounts.store import AccountStore
 from custodes.accounts.tokens import TokenStore
@@ -33,7 +33,7 @@ _MOST_GRANTS = 10_000
 
 
 @dataclass(frozen=True)
-class Visitor:
+class Caller:
     """Who is asking."""
 
     name: str
@@ -42,7 +42,7 @@ class Visitor:
     permissions: frozenset[Permission]
     key: str
     """What the browser has to prove it."""
-    reach: Reach = resource_scope.EVERYTHING
+    reach: ResourceScope = resource_scope.UNRESTRICTED
     """Of which resources they see the events, and the people."""
 
     def may(self, permission: Permission) -> bool:
@@ -50,23 +50,23 @@ class Visitor:
 
 
 @dataclass
-class Grants:
+class PurposeGrants:
     """Purposes that were given for looking at a person. In memory: after a restart one is asked again."""
 
     _until: dict[tuple[str, str, str], tuple[float, str]] = field(default_factory=dict)
 
-    def give(self, visitor: Visitor, kind: str, name: str, purpose: str) -> None:
+    def give(self, visitor: Caller, kind: str, name: str, purpose: str) -> None:
         if len(self._until) >= _MOST_GRANTS:
             self._until.clear()
         self._until[(visitor.key, kind, name)] = (time.monotonic() + _GRANT_SECONDS, purpose)
 
-    def purpose(self, visitor: Visitor, kind: str, name: str) -> str | None:
+    def purpose(self, visitor: Caller, kind: str, name: str) -> str | None:
         """The purpose it was given for; ``None`` where there is none, or not any more."""
         until, purpose = self._until.get((visitor.key, kind, name), (0.0, ""))
         return purpose if time.monotonic() < until else None
 
 
-class Door:
+class AuthenticationMiddleware:
     """Lets requests in, or not."""
 
     def __init__(
@@ -100,13 +100,13 @@ class Door:
             send = _with_cookie(send, request, visitor.key)
         await self._app(scope, receive, send)
 
-    def _visitor(self, request: Request) -> Visitor | None:
+    def _visitor(self, request: Request) -> Caller | None:
         key = request.cookies.get(COOKIE, "")
         if not self._must_sign_in():
             # A page of another site may have its own name point to this machine; it would not be one of these.
             if urlsplit(f"//{request.headers.get('host', '')}").hostname not in self._hosts:
                 return None
-            return Visitor(getpass.getuser(), None, EVERYTHING, key or secrets.token_urlsafe(32))
+            return Caller(getpass.getuser(), None, ALL_PERMISSIONS, key or secrets.token_urlsafe(32))
         now = int(time.time() * 1e6)
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer":
@@ -115,11 +115,11 @@ class Door:
             if found is None:
                 return None
             account, permissions = found
-            return Visitor(account.name, account.role, permissions, token, account.reach)
+            return Caller(account.name, account.role, permissions, token, account.reach)
         signed_in = self._accounts.of_session(key, now) if key else None
         if signed_in is None:
             return None
-        return Visitor(signed_in.name, signed_in.role, signed_in.role.permissions, key, signed_in.reach)
+        return Caller(signed_in.name, signed_in.role, signed_in.role.permissions, key, signed_in.reach)
 
     def _must_sign_in(self) -> bool:
         return self._is_guarded or self._accounts.exist()
@@ -175,18 +175,18 @@ def _is_from_here(request: Request) -> bool:
     return origin is None or urlsplit(origin).netloc == request.headers.get("host")
 
 
-def visitor_of(request: Request) -> Visitor:
+def visitor_of(request: Request) -> Caller:
     """Who is asking. Raises 401 where nobody is known."""
     visitor = request.state.visitor
-    if not isinstance(visitor, Visitor):
+    if not isinstance(visitor, Caller):
         raise HTTPException(401, "sign in first")
     return visitor
 
 
-def may(permission: Permission) -> Callable[[Request], Visitor]:
+def may(permission: Permission) -> Callable[[Request], Caller]:
     """The visitor, who must be allowed something; else 403."""
 
-    def allowed(request: Request) -> Visitor:
+    def allowed(request: Request) -> Caller:
         visitor = visitor_of(request)
         if not visitor.may(permission):
             raise HTTPException(403, f"the role {visitor.role} may not {permission}")
@@ -195,16 +195,16 @@ def may(permission: Permission) -> Callable[[Request], Visitor]:
     return allowed
 
 
-Seeing = Annotated[Visitor, Depends(may(Permission.SEE))]
-Revealing = Annotated[Visitor, Depends(may(Permission.REVEAL))]
-Triaging = Annotated[Visitor, Depends(may(Permission.TRIAGE))]
-Auditing = Annotated[Visitor, Depends(may(Permission.AUDIT))]
-Operating = Annotated[Visitor, Depends(may(Permission.OPERATE))]
+Viewer = Annotated[Caller, Depends(may(Permission.SEE))]
+NameViewer = Annotated[Caller, Depends(may(Permission.REVEAL))]
+Triager = Annotated[Caller, Depends(may(Permission.TRIAGE))]
+Auditor = Annotated[Caller, Depends(may(Permission.AUDIT))]
+Operator = Annotated[Caller, Depends(may(Permission.OPERATE))]
 
 
 def from_our_form(request: Request, token: Annotated[str, Form()] = "") -> None:
     """A form must come from a page that this visitor was given; else 403."""
-    if not request.app.state.secrets.is_form_token(visitor_of(request).key, token):
+    if not request.app.state.services.secrets.is_form_token(visitor_of(request).key, token):
         raise HTTPException(403, "the form is out of date; go back, load the page again and send it once more")
 
 

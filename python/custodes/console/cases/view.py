@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from custodes.console.services import Parts
+from custodes.console.services import Services
 from custodes.findings import Finding
 from custodes.findings.risk import REACH, risks
 
@@ -14,7 +14,7 @@ _SHOWN_FINDINGS = 20
 
 
 @dataclass(frozen=True)
-class Case:
+class ActorCase:
     """One actor's findings that nobody has closed."""
 
     actor: str
@@ -29,20 +29,20 @@ class Case:
 class CasesView:
     """The whole page."""
 
-    cases: list[Case]
+    cases: list[ActorCase]
     count: int
     """How many there are."""
 
 
-def cases_view(parts: Parts) -> CasesView:
+def cases_view(services: Services) -> CasesView:
     """Reads it."""
-    newest = parts.monitor.status.newest
+    newest = services.monitor.status.newest
     now = int(time.time() * 1e6) if newest is None else newest
-    judged = parts.triage.closed()
-    known = (one for one in parts.monitor.store.since(now - REACH) if judged.get(one.id) != "false_positive")
+    judged = services.triage.closed()
+    known = (one for one in services.monitor.store.since(now - REACH) if judged.get(one.id) != "false_positive")
     cases = []
     for risk in risks(known, now):
         waiting = [one for one in risk.findings if one.id not in judged]
         if waiting:
-            cases.append(Case(risk.actor, risk.score, waiting[:_SHOWN_FINDINGS], len(waiting)))
+            cases.append(ActorCase(risk.actor, risk.score, waiting[:_SHOWN_FINDINGS], len(waiting)))
     return CasesView(cases[:_SHOWN_CASES], len(cases))

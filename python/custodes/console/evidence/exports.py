@@ -9,76 +9,80 @@ import io
 from collections.abc import Iterator
 from typing import Annotated
 
-from fastapi import Depends, FastAPI, Form, HTTPException, Request, Response
+from fastapi import APIRouter, Depends, Form, HTTPException, Request, Response
 from fastapi.responses import RedirectResponse, StreamingResponse
 
 from custodes.console.auth.access import sees_all_of_it, sees_every_name
-from custodes.console.auth.session import Revealing, Visitor, from_our_form
+from custodes.console.auth.session import Caller, NameViewer, from_our_form
 from custodes.console.csv_rows import csv_row
 from custodes.console.people.pages import LEAST_PURPOSE, NO_HISTORY, named
 from custodes.console.rendering import page
-from custodes.console.services import Parts
+from custodes.console.services import Provided, Services
 from custodes.evidence.bundle import export
 from custodes.findings import Finding, rfc3339
 from custodes.history import History
+
+router = APIRouter(include_in_schema=False)
 
 _MOST_EXPORTED = 100_000
 NOT_ALL_OF_IT = "there are events of resources among it that you may not look into"
 
 
-def add_handing_on(app: FastAPI, parts: Parts) -> None:
-    """Adds the routes."""
-
-    @app.get("/subjects/{hidden}/disclosures.csv", include_in_schema=False)
-    def disclosures(request: Request, visitor: Revealing, hidden: str) -> Response:
-        name = named(parts, "subject", hidden)
-        purpose = parts.grants.purpose(visitor, "subject", name)
-        if purpose is None:
-            return RedirectResponse(parts.naming(visitor).address("subject", name), 303)
-        if parts.history is None:
-            raise HTTPException(404, NO_HISTORY)
-        if not visitor.reach.is_everything:
-            # Half an account of who looked is a wrong one.
-            why = "you may look into some resources only, and the person concerned is to have all of it"
-            return page(request, parts, "refused.html", 403, why=why, back=f"/subjects/{hidden}")
-        parts.note_look(request, visitor, "export", "subject", name, purpose)
-        file_name = f'attachment; filename="disclosures-{parts.secrets.pseudonym("subject", name)}.csv"'
-        lines = map(csv_row, account_of(parts.history, name))
-        return StreamingResponse(lines, media_type="text/csv", headers={"Content-Disposition": file_name})
-
-    @app.post("/findings/{finding_id}/evidence", include_in_schema=False, dependencies=[Depends(from_our_form)])
-    def evidence(
-        request: Request, visitor: Revealing, finding_id: str, purpose: Annotated[str, Form(max_length=200)] = ""
-    ) -> Response:
-        found = parts.monitor.store.get(finding_id)
-        if parts.vault is None or found is None:
-            return page(request, parts, "missing.html", 404, what="evidence")
-        if len(purpose.strip()) < LEAST_PURPOSE:
-            back = f"/findings/{finding_id}"
-            return page(request, parts, "refused.html", 400, why="Say what it is for.", back=back)
-        bundle = proof_of(parts, request, visitor, found, purpose.strip())
-        if bundle is None:
-            return page(request, parts, "refused.html", 403, why=NOT_ALL_OF_IT, back=f"/findings/{finding_id}")
-        file_name = f'attachment; filename="evidence-{finding_id[:8]}.zip"'
-        return Response(bundle, media_type="application/zip", headers={"Content-Disposition": file_name})
+@router.get("/subjects/{hidden}/disclosures.csv")
+def disclosures(request: Request, visitor: NameViewer, services: Provided, hidden: str) -> Response:
+    name = named(services, "subject", hidden)
+    purpose = services.grants.purpose(visitor, "subject", name)
+    if purpose is None:
+        return RedirectResponse(services.naming(visitor).address("subject", name), 303)
+    if services.history is None:
+        raise HTTPException(404, NO_HISTORY)
+    if not visitor.reach.is_everything:
+        # Half an account of who looked is a wrong one.
+        why = "you may look into some resources only, and the person concerned is to have all of it"
+        return page(request, "refused.html", 403, why=why, back=f"/subjects/{hidden}")
+    services.note_look(request, visitor, "export", "subject", name, purpose)
+    file_name = f'attachment; filename="disclosures-{services.secrets.pseudonym("subject", name)}.csv"'
+    lines = map(csv_row, account_of(services.history, name))
+    return StreamingResponse(lines, media_type="text/csv", headers={"Content-Disposition": file_name})
 
 
-def proof_of(parts: Parts, request: Request, visitor: Visitor, finding: Finding, purpose: str) -> bytes | None:
+@router.post("/findings/{finding_id}/evidence", dependencies=[Depends(from_our_form)])
+def evidence(
+    request: Request,
+    visitor: NameViewer,
+    services: Provided,
+    finding_id: str,
+    purpose: Annotated[str, Form(max_length=200)] = "",
+) -> Response:
+    found = services.monitor.store.get(finding_id)
+    if services.vault is None or found is None:
+        return page(request, "missing.html", 404, what="evidence")
+    if len(purpose.strip()) < LEAST_PURPOSE:
+        back = f"/findings/{finding_id}"
+        return page(request, "refused.html", 400, why="Say what it is for.", back=back)
+    bundle = proof_of(services, request, visitor, found, purpose.strip())
+    if bundle is None:
+        return page(request, "refused.html", 403, why=NOT_ALL_OF_IT, back=f"/findings/{finding_id}")
+    file_name = f'attachment; filename="evidence-{finding_id[:8]}.zip"'
+    return Response(bundle, media_type="application/zip", headers={"Content-Disposition": file_name})
+
+
+def proof_of(services: Services, request: Request, visitor: Caller, finding: Finding, purpose: str) -> bytes | None:
     """The bundle of a finding's evidence, on record before it goes; ``None`` where not all of it may be seen.
 
     Raises 404 where there is none.
     """
-    if parts.vault is None:
+    if services.vault is None:
         raise HTTPException(404, "no evidence is kept")
     # Who may see everything need not be told apart from it, which takes long.
     if not sees_every_name(visitor) and not sees_all_of_it(
-        visitor, finding, parts.events_behind(finding), parts.vault.about(finding.id)
+        visitor, finding, services.events_behind(finding), services.vault.about(finding.id)
     ):
         return None
-    parts.note_look(request, visitor, "export", "evidence", finding.group.get("actor", finding.id), purpose)
+    services.note_look(request, visitor, "export", "evidence", finding.group.get("actor", finding.id), purpose)
     bundle = io.BytesIO()
     try:
-        export(parts.vault.log, finding.id, bundle)
+        export(services.vault.log, finding.id, bundle)
     except ValueError as error:
         raise HTTPException(404, str(error)) from error
     return bundle.getvalue()

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from custodes.console.auth.access import sees_who
-from custodes.console.auth.session import Visitor
+from custodes.console.auth.session import Caller
 from custodes.console.charts.bars_and_curves import count_over_time
 from custodes.console.localization import say
-from custodes.console.services import Parts
-from custodes.evidence.contributing_events import Counted
+from custodes.console.services import Services
+from custodes.evidence.contributing_events import CountedEvent
 from custodes.findings import Finding
 from custodes.findings.triage import Note, Triage
 from custodes.findings.wording import reason
@@ -40,7 +40,7 @@ class FindingView:
     chart: Markup
     counted: list[Finding]
     """The findings that counted, where a rule counts findings; the latest first."""
-    events: list[Counted]
+    events: list[CountedEvent]
     """The latest first."""
     event_count: int | None
     """How many were found; ``None`` where they cannot be."""
@@ -65,11 +65,11 @@ class FindingView:
     """How many there are in the evidence log; ``None`` where none is kept."""
 
 
-def finding_view(parts: Parts, finding: Finding, visitor: Visitor) -> FindingView:
+def finding_view(services: Services, finding: Finding, visitor: Caller) -> FindingView:
     """Reads it, as ``visitor`` may see it."""
-    rule = next((rule for rule in parts.rules if rule.id == finding.rule_id), None)
-    behind = parts.events_behind(finding)
-    naming, reveals = parts.naming(visitor), sees_who(visitor, finding, lambda _: behind)
+    rule = next((rule for rule in services.rules if rule.id == finding.rule_id), None)
+    behind = services.events_behind(finding)
+    naming, reveals = services.naming(visitor), sees_who(visitor, finding, lambda _: behind)
     names = finding.group if reveals else naming.group(finding)
     found = 0 if behind is None else len(behind.events)
     chart = Markup("")
@@ -78,7 +78,7 @@ def finding_view(parts: Parts, finding: Finding, visitor: Visitor) -> FindingVie
     about = {"actor": finding.group["actor"]} if "actor" in finding.group else finding.group
     counted = list(behind.findings[::-1]) if behind else []
     told = {finding.id, *(one.id for one in counted)}
-    others = parts.monitor.store.page(_SHOWN_OTHERS + len(told), group=about).findings
+    others = services.monitor.store.page(_SHOWN_OTHERS + len(told), group=about).findings
     if behind is not None and not visitor.reach.is_everything:
         behind = behind.within(visitor.reach.covers)
     people_are = "subject" if "actor" in finding.group else "actor"
@@ -102,10 +102,10 @@ def finding_view(parts: Parts, finding: Finding, visitor: Visitor) -> FindingVie
         resources=behind.resources()[:_SHOWN_OTHERS] if behind else [],
         others=[one for one in others if one.id not in told][:_SHOWN_OTHERS],
         neighbours=[
-            one for one in parts.monitor.store.about_then(finding, _ABOUT_THEN, _SHOWN_OTHERS) if one.id not in told
+            one for one in services.monitor.store.about_then(finding, _ABOUT_THEN, _SHOWN_OTHERS) if one.id not in told
         ],
-        triage=parts.triage.of([finding.id])[finding.id],
-        stands=parts.triage.of(one.id for one in counted),
-        notes=parts.triage.history(finding.id),
-        entries=None if parts.vault is None else parts.vault.count(finding.id),
+        triage=services.triage.of([finding.id])[finding.id],
+        stands=services.triage.of(one.id for one in counted),
+        notes=services.triage.history(finding.id),
+        entries=None if services.vault is None else services.vault.count(finding.id),
     )

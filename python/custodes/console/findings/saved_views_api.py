@@ -6,37 +6,38 @@ from typing import Annotated
 
 from fastapi import APIRouter, HTTPException, Path
 
-from custodes.console.auth.session import Seeing
-from custodes.console.middleware.idempotency import OnceOnlyKey
+from custodes.console.auth.session import Viewer
+from custodes.console.middleware.idempotency import IdempotencyKey
 from custodes.console.schema import ProblemOut, ViewIn, ViewOut, ViewsOut
-from custodes.console.services import Parts
-from custodes.findings.views import View
+from custodes.console.services import Provided
+from custodes.findings.views import SavedView
 
-_Number = Annotated[int, Path(ge=1, le=2**62)]
+router = APIRouter()
+
+_ViewNumber = Annotated[int, Path(ge=1, le=2**62)]
 
 
-def add_views(router: APIRouter, parts: Parts) -> None:
-    """Adds the routes."""
+@router.get("/views")
+def views(visitor: Viewer, services: Provided) -> ViewsOut:
+    """Your own, and those that are shared, by name."""
+    return ViewsOut(views=[ViewOut(**view.as_dict()) for view in services.views.of(visitor.name)])
 
-    @router.get("/views")
-    def views(visitor: Seeing) -> ViewsOut:
-        """Your own, and those that are shared, by name."""
-        return ViewsOut(views=[ViewOut(**view.as_dict()) for view in parts.views.of(visitor.name)])
 
-    @router.post("/views", status_code=201, responses={400: {"model": ProblemOut}}, dependencies=[OnceOnlyKey])
-    def save(visitor: Seeing, wanted: ViewIn) -> ViewOut:
-        """Keeps a choice of findings under a name."""
-        try:
-            view = View(by=visitor.name, **(wanted.model_dump() | {"state": wanted.state or ""}))
-            number = parts.views.save(view)
-        except ValueError as error:
-            raise HTTPException(400, str(error)) from error
-        return ViewOut(**(view.as_dict() | {"number": number}))
+@router.post("/views", status_code=201, responses={400: {"model": ProblemOut}}, dependencies=[IdempotencyKey])
+def save(visitor: Viewer, services: Provided, wanted: ViewIn) -> ViewOut:
+    """Keeps a choice of findings under a name."""
+    try:
+        view = SavedView(by=visitor.name, **(wanted.model_dump() | {"state": wanted.state or ""}))
+        number = services.views.save(view)
+    except ValueError as error:
+        raise HTTPException(400, str(error)) from error
+    return ViewOut(**(view.as_dict() | {"number": number}))
 
-    @router.delete("/views/{number}", status_code=204, responses={404: {"model": ProblemOut}})
-    def forget(visitor: Seeing, number: _Number) -> None:
-        """Lets go of one of your own."""
-        try:
-            parts.views.forget(visitor.name, number)
-        except KeyError as error:
-            raise HTTPException(404, f"you have no view {number}") from error
+
+@router.delete("/views/{number}", status_code=204, responses={404: {"model": ProblemOut}})
+def forget(visitor: Viewer, services: Provided, number: _ViewNumber) -> None:
+    """Lets go of one of your own."""
+    try:
+        services.views.forget(visitor.name, number)
+    except KeyError as error:
+        raise HTTPException(404, f"you have no view {number}") from error

@@ -18,7 +18,7 @@ K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 
-class Background(Generic[K, V]):
+class BackgroundCache(Generic[K, V]):
     """Works things out, one after the other, and keeps them for a minute. Used from any thread."""
 
     def __init__(self, work: Callable[[K], V], name: str) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from custodes.authoring.backtest import Backtest, backtest
-from custodes.authoring.recorded_events import Records
+from custodes.authoring.recorded_events import EventRecords
 from custodes.authoring.sweep_parameter import BacktestError
-from custodes.console.jobs.background import Background
-from custodes.evidence.contributing_events import EventsBehind
+from custodes.console.jobs.background import BackgroundCache
+from custodes.evidence.contributing_events import ContributingEvents
 from custodes.history import History
 from custodes.rules import Rule
 
@@ -17,7 +17,7 @@ MOST_EVENTS = 200_000
 
 
 @dataclass(frozen=True)
-class Past:
+class BacktestResult:
     """What a rule would have found."""
 
     tested: Backtest | None
@@ -25,24 +25,24 @@ class Past:
     """Why it cannot be told."""
 
 
-class Backtests:
+class BacktestJob:
     """Works out, in the background, what rules would have found in the latest events of the history."""
 
-    def __init__(self, history: History, behind: EventsBehind) -> None:
+    def __init__(self, history: History, behind: ContributingEvents) -> None:
         self._history = history
         self._behind = behind
-        self._background = Background(self._work_out, "backtest")
+        self._background = BackgroundCache(self._work_out, "backtest")
 
-    def of(self, rule: Rule) -> Past | None:
+    def of(self, rule: Rule) -> BacktestResult | None:
         """``None`` as long as it is being worked out."""
         return self._background.of(rule.id)
 
-    def _work_out(self, rule_id: str) -> Past:
+    def _work_out(self, rule_id: str) -> BacktestResult:
         rule = self._behind.rule(rule_id)
         if rule is None:
-            return Past(None, "it is one by which Custodes watches its own users")
-        records = Records(self._history.latest_records(MOST_EVENTS))
+            return BacktestResult(None, "it is one by which Custodes watches its own users")
+        records = EventRecords(self._history.latest_records(MOST_EVENTS))
         try:
-            return Past(backtest(rule, records, self._behind.ruleset.write, tables=self._behind.tables))
+            return BacktestResult(backtest(rule, records, self._behind.ruleset.write, tables=self._behind.tables))
         except BacktestError as error:
-            return Past(None, str(error))
+            return BacktestResult(None, str(error))

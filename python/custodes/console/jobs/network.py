@@ -24,7 +24,7 @@ _HALF = 66
 
 
 @dataclass(frozen=True)
-class Shared:
+class SharedSubject:
     """One record, and who else looked at it."""
 
     subject: str
@@ -34,17 +34,19 @@ class Shared:
     """The most often first."""
 
 
-def network(history: History, actor: str, subjects: Sequence[tuple[str, int]], within: Sequence[str]) -> list[Shared]:
+def network(
+    history: History, actor: str, subjects: Sequence[tuple[str, int]], within: Sequence[str]
+) -> list[SharedSubject]:
     """What is around an actor, whose ``subjects`` come with how often each was looked at."""
     chosen = subjects[:_SUBJECTS]
     lookers = history.lookers([subject for subject, _ in chosen], within) if chosen else {}
     return [
-        Shared(subject, looks, [(one, count) for one, count in lookers[subject] if one != actor][:_OTHERS])
+        SharedSubject(subject, looks, [(one, count) for one, count in lookers[subject] if one != actor][:_OTHERS])
         for subject, looks in chosen
     ]
 
 
-def network_picture(actor: str, shared: Sequence[Shared], pseudonym: Callable[[str, str], str]) -> Markup:
+def network_picture(actor: str, shared: Sequence[SharedSubject], pseudonym: Callable[[str, str], str]) -> Markup:
     """It drawn: the actor, the records, and those who look at them as well; the thicker, the more often."""
     if not shared:
         return Markup("")

@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 _API = "/api/v1/"
 
 
-class KnownAnswers:
+class EtagMiddleware:
     """Adds an ``ETag`` to API responses and answers 304 if the client sent the same one. Streams pass unchanged."""
 
     def __init__(self, app: ASGIApp) -> None:

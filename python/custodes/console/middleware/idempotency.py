@@ -12,7 +12,7 @@ from starlette.datastructures import Headers
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from custodes.accounts.idempotency_store import Answer, AnswerStore, OtherRequestError, UnderwayError
+from custodes.accounts.idempotency_store import IdempotencyStore, InProgressError, KeyReusedError, StoredResponse
 
 _API = "/api/v1/"
 _MOST_KEY = 200
@@ -29,10 +29,10 @@ def _key(
         ),
     ] = None,
 ) -> None:
-    """Documents the header in OpenAPI; :class:`OnceOnly` reads it."""
+    """Documents the header in OpenAPI; :class:`IdempotencyMiddleware` reads it."""
 
 
-OnceOnlyKey = Depends(_key)
+IdempotencyKey = Depends(_key)
 
 
 def _changes_something(path: str) -> bool:
@@ -40,10 +40,10 @@ def _changes_something(path: str) -> bool:
     return path.startswith(_API) and not path.startswith(f"{_API}people/") and not path.endswith("/evidence")
 
 
-class OnceOnly:
+class IdempotencyMiddleware:
     """Answers a request that was done before as it was answered then. It is behind the door: keys are a visitor's."""
 
-    def __init__(self, app: ASGIApp, answers: AnswerStore) -> None:
+    def __init__(self, app: ASGIApp, answers: IdempotencyStore) -> None:
         self._app = app
         self._answers = answers
 
@@ -61,10 +61,10 @@ class OnceOnly:
         request = hashlib.sha256(f"{scope['path']}\0".encode() + body).hexdigest()
         try:
             known = await run_in_threadpool(self._answers.begin, owner, key, request, now)
-        except UnderwayError as error:
+        except InProgressError as error:
             await JSONResponse({"detail": str(error)}, 409)(scope, receive, send)
             return
-        except OtherRequestError as error:
+        except KeyReusedError as error:
             # As FastAPI says what is wrong with a request.
             wrong = {"loc": ["header", "idempotency-key"], "msg": str(error), "type": "value_error"}
             await JSONResponse({"detail": [wrong]}, 422)(scope, receive, send)
@@ -76,7 +76,7 @@ class OnceOnly:
         given = await self._do(scope, body, send)
         await run_in_threadpool(self._answers.keep, owner, key, given)
 
-    async def _do(self, scope: Scope, body: bytes, send: Send) -> Answer | None:
+    async def _do(self, scope: Scope, body: bytes, send: Send) -> StoredResponse | None:
         """What was answered, for another time; ``None`` where it may be tried again."""
         status, told = 500, b""
         is_read = False
@@ -97,7 +97,7 @@ class OnceOnly:
             await send(message)
 
         await self._app(scope, again, listen)
-        return None if status >= 500 else Answer(status, told.decode())
+        return None if status >= 500 else StoredResponse(status, told.decode())
 
 
 async def _whole(receive: Receive) -> bytes | None:

@@ -16,11 +16,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from custodes.console.auth.session import Visitor
+from custodes.console.auth.session import Caller
 
 
 @dataclass(frozen=True)
-class Rates:
+class RateLimits:
     """How often, a minute."""
 
     requests: int
@@ -29,10 +29,10 @@ class Rates:
     """Of one address, right or wrong."""
 
 
-class Sparing:
+class RateLimitMiddleware:
     """Answers 429 to whoever asks too often, and says when to come again. It stands behind the door."""
 
-    def __init__(self, app: ASGIApp, *, rates: Rates) -> None:
+    def __init__(self, app: ASGIApp, *, rates: RateLimits) -> None:
         self._app = app
         self._limiter = MovingWindowRateLimiter(MemoryStorage())
         self._requests = RateLimitItemPerMinute(rates.requests)
@@ -51,7 +51,7 @@ class Sparing:
 
     def _counted(self, request: Request) -> tuple[RateLimitItem, str, str] | None:
         """What a request counts towards; ``None`` for what does not count."""
-        visitor: Visitor | None = request.state.visitor
+        visitor: Caller | None = request.state.visitor
         if visitor is not None:
             return None if visitor.role is None else (self._requests, "account", visitor.name)
         if request.method == "POST" and request.url.path == "/sign-in":

@@ -18,7 +18,7 @@ _ALWAYS = {
 _BY_TLS = {"Strict-Transport-Security": "max-age=31536000"}
 
 
-class SecurityHeaders:
+class SecurityHeadersMiddleware:
     """Adds them, where the answer has none of its own."""
 
     def __init__(self, app: ASGIApp) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from custodes.console.localization import say
-from custodes.console.services import Parts
+from custodes.console.services import Services
 from custodes.findings import Finding
 from custodes.findings.triage import Triage
 from custodes.findings.wording import span
@@ -38,9 +38,9 @@ class Overview:
     """By the monitor's clock, in microseconds since the epoch."""
 
 
-def overview(parts: Parts) -> Overview:
+def overview(services: Services) -> Overview:
     """Reads the page's content from the monitor and its store."""
-    monitor = parts.monitor
+    monitor = services.monitor
     status = monitor.status
     to_judge, shown = monitor.store.to_judge(_SHOWN)
     going_on = sum(monitor.store.open_counts().values())
@@ -77,6 +77,6 @@ def overview(parts: Parts) -> Overview:
         ],
         to_judge=to_judge,
         findings=shown,
-        stands=parts.triage.of(one.id for one in shown),
+        stands=services.triage.of(one.id for one in shown),
         at=int(status.at * 1e6),
     )

@@ -12,75 +12,77 @@ from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import JSONResponse, StreamingResponse
 
 from custodes.console.auth.access import is_within
-from custodes.console.auth.session import Revealing, Visitor
+from custodes.console.auth.session import Caller, NameViewer
 from custodes.console.csv_rows import csv_row
 from custodes.console.evidence.exports import account_of
 from custodes.console.people.person_view import person_view
 from custodes.console.people.schema import AroundOut, LookIn, PersonOut, SearchIn, SearchOut, SubjectIn
 from custodes.console.schema import ProblemOut
-from custodes.console.services import Parts
+from custodes.console.services import Provided, Services
+
+router = APIRouter()
 
 _PROBLEMS: dict[int | str, dict[str, Any]] = {400: {"model": ProblemOut}, 404: {"model": ProblemOut}}
 _NO_HISTORY = "no history is kept"
 
 
-def add_people_api(router: APIRouter, parts: Parts) -> None:
-    """Adds the routes."""
+@router.post("/people/look", responses=_PROBLEMS)
+def look(request: Request, visitor: NameViewer, services: Provided, wanted: LookIn) -> PersonOut:
+    """What an actor did, or what was done to a subject: a profile, the latest look-ups, the findings."""
+    _must_be_within(services, visitor, wanted.kind, wanted.name)
+    try:
+        view = person_view(services, wanted.kind, wanted.name, wanted.after, visitor.reach)
+    except ValueError as error:
+        raise HTTPException(400, str(error)) from error
+    services.note_look(request, visitor, "read", wanted.kind, wanted.name, wanted.purpose)
+    return PersonOut.of(view)
 
-    @router.post("/people/look", responses=_PROBLEMS)
-    def look(request: Request, visitor: Revealing, wanted: LookIn) -> PersonOut:
-        """What an actor did, or what was done to a subject: a profile, the latest look-ups, the findings."""
-        _must_be_within(parts, visitor, wanted.kind, wanted.name)
-        try:
-            view = person_view(parts, wanted.kind, wanted.name, wanted.after, visitor.reach)
-        except ValueError as error:
-            raise HTTPException(400, str(error)) from error
-        parts.note_look(request, visitor, "read", wanted.kind, wanted.name, wanted.purpose)
-        return PersonOut.of(view)
 
-    @router.post("/people/around", response_model=AroundOut, responses={**_PROBLEMS, 202: {"model": ProblemOut}})
-    def around(request: Request, visitor: Revealing, wanted: SubjectIn) -> AroundOut | JSONResponse:
-        """How an actor stands among peers, and who looks at the same records. It reads all of the history: 202 as
-        long as it does, and then is asked again."""
-        _must_be_within(parts, visitor, "actor", wanted.name)
-        if parts.surroundings is None:
-            raise HTTPException(404, _NO_HISTORY)
-        view = parts.surroundings.of(wanted.name, visitor.reach, parts.monitor.status.newest)
-        if view is None:
-            return JSONResponse({"detail": "it is being worked out: ask again"}, 202, {"Retry-After": "1"})
-        parts.note_look(request, visitor, "read", "actor", wanted.name, wanted.purpose)
-        return AroundOut.of(view)
+@router.post("/people/around", response_model=AroundOut, responses={**_PROBLEMS, 202: {"model": ProblemOut}})
+def around(request: Request, visitor: NameViewer, services: Provided, wanted: SubjectIn) -> AroundOut | JSONResponse:
+    """How an actor stands among peers, and who looks at the same records. It reads all of the history: 202 as
+    long as it does, and then is asked again."""
+    _must_be_within(services, visitor, "actor", wanted.name)
+    if services.surroundings is None:
+        raise HTTPException(404, _NO_HISTORY)
+    view = services.surroundings.of(wanted.name, visitor.reach, services.monitor.status.newest)
+    if view is None:
+        return JSONResponse({"detail": "it is being worked out: ask again"}, 202, {"Retry-After": "1"})
+    services.note_look(request, visitor, "read", "actor", wanted.name, wanted.purpose)
+    return AroundOut.of(view)
 
-    @router.post("/people/search")
-    def search(request: Request, visitor: Revealing, wanted: SearchIn) -> SearchOut:
-        """Actors by the beginning of their name, subjects by the whole of it."""
-        parts.note_look(request, visitor, "search", "people", wanted.wanted, None)
-        if parts.history is None:
-            return SearchOut(actors=[], is_subject=False)
-        within = visitor.reach.patterns
-        return SearchOut(
-            actors=parts.history.actors(wanted.wanted, within=within),
-            is_subject=parts.history.knows("subject", wanted.wanted, within),
-        )
 
-    @router.post(
-        "/people/disclosures",
-        response_class=StreamingResponse,
-        responses={**_PROBLEMS, 200: {"content": {"text/csv": {"schema": {"type": "string"}}}}},
+@router.post("/people/search")
+def search(request: Request, visitor: NameViewer, services: Provided, wanted: SearchIn) -> SearchOut:
+    """Actors by the beginning of their name, subjects by the whole of it."""
+    services.note_look(request, visitor, "search", "people", wanted.wanted, None)
+    if services.history is None:
+        return SearchOut(actors=[], is_subject=False)
+    within = visitor.reach.patterns
+    return SearchOut(
+        actors=services.history.actors(wanted.wanted, within=within),
+        is_subject=services.history.knows("subject", wanted.wanted, within),
     )
-    def disclosures(request: Request, visitor: Revealing, wanted: SubjectIn) -> StreamingResponse:
-        """The account of who looked at a subject, for the person concerned, as a table; no cell is a formula."""
-        if not visitor.reach.is_everything:
-            raise HTTPException(403, "you may look into some resources only, and half an account is a wrong one")
-        if parts.history is None:
-            raise HTTPException(404, _NO_HISTORY)
-        parts.note_look(request, visitor, "export", "subject", wanted.name, wanted.purpose)
-        return StreamingResponse(_rows(account_of(parts.history, wanted.name)), media_type="text/csv")
 
 
-def _must_be_within(parts: Parts, visitor: Visitor, kind: str, name: str) -> None:
+@router.post(
+    "/people/disclosures",
+    response_class=StreamingResponse,
+    responses={**_PROBLEMS, 200: {"content": {"text/csv": {"schema": {"type": "string"}}}}},
+)
+def disclosures(request: Request, visitor: NameViewer, services: Provided, wanted: SubjectIn) -> StreamingResponse:
+    """The account of who looked at a subject, for the person concerned, as a table; no cell is a formula."""
+    if not visitor.reach.is_everything:
+        raise HTTPException(403, "you may look into some resources only, and half an account is a wrong one")
+    if services.history is None:
+        raise HTTPException(404, _NO_HISTORY)
+    services.note_look(request, visitor, "export", "subject", wanted.name, wanted.purpose)
+    return StreamingResponse(_rows(account_of(services.history, wanted.name)), media_type="text/csv")
+
+
+def _must_be_within(services: Services, visitor: Caller, kind: str, name: str) -> None:
     """Raises 404 for somebody of whom nothing is known in what the visitor may look into: as for nobody at all."""
-    if not is_within(parts.history, visitor, kind, name):
+    if not is_within(services.history, visitor, kind, name):
         raise HTTPException(404, f"nothing is known of such a {kind} in what you may look into")
 
 

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from custodes.accounts.resource_scope import Reach
+from custodes.accounts.resource_scope import ResourceScope
 from custodes.console.charts.bars_and_curves import bars
 from custodes.console.localization import local, say
-from custodes.console.services import Parts
+from custodes.console.services import Services
 from custodes.findings import Finding
 from custodes.findings.risk import REACH, Risk, risks
 from custodes.findings.triage import Triage
-from custodes.history import Access, Profile
+from custodes.history import Access, AccessProfile
 
 _ON_A_PAGE = 100
 _DAYS = 60
@@ -29,7 +29,7 @@ class PersonView:
     findings: Sequence[Finding]
     stands: dict[str, Triage]
     risk: Risk | None
-    profile: Profile | None
+    profile: AccessProfile | None
     """``None`` where no history is kept."""
     by_day: Markup
     by_hour: Markup
@@ -40,12 +40,12 @@ class PersonView:
     """Where the next page begins."""
 
 
-def person_view(parts: Parts, kind: str, name: str, after: str | None, reach: Reach) -> PersonView:
+def person_view(services: Services, kind: str, name: str, after: str | None, reach: ResourceScope) -> PersonView:
     """Reads it, as far as ``reach`` goes; ``kind`` is ``actor`` or ``subject``.
 
     Raises ``ValueError`` for an ``after`` that no page gave.
     """
-    store, history = parts.monitor.store, parts.history
+    store, history = services.monitor.store, services.history
     before = _read(after)
     findings = store.page(_ON_A_PAGE, group={kind: name}).findings
     profile, accesses = None, list[Access]()
@@ -57,15 +57,15 @@ def person_view(parts: Parts, kind: str, name: str, after: str | None, reach: Re
                 {kind: name}, before=before, limit=_ON_A_PAGE + 1, within=reach.patterns
             )  # fmt: skip
             profile = asked.result()
-    newest = parts.monitor.status.newest
-    risk = _risk(parts, name) if kind == "actor" else None
+    newest = services.monitor.status.newest
+    risk = _risk(services, name) if kind == "actor" else None
     shown = accesses[:_ON_A_PAGE]
     last = shown[-1] if len(accesses) > _ON_A_PAGE else None
     days = [(f"{day:%m-%d}", count) for day, count in profile.by_day[-_DAYS:]] if profile else []
     hours = [(f"{hour:02}", count) for hour, count in enumerate(profile.by_hour)] if profile else []
     return PersonView(
         findings=findings,
-        stands=parts.triage.of(one.id for one in findings),
+        stands=services.triage.of(one.id for one in findings),
         risk=risk,
         profile=profile,
         by_day=bars(days, say("Look-ups by day")),
@@ -76,11 +76,11 @@ def person_view(parts: Parts, kind: str, name: str, after: str | None, reach: Re
     )
 
 
-def _risk(parts: Parts, actor: str) -> Risk | None:
-    newest = parts.monitor.status.newest
+def _risk(services: Services, actor: str) -> Risk | None:
+    newest = services.monitor.status.newest
     if newest is None:
         return None
-    listed = risks(parts.monitor.store.since(newest - REACH, group={"actor": actor}), newest)
+    listed = risks(services.monitor.store.since(newest - REACH, group={"actor": actor}), newest)
     return next((risk for risk in listed if risk.actor == actor), None)
 
 

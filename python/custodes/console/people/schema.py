@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from custodes.console.jobs.surroundings import AroundView
+from custodes.console.jobs.surroundings import ActorSurroundings
 from custodes.console.people.pages import LEAST_PURPOSE
 from custodes.console.people.person_view import PersonView
 from custodes.findings import rfc3339
@@ -152,7 +152,7 @@ class AroundOut(BaseModel):
     shared: list[SharedOut] = Field(description="The records looked at the most, first.")
 
     @classmethod
-    def of(cls, view: AroundView) -> AroundOut:
+    def of(cls, view: ActorSurroundings) -> AroundOut:
         """As the page shows it."""
         peers = view.peers and PeersOut(**(vars(view.peers) | {"most": CountOut.each(view.peers.most)}))
         shared = [

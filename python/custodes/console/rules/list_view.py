@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from custodes.console.services import Parts
+from custodes.console.services import Services
 from custodes.rules import Rule
 
 
 @dataclass(frozen=True)
-class RuleLine:
+class RuleSummary:
     """One rule."""
 
     rule: Rule
@@ -35,15 +35,15 @@ class RuleLine:
         return f"{self.verdicts.get('false_positive', 0) / self.judged:.0%}" if self.judged else "–"
 
 
-def rules_view(parts: Parts) -> list[RuleLine]:
+def rules_view(services: Services) -> list[RuleSummary]:
     """The rules in force, those with open findings first."""
-    store = parts.monitor.store
-    opened, tallies, verdicts = store.open_counts(), store.tallies(), parts.triage.verdicts()
-    figures = parts.monitor.figures
+    store = services.monitor.store
+    opened, tallies, verdicts = store.open_counts(), store.tallies(), services.triage.verdicts()
+    figures = services.monitor.figures
     lines = []
-    for rule in parts.rules:
+    for rule in services.rules:
         total, last = tallies.get(rule.id, (0, None))
         remembered, ratio = figures.groups.get(rule.id, 0), figures.peak_ratio.get(rule.id, 0.0)
         judged = verdicts.get(rule.id, {})
-        lines.append(RuleLine(rule, opened.get(rule.id, 0), total, last, judged, remembered, ratio))
+        lines.append(RuleSummary(rule, opened.get(rule.id, 0), total, last, judged, remembered, ratio))
     return sorted(lines, key=lambda line: (-line.open, -line.total, line.rule.title))

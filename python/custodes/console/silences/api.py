@@ -9,52 +9,53 @@ from typing import Annotated, Any
 from fastapi import APIRouter, HTTPException, Path, Request
 
 from custodes.console.auth.access import sees_every_name
-from custodes.console.auth.session import Seeing, Triaging, Visitor
-from custodes.console.middleware.idempotency import OnceOnlyKey
+from custodes.console.auth.session import Caller, Triager, Viewer
+from custodes.console.middleware.idempotency import IdempotencyKey
 from custodes.console.schema import ProblemOut, SilenceIn, SilenceOut, SilencesOut
-from custodes.console.services import Parts
+from custodes.console.services import Provided, Services
 from custodes.findings.silences import Silence
 
-_Number = Annotated[int, Path(ge=1, le=2**62)]
+router = APIRouter()
+
+_SilenceNumber = Annotated[int, Path(ge=1, le=2**62)]
 
 
-def add_silences(router: APIRouter, parts: Parts) -> None:
-    """Adds the routes."""
-
-    @router.get("/silences")
-    def silences(visitor: Seeing) -> SilencesOut:
-        """Those that hold, or will."""
-        return SilencesOut(silences=[_out(parts, visitor, one) for one in parts.silences.all(_now())])
-
-    @router.post(
-        "/silences",
-        status_code=201,
-        responses={400: {"model": ProblemOut}, 409: {"model": ProblemOut}},
-        dependencies=[OnceOnlyKey],
-    )
-    def silence(request: Request, visitor: Triaging, wanted: SilenceIn) -> SilenceOut:
-        """Explains findings beforehand: those that open meanwhile are closed at once, and nobody is alerted."""
-        try:
-            since = _now() if wanted.since is None else _micros(wanted.since)
-            one = Silence(wanted.rule_id, wanted.group, since, _micros(wanted.until), visitor.name, wanted.reason)
-        except (ValueError, OverflowError) as error:
-            raise HTTPException(400, str(error)) from error
-        number = parts.silences.add(one)
-        parts.note_look(request, visitor, "silence", "finding", str(number), one.reason)
-        return _out(parts, visitor, Silence(**{**vars(one), "number": number}))
-
-    @router.delete("/silences/{number}", status_code=204, responses={404: {"model": ProblemOut}})
-    def end(request: Request, visitor: Triaging, number: _Number) -> None:
-        """Ends one."""
-        try:
-            parts.silences.end(number, _now())
-        except KeyError as error:
-            raise HTTPException(404, f"no silence {number} holds") from error
-        parts.note_look(request, visitor, "unsilence", "finding", str(number), None)
+@router.get("/silences")
+def silences(visitor: Viewer, services: Provided) -> SilencesOut:
+    """Those that hold, or will."""
+    return SilencesOut(silences=[_out(services, visitor, one) for one in services.silences.all(_now())])
 
 
-def _out(parts: Parts, visitor: Visitor, one: Silence) -> SilenceOut:
-    naming = parts.naming(visitor)
+@router.post(
+    "/silences",
+    status_code=201,
+    responses={400: {"model": ProblemOut}, 409: {"model": ProblemOut}},
+    dependencies=[IdempotencyKey],
+)
+def silence(request: Request, visitor: Triager, services: Provided, wanted: SilenceIn) -> SilenceOut:
+    """Explains findings beforehand: those that open meanwhile are closed at once, and nobody is alerted."""
+    try:
+        since = _now() if wanted.since is None else _micros(wanted.since)
+        one = Silence(wanted.rule_id, wanted.group, since, _micros(wanted.until), visitor.name, wanted.reason)
+    except (ValueError, OverflowError) as error:
+        raise HTTPException(400, str(error)) from error
+    number = services.silences.add(one)
+    services.note_look(request, visitor, "silence", "finding", str(number), one.reason)
+    return _out(services, visitor, Silence(**{**vars(one), "number": number}))
+
+
+@router.delete("/silences/{number}", status_code=204, responses={404: {"model": ProblemOut}})
+def end(request: Request, visitor: Triager, services: Provided, number: _SilenceNumber) -> None:
+    """Ends one."""
+    try:
+        services.silences.end(number, _now())
+    except KeyError as error:
+        raise HTTPException(404, f"no silence {number} holds") from error
+    services.note_look(request, visitor, "unsilence", "finding", str(number), None)
+
+
+def _out(services: Services, visitor: Caller, one: Silence) -> SilenceOut:
+    naming = services.naming(visitor)
     plain = sees_every_name(visitor)
     group = {name: value if plain else naming.pseudonym(name, value) for name, value in one.group.items()}
     told: dict[str, Any] = one.as_dict() | {"group": group}

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from prometheus_client import CollectorRegistry
 
 from custodes.console.schema import WorkerOut
-from custodes.console.services import Parts
-from custodes.findings.gaps import Missed
+from custodes.console.services import Services
+from custodes.findings.gaps import MissedRecords
 from custodes.findings.shortfalls import Shortfall
 from custodes.findings.wording import amount, span
 
@@ -59,7 +59,7 @@ SECTIONS: dict[str, dict[str, Callable[[float], bool]]] = {
 
 
 @dataclass(frozen=True)
-class Figure:
+class MetricValue:
     """One value of a metric."""
 
     name: str
@@ -74,19 +74,19 @@ class Figure:
 class SystemView:
     """The whole page."""
 
-    sections: dict[str, list[Figure]]
+    sections: dict[str, list[MetricValue]]
     workers: list[tuple[WorkerOut, str]]
     """Those that share the counting, and how long ago each last told."""
-    gaps: list[Missed]
+    gaps: list[MissedRecords]
     shortfalls: list[tuple[Shortfall, str]]
     """With the titles of their rules."""
 
 
-def system_view(parts: Parts) -> SystemView:
+def system_view(services: Services) -> SystemView:
     """Reads it. Raises the database's errors."""
-    store, now = parts.monitor.store, time.time()
-    titles = {rule.id: rule.title for rule in parts.rules}
-    known = list(_figures(parts.monitor.metrics.registry))
+    store, now = services.monitor.store, time.time()
+    titles = {rule.id: rule.title for rule in services.rules}
+    known = list(_figures(services.monitor.metrics.registry))
     return SystemView(
         sections={
             title: [figure for name in names for figure in known if figure.name == name]
@@ -98,7 +98,7 @@ def system_view(parts: Parts) -> SystemView:
     )
 
 
-def _figures(registry: CollectorRegistry) -> Iterator[Figure]:
+def _figures(registry: CollectorRegistry) -> Iterator[MetricValue]:
     warns = {name: worry for names in SECTIONS.values() for name, worry in names.items()}
     for metric in registry.collect():
         for sample in metric.samples:
@@ -106,7 +106,7 @@ def _figures(registry: CollectorRegistry) -> Iterator[Figure]:
             # A reason for which nothing was rejected is none to read about.
             if worry is None or (sample.labels.get("reason") and not sample.value):
                 continue
-            yield Figure(
+            yield MetricValue(
                 name=sample.name,
                 of=", ".join(sample.labels.values()),
                 value=_value(sample.name, sample.value),

@@ -13,7 +13,7 @@ HOUR_MS = 3_600_000
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class RecordAccess:
     """One look at a record. ``at`` is in milliseconds since the day began, and may be on the next one."""
 
     at: int
@@ -25,7 +25,7 @@ class Look:
 
 
 @dataclass(slots=True, order=True)
-class _Case:
+class _CaseFile:
     due: int
     number: int
     subject: str
@@ -45,16 +45,16 @@ def in_shift(rng: random.Random, shift: tuple[float, float]) -> int:
     return int(hour * HOUR_MS)
 
 
-class Desk:
+class Workday:
     """A person's work."""
 
     def __init__(self, person: Person, rng: random.Random) -> None:
         self.person = person
         self._rng = rng
-        self._cases: list[_Case] = []
+        self._cases: list[_CaseFile] = []
         self._number = 0
 
-    def day(self, day: int, load: float, someone: Callable[[int], str]) -> Iterator[Look]:
+    def day(self, day: int, load: float, someone: Callable[[int], str]) -> Iterator[RecordAccess]:
         """The look-ups of a day; ``someone`` is who comes, to somebody of that region."""
         rng, person = self._rng, self.person
         rate = person.department.rate * person.pace * load * max(0.3, 1 + person.mood + rng.gauss(0, 0.15))
@@ -80,15 +80,15 @@ class Desk:
             if chance < person.department.follows_up:
                 is_long = chance < person.department.follows_up * 0.06
                 left, pause = (rng.randint(3, 6), 9) if is_long else (rng.choice((0, 0, 0, 1)), 4)
-                case = _Case(day + rng.randint(1, 2 * pause), self._number, subject, left, pause)
+                case = _CaseFile(day + rng.randint(1, 2 * pause), self._number, subject, left, pause)
                 heapq.heappush(self._cases, case)
 
-    def _deal_with(self, subject: str, number: int) -> Iterator[Look]:
+    def _deal_with(self, subject: str, number: int) -> Iterator[RecordAccess]:
         """One to three tables, within a few minutes."""
         rng, person = self._rng, self.person
         at = in_shift(rng, person.shift)
         purpose = None if rng.random() < person.forgets_purpose else f"case-{person.account}-{number}"
         resources = person.department.resources
         for resource in resources[: rng.choice((1, 1, 1, 2, 2, 3))]:
-            yield Look(at, person, subject, resource, "read" if rng.random() < 0.9 else "search", purpose)
+            yield RecordAccess(at, person, subject, resource, "read" if rng.random() < 0.9 else "search", purpose)
             at += rng.randint(4_000, 90_000)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from custodes.demo.half_year.calendar import DAYS, Calendar
-from custodes.demo.half_year.casework import HOUR_MS, Look, in_shift
+from custodes.demo.half_year.casework import HOUR_MS, RecordAccess, in_shift
 from custodes.demo.half_year.staff import DEPARTMENTS, RESOURCES, Person
 
 LEAST_FIRST = 35
@@ -28,7 +28,7 @@ class Deed:
     """By whom."""
 
 
-class Records(Protocol):
+class RecordPool(Protocol):
     """Whom there are records of."""
 
     def anybody(self, rng: random.Random) -> str: ...
@@ -37,23 +37,23 @@ class Records(Protocol):
         """Identity numbers given out one after the other."""
 
 
-class Insider(Protocol):
+class InsiderScenario(Protocol):
     """Somebody who should not be trusted."""
 
     deed: Deed
 
-    def day(self, day: int) -> Iterator[Look]:
+    def day(self, day: int) -> Iterator[RecordAccess]:
         """What they take on a day."""
 
 
 @dataclass
-class World:
+class ScenarioContext:
     """What insiders find around them."""
 
     rng: random.Random
     staff: Sequence[Person]
     calendar: Calendar
-    records: Records
+    records: RecordPool
     canary: str
     taken: set[str] = field(default_factory=set)
     """Accounts that are insiders' already."""
@@ -77,10 +77,10 @@ class World:
         """The next ``many`` days, from ``first`` on, on which somebody works."""
         return [day for day in range(first, DAYS) if self.works(person, day)][:many]
 
-    def look(self, at: int, person: Person, subject: str, resource: int = 0, action: str = "read") -> Look:
+    def look(self, at: int, person: Person, subject: str, resource: int = 0, action: str = "read") -> RecordAccess:
         """Without a purpose, or with one that is made up."""
         purpose = None if self.rng.random() < 0.6 else f"case-{person.account}-{self.rng.randint(1, 4000)}"
-        return Look(at, person, subject, resource, action, purpose)
+        return RecordAccess(at, person, subject, resource, action, purpose)
 
 
 class LowAndSlow:
@@ -88,14 +88,14 @@ class LowAndSlow:
 
     RECORDS = 12_441
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: ScenarioContext) -> None:
         self._world = world
         self._person = world.somebody(lambda one: one.department.rate >= 14)
         self._days = world.workdays(self._person, LEAST_FIRST + world.rng.randrange(5), 140)
         self._days = [day for day in self._days if day < self._days[0] + 140]
         self.deed = Deed("low and slow", [{"actor": self._person.account}])
 
-    def day(self, day: int) -> Iterator[Look]:
+    def day(self, day: int) -> Iterator[RecordAccess]:
         if day not in self._days:
             return
         rng, world = self._world.rng, self._world
@@ -109,13 +109,13 @@ class LowAndSlow:
 class BulkAtNight:
     """Hundreds or thousands in one night, by script."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: ScenarioContext) -> None:
         self._world = world
         self._person = world.somebody()
         self._day = world.rng.randrange(LEAST_FIRST, DAYS - 2)
         self.deed = Deed("bulk at night", [{"actor": self._person.account}])
 
-    def day(self, day: int) -> Iterator[Look]:
+    def day(self, day: int) -> Iterator[RecordAccess]:
         if day == self._day:
             rng, at = self._world.rng, 2 * HOUR_MS
             for _ in range(rng.randint(600, 3000)):
@@ -126,13 +126,13 @@ class BulkAtNight:
 class Enumeration:
     """Identity numbers one after the other, some a minute, inside the shift."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: ScenarioContext) -> None:
         self._world = world
         self._person = world.somebody()
         self._days = world.workdays(self._person, world.rng.randrange(LEAST_FIRST, DAYS - 20), world.rng.randint(1, 3))
         self.deed = Deed("enumeration", [{"actor": self._person.account}])
 
-    def day(self, day: int) -> Iterator[Look]:
+    def day(self, day: int) -> Iterator[RecordAccess]:
         if day in self._days:
             rng, at = self._world.rng, int((self._person.shift[0] + 1) * HOUR_MS)
             for subject in self._world.records.in_a_row(rng, rng.randint(60, 150)):
@@ -143,14 +143,14 @@ class Enumeration:
 class Celebrity:
     """Somebody is in the news, and dozens look."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: ScenarioContext) -> None:
         self._world = world
         self._subject = world.records.anybody(world.rng)
         self._day = world.rng.randrange(LEAST_FIRST, DAYS - 3)
         self._lookers = world.rng.sample([one for one in world.staff if one.first == 0 and one.last == DAYS], 40)
         self.deed = Deed("celebrity", [{"subject": self._subject}])
 
-    def day(self, day: int) -> Iterator[Look]:
+    def day(self, day: int) -> Iterator[RecordAccess]:
         if self._day <= day < self._day + 2:
             half = len(self._lookers) // 2
             for person in self._lookers[:half] if day == self._day else self._lookers[half:]:
@@ -160,14 +160,14 @@ class Celebrity:
 class Stalking:
     """One person again and again, over three months."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: ScenarioContext) -> None:
         self._world = world
         self._person, self._subject = world.somebody(), world.records.anybody(world.rng)
         days = world.workdays(self._person, world.rng.randrange(LEAST_FIRST, DAYS - 100), 65)
         self._days = set(world.rng.sample(days, min(len(days), world.rng.randint(20, 35))))
         self.deed = Deed("stalking", [{"actor": self._person.account}, {"subject": self._subject}])
 
-    def day(self, day: int) -> Iterator[Look]:
+    def day(self, day: int) -> Iterator[RecordAccess]:
         if day in self._days:
             rng = self._world.rng
             for resource in rng.sample(range(len(RESOURCES)), rng.randint(1, 2)):
@@ -177,14 +177,14 @@ class Stalking:
 class Collusion:
     """Six of a department share a list, each below every bar."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: ScenarioContext) -> None:
         self._world = world
         department = world.rng.choice([one for one in DEPARTMENTS if one.size >= 0.2])
         self._clerks = [world.somebody(lambda one: one.department is department) for _ in range(6)]
         self._first = world.rng.randrange(LEAST_FIRST, DAYS - 75)
         self.deed = Deed("collusion", [{"actor": one.account} for one in self._clerks])
 
-    def day(self, day: int) -> Iterator[Look]:
+    def day(self, day: int) -> Iterator[RecordAccess]:
         if self._first <= day < self._first + 60:
             for clerk in self._clerks:
                 if self._world.works(clerk, day):
@@ -197,14 +197,14 @@ class Collusion:
 class DormantAccount:
     """The account of somebody who left, used again months later."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: ScenarioContext) -> None:
         self._world = world
         self._person = world.somebody()
         self._person.last = world.rng.randrange(15, 40)
         self._day = self._person.last + world.rng.randrange(75, 125)
         self.deed = Deed("dormant account", [{"actor": self._person.account}])
 
-    def day(self, day: int) -> Iterator[Look]:
+    def day(self, day: int) -> Iterator[RecordAccess]:
         if self._day <= day < self._day + 2:
             rng = self._world.rng
             for _ in range(rng.randint(25, 60)):
@@ -215,14 +215,14 @@ class DormantAccount:
 class Doubling:
     """As much again as they have always done, for some weeks."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: ScenarioContext) -> None:
         self._world = world
         self._person = world.somebody(lambda one: one.department.rate >= 14)
         first = world.rng.randrange(LEAST_FIRST, DAYS - 40)
         self._days = world.workdays(self._person, first, 20)
         self.deed = Deed("doubling", [{"actor": self._person.account}])
 
-    def day(self, day: int) -> Iterator[Look]:
+    def day(self, day: int) -> Iterator[RecordAccess]:
         if day in self._days:
             rng, person = self._world.rng, self._person
             for _ in range(round(person.department.rate * person.pace * rng.uniform(0.85, 1.15))):
@@ -232,13 +232,13 @@ class Doubling:
 class CanaryTouch:
     """A record that is of nobody, which nobody has a reason to look at."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: ScenarioContext) -> None:
         self._world = world
         self._person = world.somebody()
         self._day = world.workdays(self._person, world.rng.randrange(LEAST_FIRST, DAYS - 20), 1)[0]
         self.deed = Deed("canary", [{"actor": self._person.account}, {"subject": world.canary}])
 
-    def day(self, day: int) -> Iterator[Look]:
+    def day(self, day: int) -> Iterator[RecordAccess]:
         if day == self._day:
             yield self._world.look(in_shift(self._world.rng, self._person.shift), self._person, self._world.canary)
 
@@ -246,13 +246,13 @@ class CanaryTouch:
 class DossierSelling:
     """All there is about a few people a day, and never a look at any of them again."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: ScenarioContext) -> None:
         self._world = world
         self._person = world.somebody(lambda one: one.department.name != "investigation")
         self._days = world.workdays(self._person, world.rng.randrange(LEAST_FIRST, DAYS - 70), 40)
         self.deed = Deed("dossier selling", [{"actor": self._person.account}])
 
-    def day(self, day: int) -> Iterator[Look]:
+    def day(self, day: int) -> Iterator[RecordAccess]:
         if day in self._days:
             rng = self._world.rng
             for _ in range(rng.randint(1, 3)):
@@ -262,7 +262,7 @@ class DossierSelling:
                     at += rng.randint(5_000, 60_000)
 
 
-KINDS: tuple[Callable[[World], Insider], ...] = (
+KINDS: tuple[Callable[[ScenarioContext], InsiderScenario], ...] = (
     LowAndSlow, BulkAtNight, Enumeration, Celebrity, Stalking, Collusion, DormantAccount, Doubling, CanaryTouch,
     DossierSelling,
 )  # fmt: skip

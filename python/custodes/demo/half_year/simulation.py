@@ -9,8 +9,8 @@ from itertools import accumulate
 
 from custodes.demo.agency import Day
 from custodes.demo.half_year.calendar import DAYS, Calendar
-from custodes.demo.half_year.casework import HOUR_MS, Desk, Look
-from custodes.demo.half_year.insiders import KINDS, Deed, Insider, World
+from custodes.demo.half_year.casework import HOUR_MS, RecordAccess, Workday
+from custodes.demo.half_year.insiders import KINDS, Deed, InsiderScenario, ScenarioContext
 from custodes.demo.half_year.staff import DEPARTMENTS, RESOURCES, hire
 
 _REGIONS = ("110101", "310104", "410105", "440305", "510107")
@@ -66,12 +66,12 @@ class HalfYear:
         self._population = Population(rng, subjects)
         self.staff = hire(rng, people, [self._population.anybody(rng) for _ in range(people)])
         self._calendar = Calendar(rng, [department.name for department in DEPARTMENTS[:5]])
-        self._desks = [Desk(person, random.Random(rng.random())) for person in self.staff]  # noqa: S311
+        self._desks = [Workday(person, random.Random(rng.random())) for person in self.staff]  # noqa: S311
         self.canary = _identity(rng, _REGIONS[0])
         # From a source of its own, so that everybody else's half year is the same without them.
-        world = World(random.Random(rng.random()), self.staff, self._calendar, self._population, self.canary)  # noqa: S311
+        world = ScenarioContext(random.Random(rng.random()), self.staff, self._calendar, self._population, self.canary)  # noqa: S311
         everybody = [kind(world) for kind in KINDS]
-        self._insiders: list[Insider] = everybody if insiders else []
+        self._insiders: list[InsiderScenario] = everybody if insiders else []
 
     @property
     def deeds(self) -> list[Deed]:
@@ -100,7 +100,7 @@ class HalfYear:
             ends = (begins + _DAY_MS) * 1000
             yield Day(date, work.take(ends)), Day(date, deeds.take(ends))
 
-    def _work(self, day: int) -> Iterator[Look]:
+    def _work(self, day: int) -> Iterator[RecordAccess]:
         is_workday = self._calendar.is_workday(day)
         for desk in self._desks:
             person = desk.person
@@ -110,7 +110,7 @@ class HalfYear:
                 load = self._calendar.load(day, department.name, department.closes_months)
                 yield from desk.day(day, load, lambda region: self._population.comes(self._rng, region))
 
-    def _insiders_looks(self, day: int, begins: int) -> Iterator[Look]:
+    def _insiders_looks(self, day: int, begins: int) -> Iterator[RecordAccess]:
         for insider in self._insiders:
             for look in insider.day(day):
                 insider.deed.times.append((begins + look.at) * 1000)
@@ -146,7 +146,7 @@ class _Pending:
         return taken
 
 
-def _written(begins: int, look: Look) -> tuple[int, bytes]:
+def _written(begins: int, look: RecordAccess) -> tuple[int, bytes]:
     """A look on a day that begins at a time in milliseconds: microseconds since the epoch, and the line."""
     time, person = begins + look.at, look.person
     purpose = "" if look.purpose is None else f',"purpose":"{look.purpose}"'

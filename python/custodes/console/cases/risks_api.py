@@ -1,0 +1,45 @@
+"""The API's risks: actors, ordered by the risk of their findings."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+
+from custodes.console.auth.access import sees_every_name
+from custodes.console.auth.session import Viewer
+from custodes.console.schema import RiskOut, RisksOut
+from custodes.console.services import Provided
+from custodes.findings import rfc3339
+from custodes.findings.risk import REACH, risks
+
+router = APIRouter()
+
+
+@router.get("/risks")
+def risks_(
+    request: Request,
+    visitor: Viewer,
+    services: Provided,
+    limit: Annotated[int, Query(ge=1, le=1000, description="Most actors listed.")] = 50,
+) -> RisksOut:
+    """Actors by what all their findings come to, points that fade: where to look first."""
+    newest = services.monitor.status.newest
+    now = int(time.time() * 1e6) if newest is None else newest
+    listed = risks(services.monitor.store.since(now - REACH), now)[:limit]
+    may_know = sees_every_name(visitor)
+    if may_know and listed and visitor.role is not None:
+        services.note_look(request, visitor, "read", "risks", None, f"API, {len(listed)} actors")
+    return RisksOut(
+        as_of=rfc3339(now) or "",
+        risks=[
+            RiskOut(
+                actor=risk.actor if may_know else services.naming(visitor).pseudonym("actor", risk.actor),
+                score=round(risk.score, 1),
+                findings=[finding.id for finding in risk.findings],
+                rules=risk.rules,
+            )
+            for risk in listed
+        ],
+    )
