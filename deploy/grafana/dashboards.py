@@ -192,7 +192,7 @@ def findings() -> Dashboard:
             _graph(
                 PanelSpec(
                     "Closest to threshold",
-                    "Largest ratio of a group's count to the threshold. If a rule is always at 0.9, its threshold is too low, "
+                    "Largest ratio of a group's count to the threshold. A rule always at 0.9 has a low threshold, "
                     "or an actor stays just below it.",
                     f"max by (rule) (custodes_window_peak_ratio{{{RULES}}})",
                     "{{rule}}",
