@@ -1,4 +1,4 @@
-"""Alerts: each delivered, in order, whatever fails in between; and nobody told more than they may know."""
+"""Alerts: each is delivered, in order, through any failure, and contains only what its receiver may know."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ SECRET = base64.b64encode(b"a secret of thirty-two bytes now").decode()
 
 
 class FakeReceiver:
-    """A receiver, its courier, and a clock of its own."""
+    """A receiver, its dispatcher thread, and a simulated clock."""
 
     def __init__(
         self, bench: MonitorHarness, sender: MessageSender, *, level: str = "low", names: bool = False
@@ -73,7 +73,7 @@ def insiders(bench: MonitorHarness, count: int = 1, at: float = 0) -> None:
 
 
 def end_all(bench: MonitorHarness) -> None:
-    """Time goes on, and what was found ends."""
+    """Advances the clock; findings end."""
     bench.now += 86_400
     bench.feed(look_ups(["nobody"], ["x"], at=86_400))
 
@@ -130,7 +130,7 @@ def test_who_was_away_is_told_all_of_it_once(bench: MonitorHarness, ear: Recordi
         receiver.courier.step()
         tries.append(len(ear.heard))
         receiver.now += receiver.courier._wait_seconds()
-    # Each try is one request: what cannot be reached is not asked for each piece of news.
+    # Each attempt is one request: an unreachable receiver is not tried for each notification.
     assert tries == list(range(1, 13))
     assert receiver.courier.failures == 12
     assert 48 <= receiver.courier._wait_seconds() <= 72
@@ -247,7 +247,7 @@ def test_a_transaction_that_fails_makes_no_news(bench: MonitorHarness, monkeypat
         raise RuntimeError("the power fails")
 
     with monkeypatch.context() as context:
-        context.setattr("custodes.findings.writing.record", fails)
+        context.setattr("custodes.findings.upsert.record", fails)
         with pytest.raises(RuntimeError):
             insiders(bench)
     assert bench.store.page().findings == []
@@ -258,7 +258,7 @@ def test_a_transaction_that_fails_makes_no_news(bench: MonitorHarness, monkeypat
 
 
 class FakeAlertmanager:
-    """An Alertmanager's receiver and its clock."""
+    """An Alertmanager receiver and its clock."""
 
     def __init__(self, bench: MonitorHarness, urls: list[str], **settings: Any) -> None:
         self.now = int(time.time() * 1e6)
@@ -296,7 +296,7 @@ def test_an_alert_fires_and_is_told_again_until_its_finding_ends(bench: MonitorH
     firing.step(1)
     assert len(ear.heard) == 2
     end_all(bench)
-    # It has been told of for a minute; so it goes on for four.
+    # The alert was sent for one minute, so it fires for four more.
     firing.step(61)
     assert not is_resolved(ear.heard[-1].json[0], firing.now)
     firing.step(240)
@@ -346,7 +346,7 @@ def test_of_a_cluster_one_member_is_enough(bench: MonitorHarness, ear: Recording
     assert len(ear.heard) == 1
 
 
-# What others understand.
+# Formats of other systems.
 
 
 def message(bench: MonitorHarness, name: str = "P0000", kind: str = "opened") -> Message:
@@ -411,7 +411,7 @@ def test_each_is_sent_where_it_belongs(bench: MonitorHarness, ear: RecordingServ
     place: dict[str, Any] = {"url_file": tmp_path / "url"}
     if kind is PagerDutyReceiver:
         place = {"key_file": tmp_path / "key", "url": f"{ear.url}/T0/secret"}
-    name = kind.__name__.removesuffix("FakeReceiver").lower()
+    name = kind.__name__.removesuffix("Receiver").lower()
     sender = sender_of(kind(kind=name, name="one", **place), None)
     sender.send(message(bench))
     sender.close()
@@ -420,7 +420,7 @@ def test_each_is_sent_where_it_belongs(bench: MonitorHarness, ear: RecordingServ
 
 
 class Postman:
-    """A mail server's other half."""
+    """The SMTP server."""
 
     def __init__(self) -> None:
         self.mails: list[Envelope] = []
@@ -468,7 +468,7 @@ def test_a_mail_is_sent_and_a_name_ends_no_header(bench: MonitorHarness, post: t
         sender_of(settings.model_copy(update={"starttls": True}), None).send(message(bench))
 
 
-# Where alerts are sent is what somebody wrote into the configuration, and nowhere else.
+# Alerts are sent only to the configured address.
 
 
 def test_a_redirect_leads_nowhere(ear: RecordingServer) -> None:
@@ -488,7 +488,7 @@ def test_addresses_of_the_cloud_itself_are_refused(monkeypatch: pytest.MonkeyPat
 
 
 def test_what_was_looked_at_is_what_is_reached(monkeypatch: pytest.MonkeyPatch, ear: RecordingServer) -> None:
-    """A name that is another address the second time is asked only once."""
+    """A name that resolves to another address the second time is resolved only once."""
     asked = []
     real = socket.getaddrinfo
 

@@ -1,4 +1,4 @@
-"""The history's files: what a crash leaves, what is let go of, what is answered while files come and go."""
+"""The history's files: recovery after a crash, retention, and queries while files change."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def recorded(first: int, *days: int) -> Recording:
 
 
 def filled(folder: Path, days: list[int], keep: int = 10_000) -> tuple[SegmentStore, HistoryWriter]:
-    """A segment a day."""
+    """One segment per day."""
     shelf = SegmentStore(folder)
     writer = HistoryWriter(shelf, timedelta(days=keep))
     for at, day in enumerate(days):
@@ -57,9 +57,9 @@ def test_what_is_older_than_is_kept_goes_with_its_segment(tmp_path: Path) -> Non
 
 
 def test_what_is_to_go_does_not_wait_for_what_is_to_be_merged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where more comes than can be merged there is no end to merging."""
-    monkeypatch.setattr("custodes.history.writing.mergeable", lambda segments, most_apart: segments)
-    monkeypatch.setattr("custodes.history.writing.merge", lambda shelf, row: None)
+    """If events arrive faster than they can be merged, merging never ends."""
+    monkeypatch.setattr("custodes.history.writer.mergeable", lambda segments, most_apart: segments)
+    monkeypatch.setattr("custodes.history.writer.merge", lambda shelf, row: None)
     shelf = SegmentStore(tmp_path)
     writer = HistoryWriter(shelf, timedelta(days=18))
     try:
@@ -86,7 +86,7 @@ def test_a_reader_keeps_its_files(tmp_path: Path) -> None:
 
 
 def test_what_the_disk_refuses_waits_up_to_a_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("custodes.history.writing._MOST_WAITING", 2)
+    monkeypatch.setattr("custodes.history.writer._MOST_WAITING", 2)
     shelf, writer = filled(tmp_path, [])
     put, shelf.put = shelf.put, refuse  # type: ignore[method-assign, assignment]
     writer.take("x", recorded(0, 0, 1))
@@ -145,7 +145,7 @@ def test_a_damaged_file_is_told_by_name(tmp_path: Path) -> None:
 
 
 def test_segments_that_end_too_far_apart_stay_apart(tmp_path: Path) -> None:
-    """What is merged goes together: the earliest of it would be kept for as long as the latest."""
+    """A merged file expires as a whole: its oldest event is kept as long as its newest."""
     shelf, writer = filled(tmp_path, list(range(FAN_IN)), keep=16 * (FAN_IN - 2))
     assert len(shelf.segments) == FAN_IN
     writer.close()
