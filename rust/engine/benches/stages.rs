@@ -1,7 +1,7 @@
 //! What each stage of the way from bytes to findings takes: the engine with less and less left out, on one thread.
 //!
 //! The stages have no interface of their own outside of the crate, so each is the difference between two lines:
-//! reading a record, judging a condition, counting events, counting values; and unpacking each of Kafka's codecs.
+//! reading a record, deferred a condition, counting events, counting values; and unpacking each of Kafka's codecs.
 
 #![allow(clippy::unwrap_used)] // a benchmark that cannot go on has failed
 

@@ -1,8 +1,18 @@
-//! The Custodes engine: batches of records in, few findings out.
+//! The Custodes engine: batches of records in, finding changes out.
 //!
-//! `record` → [`json`] (validate, extract) → [`field`] (resolve by mapping) → [`matcher`] (rule
-//! conditions) → [`keyed`] (by group) → [`window`] (counts) → [`detect`] (decisions) → [`finding`]. The crate knows no Python, does no I/O
-//! and reads no clock: whoever calls it says what time it is.
+//! The folders are layers, named in the order in which an event passes them; each uses only itself and the ones
+//! before (`tests/layers.rs`):
+//! - `foundation`: time, calendar, watermark, fingerprints, the encoding of saved state;
+//! - `plan`: rules and mapping as data;
+//! - `decode`: bytes to records (JSON Lines, Kafka record batches) and records to JSON tokens;
+//! - `event`: records to events, with mapped and derived fields;
+//! - `matching`: conditions of rules over one event;
+//! - `window`: counts, distinct counts and aggregates over sliding windows;
+//! - `detect`: evaluation of a window's counts, which yields findings;
+//! - `keyed`: routing of events to groups, and the windows of each group;
+//! - `engine`: batches, threads, shards, snapshots.
+//!
+//! The crate knows no Python, does no I/O and has no clock: the caller passes the time.
 //!
 //! ```
 //! use custodes_engine::{Engine, Input, Plan};
@@ -19,55 +29,36 @@
 //! ```
 #![deny(unsafe_code)]
 
-mod admit;
-mod codec;
-mod crew;
-mod derive;
+mod decode;
 mod detect;
 mod engine;
-mod field;
-mod finding;
-mod fixed;
-mod history;
-mod json;
-mod key;
+mod event;
+mod foundation;
 mod keyed;
-mod lane;
-mod layout;
-mod level;
-mod lookup;
-mod matcher;
-mod path;
+mod matching;
 mod plan;
-mod prefetch;
-mod record;
-mod record_batch;
-mod reject;
-mod repartition;
-mod shard;
-mod shedding;
-mod snapshot;
-mod time;
-mod watermark;
 mod window;
 
-pub use codec::Damaged;
-pub use derive::{Derivation, Means, TimePart, is_time_zone};
-pub use engine::{Engine, Input, Outcome, RuleStats, Shed, Standing, Stats};
-pub use finding::{Change, ChangeKind};
-pub use history::{FIELDS as HISTORY_FIELDS, Recording, Texts};
-pub use json::{Extractor, Token};
-pub use keyed::Orphan;
-pub use lookup::{Columns, Lookup, TableError, Tables};
-pub use path::Path;
-pub use plan::{
-    BaselineOf, BaselinePlan, Condition, Holds, Plan, PlanError, Repartition, RulePlan, Share, Source, Test,
+pub use decode::json::{Extractor, Token};
+pub use decode::path::Path;
+pub use decode::record::{Lines, Record, count_lines};
+pub use decode::record_batch::{Aborted, Fetched, FetchedPiece, FramingError, fetched_pieces};
+pub use decode::reject::{Reason, Reject};
+pub use detect::{Change, ChangeKind, GroupStatus};
+pub use engine::{
+    Dropped, Engine, Evicted, Input, Outcome, RepartitionBatch, RepartitionBatchError, RestoreError,
+    RuleStats, SNAPSHOT_VERSION, Stats,
 };
-pub use record::{Lines, Record, count_lines};
-pub use record_batch::{Aborted, Fetched, FramingError, Piece, pieces};
-pub use reject::{Reason, Reject};
-pub use repartition::{Parcel, ParcelError};
-pub use shedding::Forgotten;
-pub use snapshot::{Dropped, RestoreError, VERSION as SNAPSHOT_VERSION};
-pub use time::{Micros, format_rfc3339, parse_time_number, parse_time_text};
-pub use watermark::StreamId;
+pub use event::lookup::{Columns, Lookup, TableError, Tables};
+pub use event::recording::{FIELDS as HISTORY_FIELDS, Recording, Texts};
+pub use event::time_zone::is_time_zone;
+pub use event::timestamp::{format_rfc3339, parse_time_number, parse_time_text};
+pub use foundation::codec::Damaged;
+pub use foundation::eviction::EvictedCounts;
+pub use foundation::time::Micros;
+pub use foundation::watermark::StreamId;
+pub use keyed::OrphanedFinding;
+pub use plan::{
+    BaselineOf, BaselinePlan, Bounds, Condition, Derivation, DerivationMethod, Partition, Plan, PlanError,
+    PlanErrorKind, Repartition, RulePlan, Source, Test, TimePart,
+};

@@ -151,7 +151,7 @@ fn each_finding_is_reported_once_a_batch_also_after_a_merge() {
     let rule = r#""group_by":["actor"],"timespan_ms":1000,"resolution_ms":1000,"keep_open_ms":1000,
                   "holds":{"gte":1}"#;
     let mut engine = Engine::new(&plan(rule), NonZeroUsize::MIN).unwrap();
-    // The one at 4 is swallowed by the one at 0 before it was ever told of; the one at 9 is another.
+    // The one at 4 is swallowed by the one at 0 before it was ever reported of; the one at 9 is another.
     let seconds = [0, 4, 2, 9].map(|second| event(second, "a", "1"));
     let outcome = feed(&mut engine, &seconds);
     let found: Vec<_> = outcome.changes.iter().map(|c| (c.kind, c.from / 1_000_000 - START)).collect();
@@ -185,7 +185,7 @@ fn plans_that_cannot_run_say_why() {
 /// Group, opened at, closed at, peak, count.
 type Final = (Vec<String>, i64, Option<i64>, u64, u64);
 
-/// The final state of every finding, without the id, which depends on the first pane told of.
+/// The final state of every finding, without the id, which depends on the first pane reported of.
 fn finals(events: &[(i64, u8, u8)], cuts: &[usize], rule: &str) -> Vec<Final> {
     let mut engine = Engine::new(&plan(rule), NonZeroUsize::MIN).unwrap();
     let mut found = Vec::new();

@@ -5,7 +5,8 @@
 mod written;
 
 use custodes_engine::{
-    Aborted, Engine, Fetched, FramingError, Input, Outcome, Piece, Plan, Reason, Record, pieces,
+    Aborted, Engine, Fetched, FetchedPiece, FramingError, Input, Outcome, Plan, Reason, Record,
+    fetched_pieces,
 };
 use proptest::prelude::*;
 use std::num::NonZeroUsize;
@@ -129,7 +130,7 @@ fn a_fetch_is_cut_between_whole_batches() {
     let [first, second, third] = [0, 1, 2].map(|at| batches[at].len());
     let mut fetch = batches.concat();
     fetch[first + 35..first + 43].copy_from_slice(&1_767_600_000_123_i64.to_be_bytes());
-    let piece = |end, next_offset, records, latest_ms| Piece {
+    let piece = |end, next_offset, records, latest_ms| FetchedPiece {
         end,
         next_offset,
         leader_epoch: 7,
@@ -137,20 +138,23 @@ fn a_fetch_is_cut_between_whole_batches() {
         latest_ms,
     };
     let late = 1_767_600_000_123;
-    assert_eq!(pieces(&fetch, usize::MAX), Ok(vec![piece(first + second + third, 120, 20, late)]));
+    assert_eq!(fetched_pieces(&fetch, usize::MAX), Ok(vec![piece(first + second + third, 120, 20, late)]));
     assert_eq!(
-        pieces(&fetch, first + 1),
+        fetched_pieces(&fetch, first + 1),
         Ok(vec![piece(first + second, 115, 15, late), piece(first + second + third, 120, 5, 0)])
     );
-    assert_eq!(pieces(&fetch, 1).unwrap().len(), 3);
-    assert_eq!(pieces(&fetch[..fetch.len() - 1], usize::MAX), Ok(vec![piece(first + second, 115, 15, late)]));
-    assert_eq!(pieces(&fetch[..40], 1), Ok(vec![]));
+    assert_eq!(fetched_pieces(&fetch, 1).unwrap().len(), 3);
+    assert_eq!(
+        fetched_pieces(&fetch[..fetch.len() - 1], usize::MAX),
+        Ok(vec![piece(first + second, 115, 15, late)])
+    );
+    assert_eq!(fetched_pieces(&fetch[..40], 1), Ok(vec![]));
     let mut old = fetch.clone();
     old[16] = 1;
-    assert_eq!(pieces(&old, 1), Err(FramingError::Format { at: 0, magic: 1 }));
+    assert_eq!(fetched_pieces(&old, 1), Err(FramingError::Format { at: 0, magic: 1 }));
     let mut short = fetch;
     short[8..12].copy_from_slice(&3_i32.to_be_bytes());
-    assert_eq!(pieces(&short, 1), Err(FramingError::Length { at: 0, length: 3 }));
+    assert_eq!(fetched_pieces(&short, 1), Err(FramingError::Length { at: 0, length: 3 }));
 }
 
 use std::io::Read;
@@ -198,6 +202,6 @@ proptest! {
         let outcome = read(&fetch);
         let refused = outcome.rejects.iter().filter(|reject| reject.reason == Reason::CorruptBatch).count() as u64;
         prop_assert!(outcome.events + 8 * refused <= 16);
-        let _ = pieces(&fetch, 100);
+        let _ = fetched_pieces(&fetch, 100);
     }
 }

@@ -3,7 +3,7 @@
 
 #![no_main]
 
-use custodes_engine::{Aborted, Engine, Fetched, Input, Plan, pieces};
+use custodes_engine::{Aborted, Engine, Fetched, Input, Plan, fetched_pieces};
 use libfuzzer_sys::fuzz_target;
 use std::num::NonZeroUsize;
 
@@ -28,7 +28,7 @@ fn with_right_checksums(data: &[u8]) -> Vec<u8> {
 fuzz_target!(|data: &[u8]| {
     let Some((&first, rest)) = data.split_first() else { return };
     let fetch = with_right_checksums(rest);
-    let _ = pieces(&fetch, 1000);
+    let _ = fetched_pieces(&fetch, 1000);
     let aborted = [Aborted { producer_id: 1, first_offset: 0 }];
     let position = u64::from(first >> 1);
     let fetched = Fetched { bytes: &fetch, position, aborted: (first & 1 == 1).then_some(&aborted[..]) };

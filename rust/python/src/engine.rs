@@ -40,9 +40,9 @@ type Piece = (usize, i64, i32, u64, i64);
 /// Cuts a fetch between batches, into pieces of at least so many bytes.
 #[pyfunction]
 pub fn fetched_pieces(fetched: &Bound<'_, PyBytes>, least: usize) -> PyResult<Vec<Piece>> {
-    let pieces = custodes_engine::pieces(fetched.as_bytes(), least);
+    let pieces = custodes_engine::fetched_pieces(fetched.as_bytes(), least);
     let pieces = pieces.map_err(|error| PyValueError::new_err(error.to_string()))?;
-    let parts = |piece: custodes_engine::Piece| {
+    let parts = |piece: custodes_engine::FetchedPiece| {
         (piece.end, piece.next_offset, piece.leader_epoch, piece.records, piece.latest_ms)
     };
     Ok(pieces.into_iter().map(parts).collect())
@@ -140,8 +140,8 @@ impl Engine {
         stream: u32,
     ) -> PyResult<Outcome> {
         let parcel = PyBackedBytes::from(parcel.clone());
-        let outcome =
-            self.run(py, |core| core.process_parcel(&parcel, position, Input { stream, now: None }))?;
+        let outcome = self
+            .run(py, |core| core.process_repartition_batch(&parcel, position, Input { stream, now: None }))?;
         outcome.map(Outcome::from).map_err(|error| PyValueError::new_err(error.to_string()))
     }
 
@@ -182,7 +182,7 @@ impl Engine {
     }
 
     fn begin_anew(&self, py: Python<'_>, stream: u32) -> PyResult<()> {
-        self.run(py, |core| core.begin_anew(stream))
+        self.run(py, |core| core.reset_stream(stream))
     }
 
     fn join(&self, py: Python<'_>, stream: u32) -> PyResult<()> {
@@ -210,7 +210,7 @@ impl Engine {
     }
 
     fn shed(&self, py: Python<'_>, most_bytes: usize) -> PyResult<Option<Shed>> {
-        self.run(py, |core| core.shed(most_bytes).map(Shed::from))
+        self.run(py, |core| core.evict(most_bytes).map(Shed::from))
     }
 
     /// `(level, threshold, usual)`.
@@ -222,8 +222,8 @@ impl Engine {
         group: Vec<String>,
         time: i64,
     ) -> PyResult<Option<(Amount, Option<Amount>, Option<f64>)>> {
-        let standing = self.run(py, |core| core.standing(rule, &group, time))?;
-        Ok(standing.map(|one| (one.level.into(), one.threshold.map(Amount::from), one.usual)))
+        let standing = self.run(py, |core| core.group_status(rule, &group, time))?;
+        Ok(standing.map(|one| (one.level.into(), one.threshold.map(Amount::from), one.expected)))
     }
 
     fn stats(&self, py: Python<'_>) -> PyResult<Stats> {

@@ -60,7 +60,7 @@ impl From<core::Change> for FindingChange {
             held_until: change.until,
             peak: change.peak.into(),
             threshold: change.threshold.into(),
-            usual: change.usual,
+            usual: change.expected,
             count: change.count,
             merged_into: change.merged_into,
         }
@@ -110,7 +110,7 @@ impl From<core::Outcome> for Outcome {
             late: outcome.late,
             watermark: outcome.watermark,
             clock: outcome.clock,
-            parcels: (outcome.parcels.into_iter())
+            parcels: (outcome.repartition_batches.into_iter())
                 .map(|parcel| (parcel.partition, parcel.first, parcel.bytes))
                 .collect(),
             recording: outcome.recording.into(),
@@ -125,8 +125,8 @@ pub struct Shed {
     rules: Vec<(usize, usize)>,
 }
 
-impl From<core::Shed> for Shed {
-    fn from(shed: core::Shed) -> Self {
+impl From<core::Evicted> for Shed {
+    fn from(shed: core::Evicted) -> Self {
         let rules = shed.rules.into_iter().map(|forgotten| (forgotten.groups, forgotten.values));
         Self { before: shed.before, rules: rules.collect() }
     }
@@ -158,7 +158,7 @@ impl From<core::Stats> for Stats {
         let rules = stats.rules.into_iter().map(|rule| RuleStats {
             groups: rule.groups,
             open_findings: rule.open_findings,
-            unlisted: rule.unlisted,
+            unlisted: rule.suppressed,
             opened: rule.opened,
             matched: rule.matched,
             peak_ratio: rule.peak_ratio,

@@ -1,129 +1,112 @@
-//! Baselines: thresholds that follow what is usual for a group, or for its peers.
+//! Baselines: thresholds derived from the expected count of a group or of its peers.
 //!
-//! Of each group the largest count of each day is kept, as far back as the plan says. What is usual on a day is read from
-//! days that are over: the group's own (a quantile of the days of the same kind, working days or weekends), its peers' (the
-//! median over the peer group, or over all, on the last such days), or both: how much the group does beside its peers, times what these do
-//! now. So a campaign that has all of a department do more raises all its thresholds, and one who does more alone stands out.
+//! Per group, the largest count of each day is stored for as many days as the plan says. The expected count of a day
+//! is computed from earlier days:
+//! - *own*: a quantile of the group's days of the same kind (working days or weekends);
+//! - *peers*: the median over the peer group, or over all groups, on the last such days;
+//! - *both*: the group's usual ratio to its peers, times the peers' current value. A campaign in which a whole
+//!   department does more raises all its thresholds; a single member who does more stands out.
 //!
-//! The day at hand and the one before do not count, since events may still come for them; nor do days whose windows overlap
-//! with the one at hand, or a slow rise would be its own measure. So what a day is judged by is settled before it begins,
-//! and findings do not depend on the order in which events come, as long as the watermark is less than a day behind.
+//! Excluded are the current day and the day before, because late events can still change them, and days whose windows
+//! overlap the current one, because a slow rise would raise its own threshold. Everything a day is compared with is
+//! therefore final before the day begins, and findings do not depend on the arrival order as long as the watermark
+//! lags less than a day.
 //!
-//! A baseline's condition is judged in panes with events only.
+//! A baseline condition is evaluated only in panes that contain events.
+//!
+//! Cost: 4 bytes per group and stored day, plus one [`Profile`] per group. An event costs one look-up; the threshold
+//! of a day is computed once per group and cached.
 
-use crate::codec::{Damaged, Reader, Writer};
-use crate::key::Fingerprint;
+use super::finding::Threshold;
+use crate::foundation::calendar::{Day, Days, is_weekend};
+use crate::foundation::codec::{Damaged, StateReader, StateWriter};
+use crate::foundation::fingerprint::Fingerprint;
+use crate::foundation::prefetch::prefetch;
+use crate::foundation::time::Micros;
 use crate::plan::{BaselineOf, BaselinePlan, RulePlan};
-use crate::prefetch::prefetch;
-use crate::time::Micros;
 use rustc_hash::FxHashMap;
 use std::collections::BTreeMap;
 
-/// A day: local time since 1970, divided by 24 hours.
-pub(crate) type Day = u32;
-
-const DAY: Micros = 86_400_000_000;
-
-/// The calendar.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Days {
-    /// Local time less UTC.
-    pub(crate) offset: Micros,
-}
-
-impl Days {
-    pub(crate) fn day(self, time: Micros) -> Day {
-        (time.saturating_add(self.offset).max(0) / DAY) as Day
-    }
-
-    pub(crate) fn start_of(self, day: Day) -> Micros {
-        Micros::from(day) * DAY - self.offset
-    }
-}
-/// The newest day that peers are read from: of the days before the one at hand, the last may still change.
+/// Age in days of the newest day used for peers; the day before the current one can still change.
 const PEERS_LAG: Day = 2;
-/// How many days back peers are looked for, over holidays and weekends.
+/// Number of days searched for peers, long enough to span holidays and weekends.
 const PEERS_REACH: Day = 14;
 
-/// What a group's count is held against.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Bar {
-    /// The least count that holds.
-    pub(crate) need: u64,
-    /// What is usual, where anything is known.
-    pub(crate) usual: Option<f64>,
-}
-
-/// What is usual among peers on a day.
+/// Statistics of a peer group on one day.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Level {
-    /// The count.
+pub(crate) struct PeerStats {
+    /// Median count.
     count: f64,
-    /// On how many days of a window they worked.
+    /// Median number of days with events in the window.
     worked: f64,
 }
 
-/// By peer group: its groups' counts on a day, and on how many days of the window they worked.
+/// By peer group: count on the day and number of days with events in the window, for each group.
 pub(crate) type ByPeer = FxHashMap<Fingerprint, Vec<(f64, f64)>>;
 
 /// The days of one group.
 #[derive(Debug, Clone)]
 struct Profile {
-    /// Whose peers it is among, by its newest event.
+    /// Peer group named by the newest event.
     peer: Fingerprint,
-    /// Whose it was among before; windows that began then have work of both.
+    /// Previous peer group, while windows still contain events from it.
     former: Option<Fingerprint>,
     newest: Micros,
-    /// The first day there were events on, of those it has been among the same peers.
+    /// First day with events since the group joined its peer group.
     first: Day,
-    /// The largest counts of days, the last of them `last`.
+    /// Ring buffer of the largest count per day; `last` is the newest day.
     peaks: Box<[u32]>,
     last: Day,
-    /// The last one's peak, so that it is at hand.
+    /// Largest count of the newest day, copied here to avoid a cache miss.
     last_peak: u32,
-    /// The bar of the day it was last asked for.
-    bar: Option<(Day, Bar)>,
+    /// Cached threshold and its day.
+    threshold: Option<(Day, Threshold)>,
 }
 
-/// The profiles of a rule's groups in one shard.
+/// The profiles of one baseline rule in one shard.
 #[derive(Debug)]
 pub(crate) struct Profiles {
     plan: BaselinePlan,
     floor: u64,
     days: Days,
-    /// Days that a window reaches over.
+    /// Days that a window covers, rounded up.
     span: Day,
-    /// Where a counted field of the stream says whose peers a group is among.
-    pub(crate) peers_at: Option<usize>,
-    known: Known,
-    /// The largest count of a day over what it was held against.
+    /// Index of the value source that names the peer group.
+    pub(crate) peer_value_index: Option<usize>,
+    known: BaselineState,
+    /// Newest day and its largest ratio of count to threshold.
     closest: (Day, f64),
 }
 
-/// What has been seen so far.
+/// Saved state of a baseline.
 #[derive(Debug, Default)]
-pub(crate) struct Known {
+pub(crate) struct BaselineState {
     /// By slot.
     groups: Vec<Option<Profile>>,
-    /// By peer group, by day that is over: what was usual among peers.
-    levels: FxHashMap<Fingerprint, BTreeMap<Day, Level>>,
-    /// The first day that is not over; 0 before the first event.
+    /// Peer statistics by peer group and closed day.
+    levels: FxHashMap<Fingerprint, BTreeMap<Day, PeerStats>>,
+    /// First day that is not closed; 0 before the first event.
     today: Day,
-    /// The first day there were events on, if there were any.
+    /// First day with events, if any.
     began: Option<Day>,
 }
 
 impl Profiles {
-    /// `peers_at` as in the structure.
-    pub(crate) fn new(plan: &BaselinePlan, rule: &RulePlan, days: Days, peers_at: Option<usize>) -> Self {
+    /// Creates profiles without history.
+    pub(crate) fn new(
+        plan: &BaselinePlan,
+        rule: &RulePlan,
+        days: Days,
+        peer_value_index: Option<usize>,
+    ) -> Self {
         let span_days = rule.timespan_ms.div_ceil(86_400_000) as Day;
         Self {
             plan: plan.clone(),
             floor: rule.floor().unwrap_or(1),
             days,
             span: span_days,
-            peers_at,
-            known: Known::default(),
+            peer_value_index,
+            known: BaselineState::default(),
             closest: (0, 0.0),
         }
     }
@@ -132,20 +115,21 @@ impl Profiles {
         self.floor
     }
 
-    /// How many days before the one at hand the newest is that a group's own usual is read from.
+    /// Age in days of the newest day used for the group's own expected count.
     fn own_lag(&self) -> Day {
         self.span + 1
     }
 
-    /// How many days of a group are kept.
+    /// Number of days stored per group.
     fn kept(&self) -> usize {
         let own = self.plan.over_days + self.own_lag() + self.span;
         let days = if self.plan.of == BaselineOf::Peers { 0 } else { own };
         days.max(PEERS_LAG).max(self.span) as usize + 1
     }
 
-    /// A group's count has come to `count` on the day of `time`; `newest` says that the event is its newest.
-    pub(crate) fn see(
+    /// Records that a group's count reached `count` on the day of `time`. `newest` tells whether this is the group's
+    /// newest event.
+    pub(crate) fn record(
         &mut self,
         slot: u32,
         time: Micros,
@@ -166,17 +150,17 @@ impl Profiles {
             peaks: vec![0; kept].into_boxed_slice(),
             last: day,
             last_peak: 0,
-            bar: None,
+            threshold: None,
         });
         profile.first = profile.first.min(day);
         self.known.began = Some(self.known.began.map_or(day, |began| began.min(day)));
         if newest && let Some(peer) = peer {
-            // Of several events of one time the order does not decide.
+            // Among events of the same time the larger fingerprint wins, so that the arrival order does not matter.
             let peer = if time == profile.newest { peer.max(profile.peer) } else { peer };
             if peer != profile.peer && profile.newest != Micros::MIN {
-                // Another desk is other work: what was usual before says nothing of it.
+                // A new peer group means different work: restart the group's own history.
                 let has_both = profile.last + span >= day;
-                (profile.first, profile.bar) = (day, None);
+                (profile.first, profile.threshold) = (day, None);
                 profile.former = has_both.then_some(profile.peer);
             }
             (profile.peer, profile.newest) = (peer, time);
@@ -184,7 +168,7 @@ impl Profiles {
         profile.note(day, u32::try_from(count).unwrap_or(u32::MAX));
     }
 
-    /// Asks for what [`Self::see`] will read.
+    /// Prefetches the memory that [`Self::record`] reads.
     #[inline]
     pub(crate) fn prefetch(&self, slot: u32) {
         if let Some(group) = self.known.groups.get(slot as usize) {
@@ -192,42 +176,43 @@ impl Profiles {
         }
     }
 
-    /// Takes notice of a count that is below every threshold; the least it could be held against is told instead.
-    pub(crate) fn came_below(&mut self, time: Micros, count: u64) {
-        self.came(time, count, Bar { need: self.floor, usual: None });
+    /// Records a count below the smallest possible threshold, for the gauge of [`Self::closest`].
+    pub(crate) fn note_below_floor(&mut self, time: Micros, count: u64) {
+        self.note_ratio(time, count, Threshold { need: self.floor, expected: None });
     }
 
-    /// How much longer than its window a group is kept, as a share of what it is kept: 1 for no longer.
+    /// Ratio of the window length to the retention of a group's days; 1 if they are equal.
     pub(crate) fn pace(&self) -> f64 {
         f64::from(self.span) / f64::from(self.kept() as Day)
     }
 
-    /// What a group's counts of a day are held against; `None` where nothing is known that they could be.
-    pub(crate) fn bar(&mut self, slot: u32, time: Micros) -> Option<Bar> {
+    /// Threshold of a group on the day of `time`; `None` if nothing is expected yet and the plan sets no initial
+    /// threshold.
+    pub(crate) fn threshold(&mut self, slot: u32, time: Micros) -> Option<Threshold> {
         let day = self.days.day(time);
         let profile = self.known.get(slot)?;
-        if let Some((known, bar)) = profile.bar
+        if let Some((known, threshold)) = profile.threshold
             && known == day
         {
-            return Some(bar).filter(|bar| bar.need < u64::MAX);
+            return Some(threshold).filter(|threshold| threshold.need < u64::MAX);
         }
-        let usual = self.usual(profile, day);
-        let need = match usual {
-            Some((usual, factor)) => ((factor * usual).ceil() as u64).max(self.floor),
+        let expected = self.expected(profile, day);
+        let need = match expected {
+            Some((expected, factor)) => ((factor * expected).ceil() as u64).max(self.floor),
             None => self.plan.cold.map_or(u64::MAX, |cold| cold.max(self.floor)),
         };
-        let bar = Bar { need, usual: usual.map(|(usual, _)| usual) };
-        // Where the watermark is far behind, more may become known.
+        let threshold = Threshold { need, expected: expected.map(|(expected, _)| expected) };
+        // While the watermark lags, further days can still become known; do not cache.
         let is_settled = self.known.today + 1 >= day;
         if let Some(Some(profile)) = self.known.groups.get_mut(slot as usize) {
-            profile.bar = Some((day, bar)).filter(|_| is_settled);
+            profile.threshold = Some((day, threshold)).filter(|_| is_settled);
         }
-        Some(bar).filter(|bar| bar.need < u64::MAX)
+        Some(threshold).filter(|threshold| threshold.need < u64::MAX)
     }
 
-    /// Takes notice of how close a count came on the day of `time`.
-    pub(crate) fn came(&mut self, time: Micros, count: u64, bar: Bar) {
-        let (day, ratio) = (self.days.day(time), count as f64 / bar.need as f64);
+    /// Records the ratio of a count to its threshold on the day of `time`.
+    pub(crate) fn note_ratio(&mut self, time: Micros, count: u64, threshold: Threshold) {
+        let (day, ratio) = (self.days.day(time), count as f64 / threshold.need as f64);
         if day > self.closest.0 {
             self.closest = (day, ratio);
         } else if day == self.closest.0 {
@@ -235,26 +220,27 @@ impl Profiles {
         }
     }
 
-    /// The largest count of the newest day over what it was held against.
+    /// Largest ratio of count to threshold on the newest day.
     pub(crate) fn closest(&self) -> f64 {
         self.closest.1
     }
 
-    /// What is usual, and how many times as much is too much.
-    fn usual(&self, profile: &Profile, day: Day) -> Option<(f64, f64)> {
+    /// Expected count and the factor that makes the threshold.
+    fn expected(&self, profile: &Profile, day: Day) -> Option<(f64, f64)> {
         let BaselinePlan { factor, stranger_factor, .. } = self.plan;
         let former = profile.former.filter(|_| day < profile.first + self.span);
         let peers = || {
-            let levels = former.into_iter().chain([profile.peer]).filter_map(|peer| self.level(peer, day));
+            let levels =
+                former.into_iter().chain([profile.peer]).filter_map(|peer| self.peer_level(peer, day));
             levels.max_by(f64::total_cmp)
         };
         match self.plan.of {
-            BaselineOf::Peers => peers().map(|usual| (usual, factor)),
+            BaselineOf::Peers => peers().map(|expected| (expected, factor)),
             BaselineOf::Own => {
                 let alone = |_, peak| Some((f64::from(peak), 1.0));
                 let own = self.own(profile, day, alone);
-                let of_strangers = || peers().map(|usual| (usual, stranger_factor));
-                own.map(|(usual, doubt)| (usual, factor * doubt)).or_else(of_strangers)
+                let of_strangers = || peers().map(|expected| (expected, stranger_factor));
+                own.map(|(expected, doubt)| (expected, factor * doubt)).or_else(of_strangers)
             }
             BaselineOf::Both => {
                 let levels = self.known.levels.get(&profile.peer);
@@ -269,9 +255,9 @@ impl Profiles {
         }
     }
 
-    /// What is usual of a measure over a group's own days, of the same kind if there are enough; and how many times as large a
-    /// factor should be, since it is read from so few windows. `None` where there are too few. The measure comes with the
-    /// days of a window that whoever it is beside worked on.
+    /// Expected value of a measure over the group's own days, and a correction of the factor for small samples. Uses
+    /// days of the same kind if there are enough of them; `None` if there are too few days. `measure` returns the
+    /// value of a day, and the number of days in its window on which the reference was active.
     fn own(
         &self,
         profile: &Profile,
@@ -279,14 +265,14 @@ impl Profiles {
         measure: impl Fn(Day, u32) -> Option<(f64, f64)>,
     ) -> Option<(f64, f64)> {
         let last = day.checked_sub(self.own_lag())?;
-        // Before, its windows were not full.
+        // Windows before this day were not full.
         let full = profile.first + self.span;
-        // On days next to each other a long window holds much the same, so they count for one.
+        // Long windows on consecutive days mostly overlap, so they count as one sample.
         if self.span > 1 && last + 1 < full + self.span {
             return None;
         }
         let first = (last + 1).saturating_sub(self.plan.over_days).max(full);
-        // Of each window, the measure and the share of its days that the group worked on.
+        // Per window: day, measure, and share of its days on which the group was active.
         let windows = profile.windows(first, last, self.span).into_iter();
         let windows: Vec<(Day, f64, f64)> = windows
             .filter_map(|(day, peak, worked)| {
@@ -295,7 +281,7 @@ impl Profiles {
             })
             .collect();
         let most = windows.iter().map(|&(.., share)| share).fold(0.0, f64::max);
-        // Somebody away for a part of a window would have come to more.
+        // Scale up windows in which the group was partly absent.
         let whole = windows.into_iter().filter(|&(.., share)| share * 2.0 >= most);
         let all: Vec<(Day, f64)> =
             whole.map(|(day, measured, share)| (day, measured * (most / share))).collect();
@@ -310,9 +296,9 @@ impl Profiles {
         Some((quantile(days, self.plan.quantile)?, doubt))
     }
 
-    /// What is usual among peers on a day: the most of days of its kind lately, or else of any. What was little because of
-    /// holidays is not what is usual after.
-    fn level(&self, peer: Fingerprint, day: Day) -> Option<f64> {
+    /// Expected count of a peer group: the largest of its recent days of the same kind, or of any recent day. The
+    /// largest, because a low count on a holiday is not what to expect afterwards.
+    fn peer_level(&self, peer: Fingerprint, day: Day) -> Option<f64> {
         let last = day.checked_sub(PEERS_LAG)?;
         let known = self.known.levels.get(&peer)?.range(last.saturating_sub(PEERS_REACH)..=last);
         let alike = known.clone().filter(|&(&known, _)| self.are_alike(known, day));
@@ -320,37 +306,37 @@ impl Profiles {
         counts.or_else(|| known.map(|(_, level)| level.count).max_by(f64::total_cmp))
     }
 
-    /// Whether two days are of the same kind: working days, or weekends. Windows of a week and longer have both.
+    /// Whether two days are of the same kind: working days or weekends. A window of a week or longer contains both.
     fn are_alike(&self, one: Day, other: Day) -> bool {
         self.span >= 7 || is_weekend(one) == is_weekend(other)
     }
 
-    /// Whether a group's days are still of use.
+    /// Whether the group's days are still needed.
     pub(crate) fn keeps(&self, slot: u32) -> bool {
         let kept = self.kept() as Day;
         let profile = self.known.get(slot);
         profile.is_some_and(|profile| profile.last.saturating_add(kept) >= self.known.today)
     }
 
-    pub(crate) fn forget(&mut self, slot: u32) {
+    pub(crate) fn remove_group(&mut self, slot: u32) {
         if let Some(group) = self.known.groups.get_mut(slot as usize) {
             *group = None;
         }
     }
 
-    /// The first day on which windows could be full; `None` before the first event.
+    /// First day on which windows can be full; `None` before the first event.
     pub(crate) fn full_from(&self) -> Option<Day> {
         self.known.began.map(|began| began + self.span)
     }
 
-    /// The days that are over at `watermark` and of which [`Self::close`] does not know yet.
+    /// The days that are over at `watermark` and not closed yet.
     pub(crate) fn over(&self, watermark: Micros) -> std::ops::Range<Day> {
         let today = self.days.day(watermark);
         let first = self.known.today.max(today.saturating_sub(self.kept() as Day));
         if watermark == Micros::MAX { 0..0 } else { first..today }
     }
 
-    /// Adds the groups' counts on a day, by peer group.
+    /// Adds the groups' counts on a day to their peer groups.
     pub(crate) fn on(&self, day: Day, by_peer: &mut ByPeer) {
         for profile in self.known.groups.iter().flatten() {
             if let Some((_, peak)) = profile.days(day, day).next() {
@@ -360,8 +346,8 @@ impl Profiles {
         }
     }
 
-    /// Takes in that the days before `today` are over, and what was usual on them.
-    pub(crate) fn close(&mut self, today: Day, levels: &[(Day, FxHashMap<Fingerprint, Level>)]) {
+    /// Closes the days before `today` and stores their peer statistics.
+    pub(crate) fn close(&mut self, today: Day, levels: &[(Day, FxHashMap<Fingerprint, PeerStats>)]) {
         self.known.today = today;
         for (day, by_peer) in levels {
             for (&peer, &level) in by_peer {
@@ -375,13 +361,13 @@ impl Profiles {
         });
     }
 
-    /// What is usual among those of a peer group, each with its count and days; `None` where they are too few.
-    pub(crate) fn among(&self, groups: Vec<(f64, f64)>) -> Option<Level> {
+    /// Statistics of a peer group from (count, active days) per group; `None` if there are too few groups.
+    pub(crate) fn among(&self, groups: Vec<(f64, f64)>) -> Option<PeerStats> {
         if groups.len() < self.plan.least_peers as usize {
             return None;
         }
         let (counts, worked) = groups.into_iter().unzip();
-        Some(Level { count: quantile(counts, 0.5)?, worked: quantile(worked, 0.5)? })
+        Some(PeerStats { count: quantile(counts, 0.5)?, worked: quantile(worked, 0.5)? })
     }
 
     pub(crate) fn heap_bytes(&self) -> usize {
@@ -389,12 +375,12 @@ impl Profiles {
         self.known.groups.capacity() * size_of::<Option<Profile>>() + days
     }
 
-    pub(crate) fn save(&self, to: &mut Writer) {
+    pub(crate) fn save(&self, to: &mut StateWriter) {
         self.known.save(to);
     }
 
-    /// Goes on from what was saved of a rule that keeps the same days.
-    pub(crate) fn go_on_from(&mut self, known: Known) {
+    /// Restores the state of a rule that stores the same days.
+    pub(crate) fn resume_from(&mut self, known: BaselineState) {
         let kept = self.kept();
         self.known = known;
         for group in &mut self.known.groups {
@@ -403,12 +389,12 @@ impl Profiles {
     }
 }
 
-impl Known {
+impl BaselineState {
     fn get(&self, slot: u32) -> Option<&Profile> {
         self.groups.get(slot as usize)?.as_ref()
     }
 
-    fn save(&self, to: &mut Writer) {
+    fn save(&self, to: &mut StateWriter) {
         to.u32(self.today);
         to.flag(self.began.is_some());
         to.u32(self.began.unwrap_or_default());
@@ -428,7 +414,7 @@ impl Known {
         });
     }
 
-    pub(crate) fn load(from: &mut Reader<'_>) -> Result<Self, Damaged> {
+    pub(crate) fn load(from: &mut StateReader<'_>) -> Result<Self, Damaged> {
         let (today, has_begun) = (from.u32()?, from.flag()?);
         let began = Some(from.u32()?).filter(|_| has_begun);
         let groups =
@@ -438,7 +424,7 @@ impl Known {
             let days = from.list(20, |from| {
                 let day = from.u32()?;
                 let (count, worked) = (f64::from_bits(from.u64()?), f64::from_bits(from.u64()?));
-                Ok((day, Level { count, worked }))
+                Ok((day, PeerStats { count, worked }))
             })?;
             Ok((peer, days))
         })?;
@@ -447,7 +433,7 @@ impl Known {
 }
 
 impl Profile {
-    fn save(&self, to: &mut Writer) {
+    fn save(&self, to: &mut StateWriter) {
         to.u64(self.peer);
         to.flag(self.former.is_some());
         to.u64(self.former.unwrap_or_default());
@@ -457,19 +443,19 @@ impl Profile {
         to.list(self.peaks.iter(), |to, &peak| to.u32(peak));
     }
 
-    fn load(from: &mut Reader<'_>) -> Result<Self, Damaged> {
+    fn load(from: &mut StateReader<'_>) -> Result<Self, Damaged> {
         let (peer, has_moved, former) = (from.u64()?, from.flag()?, from.u64()?);
         let (newest, first, last) = (from.i64()?, from.u32()?, from.u32()?);
-        let peaks: Vec<u32> = from.list(4, Reader::u32)?;
+        let peaks: Vec<u32> = from.list(4, StateReader::u32)?;
         if peaks.is_empty() {
             return Err(Damaged("a group's days are none"));
         }
         let (former, last_peak) = (has_moved.then_some(former), peaks[last as usize % peaks.len()]);
         let peaks = peaks.into_boxed_slice();
-        Ok(Self { peer, former, newest, first, peaks, last, last_peak, bar: None })
+        Ok(Self { peer, former, newest, first, peaks, last, last_peak, threshold: None })
     }
 
-    /// A day's count has come to `count`.
+    /// Records a day's count.
     #[inline]
     fn note(&mut self, day: Day, count: u32) {
         if day > self.last {
@@ -495,8 +481,8 @@ impl Profile {
         &mut self.peaks[at]
     }
 
-    /// The days from `first` to `last` on which there was anything, each with its peak, and with on how many days of the
-    /// window of `span` days that ends with it there was.
+    /// The days in `first..=last` with events: day, largest count, and number of days with events in the window of
+    /// `span` days that ends on it.
     fn windows(&self, first: Day, last: Day, span: Day) -> Vec<(Day, u32, f64)> {
         let days: Vec<(Day, u32)> = self.days((first + 1).saturating_sub(span), last).collect();
         let mut begin = 0;
@@ -509,19 +495,14 @@ impl Profile {
         windows.filter(|&(day, ..)| day >= first).collect()
     }
 
-    /// The days from `first` to `last` on which there was anything.
+    /// The days in `first..=last` with events, with their largest counts.
     fn days(&self, first: Day, last: Day) -> impl Iterator<Item = (Day, u32)> {
         let within = (first..=last).filter(|&day| self.is_kept(day));
         within.map(|day| (day, self.peaks[day as usize % self.peaks.len()])).filter(|&(_, peak)| peak > 0)
     }
 }
 
-fn is_weekend(day: Day) -> bool {
-    // 1970-01-01 was a Thursday.
-    (day + 3) % 7 >= 5
-}
-
-/// A quantile, interpolated between the two values next to it.
+/// A quantile with linear interpolation between neighbours.
 fn quantile(mut values: Vec<f64>, share: f64) -> Option<f64> {
     values.sort_unstable_by(f64::total_cmp);
     let place = values.len().checked_sub(1)? as f64 * share;
@@ -543,7 +524,7 @@ mod tests {
             peaks: vec![0; 3].into_boxed_slice(),
             last: 10,
             last_peak: 0,
-            bar: None,
+            threshold: None,
         };
         for (day, count) in [(10, 1), (12, 3), (11, 2), (13, 4), (13, 2), (10, 9)] {
             profile.note(day, count);
@@ -551,11 +532,5 @@ mod tests {
         assert_eq!(profile.days(9, 20).collect::<Vec<_>>(), [(11, 2), (12, 3), (13, 4)]);
         profile.note(100, 5);
         assert_eq!(profile.days(0, 100).collect::<Vec<_>>(), [(100, 5)]);
-    }
-
-    #[test]
-    fn saturdays_and_sundays_are_weekends() {
-        let weekend: Vec<Day> = (20_458..20_465).filter(|&day| is_weekend(day)).collect();
-        assert_eq!(weekend, [20_463, 20_464], "2026-01-10 and -11");
     }
 }

@@ -1,143 +1,166 @@
-//! One rule's decisions over a window's counts: the runs of panes in which its condition holds.
+//! Detection: one rule's evaluation of a window's counts, which yields findings.
 //!
-//! Since more events only raise a count, the panes that hold a `gte` can only grow, so events may come in any
-//! order within the allowed lateness and give the sorted stream's findings. Conditions that more events can end
-//! (`lt`, `eq`, …) are judged once, when the watermark passes.
+//! A [`Detector`] holds the open findings of one rule in one shard. Rules are evaluated in one of four ways:
+//! - `gte` and `gt` on counts: on each event ([`Detector::on_threshold_met`], [`Detector::out_of_order`]). More
+//!   events can only raise a count, so the set of panes in which the condition holds only grows, and events that
+//!   arrive in any order within the allowed lateness yield the findings of the sorted stream.
+//! - on an aggregate such as a sum: on each event ([`on_aggregate`]).
+//! - against a baseline: on each event, in panes with events ([`baseline_rule`]).
+//! - conditions that more events can end (`lt`, `eq`, means, …): once per pane, when the watermark passes it
+//!   ([`on_watermark`]).
+//!
+//! Cost: an event that does not reach the threshold costs one comparison; the rest is proportional to the panes that
+//! an out-of-order event touches.
 
+mod advance;
 mod baseline;
-mod following;
-mod judging;
-mod measuring;
-mod reread;
-mod settle;
+mod baseline_rule;
+mod deferred;
+mod finding;
+mod on_aggregate;
+mod on_watermark;
+mod out_of_order;
 
-use crate::codec::{Damaged, Reader, Writer};
-use crate::engine::Standing;
-use crate::finding::{FindingSet, Opening};
-use crate::level::Scale;
-use crate::plan::{Holds, RulePlan};
-use crate::shard::SHARDS;
-use crate::time::Micros;
-use crate::window::{PaneIndex, Reading};
-pub(crate) use baseline::{Bar, ByPeer, Day, Days, Known, Profiles};
-use judging::Judging;
+pub(crate) use baseline::{BaselineState, ByPeer, Profiles};
+pub use finding::{Change, ChangeKind};
+
+use crate::foundation::codec::{Damaged, StateReader, StateWriter};
+use crate::foundation::ordered::Scale;
+use crate::foundation::partition::SHARDS;
+use crate::foundation::time::Micros;
+use crate::plan::{Bounds, RulePlan};
+use crate::window::{PaneIndex, WindowView};
+use deferred::Deferred;
+use finding::{FindingSet, Opening, Threshold};
 use rustc_hash::FxHashSet;
 use uuid::Uuid;
 
-/// An event that has just been counted.
+/// An event that was just counted.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Counted {
-    /// Its group.
+pub(crate) struct CountedEvent {
+    /// Slot of its group.
     pub(crate) slot: u32,
     pub(crate) time: Micros,
     pub(crate) pane: PaneIndex,
-    /// The watermark in force when it arrived.
+    /// The watermark when the event arrived.
     pub(crate) watermark: Micros,
-    /// Whether it is the newest of its group.
+    /// Whether the event is the newest of its group.
     pub(crate) newest: bool,
 }
 
-/// The opening of a finding, for rules that count those.
+/// A finding's opening that no further event can change; input for rules that count openings.
 #[derive(Debug, Clone)]
-pub(crate) struct Announced {
-    /// Its rule's position in the plan.
+pub(crate) struct FinalOpening {
+    /// Index of the finding's rule in the plan.
     pub(crate) rule: usize,
-    /// The same whatever the order in which events came.
+    /// Independent of the arrival order of events.
     pub(crate) id: Uuid,
     pub(crate) time: Micros,
     pub(crate) group: Vec<String>,
-    /// The largest count so far.
+    /// Largest count so far.
     pub(crate) peak: f64,
 }
 
-/// Looks a group's names up; done when a finding opens, not for every event.
-pub(crate) type NamesOf<'a> = dyn FnMut() -> Vec<String> + 'a;
+/// Status of a group for one rule.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct GroupStatus {
+    /// Current count or measure.
+    pub level: f64,
+    /// Threshold that it is compared with; `None` while a baseline has no expected value.
+    pub threshold: Option<f64>,
+    /// Expected count, if the rule has a baseline.
+    pub expected: Option<f64>,
+}
 
-/// A rule at work.
+/// Resolves a group's names; called only when a finding opens.
+pub(crate) type NameLookup<'a> = dyn FnMut() -> Vec<String> + 'a;
+
+/// One rule in one shard.
 #[derive(Debug)]
 pub(crate) struct Detector {
     id: String,
-    /// The rule's position in the plan.
+    /// Index of the rule in the plan.
     pub(crate) rule: usize,
-    holds: Holds,
-    /// What levels stand for.
+    holds: Bounds,
+    /// Encoding of counts and thresholds.
     scale: Scale,
-    /// The least level that holds; `u64::MAX` where the condition is judged at the watermark or by a baseline.
+    /// Smallest encoded count at which the condition holds; `u64::MAX` if the rule is evaluated at the watermark or
+    /// against a baseline.
     pub(crate) need: u64,
-    /// Panes two runs of one finding may lie apart.
+    /// Largest gap, in panes, between two runs of one finding.
     keep: u32,
-    judging: Option<Judging>,
-    /// What is usual, of a rule with a baseline.
+    deferred: Option<Deferred>,
+    /// Days of each group, if the rule has a baseline.
     profiles: Option<Box<Profiles>>,
     findings: FindingSet,
-    /// Whether only other rules hear of its findings.
+    /// Whether findings are used only by other rules and not reported.
     silent: bool,
-    /// Openings that other rules have to hear of; `None` where none does.
-    announced: Option<Vec<Announced>>,
+    /// Final openings, collected for rules that count them; `None` if no rule does.
+    published: Option<Vec<FinalOpening>>,
     pub(crate) opened: u64,
-    /// How many findings may be open before only groups that stand out open one.
+    /// Number of open findings above which only groups far above the threshold open one.
     most_open: usize,
-    /// Groups without a finding though the condition holds, because there are so many.
-    unlisted: FxHashSet<u32>,
+    /// Slots of the groups that meet the condition but got no finding because of `most_open`.
+    suppressed: FxHashSet<u32>,
 }
 
-/// More groups than these are not told apart from none, so that a storm does not take the memory it is told of with.
-const MOST_UNLISTED: usize = 1 << 18;
+/// Limit of [`Detector::suppressed`]: a flood of groups must not exhaust memory. Further groups are not counted.
+const MAX_SUPPRESSED: usize = 1 << 18;
 
-/// What is of use of a rule that is another now.
-pub(crate) struct Gone {
-    /// Ids and last panes of its findings.
+/// State that can be reused from a rule whose definition changed.
+pub(crate) struct RetiredRule {
+    /// Ids and last panes of its open findings.
     pub(crate) findings: Vec<(String, PaneIndex)>,
-    /// Its days.
-    pub(crate) known: Option<Known>,
+    /// Its baseline days.
+    pub(crate) known: Option<BaselineState>,
 }
 
-/// What is saved of a rule at work.
+/// Saved state of a detector.
 struct SavedDetector {
     opened: u64,
     findings: FindingSet,
-    judging: Option<Judging>,
-    known: Option<Known>,
+    deferred: Option<Deferred>,
+    known: Option<BaselineState>,
 }
 
 impl SavedDetector {
-    fn load(from: &mut Reader<'_>, over_at: impl Fn(PaneIndex) -> PaneIndex) -> Result<Self, Damaged> {
+    fn load(from: &mut StateReader<'_>, over_at: impl Fn(PaneIndex) -> PaneIndex) -> Result<Self, Damaged> {
         let (opened, findings) = (from.u64()?, FindingSet::load(from, over_at)?);
-        let judging = if from.flag()? { Some(Judging::load(from)?) } else { None };
-        let known = if from.flag()? { Some(Known::load(from)?) } else { None };
-        Ok(Self { opened, findings, judging, known })
+        let deferred = if from.flag()? { Some(Deferred::load(from)?) } else { None };
+        let known = if from.flag()? { Some(BaselineState::load(from)?) } else { None };
+        Ok(Self { opened, findings, deferred, known })
     }
 }
 
 impl Detector {
-    /// `profiles` are those of a rule with a baseline.
+    /// `profiles` must be given for a rule with a baseline.
     pub(crate) fn new(plan: &RulePlan, rule: usize, profiles: Option<Profiles>) -> Self {
         let floor = plan.floor();
-        let follows = profiles.is_some();
+        let upstream_rules = profiles.is_some();
         Self {
             id: plan.id.clone(),
             rule,
             holds: plan.on_levels(),
             scale: plan.scale(),
-            need: floor.filter(|_| !follows).unwrap_or(u64::MAX),
+            need: floor.filter(|_| !upstream_rules).unwrap_or(u64::MAX),
             keep: (plan.keep_open_ms / plan.resolution_ms) as u32,
-            judging: floor.is_none().then(Judging::default),
+            deferred: floor.is_none().then(Deferred::default),
             profiles: profiles.map(Box::new),
             findings: FindingSet::default(),
             silent: plan.silent,
-            announced: None,
+            published: None,
             opened: 0,
             most_open: plan.most_open.map_or(usize::MAX, |most| most.get().div_ceil(SHARDS)),
-            unlisted: FxHashSet::default(),
+            suppressed: FxHashSet::default(),
         }
     }
 
-    pub(crate) fn save(&self, to: &mut Writer) {
+    pub(crate) fn save(&self, to: &mut StateWriter) {
         to.u64(self.opened);
         self.findings.save(to);
-        to.flag(self.judging.is_some());
-        if let Some(judging) = &self.judging {
-            judging.save(to);
+        to.flag(self.deferred.is_some());
+        if let Some(deferred) = &self.deferred {
+            deferred.save(to);
         }
         to.flag(self.profiles.is_some());
         if let Some(profiles) = &self.profiles {
@@ -145,51 +168,51 @@ impl Detector {
         }
     }
 
-    /// Takes over what was saved of the same rule.
-    pub(crate) fn load(&mut self, from: &mut Reader<'_>) -> Result<(), Damaged> {
+    /// Loads the saved state of the same rule.
+    pub(crate) fn load(&mut self, from: &mut StateReader<'_>) -> Result<(), Damaged> {
         let saved = SavedDetector::load(from, |last| self.over_at(last))?;
-        (self.opened, self.findings, self.judging) = (saved.opened, saved.findings, saved.judging);
-        self.go_on_from(saved.known);
+        (self.opened, self.findings, self.deferred) = (saved.opened, saved.findings, saved.deferred);
+        self.resume_from(saved.known);
         Ok(())
     }
 
-    /// Goes on from the days that were saved of a rule that keeps the same ones.
-    pub(crate) fn go_on_from(&mut self, known: Option<Known>) {
+    /// Restores the baseline days of a rule that stores the same days.
+    pub(crate) fn resume_from(&mut self, known: Option<BaselineState>) {
         if let (Some(profiles), Some(known)) = (&mut self.profiles, known) {
-            profiles.go_on_from(known);
+            profiles.resume_from(known);
         }
     }
 
-    /// Passes over what was saved of a rule that is another now.
-    pub(crate) fn pass_over(from: &mut Reader<'_>) -> Result<Gone, Damaged> {
+    /// Skips the saved state of a rule that changed, and returns what can be reused.
+    pub(crate) fn load_retired(from: &mut StateReader<'_>) -> Result<RetiredRule, Damaged> {
         let saved = SavedDetector::load(from, |last| last)?;
         let findings = saved.findings.ids().map(|(id, last)| (id.to_string(), last)).collect();
-        Ok(Gone { findings, known: saved.known })
+        Ok(RetiredRule { findings, known: saved.known })
     }
 
-    /// Has the openings of its findings kept for [`Self::take_announced`].
-    pub(crate) fn announce(&mut self) {
-        self.announced = Some(Vec::new());
+    /// Collects final openings from now on, for [`Self::take_final_openings`].
+    pub(crate) fn publish_openings(&mut self) {
+        self.published = Some(Vec::new());
     }
 
-    /// Openings that have come to be final since the last call.
-    pub(crate) fn take_announced(&mut self) -> Vec<Announced> {
-        self.announced.as_mut().map(std::mem::take).unwrap_or_default()
+    /// Takes the openings that became final since the last call.
+    pub(crate) fn take_final_openings(&mut self) -> Vec<FinalOpening> {
+        self.published.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
-    /// Bytes of what is usual for whom.
+    /// Memory of the baseline, in bytes.
     pub(crate) fn heap_bytes(&self) -> usize {
         self.profiles.as_ref().map_or(0, |profiles| profiles.heap_bytes())
     }
 
-    /// Whether a group must be kept: for its open finding, or for what is usual for it.
+    /// Whether the group's state is still needed: for an open finding, or for its baseline days.
     pub(crate) fn keeps(&self, slot: u32) -> bool {
-        self.has(slot) || self.profiles.as_ref().is_some_and(|profiles| profiles.keeps(slot))
+        self.has_finding(slot) || self.profiles.as_ref().is_some_and(|profiles| profiles.keeps(slot))
     }
 
-    /// The largest of `counts` there was lately over what it is held against.
+    /// Ratio of the largest recent count to the threshold.
     pub(crate) fn peak_ratio(&self, largest: u64) -> f64 {
-        let plain = || self.times(largest, self.threshold());
+        let plain = || self.ratio(largest, self.displayed_threshold());
         self.profiles.as_ref().map_or_else(plain, |profiles| profiles.closest())
     }
 
@@ -197,55 +220,55 @@ impl Detector {
         self.findings.len()
     }
 
-    pub(crate) fn unlisted(&self) -> usize {
-        self.unlisted.len()
+    pub(crate) fn suppressed(&self) -> usize {
+        self.suppressed.len()
     }
 
-    /// The level shown as a finding's threshold.
-    pub(crate) fn threshold(&self) -> u64 {
+    /// The threshold shown in findings.
+    pub(crate) fn displayed_threshold(&self) -> u64 {
         self.holds.threshold().max(1)
     }
 
-    /// What a group's level is held against at a time.
-    pub(crate) fn standing(&mut self, slot: u32, level: u64, time: Micros) -> Standing {
-        let plain = Some(Bar { need: self.threshold(), usual: None });
-        let bar = self.profiles.as_mut().map_or(plain, |profiles| profiles.bar(slot, time));
-        Standing {
-            level: self.scale.number(level),
-            threshold: bar.map(|bar| self.scale.number(bar.need)),
-            usual: bar.and_then(|bar| bar.usual),
+    /// Status of a group whose encoded count is `level`.
+    pub(crate) fn group_status(&mut self, slot: u32, level: u64, time: Micros) -> GroupStatus {
+        let plain = Some(Threshold { need: self.displayed_threshold(), expected: None });
+        let threshold = self.profiles.as_mut().map_or(plain, |profiles| profiles.threshold(slot, time));
+        GroupStatus {
+            level: self.scale.decode(level),
+            threshold: threshold.map(|threshold| self.scale.decode(threshold.need)),
+            expected: threshold.and_then(|threshold| threshold.expected),
         }
     }
 
-    /// One level over another, as what they stand for.
-    fn times(&self, level: u64, of: u64) -> f64 {
-        let times = self.scale.number(level) / self.scale.number(of);
-        if times.is_finite() { times } else { 0.0 }
+    /// Ratio of two encoded counts, as plain numbers.
+    fn ratio(&self, level: u64, of: u64) -> f64 {
+        let ratio = self.scale.decode(level) / self.scale.decode(of);
+        if ratio.is_finite() { ratio } else { 0.0 }
     }
 
-    /// Whether a group has an open finding.
-    pub(crate) fn has(&self, slot: u32) -> bool {
+    /// Whether the group has an open finding.
+    pub(crate) fn has_finding(&self, slot: u32) -> bool {
         self.findings.has(slot)
     }
 
-    /// Whether it looks for groups that have little.
-    pub(crate) fn looks_for_little(&self) -> bool {
+    /// Whether the rule fires on low counts.
+    pub(crate) fn fires_on_low_counts(&self) -> bool {
         self.holds.floor().is_none()
     }
 
-    /// Whether a level is close to the threshold: more than half of it.
-    pub(crate) fn is_close(&self, level: u64) -> bool {
-        let floor = self.profiles.as_ref().map_or(self.threshold(), |profiles| profiles.floor());
-        self.scale.number(level) * 2.0 > self.scale.number(floor)
+    /// Whether a count is above half of the threshold.
+    pub(crate) fn is_near_threshold(&self, level: u64) -> bool {
+        let floor = self.profiles.as_ref().map_or(self.displayed_threshold(), |profiles| profiles.floor());
+        self.scale.decode(level) * 2.0 > self.scale.decode(floor)
     }
 
-    /// The count fell from `before` to `after`; `last` is the last pane that had the count before.
+    /// Called when a count falls from `before` to `after`; `last` is the last pane with the old count.
     #[cold]
-    pub(crate) fn fell(&mut self, slot: u32, last: PaneIndex, before: u64, after: u64, events: u32) {
+    pub(crate) fn on_decrease(&mut self, slot: u32, last: PaneIndex, before: u64, after: u64, events: u32) {
         if before < self.need || after >= self.need {
             return;
         }
-        self.unlisted.remove(&slot);
+        self.suppressed.remove(&slot);
         if let Some(finding) = self.findings.newest(slot).and_then(|key| self.findings.get_mut(key)) {
             finding.holding = false;
             finding.last = finding.last.max(last);
@@ -253,9 +276,14 @@ impl Detector {
         }
     }
 
-    /// The condition holds at the group's head, `event`'s pane.
-    pub(crate) fn hold(&mut self, counts: Reading<'_>, event: Counted, names: &mut NamesOf<'_>) {
-        let Counted { slot, time, pane, newest, .. } = event;
+    /// Called when the condition holds in the group's newest pane.
+    pub(crate) fn on_threshold_met(
+        &mut self,
+        counts: WindowView<'_>,
+        event: CountedEvent,
+        names: &mut NameLookup<'_>,
+    ) {
+        let CountedEvent { slot, time, pane, newest, .. } = event;
         let total = counts.total(slot);
         let keep = self.keep;
         if let Some(known) = self.findings.newest(slot)
@@ -286,26 +314,26 @@ impl Detector {
             events_through: events,
             peak: total,
             opened_at: settled.unwrap_or(time),
-            bar: self.bar(),
+            threshold: self.fixed_threshold(),
         });
     }
 
-    /// Whether a finding may open for a group whose count is `peak`. Each doubling of the threshold has room of its own, so
-    /// that nobody is hidden behind a crowd that has done less.
+    /// Whether a finding may open for a group with count `peak`. Each doubling of the threshold has its own quota, so
+    /// that a group far above the threshold is not hidden by many just above it.
     fn has_room_for(&mut self, slot: u32, peak: u64, need: u64) -> bool {
-        let doublings = self.times(peak, need).max(1.0).log2() as usize;
+        let doublings = self.ratio(peak, need).max(1.0).log2() as usize;
         let has_room = self.findings.len() < self.most_open.saturating_mul(1 + doublings);
         if has_room {
-            self.unlisted.remove(&slot);
-        } else if self.unlisted.len() < MOST_UNLISTED {
-            self.unlisted.insert(slot);
+            self.suppressed.remove(&slot);
+        } else if self.suppressed.len() < MAX_SUPPRESSED {
+            self.suppressed.insert(slot);
         }
         has_room
     }
 
-    /// What every group of a rule without a baseline is held against.
-    fn bar(&self) -> Bar {
-        Bar { need: self.need, usual: None }
+    /// The threshold of every group of a rule without a baseline.
+    fn fixed_threshold(&self) -> Threshold {
+        Threshold { need: self.need, expected: None }
     }
 
     fn open(&mut self, opening: Opening) -> u32 {
@@ -314,14 +342,19 @@ impl Detector {
         self.findings.open(&self.id, opening, due)
     }
 
-    /// The watermark pane at which a finding last held at `last` is over: nothing can join it any more.
+    /// Watermark pane at which a finding that last held in pane `last` is over: no later run can join it.
     fn over_at(&self, last: PaneIndex) -> PaneIndex {
         last.saturating_add(self.keep).saturating_add(2)
     }
 
-    /// An event has come into a pane below its group's head, or behind the watermark.
-    pub(crate) fn out_of_order(&mut self, counts: Reading<'_>, event: Counted, names: &mut NamesOf<'_>) {
-        let Counted { slot, pane, watermark, .. } = event;
+    /// Called for an event in a pane before the group's newest, or behind the watermark.
+    pub(crate) fn out_of_order(
+        &mut self,
+        counts: WindowView<'_>,
+        event: CountedEvent,
+        names: &mut NameLookup<'_>,
+    ) {
+        let CountedEvent { slot, pane, watermark, .. } = event;
         let settled = counts.pane(watermark);
         let head = counts.head(slot).unwrap_or(pane);
         let low = pane.max(settled);
@@ -329,7 +362,7 @@ impl Detector {
         if self.findings.has(slot) {
             self.shift_counts(counts, slot, pane);
         }
-        if self.judging.is_some() {
+        if self.deferred.is_some() {
             return;
         }
         if let Some(known) = self.findings.newest(slot)
@@ -340,12 +373,12 @@ impl Detector {
             return self.findings.recheck_from(known, low);
         }
         if counts.at_most(slot, low, high) >= self.need {
-            self.judge(counts, slot, low, high, &names(), |finding| finding.first >= settled);
+            self.reevaluate(counts, slot, low, high, &names(), |finding| finding.first >= settled);
         }
     }
 
-    /// An event has come into `pane`, which may lie before or inside findings already open.
-    fn shift_counts(&mut self, counts: Reading<'_>, slot: u32, pane: PaneIndex) {
+    /// Updates the event counters of the findings around `pane`, which received an event out of order.
+    fn shift_counts(&mut self, counts: WindowView<'_>, slot: u32, pane: PaneIndex) {
         for key in self.findings.of(slot) {
             let Some(finding) = self.findings.get_mut(key) else { continue };
             let before = pane.saturating_add(counts.span) <= finding.first;

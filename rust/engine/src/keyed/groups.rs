@@ -1,19 +1,19 @@
-//! The groups of a keyed stream: which slot a fingerprint has.
+//! Slot assignment for the groups of a keyed stream: fingerprint → slot number.
 //!
-//! 12 bytes a group, 19 with the index's free room on average; a window adds its own state under the same slot. A slot is
-//! given to another group once its own is forgotten.
+//! Cost: 12 bytes per group, 19 on average with the free room of the index. Every window stores its own state under
+//! the same slot number. When a group expires or is evicted, its slot is reused.
 
-use crate::codec::{Damaged, Reader, Writer};
-use crate::key::Fingerprint;
-use crate::window::{Swept, Table};
+use crate::foundation::codec::{Damaged, StateReader, StateWriter};
+use crate::foundation::fingerprint::Fingerprint;
+use crate::window::{SegmentedMap, Swept};
 
 #[derive(Debug, Default)]
 pub(super) struct Groups {
-    /// 64 bits of a group's fingerprint → its slot.
-    index: Table,
-    /// How many slots there are.
+    /// Fingerprint of a group (64 bits) → its slot.
+    index: SegmentedMap,
+    /// Number of slots, free ones included.
     slots: u32,
-    /// Slots that wait for another group.
+    /// Slots to reuse for new groups.
     free: Vec<u32>,
 }
 
@@ -22,21 +22,21 @@ impl Groups {
         self.index.len()
     }
 
-    /// Asks for what [`Self::find`] will read.
+    /// Prefetches the memory that [`Self::find`] reads.
     #[inline]
-    pub(super) fn prefetch(&self, print: Fingerprint) {
-        self.index.prefetch(print);
+    pub(super) fn prefetch(&self, fingerprint: Fingerprint) {
+        self.index.prefetch(fingerprint);
     }
 
     #[inline]
-    pub(super) fn find(&self, print: Fingerprint) -> Option<u32> {
-        self.index.find(print)
+    pub(super) fn find(&self, fingerprint: Fingerprint) -> Option<u32> {
+        self.index.find(fingerprint)
     }
 
-    /// The slot of a group, and whether it was given just now.
-    pub(super) fn find_or_add(&mut self, print: Fingerprint) -> (u32, bool) {
+    /// Returns the slot of a group, and whether the group is new.
+    pub(super) fn find_or_add(&mut self, fingerprint: Fingerprint) -> (u32, bool) {
         let slot = self.free.last().copied().unwrap_or(self.slots);
-        if let Some(known) = self.index.find_or_add(print, slot) {
+        if let Some(known) = self.index.find_or_add(fingerprint, slot) {
             return (*known, false);
         }
         if self.free.pop().is_none() {
@@ -45,7 +45,8 @@ impl Groups {
         (slot, true)
     }
 
-    /// Looks at `share` (0 to 1) of the groups and forgets those for which `over` holds; it hears of each a little before.
+    /// Visits `share` (0 to 1) of the groups and removes those for which `over` returns true. `over` is called twice
+    /// for each group: first with [`Swept::Soon`], so that it can prefetch, then with [`Swept::Now`].
     pub(super) fn sweep(&mut self, share: f64, mut over: impl FnMut(u32, Swept) -> bool) {
         let free = &mut self.free;
         self.index.sweep(share, |slot, when| {
@@ -57,8 +58,8 @@ impl Groups {
         });
     }
 
-    /// Forgets all groups for which `over` holds and gives back what memory the index has of them. Returns how many.
-    pub(super) fn forget(&mut self, over: impl Fn(u32) -> bool) -> usize {
+    /// Removes all groups for which `over` returns true and frees their index memory. Returns how many were removed.
+    pub(super) fn remove(&mut self, over: impl Fn(u32) -> bool) -> usize {
         let free = &mut self.free;
         let before = free.len();
         self.index.retain(|slot| {
@@ -71,32 +72,32 @@ impl Groups {
         free.len() - before
     }
 
-    /// How many slots wait for another group.
+    /// Number of free slots.
     pub(super) fn free(&self) -> usize {
         self.free.len()
     }
 
-    /// How many slots there are, taken or not.
+    /// Number of slots, free ones included.
     pub(super) fn slots(&self) -> u32 {
         self.slots
     }
 
-    pub(super) fn save(&self, to: &mut Writer) {
+    pub(super) fn save(&self, to: &mut StateWriter) {
         self.index.save(to);
         to.u32(self.slots);
         to.list(self.free.iter(), |to, &slot| to.u32(slot));
     }
 
-    pub(super) fn load(from: &mut Reader<'_>) -> Result<Self, Damaged> {
-        let (index, slots) = (Table::load(from)?, from.u32()?);
-        let free: Vec<u32> = from.list(size_of::<u32>(), Reader::u32)?;
+    pub(super) fn load(from: &mut StateReader<'_>) -> Result<Self, Damaged> {
+        let (index, slots) = (SegmentedMap::load(from)?, from.u32()?);
+        let free: Vec<u32> = from.list(size_of::<u32>(), StateReader::u32)?;
         if index.len() + free.len() != slots as usize || free.iter().any(|&slot| slot >= slots) {
             return Err(Damaged("groups and slots do not match"));
         }
         Ok(Self { index, slots, free })
     }
 
-    /// Bytes of the index.
+    /// Memory of the index, in bytes.
     pub(super) fn index_bytes(&self) -> usize {
         self.index.heap_bytes()
     }

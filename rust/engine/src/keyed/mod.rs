@@ -1,115 +1,134 @@
-//! A keyed stream: the events that meet one condition, by group; and the windows that count them.
+//! A keyed stream: the events that meet one condition, partitioned by group, with the windows that count them.
 //!
-//! Rules with the same condition and `group-by` share one stream, so an event is matched and its group is found
-//! once for all of them. Among these, rules with the same timespan, resolution and counted field share one
-//! window: they differ only in what they decide.
+//! Rules with the same condition and `group-by` share one keyed stream, so each event is matched and its group is
+//! looked up once for all of them. Within a stream, rules with the same timespan, resolution and counted field share
+//! one [`Window`] and differ only in their [`Detector`].
+//!
+//! Layout: [`Groups`] assigns each group a slot number. `states` holds one row per slot with one [`State`] per
+//! window. [`LatenessBuffer`] keeps the events that the watermark has not passed.
+//!
+//! Invariant: a slot belongs to one group until every window has expired it and no detector needs it; then
+//! [`KeyedStream::advance_watermark`] clears all its state and frees the slot.
+//!
+//! Cost: O(1) amortised per event and window. Each shard has its own `KeyedStream` per stream, and only one thread
+//! uses a shard at a time, so there are no locks.
 
+mod eviction;
 mod groups;
-mod intake;
+mod mapping;
+mod novelty;
+mod resume;
+mod routing;
 mod saved;
-mod shedding;
-mod sieve;
 
-use crate::detect::{Announced, Counted, Days, Detector, Profiles};
-use crate::engine::Standing;
-use crate::finding::Change;
-use crate::key::{Fingerprint, Keyring};
+pub use mapping::OrphanedFinding;
+pub(crate) use mapping::WindowMapping;
+pub(crate) use resume::Resume;
+pub(crate) use routing::{
+    GroupNames, Grouping, KeyedBatch, OpeningSpec, OpeningValueSource, RouteContext, StreamSpec, ValueSource,
+};
+
+use crate::detect::{Change, CountedEvent, Detector, FinalOpening, GroupStatus, Profiles};
+use crate::foundation::calendar::Days;
+use crate::foundation::fingerprint::{Fingerprint, Fingerprinter};
+use crate::foundation::prefetch::prefetch;
+use crate::foundation::time::Micros;
+use crate::foundation::watermark::StreamClock;
 use crate::plan::RulePlan;
-use crate::prefetch::prefetch;
-use crate::time::Micros;
-use crate::watermark::StreamClock;
-use crate::window::{Added, Arrivals, Arriving, Counts, Reading, Rows, Series, State, Swept};
+use crate::window::{
+    Aggregates, ChunkedVec, CountUpdate, Counts, LatenessBuffer, NewEvent, State, Swept, WindowView,
+};
 use groups::Groups;
-use intake::{Values, Work};
+use novelty::NoveltyFilter;
+use routing::{EventValues, KeyedEvent};
 use rustc_hash::FxHashMap;
-use sieve::Sieve;
 use smallvec::SmallVec;
 use uuid::Uuid;
 
-pub(crate) use intake::{Grouping, Intake, Measure, Names, OpeningMeasure, OpeningSpec, StreamSpec, Taking};
-pub use saved::Orphan;
-pub(crate) use saved::WindowFate;
-
-/// How many events go from stage to stage of counting together: enough for memory to come, few enough that it is still
-/// in the first cache when it is used.
+/// Number of events in each prefetch stage. Larger blocks give memory more time to arrive; with more than three, the
+/// first lines are evicted from the L1 cache before they are used.
 const BLOCK: usize = 3;
-/// How often a group is looked at, to see whether it is over, while its days are kept.
-const LOOKS: f64 = 4.0;
+/// Number of times each group is swept per window length, while its baseline days outlive the window.
+const SWEEPS_PER_WINDOW: f64 = 4.0;
 
-/// One window over the stream and the rules that decide by its counts.
+/// One window over the stream, and the rules that evaluate its counts.
 #[derive(Debug)]
 pub(crate) struct Window {
     pub(crate) counts: Counts,
-    /// What its rules decide by, where that is not the count.
-    series: Option<Series>,
+    /// Aggregated measure that the rules evaluate instead of the count, if any.
+    aggregates: Option<Aggregates>,
     pub(crate) detectors: Vec<Detector>,
-    /// The counted or measured field's place among the stream's; `None` counts events.
+    /// Index of the counted or measured field among the stream's value sources; `None` to count events.
     counted: Option<usize>,
-    /// The least level any detector needs.
-    floor: u64,
-    /// The least count of which some rule has to hear: that, or any where one has a baseline.
-    noted_from: u64,
-    judging: bool,
-    /// Whether some rule has a baseline, and so has to hear of every event.
-    following: bool,
+    /// Smallest threshold of any detector.
+    min_threshold: u64,
+    /// Smallest count that triggers rule evaluation; 0 if any rule has a baseline.
+    notify_threshold: u64,
+    has_deferred: bool,
+    /// Whether any rule has a baseline; such a rule evaluates every event.
+    has_baseline: bool,
 }
 
-/// A rule of a plan and where it has its place in a stream.
+/// A rule of the plan and its place in a stream.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Placed<'p> {
-    /// Which of the plan's.
+pub(crate) struct PlacedRule<'p> {
+    /// Index of the rule in the plan.
     pub(crate) number: usize,
     pub(crate) plan: &'p RulePlan,
-    /// What it counts, among what the stream counts; `None` for events.
+    /// Index of the counted value source among the stream's; `None` to count events.
     pub(crate) counted: Option<usize>,
-    /// Where the stream has the values that say who are peers.
+    /// Index of the value source that names the peer group, if the rule has one.
     pub(crate) peers: Option<usize>,
 }
 
-/// A shard's part of a keyed stream.
+/// One shard's part of a keyed stream.
 #[derive(Debug)]
 pub(crate) struct KeyedStream {
     grouping: Grouping,
-    /// How far behind the watermark it is.
+    /// How far this stream lags behind the engine's watermark, in microseconds; 0 unless it counts findings of other
+    /// rules.
     delay: Micros,
-    /// Openings of late that it has counted: so none counts twice after a restart.
-    heard: FxHashMap<Uuid, Micros>,
-    sieve: Option<Sieve>,
+    /// Ids of recently counted finding openings with their times, for de-duplication after a restore.
+    counted_openings: FxHashMap<Uuid, Micros>,
+    novelty: Option<NoveltyFilter>,
     groups: Groups,
     pub(crate) windows: Vec<Window>,
-    /// The windows that count values, by their places.
-    of_values: Vec<usize>,
-    /// Those that some rule with a baseline decides by.
-    of_baselines: Vec<usize>,
-    /// By slot: a group's state in each window.
-    states: Rows<State>,
-    arrivals: Arrivals,
-    /// The watermark its state is up to, which after a restart can be ahead of the one in force.
-    floor: Micros,
+    /// Indices of the windows that count distinct values.
+    value_windows: Vec<usize>,
+    /// Indices of the windows with a baseline rule.
+    baseline_windows: Vec<usize>,
+    /// Row per slot, with one state per window.
+    states: ChunkedVec<State>,
+    recent: LatenessBuffer,
+    /// The watermark that the state reflects. After a restore it can be ahead of the engine's watermark.
+    min_watermark: Micros,
 }
 
 impl KeyedStream {
-    /// A stream that counts by these rules of a plan: each with its number, and with the place of the field whose values
-    /// it counts among the stream's.
-    pub(crate) fn new<'p>(spec: &StreamSpec, days: Days, rules: impl Iterator<Item = Placed<'p>>) -> Self {
+    /// Creates an empty stream that counts by the given rules.
+    pub(crate) fn new<'p>(
+        spec: &StreamSpec,
+        days: Days,
+        rules: impl Iterator<Item = PlacedRule<'p>>,
+    ) -> Self {
         let mut windows = Vec::new();
         rules.for_each(|rule| add(&mut windows, rule, days));
         Self {
             grouping: spec.grouping.clone(),
             delay: spec.delay,
-            heard: FxHashMap::default(),
-            sieve: spec.sieve.as_ref().map(|(plan, field)| Sieve::new(plan, days, *field)),
+            counted_openings: FxHashMap::default(),
+            novelty: spec.novelty.as_ref().map(|(plan, field)| NoveltyFilter::new(plan, days, *field)),
             groups: Groups::default(),
-            of_values: (0..windows.len()).filter(|&at| windows[at].counts_values()).collect(),
-            of_baselines: (0..windows.len()).filter(|&at| windows[at].following).collect(),
-            states: Rows::new(windows.len()),
-            arrivals: Arrivals::default(),
-            floor: Micros::MIN,
+            value_windows: (0..windows.len()).filter(|&index| windows[index].counts_values()).collect(),
+            baseline_windows: (0..windows.len()).filter(|&index| windows[index].has_baseline).collect(),
+            states: ChunkedVec::new(windows.len()),
+            recent: LatenessBuffer::default(),
+            min_watermark: Micros::MIN,
             windows,
         }
     }
 
-    /// A stream no rule counts by.
+    /// Creates a stream without rules, used to skip over saved state.
     pub(crate) fn empty() -> Self {
         Self::new(&StreamSpec::default(), Days { offset: 0 }, std::iter::empty())
     }
@@ -118,98 +137,107 @@ impl KeyedStream {
         self.groups.len()
     }
 
-    /// By window: the numbers of the rules that decide by it.
+    /// Returns, per window, the plan indices of its rules.
     pub(crate) fn rules(&self) -> impl Iterator<Item = Vec<usize>> {
         self.windows.iter().map(|window| window.detectors.iter().map(|detector| detector.rule).collect())
     }
 
-    /// Whether [`Self::sift`] has anything to do.
-    pub(crate) fn has_sieve(&self) -> bool {
-        self.sieve.is_some()
+    /// Whether [`Self::retain_novel`] does anything.
+    pub(crate) fn has_novelty_filter(&self) -> bool {
+        self.novelty.is_some()
     }
 
-    /// Takes out of a piece what does not count. Pieces come in order, and each before it is counted.
-    pub(crate) fn sift(&mut self, intake: &mut Intake, keyring: &Keyring) {
-        if let Some(sieve) = &mut self.sieve {
-            sieve.sift(intake, keyring);
+    /// Drops the events that the rule does not count because they are not novel. Called for each chunk in stream
+    /// order, before [`Self::count`].
+    pub(crate) fn retain_novel(&mut self, batch: &mut KeyedBatch, fingerprinter: &Fingerprinter) {
+        if let Some(novelty) = &mut self.novelty {
+            novelty.retain_novel(batch, fingerprinter);
         }
     }
 
-    /// Counts what was taken in of a piece and leaves the watermark before `until`; `clock` is as it stood before the piece.
+    /// Counts the events of one chunk until the watermark would reach `until`. `clock` is the stream's clock before
+    /// the chunk.
     ///
-    /// Events go through four stages, a block of them in each, and each stage asks for the memory the next one reads:
-    /// so it has come when it is needed, and is asked for while others are being counted.
+    /// Events pass four stages in blocks of [`BLOCK`]: prefetch the group index, resolve groups and prefetch their
+    /// states, prefetch pane logs and profiles, count. While one block is counted, the memory for the next three is
+    /// being loaded.
     pub(crate) fn count(
         &mut self,
-        intake: &mut Intake,
+        batch: &mut KeyedBatch,
         clock: StreamClock,
         until: Option<Micros>,
-        names: &mut Names<'_>,
+        names: &mut GroupNames<'_>,
     ) {
-        let Intake { work, done, values } = intake;
-        let work = &mut work[*done..];
-        let ahead = until.map(|until| work.partition_point(|one| one.watermark_with(clock) < until));
-        let now = ahead.unwrap_or(work.len());
-        let work = &mut work[..now];
+        let KeyedBatch { events, done, values } = batch;
+        let events = &mut events[*done..];
+        let ahead = until.map(|until| events.partition_point(|keyed| keyed.watermark_with(clock) < until));
+        let now = ahead.unwrap_or(events.len());
+        let events = &mut events[..now];
         *done += now;
-        let clock = clock.behind_by(self.delay).not_before(self.floor);
-        let blocks = work.len().div_ceil(BLOCK);
-        for at in 0..blocks + 3 {
-            if let Some(block) = block(work, Some(at)) {
-                for one in &*block {
-                    self.groups.prefetch(one.print);
+        let clock = clock.behind_by(self.delay).not_before(self.min_watermark);
+        let blocks = events.len().div_ceil(BLOCK);
+        for index in 0..blocks + 3 {
+            if let Some(block) = block(events, Some(index)) {
+                for keyed in &*block {
+                    self.groups.prefetch(keyed.fingerprint);
                 }
             }
-            if let Some(block) = block(work, at.checked_sub(1)) {
-                self.look_up(block, values, names);
+            if let Some(block) = block(events, index.checked_sub(1)) {
+                self.resolve_groups(block, values, names);
             }
-            if let Some(block) = block(work, at.checked_sub(2)) {
-                self.look_further(block);
+            if let Some(block) = block(events, index.checked_sub(2)) {
+                self.prefetch_states(block);
             }
-            if let Some(block) = block(work, at.checked_sub(3)) {
-                for one in &*block {
-                    self.count_one(one, clock.watermark_after(one.newest), values, names);
+            if let Some(block) = block(events, index.checked_sub(3)) {
+                for keyed in &*block {
+                    self.count_event(keyed, clock.watermark_after(keyed.newest), values, names);
                 }
             }
         }
-        if intake.done == intake.work.len() {
-            intake.clear();
+        if batch.done == batch.events.len() {
+            batch.clear();
         }
     }
 
-    /// Finds the groups, or makes them where they are new.
-    fn look_up(&mut self, block: &mut [Work], values: &Values, names: &mut Names<'_>) {
-        for one in block {
-            match self.groups.find(one.print) {
+    /// Resolves the slot of each event's group, creating new groups, and prefetches the states.
+    fn resolve_groups(&mut self, block: &mut [KeyedEvent], values: &EventValues, names: &mut GroupNames<'_>) {
+        for keyed in block {
+            match self.groups.find(keyed.fingerprint) {
                 Some(slot) => {
-                    one.slot = slot;
+                    keyed.slot = slot;
                     self.states.get(slot).into_iter().flatten().for_each(prefetch);
                 }
-                None => one.slot = self.slot(one, names),
+                None => keyed.slot = self.slot(keyed, names),
             }
-            for window in self.of_values.iter().map(|&at| &self.windows[at]) {
-                window.counts.prefetch(one.slot, window.values(values, one));
+            for window in self.value_windows.iter().map(|&index| &self.windows[index]) {
+                window.counts.prefetch(keyed.slot, window.values(values, keyed));
             }
         }
     }
 
-    /// Asks for what lies outside of a group.
-    fn look_further(&self, block: &[Work]) {
-        for one in block {
-            let states = self.states.get(one.slot).unwrap_or_default();
+    /// Prefetches the memory that states point to: pane logs and baseline profiles.
+    fn prefetch_states(&self, block: &[KeyedEvent]) {
+        for keyed in block {
+            let states = self.states.get(keyed.slot).unwrap_or_default();
             for (window, state) in self.windows.iter().zip(states) {
                 window.counts.prefetch_panes(state);
             }
-            for window in self.of_baselines.iter().map(|&at| &self.windows[at]) {
+            for window in self.baseline_windows.iter().map(|&index| &self.windows[index]) {
                 let profiles = window.detectors.iter().filter_map(Detector::profiles);
-                profiles.for_each(|profiles| profiles.prefetch(one.slot));
+                profiles.for_each(|profiles| profiles.prefetch(keyed.slot));
             }
         }
     }
 
-    /// Counts an event in its group.
-    fn count_one(&mut self, one: &Work, watermark: Micros, values: &Values, names: &mut Names<'_>) {
-        let Work { slot, time, .. } = *one;
+    /// Counts an event in every window of its group.
+    fn count_event(
+        &mut self,
+        keyed: &KeyedEvent,
+        watermark: Micros,
+        values: &EventValues,
+        names: &mut GroupNames<'_>,
+    ) {
+        let KeyedEvent { slot, time, .. } = *keyed;
         if time < watermark && self.windows.iter().all(|window| window.counts.is_beyond(time, watermark)) {
             return;
         }
@@ -217,71 +245,72 @@ impl KeyedStream {
         let Some(first) = states.first_mut() else { return };
         let newest = time >= first.newest;
         first.newest = time.max(first.newest);
-        let number = self.arrivals.push(slot, time, first.last_arrival);
+        let number = self.recent.push(slot, time, first.last_arrival);
         first.last_arrival = number;
-        let event = Arriving { slot, time, watermark, number };
-        // Most events change nothing a rule decides by.
-        let mut of_note: SmallVec<[(usize, Added); 8]> = SmallVec::new();
-        for (at, (window, state)) in self.windows.iter_mut().zip(states).enumerate() {
-            if let Some(added) = window.count(state, event, (values, one)) {
-                of_note.push((at, added));
+        let event = NewEvent { slot, time, watermark, number };
+        // Most events change nothing that a rule evaluates, so this list is usually empty.
+        let mut updates: SmallVec<[(usize, CountUpdate); 8]> = SmallVec::new();
+        for (index, (window, state)) in self.windows.iter_mut().zip(states).enumerate() {
+            if let Some(added) = window.count(state, event, (values, keyed)) {
+                updates.push((index, added));
             }
         }
-        if !of_note.is_empty() {
-            self.decide(one, event, newest, &of_note, values, names);
+        if !updates.is_empty() {
+            self.evaluate(keyed, event, newest, &updates, values, names);
         }
     }
 
-    /// Has the rules decide anew by what counting an event came to in some windows.
+    /// Evaluates the rules of the windows that an event changed.
     #[inline(never)]
-    fn decide(
+    fn evaluate(
         &mut self,
-        one: &Work,
-        Arriving { slot, time, watermark, .. }: Arriving,
+        keyed: &KeyedEvent,
+        NewEvent { slot, time, watermark, .. }: NewEvent,
         newest: bool,
-        of_note: &[(usize, Added)],
-        values: &Values,
-        names: &mut Names<'_>,
+        updates: &[(usize, CountUpdate)],
+        values: &EventValues,
+        names: &mut GroupNames<'_>,
     ) {
-        for &(at, added) in of_note {
-            let Window { counts, series, detectors, floor, judging, following, .. } = &mut self.windows[at];
-            let reading = Reading::new(counts, series.as_ref(), &self.states, &self.arrivals);
-            let event = Counted { slot, time, pane: added.pane, watermark, newest };
-            let names = &mut || names.of(one, &self.grouping);
-            if *judging && added.new_pane {
+        for &(index, added) in updates {
+            let Window { counts, aggregates, detectors, min_threshold, has_deferred, has_baseline, .. } =
+                &mut self.windows[index];
+            let view = WindowView::new(counts, aggregates.as_ref(), &self.states, &self.recent);
+            let event = CountedEvent { slot, time, pane: added.pane, watermark, newest };
+            let names = &mut || names.of(keyed, &self.grouping);
+            if *has_deferred && added.new_pane {
                 for detector in &mut *detectors {
-                    detector.changes_at(reading, slot, added.pane);
+                    detector.schedule_evaluation(view, slot, added.pane);
                 }
             }
-            if series.is_some() {
+            if aggregates.is_some() {
                 for detector in &mut *detectors {
-                    detector.measure(reading, event, added, names);
+                    detector.on_aggregate(view, event, added, names);
                 }
                 continue;
             }
-            if *following {
+            if *has_baseline {
                 for detector in &mut *detectors {
-                    let peers = detector.profiles().and_then(|profiles| profiles.peers_at);
-                    let peer = peers.and_then(|field| values.of(one, field).first().copied());
-                    detector.follow(reading, event, added, peer, names);
+                    let peers = detector.profiles().and_then(|profiles| profiles.peer_value_index);
+                    let peer = peers.and_then(|field| values.of(keyed, field).first().copied());
+                    detector.on_baseline_event(view, event, added, peer, names);
                 }
             }
             if !added.in_order {
                 for detector in detectors.iter_mut().filter(|detector| detector.profiles().is_none()) {
-                    detector.out_of_order(reading, event, names);
+                    detector.out_of_order(view, event, names);
                 }
-            } else if added.total >= *floor {
+            } else if added.total >= *min_threshold {
                 for detector in detectors.iter_mut().filter(|detector| added.total >= detector.need) {
-                    detector.hold(reading, event, names);
+                    detector.on_threshold_met(view, event, names);
                 }
             }
         }
     }
 
-    /// The slot of a group, which may be new.
+    /// Returns the slot of a group, creating and initialising it if it is new.
     #[cold]
-    fn slot(&mut self, work: &Work, names: &mut Names<'_>) -> u32 {
-        let (slot, is_new) = self.groups.find_or_add(work.print);
+    fn slot(&mut self, events: &KeyedEvent, names: &mut GroupNames<'_>) -> u32 {
+        let (slot, is_new) = self.groups.find_or_add(events.fingerprint);
         if is_new {
             self.states.reach(slot);
             let states = self.states.get_mut(slot).unwrap_or_default();
@@ -289,127 +318,139 @@ impl KeyedStream {
                 window.clear(slot, state);
             }
             if let Some(first) = states.first_mut() {
-                (first.newest, first.last_arrival) = (Micros::MIN, self.arrivals.none());
+                (first.newest, first.last_arrival) = (Micros::MIN, self.recent.none());
             }
-            for window in self.windows.iter_mut().filter(|window| window.judging) {
-                let names = names.of(work, &self.grouping);
-                let (reading, detectors) = window.decisions(&self.states, &self.arrivals);
+            for window in self.windows.iter_mut().filter(|window| window.has_deferred) {
+                let names = names.of(events, &self.grouping);
+                let (view, detectors) = window.decisions(&self.states, &self.recent);
                 for detector in detectors {
-                    detector.start_judging(reading, slot, &names);
+                    detector.track_group(view, slot, &names);
                 }
             }
         }
         slot
     }
 
-    /// Brings everything up to the watermark at the end of a batch and tells what came of it.
-    pub(crate) fn settle(&mut self, watermark: Micros, changes: &mut Vec<Change>) {
+    /// Advances the stream to the watermark at the end of a batch: closes panes, appends finding changes, expires
+    /// idle groups.
+    pub(crate) fn advance_watermark(&mut self, watermark: Micros, changes: &mut Vec<Change>) {
         let watermark = self.own_watermark(watermark);
         if self.delay > 0 {
-            self.floor = watermark;
+            self.min_watermark = watermark;
             let longest = self.windows.iter().map(|window| window.counts.timespan()).max().unwrap_or(0);
-            self.heard.retain(|_, time| *time >= watermark.saturating_sub(longest));
+            self.counted_openings.retain(|_, time| *time >= watermark.saturating_sub(longest));
         }
-        if let Some(sieve) = &mut self.sieve {
-            sieve.settle(watermark);
+        if let Some(novelty) = &mut self.novelty {
+            novelty.advance_watermark(watermark);
         }
-        // A group is done with when the longest window is, so that one sets the pace.
+        // A slot is freed only when every window has expired it, so the longest window determines the sweep rate.
         let mut share: f64 = 1.0;
         for window in &mut self.windows {
             let pane = window.counts.pane(watermark);
-            let (reading, detectors) = window.decisions(&self.states, &self.arrivals);
+            let (view, detectors) = window.decisions(&self.states, &self.recent);
             for detector in &mut *detectors {
-                detector.settle(reading, pane, changes);
+                detector.advance_watermark(view, pane, changes);
             }
-            // Where days are kept for longer than that, groups are looked at a few times in so long.
+            // If baseline days outlive the window, sweep slower, but several times per retention period.
             let kept = detectors.iter().filter_map(Detector::profiles).map(Profiles::pace);
-            let looked_at = (LOOKS * kept.fold(1.0, f64::min)).min(1.0);
-            share = share.min(looked_at * window.counts.settle(watermark));
+            let looked_at = (SWEEPS_PER_WINDOW * kept.fold(1.0, f64::min)).min(1.0);
+            share = share.min(looked_at * window.counts.advance_watermark(watermark));
         }
-        let before = self.arrivals.first();
-        self.arrivals.trim(watermark);
+        let before = self.recent.first();
+        self.recent.trim(watermark);
         for window in &mut self.windows {
-            window.counts.trim(before, self.arrivals.first());
+            window.counts.trim(before, self.recent.first());
         }
         if share > 0.0 {
-            let Self { windows, states, arrivals, .. } = self;
+            let Self { windows, states, recent, .. } = self;
             self.groups.sweep(share, |slot, when| {
                 if when == Swept::Soon {
                     states.get(slot).into_iter().flatten().for_each(prefetch);
                     return false;
                 }
-                // Every window is asked: one that is done with the group lets go of its part at once.
+                // Call every window, without short-circuiting: a window that has expired the group clears its state
+                // at once.
                 let mut over = true;
                 for window in &mut *windows {
-                    over &= window.let_go(slot, states, arrivals);
+                    over &= window.remove_if_expired(slot, states, recent);
                 }
                 if over {
                     let detectors = windows.iter_mut().flat_map(|window| &mut window.detectors);
-                    detectors.for_each(|detector| detector.forget(slot));
+                    detectors.for_each(|detector| detector.remove_group(slot));
                 }
                 over
             });
         }
     }
 
-    /// Where this stream is when the watermark is at `watermark`.
+    /// Watermark of this stream when the engine's is at `watermark`.
     fn own_watermark(&self, watermark: Micros) -> Micros {
         let own = if watermark == Micros::MAX { watermark } else { watermark.saturating_sub(self.delay) };
-        own.max(self.floor)
+        own.max(self.min_watermark)
     }
 
-    /// Counts openings, of those at hand the ones that were taken in.
-    pub(crate) fn count_openings(&mut self, intake: &mut Intake, openings: &[Announced], spec: &StreamSpec) {
-        let heard = &mut self.heard;
-        intake.retain_openings(|at| {
-            let opening = &openings[at];
-            heard.insert(opening.id, opening.time).is_none()
+    /// Counts those finding openings that were routed here and have not been counted before.
+    pub(crate) fn count_openings(
+        &mut self,
+        batch: &mut KeyedBatch,
+        openings: &[FinalOpening],
+        spec: &StreamSpec,
+    ) {
+        let counted_openings = &mut self.counted_openings;
+        batch.retain_openings(|index| {
+            let opening = &openings[index];
+            counted_openings.insert(opening.id, opening.time).is_none()
         });
-        let clock = StreamClock::standing(self.floor.saturating_add(self.delay));
-        self.count(intake, clock, None, &mut Names::Openings { openings, spec });
+        let clock = StreamClock::fixed_at(self.min_watermark.saturating_add(self.delay));
+        self.count(batch, clock, None, &mut GroupNames::Openings { openings, spec });
     }
 
-    /// Has the openings of some rules' findings kept.
-    pub(crate) fn announce(&mut self, rules: &[usize]) {
+    /// Makes the detectors of these rules collect their finding openings for other rules.
+    pub(crate) fn publish_openings(&mut self, rules: &[usize]) {
         let detectors = self.windows.iter_mut().flat_map(|window| &mut window.detectors);
-        detectors.filter(|detector| rules.contains(&detector.rule)).for_each(Detector::announce);
+        detectors.filter(|detector| rules.contains(&detector.rule)).for_each(Detector::publish_openings);
     }
 
-    /// What has come to be final of its rules' openings.
-    pub(crate) fn take_announced(&mut self) -> impl Iterator<Item = Announced> {
+    /// Takes the openings that became final since the last call.
+    pub(crate) fn take_final_openings(&mut self) -> impl Iterator<Item = FinalOpening> {
         let detectors = self.windows.iter_mut().flat_map(|window| &mut window.detectors);
-        detectors.flat_map(Detector::take_announced)
+        detectors.flat_map(Detector::take_final_openings)
     }
 
-    /// Findings whose figures changed since they were last told of.
+    /// Appends the findings whose values changed since they were last reported.
     pub(crate) fn updates(&mut self, changes: &mut Vec<Change>) {
         for window in &mut self.windows {
-            let (reading, detectors) = window.decisions(&self.states, &self.arrivals);
+            let (view, detectors) = window.decisions(&self.states, &self.recent);
             for detector in detectors {
-                detector.updates(reading, changes);
+                detector.updates(view, changes);
             }
         }
     }
 
-    /// How the group of this fingerprint stands with a rule in the window that ends with the pane of `time`.
-    pub(crate) fn standing(&mut self, rule: usize, print: Fingerprint, time: Micros) -> Option<Standing> {
-        let slot = self.groups.find(print)?;
+    /// Returns the status of a group for a rule, in the window that ends with the pane of `time`.
+    pub(crate) fn group_status(
+        &mut self,
+        rule: usize,
+        fingerprint: Fingerprint,
+        time: Micros,
+    ) -> Option<GroupStatus> {
+        let slot = self.groups.find(fingerprint)?;
         for window in &mut self.windows {
             let pane = window.counts.pane(time);
-            let (reading, detectors) = window.decisions(&self.states, &self.arrivals);
+            let (view, detectors) = window.decisions(&self.states, &self.recent);
             if let Some(detector) = detectors.iter_mut().find(|detector| detector.rule == rule) {
-                let level = reading.levels(slot, pane, pane).first().map_or(0, |&(_, _, level)| level);
-                return Some(detector.standing(slot, level, time));
+                let level = view.levels(slot, pane, pane).first().map_or(0, |&(_, _, level)| level);
+                return Some(detector.group_status(slot, level, time));
             }
         }
         None
     }
 
-    /// Each rule at work and the largest count any group reached within its timespan before `newest`.
+    /// Returns each detector with the largest count of any group within one timespan before `newest`.
     pub(crate) fn detectors(&self, newest: Option<Micros>) -> impl Iterator<Item = (&Detector, u64)> {
-        self.windows.iter().flat_map(move |Window { counts, series, detectors, .. }| {
-            let largest = newest.map_or(0, |newest| match series {
-                Some(series) => series.largest(counts.pane(newest)),
+        self.windows.iter().flat_map(move |Window { counts, aggregates, detectors, .. }| {
+            let largest = newest.map_or(0, |newest| match aggregates {
+                Some(aggregates) => aggregates.largest(counts.pane(newest)),
                 None => counts.largest(newest),
             });
             detectors.iter().map(move |detector| (detector, largest))
@@ -418,125 +459,151 @@ impl KeyedStream {
 
     pub(crate) fn heap_bytes(&self) -> usize {
         let of_window = |window: &Window| {
-            window.counts.heap_bytes() + window.series.as_ref().map_or(0, Series::heap_bytes)
+            window.counts.heap_bytes() + window.aggregates.as_ref().map_or(0, Aggregates::heap_bytes)
         };
         let windows: usize = self.windows.iter().map(of_window).sum();
         let detectors = self.windows.iter().flat_map(|window| &window.detectors);
         let windows = windows + detectors.map(Detector::heap_bytes).sum::<usize>();
-        let sieve = self.sieve.as_ref().map_or(0, Sieve::heap_bytes);
-        self.groups.heap_bytes() + self.states.heap_bytes() + self.arrivals.heap_bytes() + windows + sieve
+        let novelty = self.novelty.as_ref().map_or(0, NoveltyFilter::heap_bytes);
+        self.groups.heap_bytes() + self.states.heap_bytes() + self.recent.heap_bytes() + windows + novelty
     }
 }
 
-/// Adds a rule, to a window that counts what it needs or to one of its own.
-fn add(windows: &mut Vec<Window>, rule: Placed<'_>, days: Days) {
-    let Placed { number, plan, counted, peers } = rule;
+/// Adds a rule to a window with the same counts, or to a new window.
+fn add(windows: &mut Vec<Window>, rule: PlacedRule<'_>, days: Days) {
+    let PlacedRule { number, plan, counted, peers } = rule;
     let span = (plan.timespan_ms / plan.resolution_ms) as u32;
     let resolution = plan.resolution_ms as Micros * 1000;
     let profiles = plan.baseline.as_ref().map(|baseline| Profiles::new(baseline, plan, days, peers));
-    let following = profiles.is_some();
+    let has_baseline = profiles.is_some();
     let detector = Detector::new(plan, number, profiles);
-    let noted_from = if following { 0 } else { detector.need };
+    let notify_threshold = if has_baseline { 0 } else { detector.need };
     let same = |window: &&mut Window| {
         (window.counts.span, window.counts.resolution, window.counted) == (span, resolution, counted)
-            && window.series.as_ref().map(Series::measure) == plan.measure.as_ref()
+            && window.aggregates.as_ref().map(Aggregates::measure) == plan.measure.as_ref()
     };
     if let Some(window) = windows.iter_mut().find(same) {
-        window.floor = window.floor.min(detector.need);
-        window.judging |= detector.is_judging();
-        window.following |= following;
-        window.noted_from = window.noted_from.min(noted_from);
+        window.min_threshold = window.min_threshold.min(detector.need);
+        window.has_deferred |= detector.is_deferred();
+        window.has_baseline |= has_baseline;
+        window.notify_threshold = window.notify_threshold.min(notify_threshold);
         window.detectors.push(detector);
     } else {
         windows.push(Window {
             counts: Counts::new(span, resolution, counted.is_some() && plan.measure.is_none(), windows.len()),
-            series: plan.measure.as_ref().map(|measure| Series::new(measure, span)),
+            aggregates: plan.measure.as_ref().map(|measure| Aggregates::new(measure, span)),
             counted,
-            floor: detector.need,
-            noted_from,
-            judging: detector.is_judging(),
-            following,
+            min_threshold: detector.need,
+            notify_threshold,
+            has_deferred: detector.is_deferred(),
+            has_baseline,
             detectors: vec![detector],
         });
     }
 }
 
-/// The `at`th block, if there is one.
+/// Returns block number `index`, if there is one.
 #[inline]
-fn block(work: &mut [Work], at: Option<usize>) -> Option<&mut [Work]> {
-    let from = at? * BLOCK;
-    let to = work.len().min(from + BLOCK);
-    (from < to).then(|| &mut work[from..to])
+fn block(events: &mut [KeyedEvent], index: Option<usize>) -> Option<&mut [KeyedEvent]> {
+    let from = index? * BLOCK;
+    let to = events.len().min(from + BLOCK);
+    (from < to).then(|| &mut events[from..to])
 }
 
 impl Window {
-    /// Whether it counts distinct values, rather than events or something measured.
+    /// Whether the window counts distinct values, rather than events or a measure.
     fn counts_values(&self) -> bool {
-        self.counted.is_some() && self.series.is_none()
+        self.counted.is_some() && self.aggregates.is_none()
     }
 
-    /// The values an event has for this window.
+    /// The values of an event that this window counts.
     #[inline]
-    fn values<'v>(&self, values: &'v Values, work: &'v Work) -> &'v [Fingerprint] {
-        self.counted.map_or(&[], |field| values.of(work, field))
+    fn values<'v>(&self, values: &'v EventValues, events: &'v KeyedEvent) -> &'v [Fingerprint] {
+        self.counted.map_or(&[], |field| values.of(events, field))
     }
 
-    /// Counts an event in its group's state. Returns what it came to where some rule has to decide anew.
+    /// Counts an event in its group's state. Returns the result if a rule must be evaluated.
     #[inline]
-    fn count(&mut self, state: &mut State, event: Arriving, of: (&Values, &Work)) -> Option<Added> {
-        let Self { counts, series, detectors, counted, floor, noted_from, judging, .. } = self;
-        let fell = |last, before, after, events| {
+    fn count(
+        &mut self,
+        state: &mut State,
+        event: NewEvent,
+        of: (&EventValues, &KeyedEvent),
+    ) -> Option<CountUpdate> {
+        let Self {
+            counts,
+            aggregates,
+            detectors,
+            counted,
+            min_threshold,
+            notify_threshold,
+            has_deferred,
+            ..
+        } = self;
+        let on_decrease = |last, before, after, events| {
             for detector in &mut *detectors {
-                detector.fell(event.slot, last, before, after, events);
+                detector.on_decrease(event.slot, last, before, after, events);
             }
         };
         let added = match *counted {
-            None => counts.add(state, event, *floor, fell),
-            Some(field) if series.is_none() => {
-                counts.add_values(state, event, of.0.of(of.1, field), *floor, fell)
+            None => counts.add(state, event, *min_threshold, on_decrease),
+            Some(field) if aggregates.is_none() => {
+                counts.add_values(state, event, of.0.of(of.1, field), *min_threshold, on_decrease)
             }
             Some(field) => return self.measure(state, event, of.0.of(of.1, field)),
         };
-        added.filter(|added| added.total >= *noted_from || !added.in_order || *judging && added.new_pane)
+        added.filter(|added| {
+            added.total >= *notify_threshold || !added.in_order || *has_deferred && added.new_pane
+        })
     }
 
-    /// Measures an event in its group. Returns what counting it came to where some rule has to decide anew.
-    fn measure(&mut self, state: &mut State, event: Arriving, data: &[u64]) -> Option<Added> {
+    /// Adds an event to the group's aggregate. Returns the result if a rule must be evaluated.
+    fn measure(&mut self, state: &mut State, event: NewEvent, data: &[u64]) -> Option<CountUpdate> {
         let added = self.counts.add(state, event, u64::MAX, |_, _, _, _| ())?;
-        let (span, settled) = (self.counts.span, self.counts.settled());
-        let series = self.series.as_mut()?;
-        series.add(event.slot, (added.pane, event.time), data, (settled.saturating_sub(span + 1), settled));
+        let (span, settled) = (self.counts.span, self.counts.watermark_pane());
+        let aggregates = self.aggregates.as_mut()?;
+        aggregates.add(
+            event.slot,
+            (added.pane, event.time),
+            data,
+            (settled.saturating_sub(span + 1), settled),
+        );
         let decides = !added.in_order
-            || self.judging && added.new_pane
-            || series.may_have_come_to(event.slot, self.floor);
+            || self.has_deferred && added.new_pane
+            || aggregates.may_have_come_to(event.slot, self.min_threshold);
         decides.then_some(added)
     }
 
-    /// What is read, and who decides by it.
+    /// Splits the window into a view of its counts and the detectors that evaluate them.
     fn decisions<'w>(
         &'w mut self,
-        states: &'w Rows<State>,
-        arrivals: &'w Arrivals,
-    ) -> (Reading<'w>, &'w mut [Detector]) {
-        let Self { counts, series, detectors, .. } = self;
-        (Reading::new(counts, series.as_ref(), states, arrivals), detectors)
+        states: &'w ChunkedVec<State>,
+        recent: &'w LatenessBuffer,
+    ) -> (WindowView<'w>, &'w mut [Detector]) {
+        let Self { counts, aggregates, detectors, .. } = self;
+        (WindowView::new(counts, aggregates.as_ref(), states, recent), detectors)
     }
 
-    fn reading<'w>(&'w self, states: &'w Rows<State>, arrivals: &'w Arrivals) -> Reading<'w> {
-        Reading::new(&self.counts, self.series.as_ref(), states, arrivals)
+    fn view<'w>(&'w self, states: &'w ChunkedVec<State>, recent: &'w LatenessBuffer) -> WindowView<'w> {
+        WindowView::new(&self.counts, self.aggregates.as_ref(), states, recent)
     }
 
-    /// Forgets what the window has of a group.
+    /// Clears the window's state of a group.
     fn clear(&mut self, slot: u32, state: &mut State) {
         self.counts.clear(state);
-        if let Some(series) = &mut self.series {
-            series.clear(slot);
+        if let Some(aggregates) = &mut self.aggregates {
+            aggregates.clear(slot);
         }
     }
 
-    /// Forgets a group that no window can reach and no finding needs. Returns whether it was one.
-    fn let_go(&mut self, slot: u32, states: &mut Rows<State>, arrivals: &Arrivals) -> bool {
-        let over = self.reading(states, arrivals).is_over(slot)
+    /// Clears the group's state if no open window covers it and no detector needs it. Returns whether it was cleared.
+    fn remove_if_expired(
+        &mut self,
+        slot: u32,
+        states: &mut ChunkedVec<State>,
+        recent: &LatenessBuffer,
+    ) -> bool {
+        let over = self.view(states, recent).is_over(slot)
             && !self.detectors.iter().any(|detector| detector.keeps(slot));
         if over && let Some(state) = states.get_mut(slot).and_then(|states| states.get_mut(self.counts.place))
         {

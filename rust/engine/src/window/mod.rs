@@ -1,28 +1,30 @@
-//! What a sliding window remembers.
+//! Sliding windows: exact counts, distinct counts and aggregates over event time.
 //!
-//! Time is cut into panes of a window's resolution. A group has a [`State`] for each window: a [`panes::PaneLog`] (events
-//! and last-seen values a pane) and the count at its head. [`Counts`] keeps for all groups together a
-//! [`pairs::PairTable`] (the last pane of each value in each group). [`Arrivals`] are the events younger than the
-//! watermark, which is what makes order within the allowed lateness not matter; [`Series`] are amounts and orders, where a
-//! rule asks for them; [`Reading`] reads it all.
+//! Time is divided into panes of the window's resolution; a window ends with each pane. Per group and window there is
+//! a [`State`] with a [`panes::PaneLog`]: events and last-seen values per pane, and the count of the newest pane's
+//! window. Shared by all groups are:
+//! - [`Counts`]: the window's parameters, and a [`pairs::PairTable`] with the last pane of each value in each group;
+//! - [`LatenessBuffer`]: the events that the watermark has not passed, from which past panes are recomputed, so that
+//!   arrival order within the allowed lateness does not matter;
+//! - [`Aggregates`]: amounts and sequences, for rules that evaluate them.
+//!
+//! [`WindowView`] gives read access to all of it.
 
+mod aggregates;
+mod chunked_vec;
 mod counts;
+mod lateness_buffer;
 mod pairs;
 mod panes;
 mod peaks;
-mod reading;
-mod recent;
-mod rows;
-mod segments;
-mod series;
-mod table;
+mod segmented_map;
+mod step_function;
+mod view;
 
-pub(crate) use counts::{Added, Arriving, Counts, State};
-pub(crate) use reading::Reading;
-pub(crate) use recent::Arrivals;
-pub(crate) use rows::Rows;
-pub(crate) use series::Series;
-pub(crate) use table::{Swept, Table};
-
-/// A pane's number: event time divided by the resolution. At 1 s a `u32` lasts until 2106.
-pub(crate) type PaneIndex = u32;
+pub(crate) use aggregates::Aggregates;
+pub(crate) use chunked_vec::ChunkedVec;
+pub(crate) use counts::{CountUpdate, Counts, NewEvent, State};
+pub(crate) use lateness_buffer::LatenessBuffer;
+pub(crate) use panes::PaneIndex;
+pub(crate) use segmented_map::{SegmentedMap, Swept};
+pub(crate) use view::WindowView;

@@ -1,14 +1,16 @@
-//! The last pane of each value in each group: what makes a sliding distinct count O(1) an event.
+//! Last pane of each value in each group, which makes a sliding distinct count O(1) per event.
 //!
-//! 12 bytes a pair in a [`Table`], 19 with its free room on average. A value moves from its old pane's total to its
-//! new one's, so a window's distinct count is the sum of its panes' totals.
+//! Each value is counted only in the pane of its last event. When it is seen again it moves from the old pane's total
+//! to the new one's, so the distinct count of a window is the sum of its panes' totals.
+//!
+//! Cost: 12 bytes per (value, group) pair, 19 on average with the free room of the [`SegmentedMap`].
 
-use super::PaneIndex;
-use super::table::Table;
-use crate::codec::{Damaged, Reader, Writer};
+use super::panes::PaneIndex;
+use super::segmented_map::SegmentedMap;
+use crate::foundation::codec::{Damaged, StateReader, StateWriter};
 
-/// What a pair is known by. A value is a keyed fingerprint already; the multiplication, which takes no two groups to one
-/// number, spreads the groups that share a value. Two pairs that share neither meet as seldom as two fingerprints.
+/// Key of a pair. The value is already a keyed fingerprint; the multiplication is a bijection that spreads the groups
+/// sharing a value. Keys of unrelated pairs collide as rarely as two fingerprints do.
 #[inline]
 fn key(value: u64, group: u32) -> u64 {
     value ^ u64::from(group).wrapping_mul(0x9E37_79B9_7F4A_7C15)
@@ -16,7 +18,7 @@ fn key(value: u64, group: u32) -> u64 {
 
 #[derive(Debug, Default)]
 pub(crate) struct PairTable {
-    last: Table,
+    last: SegmentedMap,
 }
 
 impl PairTable {
@@ -24,23 +26,23 @@ impl PairTable {
         self.last.heap_bytes()
     }
 
-    /// Asks for what [`Self::see`] will read.
+    /// Prefetches the memory that [`Self::record`] reads.
     #[inline]
     pub(crate) fn prefetch(&self, value: u64, group: u32) {
         self.last.prefetch(key(value, group));
     }
 
-    /// Records that `value` was seen in `group` at `pane`. Returns the pane it was last seen in before, or
-    /// `None` if it is new; a pane below that leaves the newer one in place.
+    /// Records `value` in `group` at `pane`. Returns the pane in which it was last seen, or `None` if it is new. A
+    /// newer pane is kept.
     #[inline]
-    pub(crate) fn see(&mut self, value: u64, group: u32, pane: PaneIndex) -> Option<PaneIndex> {
+    pub(crate) fn record(&mut self, value: u64, group: u32, pane: PaneIndex) -> Option<PaneIndex> {
         let last = self.last.find_or_add(key(value, group), pane)?;
         let before = *last;
         *last = before.max(pane);
         Some(before)
     }
 
-    /// The pane a value was last seen in, if it is kept.
+    /// Pane in which a value was last seen, if it is stored.
     pub(crate) fn last(&self, value: u64, group: u32) -> Option<PaneIndex> {
         self.last.find(key(value, group))
     }
@@ -49,27 +51,27 @@ impl PairTable {
         self.last.len()
     }
 
-    /// The last panes of all pairs.
+    /// Last panes of all pairs.
     pub(crate) fn last_panes(&self) -> impl Iterator<Item = PaneIndex> {
         self.last.values()
     }
 
-    /// Forgets all pairs last seen before `bound`. Returns how many.
-    pub(crate) fn forget_before(&mut self, bound: PaneIndex) -> usize {
+    /// Removes all pairs last seen before `bound`; returns how many.
+    pub(crate) fn evict_before(&mut self, bound: PaneIndex) -> usize {
         let before = self.last.len();
         self.last.retain(|last| last >= bound);
         before - self.last.len()
     }
 
-    pub(crate) fn save(&self, to: &mut Writer) {
+    pub(crate) fn save(&self, to: &mut StateWriter) {
         self.last.save(to);
     }
 
-    pub(crate) fn load(from: &mut Reader<'_>) -> Result<Self, Damaged> {
-        Ok(Self { last: Table::load(from)? })
+    pub(crate) fn load(from: &mut StateReader<'_>) -> Result<Self, Damaged> {
+        Ok(Self { last: SegmentedMap::load(from)? })
     }
 
-    /// Looks at `share` (0 to 1) of the pairs and forgets those last seen before `bound`.
+    /// Visits `share` (0 to 1) of the pairs and removes those last seen before `bound`.
     pub(crate) fn sweep(&mut self, share: f64, bound: PaneIndex) {
         self.last.sweep(share, |last, _| last >= bound);
     }

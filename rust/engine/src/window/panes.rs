@@ -1,40 +1,45 @@
-//! The panes of one group that may still matter, oldest first, without the empty ones, and the count in the newest one's
-//! window.
+//! Pane log: the panes of one group that can still matter, oldest first, without empty ones, and the count in the
+//! newest pane's window.
 //!
-//! 8 bytes a pane. The newest and three more are inside the group itself, which is all that a light group ever needs;
-//! and so is where the oldest of the window is, so that an event looks at nothing else unless that pane leaves.
-//! Appending and leaving at the old end are O(1) amortised; a pane out of order is found by binary search.
-//! Invariants: indices ascend; `start` is the position of the first past pane within the head's window, `oldest` that
-//! window's first index. A pane with more than 65,535 events or values is several entries with one index.
+//! Cost: 8 bytes per pane. The newest pane and three more are stored inside the group's state, which is enough for
+//! most groups, as is the index of the window's oldest pane: an event touches nothing else unless a pane leaves the
+//! window. Appending a pane and dropping the oldest are O(1) amortised; an out-of-order pane is found by binary
+//! search.
+//!
+//! Invariants: indices ascend. `start` is the position of the first past pane in the newest pane's window, `oldest`
+//! is that window's first index. A pane with more than 65,535 events or values occupies several entries with the same
+//! index.
 
-use super::PaneIndex;
-use crate::codec::{Damaged, Reader, Writer};
-use crate::prefetch::{prefetch, prefetch_at};
+use crate::foundation::codec::{Damaged, StateReader, StateWriter};
+use crate::foundation::prefetch::{prefetch, prefetch_at};
 
-/// What happened in one pane of one group, or a part of it.
+/// Pane number: event time divided by the resolution. At one second per pane a `u32` lasts until 2106.
+pub(crate) type PaneIndex = u32;
+
+/// One pane of one group, or a part of it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Pane {
     pub(crate) index: PaneIndex,
     /// Matching events.
     pub(crate) events: u16,
-    /// Values whose last event lies in this pane.
+    /// Values whose last event is in this pane.
     pub(crate) last_values: u16,
 }
 
 #[derive(Debug, Default)]
 pub(crate) struct PaneLog {
     past: Past,
-    /// The newest pane, as far as it is not among the past ones; index 0, which is 1970, for none.
+    /// Newest pane, or the part of it that is not in `past` yet; index 0 (1970) means none.
     head: Pane,
     oldest: PaneIndex,
-    /// The count in the head's window.
+    /// Count in the newest pane's window.
     pub(crate) total: u32,
 }
 
-/// Panes kept inside the group, beside the head.
+/// Past panes stored inside the state.
 const FEW: usize = 3;
 
-/// The panes before the head.
+/// Panes before the newest.
 #[derive(Debug)]
 enum Past {
     Few { start: u8, len: u8, panes: [Pane; FEW] },
@@ -47,50 +52,50 @@ impl Default for Past {
     }
 }
 
-/// What is the same for all groups of a window.
+/// Properties common to all groups of a window.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Shape {
-    /// Panes a window has.
+    /// Window length in panes.
     pub(crate) span: u32,
-    /// Whether it counts values rather than events.
+    /// Whether values are counted rather than events.
     pub(crate) values: bool,
-    /// The last pane that may be forgotten.
-    pub(crate) forget: PaneIndex,
+    /// Last pane that can be dropped.
+    pub(crate) expired_through: PaneIndex,
 }
 
-/// What a pane has that another event or value is added to.
+/// The counter of a pane to increment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Part {
+pub(crate) enum PanePart {
     Event,
     Value,
 }
 
 impl Pane {
-    /// What it adds to a window that counts values, or events.
+    /// Contribution of the pane to the count.
     #[inline]
     pub(crate) fn weight(self, values: bool) -> u16 {
         if values { self.last_values } else { self.events }
     }
 
     #[inline]
-    fn part(&mut self, part: Part) -> &mut u16 {
+    fn part(&mut self, part: PanePart) -> &mut u16 {
         match part {
-            Part::Event => &mut self.events,
-            Part::Value => &mut self.last_values,
+            PanePart::Event => &mut self.events,
+            PanePart::Value => &mut self.last_values,
         }
     }
 
-    fn save(self, to: &mut Writer) {
+    fn save(self, to: &mut StateWriter) {
         to.u32(self.index);
         to.u16(self.events);
         to.u16(self.last_values);
     }
 
-    fn load(from: &mut Reader<'_>) -> Result<Self, Damaged> {
+    fn load(from: &mut StateReader<'_>) -> Result<Self, Damaged> {
         Ok(Self { index: from.u32()?, events: from.u16()?, last_values: from.u16()? })
     }
 
-    fn has_room(mut self, part: Part) -> bool {
+    fn has_room(mut self, part: PanePart) -> bool {
         *self.part(part) < u16::MAX
     }
 }
@@ -119,9 +124,9 @@ impl Past {
         }
     }
 
-    /// Drops what may be forgotten, if there is no room or half of it has left the window: so each pane moves O(1)
+    /// Drops expired panes if there is no room, or if half of them left the window. Each pane is therefore moved O(1)
     /// times.
-    fn make_room(&mut self, forget: PaneIndex) {
+    fn make_room(&mut self, expired_through: PaneIndex) {
         let (start, panes) = self.parts();
         let is_due = match self {
             Self::Few { .. } => panes.len() == FEW,
@@ -130,11 +135,11 @@ impl Past {
         if !is_due {
             return;
         }
-        // Where the watermark stands still, nothing is dead however far the head has come.
-        if panes.first().is_none_or(|pane| pane.index > forget) {
+        // While the watermark stands still, no pane has expired, however far the newest pane has moved.
+        if panes.first().is_none_or(|pane| pane.index > expired_through) {
             return;
         }
-        let dead = panes[..start].partition_point(|pane| pane.index <= forget);
+        let dead = panes[..start].partition_point(|pane| pane.index <= expired_through);
         match self {
             Self::Few { len, panes, .. } => {
                 panes.copy_within(dead..usize::from(*len), 0);
@@ -145,11 +150,11 @@ impl Past {
         self.set_start(start - dead);
     }
 
-    /// Appends where there is no room, or much that may be forgotten.
+    /// Appends a pane if there is no room, or many panes have expired.
     #[cold]
-    fn push_anew(&mut self, new: Pane, forget: PaneIndex, bytes: &mut usize) {
+    fn push_slow(&mut self, new: Pane, expired_through: PaneIndex, bytes: &mut usize) {
         let before = self.heap_bytes();
-        self.make_room(forget);
+        self.make_room(expired_through);
         self.insert(self.parts().1.len(), new);
         *bytes += self.heap_bytes() - before;
     }
@@ -171,7 +176,7 @@ impl Past {
         }
     }
 
-    /// The position of a pane at `index` that fits, or else where one would be put.
+    /// Position of an entry for pane `index` for which `fits` is true, or the position at which to insert one.
     fn find(&self, index: PaneIndex, fits: impl Fn(&Pane) -> bool) -> Result<usize, usize> {
         let (_, panes) = self.parts();
         let first = panes.partition_point(|pane| pane.index < index);
@@ -188,36 +193,36 @@ impl Past {
 }
 
 impl PaneLog {
-    /// The newest pane.
+    /// Index of the newest pane.
     #[inline]
     pub(crate) fn head(&self) -> Option<PaneIndex> {
         (self.head.index != 0).then_some(self.head.index)
     }
 
-    /// Asks for what advancing to a pane near `near` will touch, where it is not in the group itself.
+    /// Prefetches what advancing to a pane close to `near` will touch outside the state.
     #[inline]
     pub(crate) fn prefetch_past(&self, span: u32, near: PaneIndex) {
         if let Past::Many { start, panes } = &self.past
             && self.head.index != near
         {
-            // Where the head will be put.
+            // The position at which the newest pane will be appended.
             prefetch_at(panes.as_ptr().wrapping_add(panes.len()));
             if self.oldest.saturating_add(span) <= near {
                 let start = *start as usize;
                 panes.get(start).into_iter().for_each(prefetch);
-                // When two have left, the one behind them is looked at, which may be in the next line.
+                // After two panes leave, the next one is read, which can be in the next cache line.
                 panes.get(start + 2).into_iter().for_each(prefetch);
             }
         }
     }
 
-    /// The panes within the head's window, oldest first.
+    /// Panes in the newest pane's window, oldest first.
     pub(crate) fn window(&self) -> impl Iterator<Item = Pane> {
         let (start, panes) = self.past.parts();
         panes[start..].iter().copied().chain(self.head().map(|_| self.head))
     }
 
-    /// All panes kept from `index` on, oldest first.
+    /// All stored panes from `index` on, oldest first.
     pub(crate) fn from(&self, index: PaneIndex) -> impl Iterator<Item = Pane> {
         let (_, panes) = self.past.parts();
         let first = panes.partition_point(|pane| pane.index < index);
@@ -225,35 +230,35 @@ impl PaneLog {
         panes[first..].iter().copied().chain(head)
     }
 
-    /// Makes `to`, which lies behind the head, the head: what its window does not reach leaves, in order. `fell` hears of
-    /// each pane that does, and of the count before and after. `bytes` grows with what lies outside the group.
+    /// Makes `to`, a later pane, the newest one. Panes that leave its window are reported to `on_decrease` in order,
+    /// with the count before and after. `bytes` is updated by the change of heap memory.
     #[inline]
     pub(crate) fn advance(
         &mut self,
         to: PaneIndex,
         shape: Shape,
         bytes: &mut usize,
-        mut fell: impl FnMut(PaneIndex, u32, u32),
+        mut on_decrease: impl FnMut(PaneIndex, u32, u32),
     ) {
         let leaves = self.oldest.saturating_add(shape.span) <= to;
         if leaves {
-            self.leave(to, shape, &mut fell);
+            self.leave(to, shape, &mut on_decrease);
         }
         let before = std::mem::replace(&mut self.head, Pane { index: to, ..Pane::default() });
         if before.index == 0 {
             self.oldest = to;
             return;
         }
-        self.retire(before, shape.forget, bytes);
+        self.retire(before, shape.expired_through, bytes);
         if leaves {
-            // The head leaves last of all, and only now is it where the others are.
-            self.leave(to, shape, &mut fell);
+            // The former newest pane can leave too, once it is among the past panes.
+            self.leave(to, shape, &mut on_decrease);
         }
     }
 
-    /// Puts what was the head among the past panes.
+    /// Moves the former newest pane to the past panes.
     #[inline]
-    fn retire(&mut self, head: Pane, forget: PaneIndex, bytes: &mut usize) {
+    fn retire(&mut self, head: Pane, expired_through: PaneIndex, bytes: &mut usize) {
         match &mut self.past {
             Past::Few { len, panes, .. } if usize::from(*len) < FEW => {
                 panes[usize::from(*len)] = head;
@@ -264,51 +269,57 @@ impl PaneLog {
             {
                 panes.push(head);
             }
-            past => past.push_anew(head, forget, bytes),
+            past => past.push_slow(head, expired_through, bytes),
         }
     }
 
-    /// Lets the past panes go that a window ending with `to` does not reach.
+    /// Removes the past panes that a window ending with `to` does not cover.
     #[inline]
-    fn leave(&mut self, to: PaneIndex, shape: Shape, fell: &mut impl FnMut(PaneIndex, u32, u32)) {
+    fn leave(&mut self, to: PaneIndex, shape: Shape, on_decrease: &mut impl FnMut(PaneIndex, u32, u32)) {
         let (start, panes) = self.past.parts();
         let mut at = start;
         while let Some(&left) = panes.get(at).filter(|pane| pane.index + shape.span <= to) {
             let before = self.total;
             self.total -= u32::from(left.weight(shape.values));
-            fell(left.index, before, self.total);
+            on_decrease(left.index, before, self.total);
             at += 1;
         }
         self.oldest = panes.get(at).map_or(to, |pane| pane.index);
         self.past.set_start(at);
     }
 
-    /// Adds an event and as many `values` to the head; drops panes up to `forget` where that makes room.
+    /// Adds an event and `values` values to the newest pane; drops panes up to `expired_through` if that makes room.
     #[inline]
-    pub(crate) fn enter(&mut self, values: u32, forget: PaneIndex, bytes: &mut usize) {
+    pub(crate) fn enter(&mut self, values: u32, expired_through: PaneIndex, bytes: &mut usize) {
         if self.head.events < u16::MAX && values <= u32::from(u16::MAX - self.head.last_values) {
             self.head.events += 1;
             self.head.last_values += values as u16;
         } else {
-            self.enter_anew(values, forget, bytes);
+            self.enter_slow(values, expired_through, bytes);
         }
     }
 
-    /// [`Self::enter`], where the head is full.
+    /// [`Self::enter`] for a full entry.
     #[cold]
-    fn enter_anew(&mut self, values: u32, forget: PaneIndex, bytes: &mut usize) {
+    fn enter_slow(&mut self, values: u32, expired_through: PaneIndex, bytes: &mut usize) {
         let (index, mut events, mut values) = (self.head.index, 1, values);
         while events + values > 0 {
-            self.retire(self.head, forget, bytes);
+            self.retire(self.head, expired_through, bytes);
             let at_once = values.min(u32::from(u16::MAX));
             self.head = Pane { index, events: events as u16, last_values: at_once as u16 };
             (events, values) = (0, values - at_once);
         }
     }
 
-    /// Adds an event or a value to the pane at `index`, which lies below the head, made if it is not there. Returns
-    /// whether it lies within the head's window; `bytes` grows with what lies outside the group.
-    pub(crate) fn add_below(&mut self, index: PaneIndex, span: u32, part: Part, bytes: &mut usize) -> bool {
+    /// Adds an event or a value to an earlier pane, creating it if needed. Returns whether the pane is in the newest
+    /// pane's window. `bytes` is updated by the change of heap memory.
+    pub(crate) fn add_below(
+        &mut self,
+        index: PaneIndex,
+        span: u32,
+        part: PanePart,
+        bytes: &mut usize,
+    ) -> bool {
         let before = self.past.heap_bytes();
         let inside = index + span > self.head.index;
         let at = match self.past.find(index, |pane| pane.has_room(part)) {
@@ -328,7 +339,7 @@ impl PaneLog {
         inside
     }
 
-    /// Takes a value from the pane at `index`, if it is kept and has one.
+    /// Removes a value from the pane at `index`, if it is stored and has one.
     #[inline]
     pub(crate) fn take_value(&mut self, index: PaneIndex) {
         if self.head.index == index && self.head.last_values > 0 {
@@ -338,12 +349,12 @@ impl PaneLog {
         }
     }
 
-    /// Bytes outside the group itself.
+    /// Memory outside the state, in bytes.
     pub(crate) fn heap_bytes(&self) -> usize {
         self.past.heap_bytes()
     }
 
-    pub(crate) fn save(&self, to: &mut Writer) {
+    pub(crate) fn save(&self, to: &mut StateWriter) {
         let (start, panes) = self.past.parts();
         to.u32(self.total);
         to.u32(self.oldest);
@@ -352,8 +363,8 @@ impl PaneLog {
         to.list(panes.iter(), |to, pane| pane.save(to));
     }
 
-    /// `values` says what the window counts.
-    pub(crate) fn load(from: &mut Reader<'_>, values: bool) -> Result<Self, Damaged> {
+    /// `values` tells whether the window counts values.
+    pub(crate) fn load(from: &mut StateReader<'_>, values: bool) -> Result<Self, Damaged> {
         let (total, oldest, start) = (from.u32()?, from.u32()?, from.u32()?);
         let head = Pane::load(from)?;
         let len = from.len(size_of::<Pane>())?;
@@ -384,11 +395,11 @@ mod tests {
     use proptest::prelude::*;
     use std::collections::BTreeMap;
 
-    fn shape(span: u32, forget: PaneIndex) -> Shape {
-        Shape { span, values: false, forget }
+    fn shape(span: u32, expired_through: PaneIndex) -> Shape {
+        Shape { span, values: false, expired_through }
     }
 
-    /// Adds an event, in order.
+    /// Adds an event in order.
     fn add(log: &mut PaneLog, pane: PaneIndex, shape: Shape, left: &mut Vec<PaneIndex>) {
         if log.head() != Some(pane) {
             log.advance(pane, shape, &mut 0, |index, before, after| {
@@ -396,7 +407,7 @@ mod tests {
                 left.push(index);
             });
         }
-        log.enter(0, shape.forget, &mut 0);
+        log.enter(0, shape.expired_through, &mut 0);
         log.total += 1;
     }
 
@@ -410,10 +421,10 @@ mod tests {
         assert_eq!(left, [10, 11, 13]);
         assert_eq!(log.from(0).count(), 4, "nothing may be forgotten yet");
         assert_eq!((log.window().count(), log.total), (1, 1));
-        assert!(!log.add_below(12, 3, Part::Event, &mut 0));
+        assert!(!log.add_below(12, 3, PanePart::Event, &mut 0));
         assert_eq!(log.window().map(|pane| pane.index).collect::<Vec<_>>(), [20]);
-        for (pane, forget) in [(21, 13), (30, 20), (31, 20)] {
-            add(&mut log, pane, shape(3, forget), &mut left);
+        for (pane, expired_through) in [(21, 13), (30, 20), (31, 20)] {
+            add(&mut log, pane, shape(3, expired_through), &mut left);
         }
         assert!(log.from(0).count() <= 5, "{log:?}");
         assert_eq!(left, [10, 11, 13, 20, 21]);
@@ -430,10 +441,10 @@ mod tests {
     }
 
     proptest! {
-        /// Any order of panes, with one so full that it needs several entries: sums as in a map.
+        /// Panes in any order, one of them so full that it needs several entries: the sums equal those of a map.
         #[test]
         fn sums_are_those_of_a_map(steps in prop::collection::vec((1_u32..12, prop::bool::weighted(0.03), any::<bool>()), 1..60)) {
-            let shape = Shape { span: 5, values: true, forget: 0 };
+            let shape = Shape { span: 5, values: true, expired_through: 0 };
             let mut log = PaneLog::default();
             let mut model: BTreeMap<u32, (u64, u64)> = BTreeMap::new();
             let (mut head, mut bytes) = (0, 0);
@@ -448,9 +459,9 @@ mod tests {
                         log.enter(1, 0, &mut bytes);
                         log.total += 1;
                     } else {
-                        let inside = log.add_below(index, shape.span, Part::Event, &mut bytes);
+                        let inside = log.add_below(index, shape.span, PanePart::Event, &mut bytes);
                         prop_assert_eq!(inside, index + shape.span > head);
-                        log.add_below(index, shape.span, Part::Value, &mut bytes);
+                        log.add_below(index, shape.span, PanePart::Value, &mut bytes);
                         log.total += u32::from(inside);
                     }
                 }
@@ -480,7 +491,7 @@ mod tests {
             }
         }
 
-        /// A pane with more values at once than one entry has room for.
+        /// One pane with more values at once than an entry can hold.
         #[test]
         fn a_full_pane_takes_several_entries(values in 0_u32..200_000, again in 0_u32..200_000) {
             let mut log = PaneLog::default();

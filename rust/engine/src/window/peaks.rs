@@ -1,33 +1,33 @@
-//! The largest counts of late, for a gauge that shows how near to firing a rule is.
+//! Largest recent counts, for the gauge that shows how close a rule is to firing.
 
-use super::PaneIndex;
-use crate::codec::{Damaged, Reader, Writer};
+use super::panes::PaneIndex;
+use crate::foundation::codec::{Damaged, StateReader, StateWriter};
 
-/// The largest count of each eighth of the last timespan.
+/// Largest count in each eighth of the last timespan.
 #[derive(Debug, Default)]
 pub(crate) struct Peaks {
     slices: [(PaneIndex, u64); 9],
-    /// The slice at hand and its largest count: most counts look at nothing else.
+    /// Current slice and its largest count, cached because most counts are smaller.
     slice: PaneIndex,
     peak: u64,
 }
 
 impl Peaks {
-    /// Goes on to a slice, or back; `slice` numbers eighths of the timespan.
-    pub(crate) fn turn_to(&mut self, slice: PaneIndex) {
+    /// Makes a slice the current one; slices number the eighths of the timespan.
+    pub(crate) fn move_to_slice(&mut self, slice: PaneIndex) {
         (self.slice, self.peak) = (slice, self.note(slice, 0));
     }
 
-    /// Notes a group's count in the slice at hand.
+    /// Records a group's count in the current slice.
     #[inline]
-    pub(crate) fn see(&mut self, count: u64) {
+    pub(crate) fn record(&mut self, count: u64) {
         if count > self.peak {
             self.peak = self.note(self.slice, count);
         }
     }
 
-    /// Notes a group's count in any slice.
-    pub(crate) fn see_in(&mut self, slice: PaneIndex, count: u64) {
+    /// Records a group's count in any slice.
+    pub(crate) fn record_in(&mut self, slice: PaneIndex, count: u64) {
         let peak = self.note(slice, count);
         if slice == self.slice {
             self.peak = peak;
@@ -45,14 +45,14 @@ impl Peaks {
         *peak
     }
 
-    pub(crate) fn save(&self, to: &mut Writer) {
+    pub(crate) fn save(&self, to: &mut StateWriter) {
         for (slice, count) in self.slices {
             to.u32(slice);
             to.u64(count);
         }
     }
 
-    pub(crate) fn load(from: &mut Reader<'_>) -> Result<Self, Damaged> {
+    pub(crate) fn load(from: &mut StateReader<'_>) -> Result<Self, Damaged> {
         let mut peaks = Self::default();
         for known in &mut peaks.slices {
             *known = (from.u32()?, from.u64()?);
@@ -60,13 +60,13 @@ impl Peaks {
         Ok(peaks)
     }
 
-    /// The largest count within a timespan before slice `newest`.
+    /// Largest count within one timespan before slice `newest`.
     pub(crate) fn largest(&self, newest: PaneIndex) -> u64 {
         self.slices.iter().filter(|(at, _)| at + 8 >= newest).map(|&(_, count)| count).max().unwrap_or(0)
     }
 }
 
-/// The number of the eighth of a timespan of so many panes that a pane is in.
+/// Slice that contains a pane, for a timespan of `span` panes.
 #[inline]
 pub(crate) fn eighth(pane: PaneIndex, span: u32) -> PaneIndex {
     pane / span.div_ceil(8)

@@ -1,0 +1,45 @@
+//! Schedule of a rule that is evaluated when the watermark passes a pane.
+//!
+//! Stores each group's names, its next pane to evaluate, and the panes at which its count changes. Only those panes
+//! are evaluated, so a group without events costs nothing.
+
+use crate::foundation::codec::{Damaged, StateReader, StateWriter};
+use crate::window::PaneIndex;
+use std::collections::{BTreeMap, HashMap};
+
+#[derive(Debug, Default)]
+pub(super) struct Deferred {
+    pub(super) groups: HashMap<u32, DeferredGroup>,
+    /// Panes at which a count changes, with the groups concerned.
+    pub(super) due: BTreeMap<PaneIndex, Vec<u32>>,
+}
+
+impl Deferred {
+    pub(super) fn save(&self, to: &mut StateWriter) {
+        to.list(self.groups.iter(), |to, (slot, judged)| {
+            to.u32(*slot);
+            to.u32(judged.next);
+            to.texts(&judged.names);
+        });
+        to.list(self.due.iter(), |to, (pane, slots)| {
+            to.u32(*pane);
+            to.list(slots.iter(), |to, &slot| to.u32(slot));
+        });
+    }
+
+    pub(super) fn load(from: &mut StateReader<'_>) -> Result<Self, Damaged> {
+        let groups = from.list(16, |from| {
+            let (slot, next) = (from.u32()?, from.u32()?);
+            Ok((slot, DeferredGroup { names: from.texts()?, next }))
+        })?;
+        let due = from.list(12, |from| Ok((from.u32()?, from.list(size_of::<u32>(), StateReader::u32)?)))?;
+        Ok(Self { groups, due })
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct DeferredGroup {
+    pub(super) names: Vec<String>,
+    /// First pane not evaluated yet.
+    pub(super) next: PaneIndex,
+}

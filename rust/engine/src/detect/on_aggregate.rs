@@ -1,0 +1,62 @@
+//! Rules on an aggregate that only grows with more events (sums, sequences): evaluated on each event, in the panes it
+//! reaches.
+
+use super::{CountedEvent, Detector, NameLookup};
+use crate::window::{CountUpdate, WindowView};
+
+impl Detector {
+    /// Called for an event whose aggregate may meet the condition.
+    pub(crate) fn on_aggregate(
+        &mut self,
+        counts: WindowView<'_>,
+        event: CountedEvent,
+        added: CountUpdate,
+        names: &mut NameLookup<'_>,
+    ) {
+        let CountedEvent { slot, pane, watermark, .. } = event;
+        if !added.in_order && self.findings.has(slot) {
+            self.shift_counts(counts, slot, pane);
+        }
+        if self.deferred.is_some() {
+            return;
+        }
+        let settled = counts.pane(watermark);
+        let low = pane.max(settled);
+        if added.in_order {
+            self.extend_or_open_run(counts, event, names);
+        } else {
+            let high = pane.saturating_add(counts.span - 1);
+            if counts.levels(slot, low, high).iter().any(|&(_, _, level)| level >= self.need) {
+                self.reevaluate(counts, slot, low, high, &names(), |finding| finding.first >= settled);
+            }
+        }
+    }
+
+    /// Evaluates the window that ends with the group's newest pane, and the following panes while it still holds.
+    fn extend_or_open_run(
+        &mut self,
+        counts: WindowView<'_>,
+        event: CountedEvent,
+        names: &mut NameLookup<'_>,
+    ) {
+        let CountedEvent { slot, pane, newest, .. } = event;
+        let Some(aggregates) = counts.aggregates() else { return };
+        let level = aggregates.level(slot, pane);
+        if level < self.need {
+            return;
+        }
+        let last = aggregates.stays(slot, pane, self.need);
+        let joins = |key: &u32| self.findings.get(*key).is_some_and(|f| f.joins(pane, last, pane, self.keep));
+        let group = if self.findings.of(slot).iter().any(joins) { Vec::new() } else { names() };
+        let Some(key) =
+            self.merge_into_finding(counts, slot, pane, last, level, self.fixed_threshold(), &group)
+        else {
+            return;
+        };
+        let Some(finding) = self.findings.get_mut(key) else { return };
+        finding.events_through = counts.events_through(slot, finding.last);
+        if !newest && finding.first == pane {
+            self.refine_opening_time(counts, key);
+        }
+    }
+}

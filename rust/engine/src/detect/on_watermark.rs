@@ -1,0 +1,68 @@
+//! Rules whose condition more events can end: evaluated once per pane, when the watermark passes it.
+
+use super::Detector;
+use super::deferred::DeferredGroup;
+use crate::window::{PaneIndex, WindowView};
+
+impl Detector {
+    pub(crate) fn is_deferred(&self) -> bool {
+        self.deferred.is_some()
+    }
+
+    /// Starts to evaluate a new group.
+    pub(crate) fn track_group(&mut self, counts: WindowView<'_>, slot: u32, names: &[String]) {
+        if let Some(deferred) = &mut self.deferred {
+            deferred
+                .groups
+                .insert(slot, DeferredGroup { names: names.to_vec(), next: counts.watermark_pane() });
+        }
+    }
+
+    /// Discards the state of a group that expired or was evicted.
+    pub(crate) fn remove_group(&mut self, slot: u32) {
+        self.suppressed.remove(&slot);
+        if let Some(profiles) = &mut self.profiles {
+            profiles.remove_group(slot);
+        }
+        if let Some(deferred) = &mut self.deferred {
+            deferred.groups.remove(&slot);
+        }
+    }
+
+    /// Schedules evaluation where the group's count changes: at `pane`, and when that pane leaves the window.
+    #[cold]
+    pub(crate) fn schedule_evaluation(&mut self, counts: WindowView<'_>, slot: u32, pane: PaneIndex) {
+        if let Some(deferred) = &mut self.deferred {
+            // The pane before is due as well: the arrival that is being stored records where its values were until
+            // now, and it is removed as soon as the watermark passes it.
+            for due in [pane.saturating_sub(1), pane, pane.saturating_add(counts.span)] {
+                deferred.due.entry(due).or_default().push(slot);
+            }
+        }
+    }
+
+    /// Evaluates the panes before `pane`, which the watermark reached.
+    pub(super) fn evaluate_up_to(&mut self, counts: WindowView<'_>, pane: PaneIndex) {
+        let Some(deferred) = &mut self.deferred else { return };
+        if pane <= counts.watermark_pane() {
+            return;
+        }
+        let later = deferred.due.split_off(&pane);
+        let passed = std::mem::replace(&mut deferred.due, later);
+        let mut slots: Vec<u32> = passed.into_values().flatten().collect();
+        slots.sort_unstable();
+        slots.dedup();
+        for slot in slots {
+            self.evaluate_group(counts, slot, pane);
+        }
+    }
+
+    /// Evaluates the group's panes before `pane` that were not evaluated yet.
+    pub(super) fn evaluate_group(&mut self, counts: WindowView<'_>, slot: u32, pane: PaneIndex) {
+        let judged = self.deferred.as_mut().and_then(|deferred| deferred.groups.get_mut(&slot));
+        let Some(judged) = judged.filter(|judged| judged.next < pane) else { return };
+        let low = std::mem::replace(&mut judged.next, pane);
+        let names = judged.names.clone();
+        self.reevaluate(counts, slot, low, pane - 1, &names, |_| false);
+    }
+}

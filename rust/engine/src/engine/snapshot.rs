@@ -1,0 +1,225 @@
+//! Snapshot format: the engine's state as a frame and parts that were saved at different moments.
+//!
+//! The *frame* has what all parts share: the fingerprint key, the stream clocks, and which rules there were. A *part*
+//! is the state of one keyed stream in one shard. Each part is saved between two batches, and batches may be counted
+//! between two parts, so the longest pause is one part. Every part is saved with its own source positions. After a
+//! restore the source starts at the lowest of them, and each part skips the events before its position. (This is a
+//! fuzzy checkpoint with a replayed log; Kafka is the log.)
+//!
+//! The plan may have changed since the save. A window's state is kept if its condition, grouping, counted field,
+//! panes and field sources are unchanged; a rule's open findings are kept if its threshold is unchanged too.
+//! Everything else is reported in [`Dropped`].
+//!
+//! Compatibility: the texts in [`OperatorId`] are compared byte by byte, so the serialised names of plan types must
+//! not change.
+
+use crate::foundation::codec::{Damaged, StateReader, StateWriter};
+use crate::keyed::{KeyedStream, OrphanedFinding, WindowMapping};
+use crate::plan::{BaselinePlan, Derivation, Plan, PlanError, RulePlan};
+use serde_json::json;
+use std::collections::{BTreeMap, BTreeSet};
+use thiserror::Error;
+
+/// Version of the format. Other versions are rejected, because misread state would miscount.
+pub const VERSION: u16 = 4;
+
+/// State of a snapshot that the plan cannot use.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Dropped {
+    /// Ids of rules whose windows start empty or no longer exist.
+    pub windows: BTreeSet<String>,
+    /// Ids of rules whose open findings ended, because the rule changed or was removed.
+    pub decisions: BTreeSet<String>,
+    /// Those findings.
+    pub orphans: Vec<OrphanedFinding>,
+}
+
+/// Why a snapshot cannot be restored.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum RestoreError {
+    /// The plan cannot be run.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// The bytes are not those that were saved.
+    #[error(transparent)]
+    Damaged(#[from] Damaged),
+    /// The snapshot was saved by another version of the engine.
+    #[error("the saved state has version {0}, this engine reads version {VERSION}")]
+    Version(u16),
+    /// The fingerprints in the snapshot were made with another key than the plan's.
+    #[error("the saved state has another fingerprint key than this group of workers")]
+    Key,
+}
+
+impl RestoreError {
+    /// Stable name of the kind, for callers in other languages.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Plan(_) => "plan",
+            Self::Damaged(_) => "damaged",
+            Self::Version(_) => "version",
+            Self::Key => "key",
+        }
+    }
+}
+
+/// Identity of a rule's state: state can be reused where these texts are equal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct OperatorId {
+    id: String,
+    stream: String,
+    window: String,
+    decision: String,
+    /// Identity of the baseline days; empty for a rule without a baseline.
+    days: String,
+    resolution_ms: u64,
+}
+
+impl OperatorId {
+    fn of(rule: &RulePlan, plan: &Plan) -> Self {
+        let sources = |names: BTreeSet<&str>| -> Vec<_> {
+            let names = with_sources(names, &plan.derived);
+            (names.into_iter())
+                .map(|name| (name.to_owned(), plan.mapping.get(name), plan.derived.get(name)))
+                .collect()
+        };
+        let kept = |baseline: &BaselinePlan| {
+            json!([rule.id, baseline.of, baseline.over_days, baseline.peers]).to_string()
+        };
+        let counted = sources(rule.counted_field().into_iter().collect());
+        let mut fields = rule.deciding_fields();
+        fields.extend(["time", "actor"]);
+        Self {
+            id: rule.id.clone(),
+            stream: json!([rule.when, rule.group_by, rule.branches, rule.novelty, sources(fields)])
+                .to_string(),
+            window: if rule.parts.is_empty() {
+                json!([rule.timespan_ms, rule.resolution_ms, rule.distinct, rule.measure, counted])
+            } else {
+                json!([rule.timespan_ms, rule.resolution_ms, rule.parts, rule.measure])
+            }
+            .to_string(),
+            decision: json!([rule.id, rule.holds, rule.keep_open_ms, rule.baseline]).to_string(),
+            days: rule.baseline.as_ref().map(kept).unwrap_or_default(),
+            resolution_ms: rule.resolution_ms,
+        }
+    }
+
+    fn save(&self, to: &mut StateWriter) {
+        for text in [&self.id, &self.stream, &self.window, &self.decision, &self.days] {
+            to.text(text);
+        }
+        to.u64(self.resolution_ms);
+    }
+
+    fn load(from: &mut StateReader<'_>) -> Result<Self, Damaged> {
+        Ok(Self {
+            id: from.text()?,
+            stream: from.text()?,
+            window: from.text()?,
+            decision: from.text()?,
+            days: from.text()?,
+            resolution_ms: from.u64()?,
+        })
+    }
+}
+
+/// Rules by keyed stream and window.
+pub(crate) type StateLayout = Vec<Vec<Vec<OperatorId>>>;
+
+/// Layout of a plan's rules in an engine's streams.
+pub(crate) fn state_layout(plan: &Plan, streams: &[KeyedStream]) -> StateLayout {
+    let identities: Vec<OperatorId> = plan.rules.iter().map(|rule| OperatorId::of(rule, plan)).collect();
+    let of_window = |rules: Vec<usize>| rules.into_iter().map(|rule| identities[rule].clone()).collect();
+    streams.iter().map(|stream| stream.rules().map(of_window).collect()).collect()
+}
+
+pub(crate) fn save_state_layout(state_layout: &StateLayout, to: &mut StateWriter) {
+    to.list(state_layout.iter(), |to, windows| {
+        to.list(windows.iter(), |to, rules| to.list(rules.iter(), |to, rule| rule.save(to)));
+    });
+}
+
+pub(crate) fn load_state_layout(from: &mut StateReader<'_>) -> Result<StateLayout, Damaged> {
+    from.list(8, |windows| windows.list(8, |rules| rules.list(8, OperatorId::load)))
+}
+
+/// Destination of one saved stream's state.
+#[derive(Debug)]
+pub(crate) struct StreamMapping {
+    /// Index of the stream that inherits it.
+    pub(crate) target: Option<usize>,
+    pub(crate) windows: Vec<WindowMapping>,
+}
+
+/// Finds the destination of all saved state, and records in `dropped` what has none.
+pub(crate) fn mappings(
+    saved: &StateLayout,
+    now: &StateLayout,
+    deferred: &BTreeSet<&str>,
+    dropped: &mut Dropped,
+) -> Vec<StreamMapping> {
+    let mappings: Vec<StreamMapping> =
+        saved.iter().map(|windows| map_stream(windows, now, deferred)).collect();
+    for (windows, mapping) in saved.iter().zip(&mappings) {
+        for (rules, mapping) in windows.iter().zip(&mapping.windows) {
+            for (rule, kept) in rules.iter().zip(&mapping.detectors) {
+                if mapping.place.is_none() {
+                    dropped.windows.insert(rule.id.clone());
+                }
+                if kept.is_none() {
+                    dropped.decisions.insert(rule.id.clone());
+                }
+            }
+        }
+    }
+    mappings
+}
+
+/// Fields, and the fields that they are derived from.
+fn with_sources<'n>(
+    names: BTreeSet<&'n str>,
+    derived: &'n BTreeMap<String, Derivation>,
+) -> BTreeSet<&'n str> {
+    let mut all = names.clone();
+    let mut new: Vec<&str> = names.into_iter().collect();
+    while let Some(name) = new.pop() {
+        for source in derived.get(name).map_or(&[][..], |derivation| &derivation.from) {
+            if all.insert(source) {
+                new.push(source);
+            }
+        }
+    }
+    all
+}
+
+fn map_stream(saved: &[Vec<OperatorId>], now: &StateLayout, deferred: &BTreeSet<&str>) -> StreamMapping {
+    let stream = |windows: &[Vec<OperatorId>]| windows.first()?.first().map(|rule| rule.stream.clone());
+    let target = now.iter().position(|windows| stream(windows) == stream(saved) && !windows.is_empty());
+    let known: BTreeSet<&str> = saved.iter().flatten().map(|rule| rule.decision.as_str()).collect();
+    // A rule evaluated at the watermark needs the names of all its groups, which can only be read from events. It
+    // must have existed before.
+    let can_be = |target: &usize| {
+        let mut rules = now[*target].iter().flatten();
+        rules.all(|rule| !deferred.contains(rule.id.as_str()) || known.contains(rule.decision.as_str()))
+    };
+    let target = target.filter(can_be);
+    let windows = saved.iter().map(|rules| {
+        let same = |window: &Vec<OperatorId>| {
+            window.first().map(|rule| &rule.window) == rules.first().map(|rule| &rule.window)
+        };
+        let place = target.and_then(|target| now[target].iter().position(same));
+        let own = target.zip(place).map_or(&[][..], |(target, place)| &now[target][place]);
+        WindowMapping {
+            resolution: rules.first().map_or(0, |rule| rule.resolution_ms as i64).saturating_mul(1000),
+            place,
+            detectors: (rules.iter())
+                .map(|rule| own.iter().position(|own| own.decision == rule.decision))
+                .collect(),
+            days: (rules.iter())
+                .map(|rule| own.iter().position(|own| own.days == rule.days && !rule.days.is_empty()))
+                .collect(),
+        }
+    });
+    StreamMapping { target, windows: windows.collect() }
+}

@@ -1,0 +1,10 @@
+//! Records to events: mapped and derived fields, look-up tables, time parsing, admission.
+
+pub(crate) mod admit;
+pub(crate) mod derive;
+pub(crate) mod field;
+pub(crate) mod fixed;
+pub(crate) mod lookup;
+pub(crate) mod recording;
+pub(crate) mod time_zone;
+pub(crate) mod timestamp;

@@ -1,0 +1,28 @@
+//! Positions from which the events of a stream count, after a restore.
+//!
+//! Each snapshot part was saved at its own position, so each part skips the events before it.
+
+/// For one source stream, the first position to count in each snapshot part.
+#[derive(Debug)]
+pub(crate) struct Resume {
+    /// Position by shard and keyed stream.
+    from: Vec<Vec<u64>>,
+    highest: u64,
+}
+
+impl Resume {
+    pub(crate) fn new(from: Vec<Vec<u64>>) -> Self {
+        Self { highest: from.iter().flatten().copied().max().unwrap_or(0), from }
+    }
+
+    /// Whether every part counts the events from `position` on.
+    pub(crate) fn is_over(&self, position: u64) -> bool {
+        position >= self.highest
+    }
+
+    /// Position of the first event to count in a part.
+    #[inline]
+    pub(crate) fn from(&self, shard: usize, stream: usize) -> u64 {
+        self.from[shard][stream]
+    }
+}
