@@ -32,6 +32,7 @@ from custodes.console.middleware.rate_limit import RateLimitMiddleware, RateLimi
 from custodes.console.middleware.security_headers import SecurityHeadersMiddleware
 from custodes.console.overview import pages as overview
 from custodes.console.overview.live import LiveOverview
+from custodes.console.people import disclosures
 from custodes.console.people import pages as people
 from custodes.console.preferences import pages as preferences
 from custodes.console.rules import pages as rules
@@ -119,7 +120,8 @@ def build_app(
     app.add_middleware(LocaleMiddleware)
     app.add_middleware(SecurityHeadersMiddleware)
     for part in (
-        sign_in, overview, cases, findings, rules, system, audit, people, exports, silences, saved_views, preferences
+        sign_in, overview, cases, findings, rules, system, audit, people, disclosures, exports, silences, saved_views,
+        preferences,
     ):  # fmt: skip
         app.include_router(part.router)
     if provider is not None:

@@ -1,49 +1,23 @@
-"""What leaves the console: the account of who looked at a record, and the evidence of a finding.
-
-Each for a purpose that was given, and on record before it goes.
-"""
+"""Downloads the evidence bundle of a finding: for a stated purpose, and audited before it is sent."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Form, HTTPException, Request, Response
-from fastapi.responses import RedirectResponse, StreamingResponse
 
 from custodes.console.auth.access import sees_all_of_it, sees_every_name
 from custodes.console.auth.session import Caller, NameViewer, from_our_form
-from custodes.console.csv_rows import csv_row
-from custodes.console.people.pages import LEAST_PURPOSE, NO_HISTORY, named
+from custodes.console.people.pages import LEAST_PURPOSE
 from custodes.console.rendering import page
 from custodes.console.services import Provided, Services
 from custodes.evidence.bundle import export
-from custodes.findings import Finding, rfc3339
-from custodes.history import History
+from custodes.findings import Finding
 
 router = APIRouter(include_in_schema=False)
 
-_MOST_EXPORTED = 100_000
 NOT_ALL_OF_IT = "there are events of resources among it that you may not look into"
-
-
-@router.get("/subjects/{hidden}/disclosures.csv")
-def disclosures(request: Request, visitor: NameViewer, services: Provided, hidden: str) -> Response:
-    name = named(services, "subject", hidden)
-    purpose = services.grants.purpose(visitor, "subject", name)
-    if purpose is None:
-        return RedirectResponse(services.naming(visitor).address("subject", name), 303)
-    if services.history is None:
-        raise HTTPException(404, NO_HISTORY)
-    if not visitor.reach.is_everything:
-        # Half an account of who looked is a wrong one.
-        why = "you may look into some resources only, and the person concerned is to have all of it"
-        return page(request, "refused.html", 403, why=why, back=f"/subjects/{hidden}")
-    services.note_look(request, visitor, "export", "subject", name, purpose)
-    file_name = f'attachment; filename="disclosures-{services.secrets.pseudonym("subject", name)}.csv"'
-    lines = map(csv_row, account_of(services.history, name))
-    return StreamingResponse(lines, media_type="text/csv", headers={"Content-Disposition": file_name})
 
 
 @router.post("/findings/{finding_id}/evidence", dependencies=[Depends(from_our_form)])
@@ -86,10 +60,3 @@ def proof_of(services: Services, request: Request, visitor: Caller, finding: Fin
     except ValueError as error:
         raise HTTPException(404, str(error)) from error
     return bundle.getvalue()
-
-
-def account_of(history: History, subject: str) -> Iterator[tuple[str | None, ...]]:
-    """Who looked at a record, when, and what for: the rows of a table, its head first."""
-    yield ("time", "actor", "peer_group", "resource", "action", "purpose", "app")
-    for one in history.accesses({"subject": subject}, limit=_MOST_EXPORTED):
-        yield (rfc3339(one.time), one.actor, one.peer_group, one.resource, one.action, one.purpose, one.app)

@@ -14,7 +14,7 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from custodes.console.auth.access import is_within
 from custodes.console.auth.session import Caller, NameViewer
 from custodes.console.csv_rows import csv_row
-from custodes.console.evidence.exports import account_of
+from custodes.console.people.disclosures import account_of
 from custodes.console.people.person_view import person_view
 from custodes.console.people.schema import AroundOut, LookIn, PersonOut, SearchIn, SearchOut, SubjectIn
 from custodes.console.schema import ProblemOut

@@ -1,0 +1,45 @@
+"""The account of disclosures: who looked at a subject's records, as CSV for the person concerned."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from fastapi import APIRouter, HTTPException, Request, Response
+from fastapi.responses import RedirectResponse, StreamingResponse
+
+from custodes.console.auth.session import NameViewer
+from custodes.console.csv_rows import csv_row
+from custodes.console.people.pages import NO_HISTORY, named
+from custodes.console.rendering import page
+from custodes.console.services import Provided
+from custodes.findings import rfc3339
+from custodes.history import History
+
+router = APIRouter(include_in_schema=False)
+
+_MOST_EXPORTED = 100_000
+
+
+@router.get("/subjects/{hidden}/disclosures.csv")
+def disclosures(request: Request, visitor: NameViewer, services: Provided, hidden: str) -> Response:
+    name = named(services, "subject", hidden)
+    purpose = services.grants.purpose(visitor, "subject", name)
+    if purpose is None:
+        return RedirectResponse(services.naming(visitor).address("subject", name), 303)
+    if services.history is None:
+        raise HTTPException(404, NO_HISTORY)
+    if not visitor.reach.is_everything:
+        # Half an account of who looked is a wrong one.
+        why = "you may look into some resources only, and the person concerned is to have all of it"
+        return page(request, "refused.html", 403, why=why, back=f"/subjects/{hidden}")
+    services.note_look(request, visitor, "export", "subject", name, purpose)
+    file_name = f'attachment; filename="disclosures-{services.secrets.pseudonym("subject", name)}.csv"'
+    lines = map(csv_row, account_of(services.history, name))
+    return StreamingResponse(lines, media_type="text/csv", headers={"Content-Disposition": file_name})
+
+
+def account_of(history: History, subject: str) -> Iterator[tuple[str | None, ...]]:
+    """Who looked at a record, when, and what for: the rows of a table, its head first."""
+    yield ("time", "actor", "peer_group", "resource", "action", "purpose", "app")
+    for one in history.accesses({"subject": subject}, limit=_MOST_EXPORTED):
+        yield (rfc3339(one.time), one.actor, one.peer_group, one.resource, one.action, one.purpose, one.app)
