@@ -19,6 +19,7 @@ from custodes.cli import app
 from custodes.config import format_duration
 from custodes.config.alerts import Receiver
 from custodes.config.model import Config
+from custodes.log_events import all_events, fields_of
 from custodes.runtime.metrics import Metrics
 
 ROOT = Path(__file__).parent.parent
@@ -34,8 +35,27 @@ def pages() -> dict[str, str]:
         "metrics.md": _metrics(),
         "cli.md": _cli(),
         "sigma.md": _sigma(),
+        "log.md": _log(),
     }
     return {name: HEAD + text for name, text in texts.items()}
+
+
+def _log() -> str:
+    lines = [
+        "# Log events",
+        "",
+        "Log lines go to standard error, as text or as JSON (`log.format`). Each has the stable name of an event, its",
+        "fields, and last the consequence: the action Custodes takes by itself. No event contains the name of an actor",
+        "or a subject.",
+        "",
+        "| event | level | meaning | fields | consequence |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for event in all_events():
+        fields = ", ".join(f"`{field.name}`" for field in fields_of(event))
+        meaning = " ".join((event.__doc__ or "").replace("``", "`").split())
+        lines.append(f"| `{event.name}` | {event.level} | {meaning} | {fields} | {event.consequence} |")
+    return "\n".join(lines) + "\n"
 
 
 def _config() -> str:
@@ -150,7 +170,7 @@ def _metric_row(metric: Any) -> str:
 
 def _reasons() -> dict[str, str]:
     """The doc comments of the engine's `Reason`, by label value."""
-    source = (ROOT / "rust/engine/src/reject.rs").read_text(encoding="utf-8")
+    source = (ROOT / "rust/engine/src/decode/reject.rs").read_text(encoding="utf-8")
     variants = re.findall(r"((?:    /// .*\n)+)    (\w+),\n", source)
     names = dict(re.findall(r'Self::(\w+) => "(\w+)"', source))
     text = {names[variant]: " ".join(re.findall(r"/// (.*)", comment)) for comment, variant in variants}

@@ -26,8 +26,8 @@ IDIOMS = re.compile(
 """Turns of phrase that a reader has to decode; each has a plain word."""
 
 INVERTED = re.compile(
-    r"(What|Of|Who|Whose|Whom|By which|In which|Those|Where|As it|As they|So many|Has|Lets|Puts|Asks for|Takes in|Tells|"
-    r"Hears|Notes|Goes|Brings|Looks)\b"
+    r"(What|Of|Who|Whose|Whom|By which|In which|Those|Where|As it|As they|So many|Has|Lets|Puts|Asks for|Takes in|"
+    r"Tells|Hears|Notes|Goes|Brings|Looks)\b"
 )
 """Openings of sentences that do not start with their subject."""
 
@@ -36,7 +36,9 @@ FEWEST_WORDS = 40
 
 _WORD = re.compile(r"[A-Za-z]+")
 _SENTENCE_END = re.compile(r"(?<=[.!?:])\s+|\n\s*\n")
-_YAML_TEXT = re.compile(r"""^\s*(?:- )?(?:title|description|summary|help|name|message):\s+(?![>|&*\[{])["']?(.+?)["']?\s*$""")
+_YAML_TEXT = re.compile(
+    r"""^\s*(?:- )?(?:title|description|summary|help|name|message):\s+(?![>|&*\[{])["']?(.+?)["']?\s*$"""
+)
 _YAML_BLOCK = re.compile(r"^(\s*)(?:- )?(?:title|description|summary|help|message):\s+[>|][-+]?\s*$")
 
 
@@ -115,7 +117,8 @@ def _python(text: str) -> Iterator[str]:
     within_f_strings = {id(part) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in node.values}
     for node in ast.walk(tree):
         if isinstance(node, ast.JoinedStr):
-            yield from _sentence("".join(part.value if isinstance(part, ast.Constant) else "…" for part in node.values))
+            parts = (str(part.value) if isinstance(part, ast.Constant) else "…" for part in node.values)
+            yield from _sentence("".join(parts))
         elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in within_f_strings:
             yield from _sentence(node.value)
 
@@ -139,7 +142,9 @@ def _markdown(text: str) -> Iterator[str]:
     """Everything but code blocks; each cell of a table is a paragraph."""
     text = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
     text = re.sub(r"(?:(?<=\n\n)|\A)(?: {4}.*\n)+", "\n", text)
-    yield re.sub(r"^\|(.*)\|?$", lambda row: "\n\n" + row.group(1).replace("|", "\n\n") + "\n\n", text, flags=re.MULTILINE)
+    yield re.sub(
+        r"^\|(.*)\|?$", lambda row: "\n\n" + row.group(1).replace("|", "\n\n") + "\n\n", text, flags=re.MULTILINE
+    )
 
 
 def _yaml(text: str) -> Iterator[str]:
@@ -218,13 +223,13 @@ def main() -> None:
     listed = int(sys.argv[2]) if len(sys.argv) > 2 else 25
     counts = count_repository(root)
     all_of_it = total(counts)
-    print(  # noqa: T201
+    print(
         f"all: {all_of_it.words} words, {all_of_it.idiom_rate:.1f} idioms per 1,000, "
         f"{all_of_it.inverted_share:.1f} % of {all_of_it.sentences} sentences open inverted"
     )
     counts = [c for c in counts if c.words >= FEWEST_WORDS]
     for c in sorted(counts, key=lambda c: (-c.idiom_rate, -c.inverted_share))[:listed]:
-        print(f"{c.idiom_rate:5.1f}/1000 {c.inverted_share:4.0f}% {c.words:6} words  {c.path}")  # noqa: T201
+        print(f"{c.idiom_rate:5.1f}/1000 {c.inverted_share:4.0f}% {c.words:6} words  {c.path}")
 
 
 if __name__ == "__main__":

@@ -35,13 +35,13 @@ FIELDS = ("time", "actor", "subject", "resource")
 
 
 class Acknowledged:
-    """A record that is in its topic."""
+    """A record in its topic."""
 
     def arrive(self) -> None: ...
 
 
 class StateLog:
-    """The state topic: one log a partition, kept in memory."""
+    """The state topic: one log per partition, kept in memory."""
 
     def __init__(self, rng: random.Random) -> None:
         self._rng = rng
@@ -65,7 +65,7 @@ class StateLog:
         return len(log) - 1
 
     def _records(self, partition: int, until: int) -> Iterator[tuple[int, list[Any], bytes | None]]:
-        """Compaction may have removed what has a later record of its key, but the last ones."""
+        """Compaction may have removed records that have a later record with the same key, except the last ones."""
         log = self._logs[partition][: until + 1]
         clean_until = self._rng.randrange(len(log))
         last = {json.dumps(key): at for at, (key, _) in enumerate(log[:clean_until])}
@@ -78,7 +78,7 @@ class StateLog:
 
 
 class SimulatedSink:
-    """What a worker hands on is on its way until the world delivers it, in order."""
+    """A worker's repartitioned events are in flight until the world delivers them, in order."""
 
     def __init__(self, world: WorkersSimulation) -> None:
         self._world = world
@@ -98,7 +98,7 @@ class SimulatedSink:
 
 
 class SimulatedSource:
-    """A worker's consumer. What the group says reaches it when it polls."""
+    """A worker's consumer. Rebalances reach it when it polls."""
 
     name = "simulated"
     finished = False
@@ -108,10 +108,10 @@ class SimulatedSource:
         self._world, self._worker, self._rng = world, worker, world.rng
         self._positions: dict[str, int | None] = {}
         self._unaware = 0
-        """Polls until it learns what it has lost."""
+        """Polls until it detects its lost partitions."""
 
     def woken(self) -> None:
-        """It stood still."""
+        """The worker was paused."""
         self._unaware = self._rng.randrange(3)
 
     def poll(self, timeout: float) -> list[SourceMessage | RepartitionRecords]:
@@ -171,7 +171,7 @@ class SimulatedSource:
         return False
 
     def still_ours(self, stream: int) -> bool:
-        """Between the answer and what is made of it the group may think otherwise."""
+        """The group may rebalance between the answer and its use."""
         owner = self._world.owners.get(PARTITIONS[stream])
         return owner is self._worker or (self._unaware > 0 and self._rng.random() < 0.3)
 
@@ -192,7 +192,7 @@ class SimulatedSource:
                 self._world.committed[name] = position
 
     def read_all(self) -> bool:
-        """Whether it has read its source partitions to their ends."""
+        """Returns whether it has read its source partitions to their ends."""
         mine = {name: position for name, position in self._positions.items() if name in PARTITIONS[:SOURCES]}
         return all(position == len(self._world.logs[name]) for name, position in mine.items())
 
@@ -229,7 +229,7 @@ class SimulatedWorker:
     def step(self, *, gently: bool) -> None:
         rng, monitor = self.world.rng, self.monitor
         self.store.share = 0.0 if gently else rng.choice([0.0, 0.0, 0.3])
-        monitor._database.tries.retry_at = 0.0
+        monitor.retry_now()
         monitor._state_at = 0.0 if rng.random() < 0.3 else float("inf")
         self.thread.eager = gently
         monitor.step(0)
@@ -270,7 +270,7 @@ class WorkersSimulation:
         self.gaps.append((gap, place))
 
     def may_end(self, worker: SimulatedWorker) -> None:
-        """A process can die at any call out of it."""
+        """The process can die at any outgoing call."""
         if worker.ends_in is not None:
             worker.ends_in -= 1
             if worker.ends_in < 0:
@@ -293,7 +293,7 @@ class WorkersSimulation:
         worker.store.close()
 
     def _deal_out(self, *, gently: bool) -> None:
-        """The group: partitions of the dead, and in time of those that stand still, go to others; some just move."""
+        """Rebalances: partitions of dead and, after a while, of paused workers move; some move at random."""
         awake = [worker for worker in self._workers if not worker.stands_still]
         if not awake:
             return
@@ -333,7 +333,7 @@ class WorkersSimulation:
         self._end_well()
 
     def _end_well(self) -> None:
-        """Everybody wakes, one more comes, and everything is read to its end."""
+        """All workers resume, another one starts, and everything is read to its end."""
         self._start_one()
         for worker in self._workers:
             worker.ends_in = None
@@ -354,11 +354,11 @@ class WorkersSimulation:
             for task in worker.work.tasks():
                 task.unstored += task.engine.finish().changes
             worker.store.share = 0.0
-            worker.monitor._database.tries.retry_at = 0.0
+            worker.monitor.retry_now()
             worker.monitor._store()
 
     def _is_all_counted(self) -> bool:
-        """Whether all partitions have a task, sources are read, and shares have heard of all of it."""
+        """Returns whether all partitions have a task, sources are read, and shares are informed of all of it."""
         held = {stream: held for worker in self._workers for stream, held in worker.work._held.items() if held.task}
         ends = {name: len(self.logs[name]) for name in PARTITIONS[:SOURCES]}
         inboxes = [one.inbox for one in held.values() if one.inbox is not None]
@@ -366,12 +366,12 @@ class WorkersSimulation:
         return len(held) == len(PARTITIONS) and read and all(inbox.upto == ends for inbox in inboxes)
 
     def _is_nobody_fenced(self) -> bool:
-        """Whether all who have a task claimed it last: one who has not learns it by its next snapshot."""
+        """Returns whether all task owners made the last claim; others learn of it at their next snapshot."""
         tasks = [task for worker in self._workers for task in worker.work.tasks()]
         return all(task.claim is not None and self.final.holds(task.claim) for task in tasks)
 
     def differences(self) -> list[str]:
-        """Rules whose findings are not the oracle's, with both; and offsets that were left out."""
+        """Returns rules whose findings differ from the oracle's, with both; and skipped offsets."""
         wrong = [f"gap {gap}" for gap in self.gaps]
         for rule, told in zip(self.chosen, self.rules, strict=True):
             expected, ours = oracle.findings(self.events, oracle_rule(rule)), stored(self.final, told)
@@ -387,7 +387,7 @@ class WorkersSimulation:
 
 
 def play(seed: int, break_it: Callable[[SimulatedWorker], None] = lambda worker: None) -> list[str]:
-    """Plays a schedule; returns what is wrong in the end."""
+    """Runs a schedule; returns the faults at the end."""
     world = WorkersSimulation(seed, break_it)
     try:
         world.play()

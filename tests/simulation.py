@@ -1,8 +1,8 @@
-"""The monitor's loop in a world of our own making: a broker, a disk and a clock that a seed decides everything about.
+"""The monitor's loop in a simulated world: broker, disk and clock follow a random seed.
 
 The monitor, the engine, the checkpoints and the snapshot files are the real ones. The world kills the process, cuts the
-power, fills the disk, refuses commits, takes partitions away and gives them back, at any call. In the end the findings
-must be those of the oracle.
+power, fills the disk, refuses commits, and revokes and assigns partitions, at any call. The final findings must equal
+those of the oracle.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ T = TypeVar("T")
 
 
 class Killed(BaseException):
-    """The process is gone."""
+    """The process was killed."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class SimulatedKafka:
         self._moved.append(StreamJoined(partition))
 
     def _rebalance(self) -> None:
-        """All partitions are taken away; they come back at once or some polls later."""
+        """All partitions are revoked; they are assigned again at once or some polls later."""
         self._commit_now()
         self._left_at, self._position = self._position, {}
         self._dealt_with.clear()
@@ -155,7 +155,7 @@ class SimulatedKafka:
 
 
 class Thread(Executor):
-    """The snapshots' thread: does what it is given when the world lets it."""
+    """The snapshot thread: runs its jobs when the world allows it."""
 
     def __init__(self, rng: random.Random) -> None:
         self._rng = rng
@@ -184,13 +184,13 @@ class Thread(Executor):
 
 
 class FlakyStore(FindingStore):
-    """A database that refuses now and then."""
+    """A database that refuses some writes."""
 
     def __init__(self, rng: random.Random, url: str = "sqlite://") -> None:
         super().__init__(url)
         self._rng = rng
         self.share = 0.0
-        """Of calls that are refused."""
+        """Probability that a call is refused."""
 
     def _may_refuse(self) -> None:
         if self._rng.random() < self.share:
@@ -225,14 +225,14 @@ class MonitorSimulation:
         self.seconds = 0.0
 
     def may_end(self) -> None:
-        """The process can die at any call out of it."""
+        """The process can die at any outgoing call."""
         if self._ends_in is not None:
             self._ends_in -= 1
             if self._ends_in < 0:
                 raise Killed
 
     def play(self) -> None:
-        """Lives that end badly, and a last one that reads everything."""
+        """Several runs that are killed, and a last one that reads everything."""
         for _ in range(self.rng.randint(1, 5)):
             self._ends_in = self.rng.randrange(60) if self.rng.random() < 0.7 else None
             self.disk.cut_after = self.rng.randrange(60) if self._ends_in is None else None
@@ -245,7 +245,7 @@ class MonitorSimulation:
         self._live(most_steps=None)
 
     def _live(self, most_steps: int | None) -> None:
-        """A process from its start to its end; without ``most_steps`` until everything has been read."""
+        """One run of a process; without ``most_steps`` until everything has been read."""
         snapshots = Snapshots(self.disk, keep=2)
         recovered = recover(snapshots, self.plan, self.rules, 1, Tables())
         source, thread = SimulatedKafka(self), Thread(self.rng)
@@ -267,7 +267,7 @@ class MonitorSimulation:
             self.seconds += self.rng.random()
             self.disk.full = most_steps is not None and self.rng.random() < 0.2
             self.store.share = 0.3 if most_steps is not None and self.rng.random() < 0.5 else 0.0
-            monitor._database.tries.retry_at = 0.0
+            monitor.retry_now()
             monitor._state_at = 0.0 if self.rng.random() < 0.3 else float("inf")
             monitor.step(0)
             thread.run()
@@ -283,12 +283,12 @@ class MonitorSimulation:
             monitor._commit()
 
     def _with_own_key(self, fresh: Engine) -> Engine:
-        """An engine whose fingerprints the seed decides, so that a schedule is the same every time."""
+        """An engine with a fingerprint key from the seed, so that a schedule is reproducible."""
         frame, parts = fresh.save_frame(), [b"".join(fresh.save_part(part, {})) for part in range(fresh.parts())]
         return restore(self.plan, frame[:2] + self.rng.randbytes(16) + frame[18:], parts)[0]
 
     def differences(self) -> list[str]:
-        """Rules whose findings are not the oracle's, with both."""
+        """Returns rules whose findings differ from the oracle's, with both."""
         wrong = []
         for rule, told in zip(self.chosen, self.rules, strict=True):
             expected, ours = oracle.findings(self.events, oracle_rule(rule)), stored(self.store, told)
@@ -324,7 +324,7 @@ def made_up_rule(rng: random.Random) -> dict[str, Any]:
 
 
 def play(seed: int, break_it: Callable[[Monitor], None] = lambda monitor: None) -> list[str]:
-    """Plays a schedule; returns what is wrong in the end."""
+    """Runs a schedule; returns the faults at the end."""
     world = MonitorSimulation(seed, break_it)
     try:
         world.play()

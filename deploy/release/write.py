@@ -1,6 +1,6 @@
 """Completes a release in a folder that has the wheel and the sdist: SBOM, changelog section, checksums.
 
-    python deploy/release/write.py dist
+python deploy/release/write.py dist
 """
 
 from __future__ import annotations
@@ -38,7 +38,10 @@ def main() -> int:
     artifacts = sorted([*folder.glob("*.whl"), *folder.glob("*.tar.gz")])
     strangers = [path.name for path in artifacts if f"-{released}" not in path.name]
     if len(artifacts) < 2 or strangers:
-        print(f"{folder} must hold a wheel and an sdist of {released}, and has {[p.name for p in artifacts]}", file=sys.stderr)
+        print(
+            f"{folder} must hold a wheel and an sdist of {released}, and has {[p.name for p in artifacts]}",
+            file=sys.stderr,
+        )
         return 1
     try:
         section = changelog_section((ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), released)

@@ -34,7 +34,7 @@ class LogEvent:
         import structlog  # noqa: PLC0415 - a tenth of the start of a command that logs nothing
 
         fields: dict[str, object] = {}
-        for field in dataclasses.fields(self):  # type: ignore[arg-type] # subclasses are dataclasses
+        for field in fields_of(type(self)):
             value = getattr(self, field.name)
             if isinstance(value, Mapping):
                 fields.update(value)
@@ -48,6 +48,11 @@ class LogEvent:
 def all_events() -> Iterator[type[LogEvent]]:
     """Returns every event that is defined, in the order of this file."""
     yield from LogEvent.__subclasses__()
+
+
+def fields_of(event: type[LogEvent]) -> tuple[dataclasses.Field[object], ...]:
+    """Returns the fields of an event, in their order."""
+    return dataclasses.fields(event)  # type: ignore[arg-type] # every subclass is made a dataclass
 
 
 def cause_of(error: BaseException) -> str:
@@ -246,19 +251,19 @@ class SourceReset(LogEvent, level="error", consequence="the source is read from 
 class PartitionsAssigned(LogEvent, level="info"):
     """The consumer group assigned partitions to this process."""
 
-    partitions: str
+    partitions: Sequence[str]
 
 
 class PartitionsRevoked(LogEvent, level="info"):
     """The consumer group revoked partitions from this process."""
 
-    partitions: str
+    partitions: Sequence[str]
 
 
 class PartitionsLost(LogEvent, level="info"):
     """Partitions were lost: another member may already have them."""
 
-    partitions: str
+    partitions: Sequence[str]
 
 
 class PartitionsNotSaved(

@@ -40,6 +40,10 @@ class Retry:
         """Returns whether the operation may be attempted now."""
         return self._clock() >= self._due_at
 
+    def retry_now(self) -> None:
+        """Makes the next attempt due at once."""
+        self._due_at = float("-inf")
+
     def failed(self) -> bool:
         """Records a failed attempt. Returns whether it is the first since a success, which is the one to log."""
         self.failures += 1

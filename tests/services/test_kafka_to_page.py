@@ -1,4 +1,4 @@
-"""The spine, on real servers: Kafka → custodes run → Prometheus → Alertmanager → a webhook."""
+"""End to end on real servers: Kafka → custodes run → Prometheus → Alertmanager → webhook."""
 
 from __future__ import annotations
 
@@ -50,19 +50,19 @@ def bad_records(now: int) -> list[tuple[bytes | None, str]]:
 
 @dataclass
 class Stream:
-    """What was sent: the good events, and where each bad record lies."""
+    """Sent events, and the positions of invalid records."""
 
     events: list[dict[str, Any]]
     bad: list[tuple[int, int, str, bytes | None]]
 
 
 def send(broker: Kafka, topic: str, now: int) -> Stream:
-    """Sends good and bad mixed over the partitions; returns what the monitor should see."""
+    """Sends valid and invalid records mixed over the partitions; returns the expected result."""
     rng = random.Random(20260105)
     events = look_ups(rng, EVENTS, now - 10 * HOUR, 5 * HOUR)
-    # A good record as large as a bad one may be: size alone is no fault.
+    # A valid record of the same size as an oversized one would be: size alone is not a fault.
     events[500]["note"] = "y" * 900_000
-    # Somebody who is at it right now: this finding stays open.
+    # This actor is active now, so its finding stays open.
     burst = [
         {"time": now - 60_000_000 + n * 1000, "actor": "P9999", "subject": f"S{n}", "action": "read"} for n in range(80)
     ]
@@ -102,7 +102,7 @@ def now() -> int:
 
 @pytest.fixture
 def stream(kafka: Kafka, now: int) -> Stream:
-    """A backlog that waits in Kafka before the monitor starts, as after an outage."""
+    """A backlog in Kafka before the monitor starts, as after an outage."""
     kafka.create_topic("access", PARTITIONS)
     return send(kafka, "access", now)
 
@@ -134,7 +134,7 @@ def monitor(kafka: Kafka, stream: Stream, tmp_path: Path) -> Iterator[tuple[Serv
 
 @pytest.fixture
 def alerting(monitor: tuple[Server, str], webhook: Webhook, tmp_path: Path) -> Iterator[str]:
-    """Prometheus and Alertmanager with the configuration of deploy/, told where things are here."""
+    """Prometheus and Alertmanager with the configuration of deploy/, with the addresses of the test."""
     alertmanager_port, prometheus_port = free_port(), free_port()
     routes = (ROOT / "deploy/alertmanager/alertmanager.yml").read_text()
     routes = routes.replace("http://localhost:9999", webhook.url).replace("group_wait: 10s", "group_wait: 1s")
@@ -187,7 +187,7 @@ def test_from_kafka_to_the_pager(
     assert status["events"] == len(stream.events)
     assert status["rejected"] == len(stream.bad)
 
-    # The findings are the oracle's, in whatever order the partitions came.
+    # The findings equal the oracle's in any order of partitions.
     def settled() -> list[dict[str, Any]] | None:
         found = all_findings(base)
         return found if sum(f["closed_at"] is None for f in found) == 2 else None
@@ -198,7 +198,7 @@ def test_from_kafka_to_the_pager(
         assert expected, "the stream must be worth counting"
         assert in_oracles_terms(found, rule_id) == expected
 
-    # Every bad record is counted by reason, and is in the dead-letter topic with its place.
+    # Every invalid record is counted by reason and is in the dead-letter topic with its position.
     exposition = get(f"{base}/metrics")
     for reason, count in Counter(reason for _, _, reason, _ in stream.bad).items():
         assert metric(exposition, "custodes_events_rejected_total", reason=reason) == count
@@ -218,11 +218,11 @@ def test_from_kafka_to_the_pager(
         ((p, o, reason, value or None) for p, o, reason, value in stream.bad), key=lambda k: k[:2]
     )
 
-    # The far-future time closed nothing, and the lag is gone.
+    # The far-future time closed no finding, and the lag is zero.
     assert metric(exposition, "custodes_watermark_lag_seconds") > 0
     server.wait_for("lag to be zero", lambda: get_json(f"{base}/api/v1/status")["lag_records"] == 0)
 
-    # The page says who; the alert says which rule and level, and nobody's name.
+    # The page contains the actor; the alert contains rule and level but no name.
     page = get(base)
     assert "Many people" in page
     assert "actor P9999" in page
@@ -237,7 +237,7 @@ def test_from_kafka_to_the_pager(
 
 
 def test_a_monitor_that_starts_before_its_broker_waits_for_it(tmp_path: Path) -> None:
-    """No broker at start is no failure: it says so, is not ready, can be stopped, and reads once one is there."""
+    """Without a broker the monitor starts, logs it, is not ready, can be stopped, and reads once one is available."""
     port = free_port()
     config = {
         "source": {"kafka": {"bootstrap_servers": [f"127.0.0.1:{port}"], "topics": ["late"], "group_id": "late"}},
@@ -246,7 +246,7 @@ def test_a_monitor_that_starts_before_its_broker_waits_for_it(tmp_path: Path) ->
     (tmp_path / "custodes.yaml").write_text(yaml.safe_dump(config))
     server = Server(tmp_path / "monitor", [CUSTODES, "run", "-c", tmp_path / "custodes.yaml"])
     base = f"http://{config['http']['listen']}"  # type: ignore[index]
-    server.wait_for("it to say that no broker answers", lambda: "no broker answers" in server.log.read_text())
+    server.wait_for("it to say that no broker answers", lambda: "brokers_unreachable" in server.log.read_text())
     assert metric(get(f"{base}/metrics"), "custodes_source_streams") == 0
     broker = Kafka(tmp_path / "kafka", port)
     broker.create_topic("late", 1)
@@ -261,7 +261,7 @@ def test_a_monitor_that_starts_before_its_broker_waits_for_it(tmp_path: Path) ->
 
 
 def test_a_dead_letter_that_cannot_be_sent_waits_until_it_can(kafka: Kafka, tmp_path: Path) -> None:
-    """The offset stays where it was, so the record is heard again."""
+    """The offset was not committed, so the record is replayed."""
     kafka.create_topic("bad-only", 1)
     config = {
         "source": {
@@ -284,15 +284,15 @@ def test_a_dead_letter_that_cannot_be_sent_waits_until_it_can(kafka: Kafka, tmp_
     assert b"no topic nowhere" in checked.stderr
     server = Server(tmp_path / "monitor", [CUSTODES, "run", "-c", tmp_path / "custodes.yaml"])
     base = f"http://{config['http']['listen']}"  # type: ignore[index]
-    waits, told = "custodes_dead_letters_waiting 1.0", "dead letters cannot be written"
+    waits, told = "custodes_dead_letters_waiting 1.0", "dead_letters_failed"
     server.wait_for("it to wait", lambda: waits in get(f"{base}/metrics") and told in server.log.read_text(), 60)
     kafka.create_topic("nowhere", 1)
-    server.wait_for("it to be sent", lambda: "dead letters can be written again" in server.log.read_text(), 60)
+    server.wait_for("it to be sent", lambda: "dead_letters_recovered" in server.log.read_text(), 60)
     assert server.stop() == 0
 
 
 def test_after_a_lull_no_partition_runs_ahead(kafka: Kafka, tmp_path: Path) -> None:
-    """All partitions are idle; then hours of events come, one partition after the other. None of them is late."""
+    """All partitions are idle; then hours of events arrive, one partition after the other. None of them is late."""
     kafka.create_topic("lull", PARTITIONS)
     listen = f"127.0.0.1:{free_port()}"
     source = {"bootstrap_servers": [kafka.bootstrap], "topics": ["lull"], "group_id": "lull"}

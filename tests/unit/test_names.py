@@ -1,4 +1,4 @@
-"""One type name has one meaning: no name is defined in two files, except a class of the engine and its Python mirror."""
+"""One type name has one meaning: no name is defined in two files but a class of the engine and its Python mirror."""
 
 from __future__ import annotations
 
@@ -21,13 +21,17 @@ def python_types(text: str) -> Iterator[str]:
 
 
 def rust_types(text: str) -> Iterator[str]:
-    yield from re.findall(r"^\s*(?:pub(?:\([^)]*\))? )?(?:struct|enum|trait|union|type) (\w+)[^;=]*[{;(<=]", text, re.MULTILINE)
+    yield from re.findall(
+        r"^\s*(?:pub(?:\([^)]*\))? )?(?:struct|enum|trait|union|type) (\w+)[^;=]*[{;(<=]", text, re.MULTILINE
+    )
 
 
 def definitions() -> dict[str, set[str]]:
     """Files by the names of the types they define; without tests, benchmarks and migrations, which stand alone."""
     found: dict[str, set[str]] = defaultdict(set)
-    for path in sorted([*ROOT.glob("python/custodes/**/*.py"), *ROOT.glob("rust/*/src/**/*.rs"), ROOT / "python/custodes/_core.pyi"]):
+    for path in sorted(
+        [*ROOT.glob("python/custodes/**/*.py"), *ROOT.glob("rust/*/src/**/*.rs"), ROOT / "python/custodes/_core.pyi"]
+    ):
         text = path.read_text(encoding="utf-8")
         for name in rust_types(text) if path.suffix == ".rs" else python_types(text):
             found[name].add(str(path.relative_to(ROOT)))

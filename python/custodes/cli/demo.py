@@ -70,10 +70,10 @@ def demo(
         _write_half_year(seed, write_to)
         return
     agency = Agency(seed)
-    source = DemoSource(agency, _speed(speed), once or json)
+    stop = stop_on_signals()
+    source = DemoSource(agency, _speed(speed), once or json, stop.is_set)
     rules = load_rules(shipped_pack())
     ruleset = Ruleset(rules, partial(build_plan, mapping=load_mapping("custodes"), history=True))
-    stop = stop_on_signals()
     feed = ChangeNotifier()
     with tempfile.TemporaryDirectory(prefix="custodes-demo-") as folder:
         store = FindingStore(f"sqlite:///{Path(folder) / 'findings.db'}")

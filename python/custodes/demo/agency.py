@@ -8,9 +8,10 @@ inside the shift.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from typing import Any
 
 import orjson
@@ -75,20 +76,23 @@ class Agency:
         year = self._random.randint(1940, 2007)
         return f"{region}{year}{self._random.randint(1, 12):02}{self._random.randint(1, 28):02}{n % 10_000:04}"
 
-    def days(self) -> Iterator[Day]:
-        """One day after the other, from :data:`FIRST_DAY` on."""
-        number = 0
-        while True:
-            yield self._day(number)
-            number += 1
+    def days(self, stopped: Callable[[], bool] = lambda: False) -> Iterator[Day]:
+        """Yields day after day from :data:`FIRST_DAY` on; ends early, also within a day, once ``stopped``."""
+        for number in count():
+            day = self._day(number, stopped)
+            if day is None:
+                return
+            yield day
 
-    def _day(self, number: int) -> Day:
+    def _day(self, number: int, stopped: Callable[[], bool]) -> Day | None:
         date = FIRST_DAY + number * DAY
         workday = date.weekday() < 5
         events: list[tuple[int, bytes]] = []
         for at, rate in enumerate(self._rates):
             on_duty = workday or at % 7 == number % 7
             lookups = max(0, round(self._random.gauss(rate, rate**0.5))) if on_duty else 0
+            if stopped():
+                return None
             for _ in range(lookups):
                 self._case(events, date, _actor(at), self._random.choice(self._subjects))
         within = number % FORTNIGHT

@@ -17,6 +17,8 @@ from urllib.request import url2pathname
 
 import httpx
 
+from custodes.log_events import AnchorFailed
+
 _EVERY_SECONDS = 60.0
 _TIMEOUT_SECONDS = 10.0
 

@@ -169,7 +169,7 @@ class Monitor:
             if self._source.finished:
                 for task, outcome in self._work.finish():
                     self._deal_with(task, outcome, {}, time.perf_counter())
-            self._letters.retry.retry_at = 0.0
+            self._letters.retry.retry_now()
             self._write_letters()
             self.save(self._work.tasks())
             self._commit()
@@ -308,6 +308,11 @@ class Monitor:
             if self._history is not None and place and len(outcome.recording):
                 self._history.take(_name_of(place), outcome.recording)
             self.metrics.batch(outcome, time.perf_counter() - begun)
+
+    def retry_now(self) -> None:
+        """Makes the next attempts to reach the database and the dead letters due at once."""
+        self._database.retry.retry_now()
+        self._letters.retry.retry_now()
 
     def _write_letters(self) -> None:
         """Writes dead letters. Where they cannot be, they wait, and nothing is committed or saved behind them."""
