@@ -31,6 +31,9 @@ INVERTED = re.compile(
 )
 """Openings of sentences that do not start with their subject."""
 
+SAMPLES = ("tests/prose_count.py", "tests/unit/test_prose.py")
+"""Files that quote idioms because they count them, or test that they are counted."""
+
 FEWEST_WORDS = 40
 """Files with less prose have no rate of their own; they count in the whole."""
 
@@ -77,9 +80,9 @@ def count(path: str, text: str) -> Count:
 
 
 def count_repository(root: Path) -> list[Count]:
-    """Counts every file with prose that git tracks under ``root`` except this one, which lists the idioms."""
+    """Counts every file with prose that git tracks under ``root``, except :data:`SAMPLES`."""
     listed = subprocess.run(["git", "-C", root, "ls-files", "-z"], capture_output=True, check=True).stdout.decode()
-    paths = [path for path in listed.split("\0") if path and (root / path).is_file() and path != "tests/prose_count.py"]
+    paths = [path for path in listed.split("\0") if path and (root / path).is_file() and path not in SAMPLES]
     texts = ((path, (root / path).read_text(encoding="utf-8", errors="replace")) for path in paths if _is_prose(path))
     return [count(path, text) for path, text in texts]
 
