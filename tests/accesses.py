@@ -1,4 +1,4 @@
-"""Files of accesses."""
+"""Writes files of access events."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def write_accesses(path: Path, actor: str, count: int) -> None:
-    """Somebody looks up so many people within half an hour."""
+    """Writes look-ups by one actor within half an hour."""
     with path.open("w") as file:
         for n in range(count):
             event = {"time": 1_767_600_000 + n * 9, "actor": actor, "subject": f"S{n}", "action": "read"}

@@ -1,4 +1,4 @@
-"""A bundle of evidence, checked by what its README says and nothing of Custodes: hashlib, and Ed25519."""
+"""Verifies an evidence bundle as its README describes, without Custodes: hashlib and Ed25519."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 
 def signed(note: str, key: str) -> tuple[int, bytes]:
-    """Size and root of a head. Raises ``ValueError`` where this key has not signed it."""
+    """Returns size and root of a head. Raises ``ValueError`` if this key has not signed it."""
     name, key_hash, public = key.split("+", 2)
     text, signature = note.split("\n\n")
     wanted = f"\u2014 {name} "
@@ -31,7 +31,7 @@ def signed(note: str, key: str) -> tuple[int, bytes]:
 
 
 def root_from(entry: bytes, number: int, path: list[bytes], size: int) -> bytes:
-    """The root that an entry and what is beside its way come to, by the definition of a path in RFC 9162, 2.1.3.1."""
+    """Returns the root computed from an entry and its inclusion path, as defined in RFC 9162, 2.1.3.1."""
     if size == 1:
         assert not path
         return hashlib.sha256(b"\0" + entry).digest()
@@ -42,7 +42,7 @@ def root_from(entry: bytes, number: int, path: list[bytes], size: int) -> bytes:
 
 
 def proven(bundle: Path, key: str) -> list[dict[str, Any]]:
-    """What the entries of a bundle say, where each is in the log that this key has signed."""
+    """Returns the entries of a bundle after proving that each is in the log signed by this key."""
     with zipfile.ZipFile(bundle) as file:
         proof = json.loads(file.read("proof.json"))
     size, root = signed(proof["head"], key)

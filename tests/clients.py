@@ -1,4 +1,4 @@
-"""Browsers and programs that come to a scripted monitor."""
+"""Browsers and programs that use a scripted monitor."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PASSWORD = "correct horse battery"
 
 
 def add_accounts(bench: MonitorHarness) -> AccountStore:
-    """One of each role, called ``the-viewer`` and so on."""
+    """Adds one account per role, named ``the-viewer`` and so on."""
     store = AccountStore(bench.store.engine)
     for role in Role:
         store.add(f"the-{role}", role, PASSWORD, 0)
@@ -22,7 +22,7 @@ def add_accounts(bench: MonitorHarness) -> AccountStore:
 
 
 def visit(bench: MonitorHarness, role: Role | None = None) -> TestClient:
-    """A browser, signed in where there is a role."""
+    """Returns a browser, signed in if a role is given."""
     client = TestClient(bench.app, base_url="http://custodes")
     if role is not None:
         answer = client.post("/sign-in", data={"name": f"the-{role}", "password": PASSWORD}, follow_redirects=False)
@@ -31,7 +31,7 @@ def visit(bench: MonitorHarness, role: Role | None = None) -> TestClient:
 
 
 def token(page: str) -> str:
-    """What forms of a page send along."""
+    """Returns the hidden fields of a page's forms."""
     found = re.search(r'name="token" value="([0-9a-f]{64})"', page)
     assert found
     return found[1]

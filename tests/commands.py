@@ -1,4 +1,4 @@
-"""Running the installed command as a user does."""
+"""Runs the installed command as a user does."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def custodes(
     env: dict[str, str] | None = None,
     as_anybody: bool = False,
 ) -> subprocess.CompletedProcess[bytes]:
-    """Runs ``custodes`` to its end; output is not a terminal. ``as_anybody`` takes from root its right to read all."""
+    """Runs ``custodes`` to its end; output is not a terminal. ``as_anybody`` drops root's right to read all files."""
     command: Sequence[str] = [str(CUSTODES), *map(str, arguments)]
     if as_anybody and os.geteuid() == 0:
         command = ["setpriv", "--inh-caps=-all", "--bounding-set=-dac_override,-dac_read_search", *command]

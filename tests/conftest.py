@@ -1,4 +1,4 @@
-"""Fixtures every kind of test shares."""
+"""Fixtures shared by all tests."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from harness import MonitorHarness
 from recording_server import RecordingServer
 from servers import Kafka, PostgreSQL, Webhook
 
-# Its assertions say what differs, as a test's own do.
+# Assertions in this module show differences like those of a test.
 pytest.register_assert_rewrite("look_ups")
 settings.register_profile("custodes", deadline=None, print_blob=True)
 settings.load_profile("custodes")
@@ -22,7 +22,7 @@ settings.load_profile("custodes")
 
 @pytest.fixture(scope="session")
 def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
-    """One broker for the whole run; each test has topics of its own."""
+    """Starts one broker for the whole run; each test has its own topics."""
     broker = Kafka(tmp_path_factory.mktemp("kafka"))
     yield broker
     broker.stop()
@@ -30,7 +30,7 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
 
 @pytest.fixture(scope="session")
 def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgreSQL]:
-    """One database server for the whole run; each test has a database of its own."""
+    """Starts one database server for the whole run; each test has its own database."""
     server = PostgreSQL(tmp_path_factory.mktemp("postgresql"))
     yield server
     server.stop()
@@ -38,7 +38,7 @@ def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgreSQL]
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Iterator[MonitorHarness]:
-    """A monitor over what the test writes down."""
+    """A monitor whose source returns events given by the test."""
     bench = MonitorHarness(tmp_path)
     yield bench
     bench.close()
@@ -46,7 +46,7 @@ def bench(tmp_path: Path) -> Iterator[MonitorHarness]:
 
 @pytest.fixture
 def accounts(bench: MonitorHarness) -> AccountStore:
-    """An account of each role, in its database."""
+    """An account of each role, in the monitor's database."""
     return add_accounts(bench)
 
 

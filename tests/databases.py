@@ -1,4 +1,4 @@
-"""What is asked of the database, whichever it is."""
+"""Tests that run on each kind of database."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FINDING = """
 
 
 def assert_made_new_is_what_migrations_make(url: str) -> None:
-    """Both ways lead to the tables that the program knows."""
+    """Creating and migrating a database lead to the tables that the program expects."""
     engine = create_engine(url)
     with engine.begin() as connection:
         migrate(connection, "head")
@@ -36,7 +36,7 @@ def opened_revision(url: str) -> str:
 
 
 def assert_what_an_older_version_kept_stays(url: str) -> None:
-    """A database of before there were migrations is brought up to date, with what is in it."""
+    """A database from before migrations existed is migrated with its content."""
     engine = create_engine(url)
     with engine.begin() as connection:
         migrate(connection, "0001")

@@ -1,4 +1,4 @@
-"""What is wrong with rules, as a person would read it."""
+"""Faults of rules as a user reads them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from custodes.rules import load_rules
 
 
 def faults_of(path: Path) -> list[str]:
-    """The faults of a rule file that cannot be loaded."""
+    """Returns the faults of a rule file that cannot be loaded."""
     with pytest.raises(FaultsError) as caught:
         load_rules([path])
     return [str(fault) for fault in caught.value.faults]

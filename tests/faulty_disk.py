@@ -1,4 +1,4 @@
-"""A disk whose power can go at any moment, for snapshots to be tested on."""
+"""A simulated disk with power losses, to test snapshots."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import BinaryIO
 
 
 class PowerCut(BaseException):
-    """The power went. Nothing may catch it."""
+    """A power loss. Tested code must not catch it."""
 
 
 @dataclass
 class Inode:
-    """A file's bytes: those that are on the disk, and writes that may yet be lost, whole or in part."""
+    """A file's bytes: those on the disk, and writes that may still be lost, completely or in part."""
 
     durable: bytes = b""
     pending: list[bytes] = field(default_factory=list)
@@ -24,10 +24,10 @@ class Inode:
 
 
 class Disk:
-    """A folder (:class:`custodes.state.Folder`) with the rules of POSIX and no promise beyond them.
+    """A folder (:class:`custodes.state.Folder`) with the guarantees of POSIX and none beyond.
 
-    Written bytes are on the disk once the file is synced, names once the folder is. Until then a cut may keep any
-    prefix of what was written, torn within a write, with holes before the tear; and any of the changes of names.
+    Written bytes are on the disk once the file is synced, names once the folder is. Before that, a power loss may keep
+    any prefix of the writes, torn within a write and with holes before the tear, and any subset of name changes.
     """
 
     def __init__(self, rng: random.Random) -> None:
@@ -35,11 +35,11 @@ class Disk:
         self._names: dict[str, Inode] = {}
         self._durable_names: dict[str, Inode] = {}
         self.cut_after: int | None = None
-        """How many calls from now the power goes."""
+        """Number of calls until the power loss."""
         self.full = False
         self.calls = 0
 
-    def _call(self) -> None:
+    def call(self) -> None:
         self.calls += 1
         if self.cut_after is not None:
             self.cut_after -= 1
@@ -53,27 +53,27 @@ class Disk:
         return io.BytesIO(self._names[name].content())
 
     def create(self, name: str) -> _FaultyFile:
-        self._call()
+        self.call()
         inode = self._names[name] = Inode()
         return _FaultyFile(self, inode)
 
     def rename(self, name: str, to: str) -> None:
-        self._call()
+        self.call()
         self._names[to] = self._names.pop(name)
 
     def remove(self, name: str) -> None:
-        self._call()
+        self.call()
         self._names.pop(name, None)
 
     def sync(self) -> None:
-        self._call()
+        self.call()
         self._durable_names = dict(self._names)
 
     def after_the_cut(self) -> Disk:
-        """What is there when the power is back."""
+        """Returns the disk's content after the power loss."""
         disk = Disk(self._rng)
         for name in sorted({*self._names, *self._durable_names}):
-            # Each change of a name since the last sync has happened, or it has not.
+            # Each name change since the last sync is either kept or lost.
             names = self._names if self._rng.random() < 0.5 else self._durable_names
             inode = names.get(name)
             if inode is not None:
@@ -86,7 +86,7 @@ class Disk:
         kept = self._rng.choice([0, len(pending), self._rng.randint(0, len(pending))])
         tail = bytearray(pending[:kept])
         if tail and self._rng.random() < 0.3:
-            # Pages may reach the disk out of order: an earlier one can be missing although a later one is there.
+            # Pages may reach the disk out of order: an earlier one can be missing although a later one is present.
             at = self._rng.randrange(len(tail))
             tail[at : at + 64] = bytes(len(tail[at : at + 64]))
         return inode.durable + bytes(tail)
@@ -97,14 +97,14 @@ class _FaultyFile:
         self._disk, self._inode = disk, inode
 
     def write(self, data: bytes) -> None:
-        self._disk._call()
+        self._disk.call()
         if self._disk.full:
             raise OSError(28, "No space left on device")
         self._inode.pending.append(bytes(data))
 
     def sync(self) -> None:
-        self._disk._call()
+        self._disk.call()
         self._inode.durable, self._inode.pending = self._inode.content(), []
 
     def close(self) -> None:
-        """Closing promises nothing."""
+        """Closing does not sync."""

@@ -1,4 +1,4 @@
-"""A monitor over a source that hands over what a test wrote down."""
+"""A monitor with a scripted source."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from custodes.history import History, HistoryWriter, SegmentStore
 from custodes.rules import Rule, Ruleset, build_plan, load_rules, shipped_pack
 from custodes.runtime.change_notifier import ChangeNotifier
 from custodes.runtime.metrics import Metrics
-from custodes.runtime.monitor import Monitor
+from custodes.runtime.monitor import STATE_SECONDS, Monitor
 from custodes.runtime.task import SingleTask
 from custodes.sources import LineChunk, SourceMessage, StatelessSource
 from custodes.sources.dead_letters import FileDeadLetters
@@ -34,7 +34,7 @@ START = 1_767_600_000
 
 
 class ScriptedSource(StatelessSource):
-    """A source that hands over what a test wrote down."""
+    """A source that returns events given by the test."""
 
     name = "script"
 
@@ -66,7 +66,7 @@ class ScriptedSource(StatelessSource):
 
 
 class MonitorHarness:
-    """A monitor over a script, and its application."""
+    """A scripted monitor and its web application."""
 
     def __init__(
         self,
@@ -76,9 +76,10 @@ class MonitorHarness:
         most_open: int | None = None,
         keys: Keys = NO_KEYS,
     ) -> None:
-        """Without ``rules`` those of the shipped pack."""
+        """Uses the shipped rules unless ``rules`` are given."""
         self.source = ScriptedSource()
         self.now = float(START)
+        self.seconds = 0.0
         rules = rules or load_rules(shipped_pack())
         write = partial(build_plan, mapping=load_mapping("custodes"), most_open=most_open, history=True)
         ruleset = Ruleset(rules, write)
@@ -98,12 +99,13 @@ class MonitorHarness:
             memory=memory,
             history=self.writer,
             clock=lambda: self.now,
+            pace=lambda: self.seconds,
         )
         self.behind = ContributingEvents(self.history, ruleset, Tables(), self.store)
         self.vault = EvidenceStore(folder / "evidence", folder / "evidence.key", "custodes/test", keys)
-        retention = Retention(self.vault, self.store.peoples, timedelta(days=730))
+        self.retention = Retention(self.vault, self.store.peoples, timedelta(days=730))
         self.keeper = EvidenceRecorder(
-            self.vault, self.store, self.behind, self.writer, retention, Anchors(), clock=lambda: self.now
+            self.vault, self.store, self.behind, self.writer, self.retention, Anchors(), clock=lambda: self.now
         )
         self.secrets = Secrets.fresh()
         self.app = build_app(
@@ -113,7 +115,7 @@ class MonitorHarness:
 
     def feed(self, *arrivals: SourceMessage) -> None:
         self.source.arrivals.append(list(arrivals))
-        self.monitor._state_at = 0.0
+        self.seconds += STATE_SECONDS
         self.monitor.step(0)
 
     def close(self) -> None:

@@ -1,7 +1,7 @@
-"""The slow, obviously right answer: what the findings of a stream are, straight from their definition.
+"""A slow, simple reference implementation: the findings of a stream, computed directly from the definition.
 
-It shares nothing with the engine. For every group it lists the matching events, counts every pane from
-scratch, and joins the panes that hold into runs. Quadratic and proud of it.
+It shares no code with the engine. For every group it lists the matching events, counts every pane from scratch, and
+joins the panes where the condition holds into runs. Its cost is quadratic.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from itertools import product
 from typing import Any
 
 Occurrence = tuple[int, list[str]]
-"""A matching event: its time, and its values."""
+"""A matching event: its time and its values."""
 
 
 @dataclass(frozen=True)
@@ -25,13 +25,13 @@ class OracleRule:
     timespan: int
     condition: Callable[[float], bool]
     need: float | None
-    """The least level that holds, for conditions that more events cannot end; else ``None``."""
+    """Smallest level that holds, for conditions that more events cannot end; otherwise ``None``."""
     distinct: str | None = None
     resolution: int = 1
     keep_open: int | None = None
     where: Callable[[Mapping[str, Any]], bool] = field(default=lambda event: True)
     measure: Callable[[Sequence[Occurrence]], float | None] | None = None
-    """What a window's events, in order of time, come to beside their number; ``None`` where they come to nothing."""
+    """Measure of a window's events, ordered by time, instead of their number; ``None`` if there is none."""
 
 
 @dataclass(frozen=True, order=True)
@@ -47,7 +47,7 @@ class OracleFinding:
 
 
 def texts(value: Any) -> list[str]:
-    """The values a field has: none, one, or a list's; numbers as they are written."""
+    """Returns the values of a field: none, one, or those of a list; numbers as written."""
     if value is None:
         return []
     if isinstance(value, list):
@@ -58,7 +58,7 @@ def texts(value: Any) -> list[str]:
 
 
 def findings(events: Iterable[Mapping[str, Any]], rule: OracleRule) -> list[OracleFinding]:
-    """All findings of ``rule`` over ``events``, whose ``time`` is microseconds since the epoch."""
+    """Returns all findings of ``rule`` over ``events``, whose ``time`` is in microseconds since the epoch."""
     groups: dict[tuple[str, ...], list[Occurrence]] = defaultdict(list)
     for event in events:
         if rule.where(event):
@@ -87,10 +87,10 @@ def _of_group(group: tuple[str, ...], events: list[Occurrence], rule: OracleRule
     panes = sorted(by_pane)
 
     def between(first: int, last: int) -> list[Occurrence]:
-        """The events of panes ``first`` to ``last``."""
+        """Returns the events of panes ``first`` to ``last``."""
         return [event for at in panes[bisect_left(panes, first) : bisect_right(panes, last)] for event in by_pane[at]]
 
-    # The level changes only where events come or leave; between those panes it stays as it is.
+    # The level changes only in panes where events arrive or expire.
     edges = sorted({edge for pane in by_pane for edge in (pane, pane + span)})
     runs: list[tuple[int, int, float]] = []  # first pane, last pane, peak
     for start, end in zip(edges, [*edges[1:], edges[-1] + 1], strict=True):
@@ -120,12 +120,12 @@ def _of_group(group: tuple[str, ...], events: list[Occurrence], rule: OracleRule
 
 
 def gte(bound: float) -> dict[str, Any]:
-    """``condition`` and ``need`` for ``gte: bound``."""
+    """Returns ``condition`` and ``need`` for ``gte: bound``."""
     return {"condition": lambda n: n >= bound, "need": bound}
 
 
 def judged(op: str, bound: float) -> dict[str, Any]:
-    """``condition`` and ``need`` for a condition that more events can end."""
+    """Returns ``condition`` and ``need`` for a condition that more events can end."""
     tests: dict[str, Callable[[float], bool]] = {
         "gte": lambda n: n >= bound,
         "gt": lambda n: n > bound,

@@ -1,4 +1,4 @@
-"""HTTP servers that keep what they are sent, and answer as they are told."""
+"""HTTP servers that record requests and answer as configured."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class ReceivedRequest:
-    """A request."""
+    """A recorded request."""
 
     path: str
     headers: Mapping[str, str]
@@ -24,10 +24,10 @@ class ReceivedRequest:
 
 
 class RecordingServer:
-    """Hears what is posted to it."""
+    """Records POST requests."""
 
     def __init__(self, answer: Callable[[ReceivedRequest], int] = lambda heard: 200, port: int = 0) -> None:
-        """``answer`` says with which status each request is answered; one above 300 leads to ``/elsewhere``."""
+        """``answer`` returns the status of each request; one above 300 redirects to ``/elsewhere``."""
         self.heard: list[ReceivedRequest] = []
         self.answer = answer
         ear = self

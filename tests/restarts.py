@@ -1,4 +1,4 @@
-"""An engine that is now and then written down and goes on as another."""
+"""An engine that is saved and restored during a stream."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from custodes.rules import Rule
 def findings_over_restarts(
     rules: Sequence[Rule], plan: str, stream: Sequence[dict[str, Any]], rng: random.Random
 ) -> list[Finding]:
-    """What comes of a stream in batches of all sizes, on one thread or two, with restarts between some of them."""
+    """Returns the findings of a stream in batches of all sizes, on one thread or two, with random restarts."""
     ledger, engine = FindingAccumulator(rules), Engine(plan, rng.choice([1, 2]))
     rest = list(stream)
     while rest:

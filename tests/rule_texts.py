@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 def detection(title: str, selection: str) -> str:
-    """A detection of its own document, referred to by its title in small letters."""
+    """Returns a detection as a separate document, with its lower-case title as the name."""
     return (
         f"---\ntitle: {title}\nname: {title.lower()}\nlogsource: {{product: custodes}}\n"
         f"detection: {{selection: {selection}, condition: selection}}\n"

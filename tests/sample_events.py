@@ -1,4 +1,4 @@
-"""A stream of look-ups, three rules over it, and what the oracle says of them: for tests on real servers."""
+"""A stream of look-ups, three rules, and the oracle's findings: for tests on real servers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import oracle
 from servers import Kafka, get_json
 
 HOUR = 3_600_000_000
-"""In microseconds, as all times here."""
+"""One hour in microseconds, the unit of all times here."""
 
 RULES = """
 title: Read
@@ -80,7 +80,7 @@ def micros(text: str) -> int:
 
 
 def look_ups(rng: random.Random, count: int, start: int, span: int) -> list[dict[str, Any]]:
-    """Events from ``start`` on, over ``span``, in order of time."""
+    """Generates events from ``start`` over ``span``, ordered by time."""
     times = sorted(start + rng.randrange(span) // 1000 * 1000 for _ in range(count))
     return [
         {
@@ -105,7 +105,7 @@ def all_findings(base: str) -> list[dict[str, Any]]:
 
 
 def in_oracles_terms(found: Iterable[dict[str, Any]], rule_id: str) -> list[oracle.OracleFinding]:
-    """The API's closed findings of a rule."""
+    """Returns the closed findings of a rule from the API, in the oracle's terms."""
     width = ORACLE_RULES[rule_id].resolution * 1_000_000
     return sorted(
         oracle.OracleFinding(
@@ -122,7 +122,7 @@ def in_oracles_terms(found: Iterable[dict[str, Any]], rule_id: str) -> list[orac
 
 
 def assert_as_the_oracle(found: list[dict[str, Any]], events: list[dict[str, Any]]) -> None:
-    """None lost, none doubled, every figure right."""
+    """Asserts that no finding is lost or duplicated and that every figure is right."""
     for rule_id, rule in ORACLE_RULES.items():
         expected, ours = oracle.findings(events, rule), in_oracles_terms(found, rule_id)
         assert expected, "the stream must be worth counting"
@@ -133,7 +133,7 @@ def assert_as_the_oracle(found: list[dict[str, Any]], events: list[dict[str, Any
 
 
 class EventSender:
-    """Sends events in their order over a time, and in the end to each partition one that closes all findings."""
+    """Sends events in order over a period, and finally one to each partition that closes all findings."""
 
     def __init__(
         self,
@@ -144,7 +144,7 @@ class EventSender:
         partition_of: Callable[[dict[str, Any]], int],
         seconds: float,
     ) -> None:
-        # The broker may be away for a while, and what is sent must stay in order.
+        # The broker may be unavailable for a while, and events must stay in order.
         self._producer = KafkaProducer(bootstrap_servers=kafka.bootstrap, linger_ms=5, delivery_timeout_ms=600_000)
         self._producer.partitions_for(topic)
         self._topic, self._events, self._partitions, self._seconds = topic, events, partitions, seconds
@@ -164,7 +164,7 @@ class EventSender:
         self._producer.send(self._topic, value=line, partition=partition)
 
     def finish(self) -> None:
-        """Waits until all is sent."""
+        """Waits until all events are sent."""
         self._thread.join()
         end = {"time": self._events[-1]["time"] + 3 * HOUR, "actor": "nobody", "action": "none"}
         for partition in range(self._partitions):

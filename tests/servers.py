@@ -1,4 +1,4 @@
-"""Real servers for tests, each in its own directory and on free ports of loopback."""
+"""Real servers for tests, each with its own directory and free loopback ports."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 
 def missing(what: str) -> None:
-    """Skips the test by name, or fails it where nothing may be skipped."""
+    """Skips the test with the server's name, or fails it if skipping is not allowed."""
     message = f"{what} is not here; run tests/services/install"
     if os.environ.get("CI") == "true":
         pytest.fail(message)
@@ -38,7 +38,7 @@ def missing(what: str) -> None:
 
 
 def program(name: str) -> Path:
-    """A program unpacked by tests/services/install, or one of the machine's own."""
+    """Returns a program unpacked by tests/services/install, or one from PATH."""
     unpacked = (SERVICES / "debian" / "usr" / "bin" / name, SERVICES / name / name)
     found = next((str(path) for path in unpacked if path.is_file()), None) or shutil.which(name)
     if found is None:
@@ -53,7 +53,7 @@ def free_port() -> int:
 
 
 def eventually(what: str, condition: Callable[[], T | None], limit: float = 30.0) -> T:
-    """Waits until ``condition`` is true and returns it; fails after ``limit`` seconds."""
+    """Waits until ``condition`` is true and returns its value; fails after ``limit`` seconds."""
     deadline = time.monotonic() + limit
     last: object = None
     while time.monotonic() < deadline:
@@ -78,7 +78,7 @@ def get_json(url: str) -> Any:
 
 
 class Server:
-    """A process with a log, ended when the test is done."""
+    """A process with a log; tests end it."""
 
     def __init__(
         self,
@@ -94,7 +94,7 @@ class Server:
         self.start_again()
 
     def start_again(self) -> None:
-        """The same command in the same place."""
+        """Starts the same command in the same folder."""
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 self._command,
@@ -106,12 +106,12 @@ class Server:
             )
 
     def kill(self) -> None:
-        """As a power cut would."""
+        """Kills the process, as a power loss would."""
         self.process.kill()
         self.process.wait()
 
     def wait_for(self, what: str, condition: Callable[[], T | None], limit: float = 30.0) -> T:
-        """Like :func:`eventually`, but shows the log if the process is gone."""
+        """Like :func:`eventually`, but shows the log if the process has exited."""
 
         def alive_and_so() -> T | None:
             if self.process.poll() is not None:
@@ -134,22 +134,22 @@ class Server:
 
 @dataclass(frozen=True)
 class Quorum:
-    """The brokers of one cluster, each a controller as well."""
+    """The brokers of one cluster; each is also a controller."""
 
     controllers: Sequence[int]
-    """Their controllers' ports, in order."""
+    """Ports of their controllers, in order."""
     name: str = field(default_factory=lambda: uuid.uuid4().hex[:22])
 
 
 class Kafka(Server):
-    """A broker in KRaft mode, by itself or one of a quorum."""
+    """A broker in KRaft mode, alone or as a member of a quorum."""
 
     def __init__(
         self, folder: Path, port: int | None = None, quorum: Quorum | None = None, node: int = 0, password: str = ""
     ) -> None:
-        """With a ``password`` it also has a listener, :attr:`guarded`, where a user named ``custodes`` shows it.
+        """With a ``password`` it has an additional listener, :attr:`guarded`, for a user named ``custodes``.
 
-        One of a quorum listens only when enough of it do: wait for that (:meth:`listens`).
+        A member of a quorum listens only when a majority is up: wait for that (:meth:`listens`).
         """
         jars = SERVICES / "kafka"
         if not (jars / ".complete").exists() or shutil.which("java") is None:
@@ -172,9 +172,9 @@ class Kafka(Server):
             "transaction.state.log.replication.factor=1\ntransaction.state.log.min.isr=1\n"
             "group.initial.rebalance.delay.ms=0\noffsets.topic.num.partitions=1\n"
             "auto.create.topics.enable=false\n"
-            # One that was killed comes back only when it counts as gone.
+            # A killed broker can return only after its session has expired.
             "broker.heartbeat.interval.ms=500\nbroker.session.timeout.ms=2000\n"
-            # Whoever is known must say again who it is.
+            # Existing connections must re-authenticate.
             "sasl.enabled.mechanisms=SCRAM-SHA-256\nconnections.max.reauth.ms=3000\n"
             "listener.name.sasl_plaintext.scram-sha-256.sasl.jaas.config="
             "org.apache.kafka.common.security.scram.ScramLoginModule required;\n"
@@ -189,7 +189,7 @@ class Kafka(Server):
             self.set_password(password)
 
     def set_password(self, password: str) -> None:
-        """The user named ``custodes`` has another from now on."""
+        """Changes the password of the user named ``custodes``."""
         from kafka.admin import KafkaAdminClient, ScramMechanism, UserScramCredentialUpsertion  # noqa: PLC0415 - as below
 
         admin = KafkaAdminClient(bootstrap_servers=self.bootstrap)
@@ -205,7 +205,7 @@ class Kafka(Server):
             return True
 
     def create_topic(self, name: str, partitions: int, replicas: int = 1, **settings: str) -> None:
-        """``settings`` are the topic's, with underscores for dots: with ``compression_type`` the broker packs anew."""
+        """Settings have underscores for dots: with ``compression_type`` the broker recompresses."""
         from kafka.admin import KafkaAdminClient, NewTopic  # noqa: PLC0415 - only where a broker is used
 
         admin = KafkaAdminClient(bootstrap_servers=self.bootstrap)
@@ -219,7 +219,7 @@ class Kafka(Server):
 
 
 def postgresql_program(name: str) -> Path:
-    """One of PostgreSQL's own programs, which Debian keeps out of the way."""
+    """Returns one of PostgreSQL's programs, which Debian does not put on PATH."""
     found = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))
     if not found:
         missing("PostgreSQL")
@@ -227,14 +227,14 @@ def postgresql_program(name: str) -> Path:
 
 
 class PostgreSQL(Server):
-    """A database server of its own, with a database for whoever asks."""
+    """A database server with a separate database for each caller."""
 
     def __init__(self, folder: Path) -> None:
         initdb, postgres = postgresql_program("initdb"), postgresql_program("postgres")
         self._port = free_port()
         data = folder / "data"
         folder.mkdir(parents=True, exist_ok=True)
-        # PostgreSQL refuses to run as root, and must be able to go where its data is.
+        # PostgreSQL refuses to run as root and needs access to its data folder.
         self._user = "postgres" if os.geteuid() == 0 else None
         if self._user is not None:
             data.mkdir()
@@ -262,14 +262,14 @@ class PostgreSQL(Server):
             raise OSError(str(error)) from error
 
     def database(self, name: str) -> str:
-        """A new database's SQLAlchemy URL."""
+        """Creates a database and returns its SQLAlchemy URL."""
         with self._connect() as connection:
             connection.execute(f'CREATE DATABASE "{name}"')
         return f"postgresql+psycopg://custodes@127.0.0.1:{self._port}/{name}"
 
 
 class Webhook:
-    """Receives notifications and keeps them all; :meth:`received` waits for one."""
+    """Receives notifications and records them; :meth:`received` waits for one."""
 
     def __init__(self) -> None:
         notes: list[tuple[str, Any]] = []
@@ -290,7 +290,7 @@ class Webhook:
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
     def received(self, path: str, wanted: Callable[[dict[str, Any]], bool], limit: float = 60.0) -> dict[str, Any]:
-        """The first alert that came to ``path`` and is ``wanted``."""
+        """Returns the first alert sent to ``path`` that meets ``wanted``."""
 
         def came() -> dict[str, Any] | None:
             alerts = [(came_to, alert) for came_to, note in list(self._notes) for alert in note["alerts"]]

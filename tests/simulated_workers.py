@@ -20,7 +20,7 @@ from custodes.config.mapping import Mapping
 from custodes.rules import Ruleset, build_plan
 from custodes.runtime.change_notifier import ChangeNotifier
 from custodes.runtime.metrics import Metrics
-from custodes.runtime.monitor import Monitor
+from custodes.runtime.monitor import STATE_SECONDS, Monitor
 from custodes.runtime.partitioned_tasks import PartitionedTasks, SnapshotSettings
 from custodes.sources import RecordList, RepartitionRecords, SourceMessage, StreamJoined, StreamLeft
 from custodes.sources.dead_letters import NoDeadLetters
@@ -208,6 +208,7 @@ class SimulatedWorker:
 
     def __init__(self, world: WorkersSimulation, number: int, break_it: Callable[[SimulatedWorker], None]) -> None:
         self.world = world
+        self.seconds = 0.0
         self.ends_in: int | None = None
         self.stands_still = 0
         self.store = FlakyStore(world.rng, world.database)
@@ -221,7 +222,7 @@ class SimulatedWorker:
         )  # fmt: skip
         self.monitor = Monitor(
             self.work, world.rules, self.source, self.store, NoDeadLetters(), Metrics(world.rules, "simulated"),
-            ChangeNotifier(), clock=lambda: 4e9,
+            ChangeNotifier(), clock=lambda: 4e9, pace=lambda: self.seconds,
         )  # fmt: skip
         self.work.missed = world.missed
         break_it(self)
@@ -230,7 +231,7 @@ class SimulatedWorker:
         rng, monitor = self.world.rng, self.monitor
         self.store.share = 0.0 if gently else rng.choice([0.0, 0.0, 0.3])
         monitor.retry_now()
-        monitor._state_at = 0.0 if rng.random() < 0.3 else float("inf")
+        self.seconds += STATE_SECONDS if rng.random() < 0.3 else 0.0
         self.thread.eager = gently
         monitor.step(0)
         self.thread.run(1000 if gently else None)
@@ -355,11 +356,12 @@ class WorkersSimulation:
                 task.unstored += task.engine.finish().changes
             worker.store.share = 0.0
             worker.monitor.retry_now()
-            worker.monitor._store()
+            worker.monitor.store_waiting()
 
     def _is_all_counted(self) -> bool:
         """Returns whether all partitions have a task, sources are read, and shares are informed of all of it."""
-        held = {stream: held for worker in self._workers for stream, held in worker.work._held.items() if held.task}
+        each = [item for worker in self._workers for item in worker.work.partitions.items()]
+        held = {stream: held for stream, held in each if held.task}
         ends = {name: len(self.logs[name]) for name in PARTITIONS[:SOURCES]}
         inboxes = [one.inbox for one in held.values() if one.inbox is not None]
         read = all(worker.source.read_all() for worker in self._workers)

@@ -24,7 +24,7 @@ from custodes.findings.store import Claim, FindingStore
 from custodes.rules import Rule
 from custodes.runtime.change_notifier import ChangeNotifier
 from custodes.runtime.metrics import Metrics
-from custodes.runtime.monitor import Monitor
+from custodes.runtime.monitor import STATE_SECONDS, Monitor
 from custodes.runtime.task import SingleTask
 from custodes.sources import RecordList, SourceMessage, StreamJoined, StreamPosition
 from custodes.sources.dead_letters import NoDeadLetters
@@ -207,10 +207,19 @@ class FlakyStore(FindingStore):
         super().refresh(changes, rules, claim)
 
 
+@dataclass
+class Build:
+    """The parts of one process that a test can break."""
+
+    source: SimulatedKafka
+    store: FlakyStore
+    work: SingleTask
+
+
 class MonitorSimulation:
     """One schedule."""
 
-    def __init__(self, seed: int, break_it: Callable[[Monitor], None] = lambda monitor: None) -> None:
+    def __init__(self, seed: int, break_it: Callable[[Build], None] = lambda build: None) -> None:
         """``break_it`` makes a deliberately broken build of the monitor."""
         self.rng = rng = random.Random(seed)
         self._break = break_it
@@ -256,11 +265,12 @@ class MonitorSimulation:
         if recovered.snapshot is not None:
             source.resume(recovered.snapshot.places)
             checkpoints.went_on_from(recovered.snapshot.places, recovered.snapshot.taken_at)
+        work, pace = SingleTask(engine, self.rules, source, checkpoints), 0.0
         monitor = Monitor(
-            SingleTask(engine, self.rules, source, checkpoints), self.rules, source, self.store, NoDeadLetters(),
-            Metrics(self.rules, "simulated"), ChangeNotifier(), clock=lambda: 4e9,
+            work, self.rules, source, self.store, NoDeadLetters(), Metrics(self.rules, "simulated"), ChangeNotifier(),
+            clock=lambda: 4e9, pace=lambda: pace,
         )  # fmt: skip
-        self._break(monitor)
+        self._break(Build(source, self.store, work))
         step = 0
         while most_steps is None or step < most_steps:
             step += 1
@@ -268,19 +278,18 @@ class MonitorSimulation:
             self.disk.full = most_steps is not None and self.rng.random() < 0.2
             self.store.share = 0.3 if most_steps is not None and self.rng.random() < 0.5 else 0.0
             monitor.retry_now()
-            monitor._state_at = 0.0 if self.rng.random() < 0.3 else float("inf")
+            pace += STATE_SECONDS if self.rng.random() < 0.3 else 0.0
             monitor.step(0)
             thread.run()
             if most_steps is None and self.broker.all_sent and source.read_all():
-                for task, outcome in monitor._work.finish():
-                    monitor._deal_with(task, outcome, {}, 0.0)
-                monitor.tell(monitor._store())
+                monitor.finish()
+                monitor.store_waiting()
                 return
         if self.rng.random() < 0.3:
             thread.eager = True
             thread.run(1000)
-            monitor.save(monitor._work.tasks())
-            monitor._commit()
+            monitor.save(work.tasks())
+            monitor.commit()
 
     def _with_own_key(self, fresh: Engine) -> Engine:
         """An engine with a fingerprint key from the seed, so that a schedule is reproducible."""
@@ -323,7 +332,7 @@ def made_up_rule(rng: random.Random) -> dict[str, Any]:
     }
 
 
-def play(seed: int, break_it: Callable[[Monitor], None] = lambda monitor: None) -> list[str]:
+def play(seed: int, break_it: Callable[[Build], None] = lambda build: None) -> list[str]:
     """Runs a schedule; returns the faults at the end."""
     world = MonitorSimulation(seed, break_it)
     try:

@@ -1,4 +1,4 @@
-"""Random streams and rules for property tests, in the oracle's terms and in the engine's."""
+"""Random streams and rules for property tests, in the oracle's and the engine's terms."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LATENESS_S = 10
 
 @dataclass(frozen=True)
 class StreamRecord:
-    """A record of a stream, as the engine wants it."""
+    """Returns a record of a stream in the engine's format."""
 
     offset: int
     value: bytes
@@ -99,14 +99,14 @@ def plan_for(*rules: dict[str, Any]) -> str:
 
 
 def shuffled(stream: list[dict[str, Any]], delays: list[int]) -> list[dict[str, Any]]:
-    """The stream in an order the allowed lateness covers: no event comes after one that is more than the
-    lateness younger."""
+    """Returns the stream in an order within the allowed lateness: no event follows one that is newer by more than
+    the lateness."""
     arrival = [event["time"] + delay for event, delay in zip(stream, delays, strict=True)]
     return [stream[at] for at in sorted(range(len(stream)), key=lambda at: arrival[at])]
 
 
 def described(rule: dict[str, Any], name: str) -> Rule:
-    """The rule as the monitor knows it."""
+    """Returns the rule as the monitor uses it."""
     planned = plan_rule(rule, name)
     spans: dict[str, Any] = {
         name: timedelta(milliseconds=planned[f"{name}_ms"]) for name in ("timespan", "resolution", "keep_open")
@@ -117,7 +117,7 @@ def described(rule: dict[str, Any], name: str) -> Rule:
 
 
 def stored(store: FindingStore, rule: Rule) -> list[oracle.OracleFinding]:
-    """What a store holds of a rule, in the oracle's terms."""
+    """Returns the findings of a rule in a store, in the oracle's terms."""
     width = rule.resolution // timedelta(microseconds=1)
     return sorted(
         oracle.OracleFinding(

@@ -1,5 +1,5 @@
-"""From a real broker on the same machine: `custodes run` from poll to findings, the least anybody does in Python, and
-Kafka Streams."""
+"""Reads from a real broker on the same machine: `custodes run` from poll to findings, the minimum work of a Python
+consumer, and Kafka Streams."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from processes import CUSTODES, HERE, PEER_PYTHON, PEERS, median_ratio, table
 from servers import Kafka, Server, free_port, get
 
 PARTITIONS = 2
-"""One for each thread of Kafka Streams."""
+"""One partition for each thread of Kafka Streams."""
 
 
 def counted(address: str) -> int:
@@ -28,7 +28,7 @@ def counted(address: str) -> int:
 
 
 def custodes_rate(broker: Kafka, topic: str, events: int, folder: Path) -> float:
-    """Events a second from the first batch counted to the last, findings stored and offsets committed."""
+    """Events per second from the first counted batch to the last, with findings stored and offsets committed."""
     address = f"127.0.0.1:{free_port()}"
     name = uuid.uuid4().hex
     home = folder / name
@@ -37,7 +37,7 @@ def custodes_rate(broker: Kafka, topic: str, events: int, folder: Path) -> float
         "source": {"kafka": {"bootstrap_servers": [broker.bootstrap], "topics": [topic], "group_id": name}},
         "rules": [str(HERE / "rules.yml")],
         "http": {"listen": address},
-        # What is compared is counting; what the history costs beside it is in docs/operate.md.
+        # This compares counting; docs/operate.md has the cost of the history.
         "history": None,
     }
     (home / "custodes.yaml").write_text(yaml.safe_dump(config))
@@ -46,8 +46,8 @@ def custodes_rate(broker: Kafka, topic: str, events: int, folder: Path) -> float
         first = server.wait_for("the first batch", lambda: counted(address))
         begun = now = time.perf_counter()
         seen, rate = first, 0.0
-        # Asking takes the process that is measured its time, so it is done seldom, and the last answer before the
-        # end is what counts.
+        # Polling takes CPU time from the measured process, so it is rare; the last answer before the
+        # end is used.
         while seen < events:
             rate = (seen - first) / (now - begun) if now > begun else 0.0
             time.sleep(0.2)
@@ -63,7 +63,7 @@ def loads_rate(broker: Kafka, topic: str, events: int) -> float:
 
 
 def streams_rate(broker: Kafka, topic: str, events: int) -> float | None:
-    """Kafka Streams counting one rule; ``None`` where it is not installed."""
+    """Returns the events per second of Kafka Streams with one rule, or ``None`` if it is not installed."""
     if not (streams := PEERS / "streams" / "classes").exists():
         return None
     path = f"{streams}:{PEERS / 'streams' / '*'}"
@@ -86,7 +86,7 @@ def main() -> None:
             broker.create_topic(topic, PARTITIONS)
             send: list[str | Path] = [PEER_PYTHON, HERE / "peers" / "send.py", "file", broker.bootstrap, topic, codec]
             subprocess.run([*send, folder / "events.jsonl"], check=True)
-            custodes_rate(broker, topic, options.events, folder)  # The broker compiles its own code meanwhile.
+            custodes_rate(broker, topic, options.events, folder)  # Meanwhile the broker's JIT compiler warms up.
             ours, theirs, streams = [], [], []
             for _ in range(options.runs):
                 ours.append(custodes_rate(broker, topic, options.events, folder))
@@ -103,7 +103,7 @@ def main() -> None:
 
 
 def beside(theirs: Sequence[float | None], ours: Sequence[float]) -> tuple[str, str]:
-    """A peer's figure, and how many times as fast ours is."""
+    """Returns a peer's figure and the ratio of ours to it."""
     known = [rate for rate in theirs if rate is not None]
     if len(known) < len(ours):
         return "", ""

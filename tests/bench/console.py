@@ -1,5 +1,5 @@
-"""The console on ten million events of history and two thousand findings: how long each page takes the server; and what
-two hundred people who watch it live cost the stream."""
+"""Console latency with ten million events of history and two thousand findings: server time per page, and the effect of
+two hundred live viewers on the stream."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ CLIENTS = 200
 
 
 def write_insiders(path: Path, after: Path) -> None:
-    """So many people each look up 150 others within an hour, after all that is in a file."""
+    """Appends look-ups by many actors, 150 subjects each within an hour, after the events in a file."""
     with after.open("rb") as file:
         file.seek(-400, 2)
         last = json.loads(file.read().splitlines()[-1])["time"]
@@ -63,7 +63,7 @@ def token(page: str) -> str:
 
 
 def pages(base: str, times: int) -> dict[str, list[float]]:
-    """Milliseconds of each answer, by page. Actors and subjects are others each time, and were not asked for before."""
+    """Returns the milliseconds of each answer, by page. Each request is for a new actor or subject."""
     rng = random.Random(3)
     client = httpx.Client(base_url=base, timeout=60)
     findings: list[str] = []
@@ -114,9 +114,9 @@ def pages(base: str, times: int) -> dict[str, list[float]]:
 
 
 def watch(base: str, done: Callable[[], bool]) -> int:
-    """Has two hundred people watch until it is done; returns how many bytes they heard.
+    """Keeps two hundred viewers connected until the run is done; returns the bytes they received.
 
-    They do so little themselves that it is the server's work that is measured.
+    Viewers do little work themselves, so that the server's work is measured.
     """
     url = urlsplit(base)
     address = (str(url.hostname), url.port or 0)
@@ -157,7 +157,7 @@ def main() -> None:
             rows.append([name, f"{statistics.median(each):.0f}", f"{cuts[18]:.0f}", f"{max(each):.0f}"])
         print(table(["page", "median, ms", "p95, ms", "most, ms"], rows))
         print(f"{findings} files of history")
-        # Long enough that two hundred people who come at once are soon forgotten.
+        # Long enough that the cost of two hundred simultaneous connects is negligible.
         ratios = []
         for number in range(chosen.rounds):
             stream, events = home / "events.jsonl", chosen.events

@@ -1,8 +1,8 @@
-"""`make detect`: how well the shipped rules find insiders in half years nothing was tuned on, into docs/detection.md.
+"""`make detect`: detection rate of the shipped rules in half years not used for tuning, into docs/detection.md.
 
-Each half year is simulated once with insiders and once without, everybody else's work being the same; so what is found
-only with them is due to them, and what is found without them is false. Other methods see the same half years, and may
-raise as many false findings.
+Each half year is simulated once with insiders and once without, all other work being equal. Findings that appear only
+with insiders are due to them; findings without insiders are false. Other methods process the same half years and may
+raise the same number of false findings.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from custodes.rules import load_rules, shipped_pack
 
 PAGE, PLOTS = ROOT / "docs" / "detection.md", ROOT / "docs" / "images"
 UNSEEN = range(1001, 1011)
-"""Nothing was ever tuned on these."""
+"""Seeds that were never used for tuning."""
 
 
 def run(seed: int, people: int) -> Season:

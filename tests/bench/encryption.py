@@ -1,4 +1,4 @@
-"""What encryption costs the stream: `custodes run` with history and evidence, with keys and without, by turns."""
+"""Cost of encryption: `custodes run` with history and evidence, alternating with and without keys."""
 
 from __future__ import annotations
 

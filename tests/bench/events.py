@@ -1,4 +1,4 @@
-"""Realistic events for benchmarks: Zipf-like actors and subjects, about 250 bytes a line, in order of time."""
+"""Realistic events for benchmarks: Zipf-distributed actors and subjects, about 250 bytes per line, ordered by time."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _DEPARTMENTS = ("traffic", "registry", "patrol", "investigation", "permits", "ar
 
 
 def write_events(path: Path, count: int, *, actors: int = 20_000, subjects: int = 500_000, seed: int = 7) -> None:
-    """Writes ``count`` events at about 100 a second of event time."""
+    """Writes ``count`` events at about 100 per second of event time."""
     rng = random.Random(seed)
     actor_weights = list(accumulate(1 / (n + 50) ** 0.8 for n in range(actors)))
     subject_weights = list(accumulate(1 / (n + 1000) ** 0.7 for n in range(subjects)))

@@ -1,4 +1,4 @@
-"""What evidence costs the stream, by turns with and without it; and how long a million entries take to verify."""
+"""Cost of evidence: runs alternating with and without it; and the time to verify a million entries."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ AT_ONCE = 100
 
 
 def million(folder: Path) -> EvidenceLog:
-    """A log of so many entries, each an event of 230 bytes."""
+    """Writes a log of ``entries`` entries, each an event of 230 bytes."""
     log = EvidenceLog(folder, "custodes/bench", os.urandom(32), NO_KEYS.files)
     for block in range(ENTRIES // AT_ONCE):
         entries = []

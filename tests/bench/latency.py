@@ -1,4 +1,4 @@
-"""How long from sending the event that makes a finding until the API and the metrics show it, under load."""
+"""Time from sending the event that opens a finding until the API and the metrics show it, under load."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pages that benchmarks write a part of."""
+"""Pages with a part that benchmarks write."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _END = "<!-- end -->"
 
 
 def write_part(page: Path, written_by: str, text: str) -> None:
-    """Puts ``text`` between the page's two marks, in place of what stood there."""
+    """Replaces the text between the page's two marks."""
     begin = f"<!-- written by {written_by} -->"
     before, _, rest = page.read_text(encoding="utf-8").partition(begin)
     _, _, after = rest.partition(_END)

@@ -1,4 +1,4 @@
-"""Whole processes by turns, by the operating system's own accounts."""
+"""Runs whole processes alternating and measures them with the operating system's accounting."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def measure(command: Command) -> ProcessStats:
 
 
 def by_turns(commands: dict[str, Command], runs: int) -> dict[str, list[ProcessStats]]:
-    """Each command once a round, so that a slow minute is slow for all; one round before, to warm the caches."""
+    """Runs each command once per round, so that a slow minute affects all; a first round warms the caches."""
     found: dict[str, list[ProcessStats]] = {name: [] for name in commands}
     for round_ in range(runs + 1):
         for name, command in commands.items():
@@ -56,12 +56,12 @@ def by_turns(commands: dict[str, Command], runs: int) -> dict[str, list[ProcessS
 
 
 def median_ratio(first: Iterable[float], others: Iterable[float]) -> tuple[float, float, float]:
-    """How many times ``first`` the others are, round by round: median, least, most."""
+    """Returns the ratios of the others to ``first``, round by round: median, minimum, maximum."""
     ratios = sorted(other / one for one, other in zip(first, others, strict=True))
     return statistics.median(ratios), ratios[0], ratios[-1]
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table."""
+    """Returns a Markdown table."""
     lines = ["| " + " | ".join(cells) + " |" for cells in (head, ["---"] * len(head), *rows)]
     return "\n".join(lines) + "\n"

@@ -1,7 +1,7 @@
-"""Replay of one file, whole processes by turns: three rules, and the first of them alone.
+"""Replay of one file, whole processes alternating: three rules, and the first of them alone.
 
 The three: look-ups per actor over 10 minutes, distinct subjects per actor over an hour, distinct actors per subject
-over a day. Each peer does what it can do of them.
+over a day. Each peer runs those that it supports.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from processes import CUSTODES, HERE, PEER_PYTHON, PEERS, Command, by_turns, med
 
 
 def compare(path: Path, commands: dict[str, Command], events: int, runs: int) -> str:
-    """Runs the commands; the first is what the others are measured by."""
+    """Runs the commands; the first is the reference for the others."""
     found = by_turns(commands, runs)
     ours = next(iter(found.values()))
     rows = []

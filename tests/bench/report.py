@@ -1,4 +1,4 @@
-"""`make bench`: every benchmark, one after the other, into docs/performance.md between its two marks."""
+"""`make bench`: runs every benchmark and writes docs/performance.md between its two marks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PAGE = ROOT / "docs" / "performance.md"
 
 
 def machine() -> str:
-    """What the figures were had on."""
+    """Returns a description of the machine and the versions."""
     lines = open("/proc/cpuinfo", encoding="utf-8").read().splitlines()  # noqa: PTH123, SIM115 - a line is wanted
     cpu = next((line.split(": ")[1] for line in lines if line.startswith("model name")), platform.machine())
     rust = subprocess.run(["rustc", "--version"], check=True, capture_output=True, text=True).stdout.split()[1]

@@ -1,4 +1,4 @@
-"""Snapshots with 10 million live pairs: what they add to a batch's time, and how soon a restart counts again."""
+"""Snapshots with 10 million live pairs: their effect on a batch's time, and the time from restart to first count."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ SUBJECTS = 10
 
 
 def lines(rng: random.Random, first: int, count: int, at: float) -> list[bytes]:
-    """Events of ten subjects each, of some hundred thousand actors: ten new pairs an event."""
+    """Generates events with ten subjects each, by about a hundred thousand actors: ten new pairs per event."""
     return [
         json.dumps(
             {
@@ -59,7 +59,7 @@ def lines(rng: random.Random, first: int, count: int, at: float) -> list[bytes]:
 
 
 def batch_times(engine: Engine, checkpoints: Checkpoints | None, batches: list[bytes]) -> list[float]:
-    """Seconds for each round: a batch, and what checkpoints do after it."""
+    """Returns the seconds of each round: a batch, and the checkpoint step after it."""
     times = []
     for at, batch in enumerate(batches):
         begun = time.perf_counter()
@@ -84,7 +84,7 @@ def pauses(folder: Path, pairs: int) -> str:
     thread = ThreadPoolExecutor(1)
     checkpoints = Checkpoints(Snapshots(LocalFolder(folder / "pauses"), keep=2), 0.0, thread=thread)
     without = batch_times(engine, None, batches[:60])
-    # One snapshot after another, as no interval would have it.
+    # Snapshots follow each other directly, unlike with any interval in production.
     with_them = batch_times(engine, checkpoints, batches[60:])
     thread.shutdown()
     rows = []
@@ -119,7 +119,7 @@ def restart(folder: Path, pairs: int, runs: int) -> str:
         return Server(folder / "worker", [CUSTODES, "run", "-c", folder / "custodes.yaml"])
 
     def counted() -> int:
-        # The status is a second old.
+        # The status is up to one second old.
         metrics = get(f"http://127.0.0.1:{port}/metrics").splitlines()
         return int(next(float(line.split()[-1]) for line in metrics if line.startswith("custodes_events_total")))
 
@@ -136,7 +136,7 @@ def restart(folder: Path, pairs: int, runs: int) -> str:
         server = worker()
         server.wait_for("the first event", lambda: counted() >= 1, 60)
         times.append(time.perf_counter() - begun)
-        # A snapshot with that event in it, before the next end.
+        # Wait for a snapshot that contains that event before the next end.
         time.sleep(5)
     server.stop(60)
     producer.close()

@@ -1,4 +1,4 @@
-"""`custodes run` on files, and how fast it goes."""
+"""Measures the throughput of `custodes run` on files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from servers import Server, free_port, get_json
 
 @contextmanager
 def monitor(home: Path, files: Sequence[Path], **config: Any) -> Iterator[tuple[Server, str]]:
-    """A monitor and where it is; ``config`` has further keys."""
+    """A running monitor and its address; ``config`` has additional keys."""
     address = f"127.0.0.1:{free_port()}"
     whole = {
         "source": {"file": {"paths": [str(file) for file in files]}},
@@ -43,7 +43,7 @@ def _wait(base: str, done: Callable[[], bool]) -> int:
 def rate(
     home: Path, file: Path, events: int, *, beside: Callable[[str, Callable[[], bool]], int] = _wait, **config: Any
 ) -> tuple[float, int]:
-    """Events a second from the first that were seen to the last; and what ``beside``, which goes on meanwhile, gave."""
+    """Returns events per second from the first to the last counted event, and the result of ``beside``."""
     with monitor(home, [file], **{"rules": [str(HERE / "rules.yml")], **config}) as (server, base):
         status = f"{base}/api/v1/status"
         first = server.wait_for("it to read", lambda: get_json(status)["events"])
@@ -67,7 +67,7 @@ def by_turns(
     without: tuple[str, dict[str, Any]],
     having: tuple[str, dict[str, Any]],
 ) -> None:
-    """Prints how fast it goes under one configuration and the other, by turns; each comes with what it is called."""
+    """Prints the throughput of two named configurations, measured alternating."""
     ratios = []
     for number in range(rounds):
         before, _ = rate(home / f"without{number}", file, events, **without[1])

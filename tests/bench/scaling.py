@@ -1,4 +1,4 @@
-"""How time and memory grow with rules, groups and values: the engine alone, on one thread."""
+"""Time and memory as rules, groups and values grow: the engine alone, on one thread."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Pick = Callable[[int], int]
 
 
 def chunks(events: int, actor: Pick, subject: Pick, *, first: int = 0, per_second: int = 100_000) -> Iterator[bytes]:
-    """JSON Lines in order of time, ``per_second`` of event time, some thousands at a time."""
+    """Yields JSON Lines ordered by time, ``per_second`` of event time, some thousands per chunk."""
     for begin in range(first, first + events, CHUNK):
         yield b"".join(
             b'{"time":%d,"actor":"P%d","subject":"S%d","resource":"r%d","action":"read"}\n'
@@ -47,7 +47,7 @@ def engine(*rules: dict[str, Any]) -> Engine:
 
 
 def per_event(counter: Engine, texts: Iterator[bytes]) -> float:
-    """Nanoseconds an event; making the text is not measured."""
+    """Returns nanoseconds per event, without the time to generate the text."""
     nanoseconds = events = 0
     for text in texts:
         begun = time.perf_counter_ns()
@@ -57,12 +57,12 @@ def per_event(counter: Engine, texts: Iterator[bytes]) -> float:
 
 
 def spread(n: int, over: int) -> int:
-    """A number below ``over`` that looks drawn by lot, and takes every value before any comes twice."""
+    """Returns a pseudo-random number below ``over``; each value occurs once before any repeats."""
     return n * 2_654_435_761 % over
 
 
 def rules_and_time(runs: int) -> list[tuple[str, str, str]]:
-    """One rule, and a hundred over twenty different pairs of group-by and span."""
+    """Compares one rule with a hundred over twenty different pairs of group-by and timespan."""
     groupings = (["actor"], ["subject"], ["resource"], ["actor", "resource"])
     spans = (300, 600, 3600, 7200, 86_400)
     hundred = [
@@ -83,7 +83,7 @@ def rules_and_time(runs: int) -> list[tuple[str, str, str]]:
 
 
 def groups_and_time(runs: int, many: int) -> list[tuple[str, str, str]]:
-    """Ten thousand groups and ten million: all known before the clock starts."""
+    """Compares ten thousand groups with ten million, all created before the measurement."""
     found: dict[int, list[float]] = {10_000: [], many: []}
     for groups, times in found.items():
         counter = engine(rule("r", ["actor"], 3600))
@@ -97,7 +97,7 @@ def groups_and_time(runs: int, many: int) -> list[tuple[str, str, str]]:
 
 
 def hot_key_and_time(runs: int) -> list[tuple[str, str, str]]:
-    """Every second event of one actor, against all actors alike."""
+    """Compares one actor with half of the events with uniformly distributed actors."""
     even_ns: list[float] = []
     hot_ns: list[float] = []
     for _ in range(runs):
@@ -116,7 +116,7 @@ def compared(what: str, before: list[float], after: list[float]) -> list[tuple[s
 
 
 def memory(many: int) -> list[tuple[str, str]]:
-    """Bytes of a light group and of a pair, with that many of them alive."""
+    """Measures the bytes of a light group and of a pair, with that many of them alive."""
     rows = []
     before = peak_mb()
     light = engine(rule("r", ["actor"], 86_400))

@@ -1,4 +1,4 @@
-"""What each stage of the engine takes, by criterion (rust/engine/benches/stages.rs)."""
+"""Time of each stage of the engine, by criterion (rust/engine/benches/stages.rs)."""
 
 from __future__ import annotations
 

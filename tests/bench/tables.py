@@ -1,4 +1,4 @@
-"""Look-up tables of growing size: how long they take to read, and what an event costs that is looked up in them."""
+"""Look-up tables of growing size: time to load them, and the cost of an event that is looked up."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ def engine() -> Engine:
 
 
 def person(number: int) -> str:
-    """An identity number; another for each number."""
+    """Returns the identity number for a number."""
     return f"{number * 2_654_435_761 % 10**17:017}X"
 
 
 def events(count: int, people: int) -> Iterator[bytes]:
-    """A tenth of them of somebody in a table of so many people."""
+    """Generates events; a tenth of the subjects are in the table."""
     for begin in range(0, count, CHUNK):
         yield b"".join(
             b'{"time":%d,"actor":"P%d","subject":"%s"}\n'
@@ -46,7 +46,7 @@ def events(count: int, people: int) -> Iterator[bytes]:
 
 
 def per_event(counter: Engine, count: int, people: int) -> float:
-    """Nanoseconds an event; making the text is not measured."""
+    """Returns nanoseconds per event, without the time to generate the text."""
     spent = 0
     for text in events(count, people):
         begun = time.perf_counter_ns()

@@ -1,4 +1,4 @@
-"""Monitors that ran, for commands about what they left."""
+"""Monitors that have run, for commands that work on their data."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from servers import CUSTODES, Server, free_port, get_json
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
-    """A folder where a monitor has found one who looked up many, and ended; heads of its evidence are in a file."""
+    """A folder where a monitor found one actor with many look-ups and ended; heads of its evidence are in a file."""
     write_accesses(tmp_path / "events.jsonl", "P0042", 200)
     address = f"127.0.0.1:{free_port()}"
     (tmp_path / "custodes.yaml").write_text(

@@ -1,4 +1,4 @@
-"""Receivers from the terminal: whether they take anything, and what they did not."""
+"""`custodes alerts`: test alerts and undelivered ones."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The whole API, by its own schema, as each role: nothing breaks it, and nobody reaches what is not theirs.
+"""The whole API by its schema, as each role: no request causes an error, and no role exceeds its permissions.
 
-API_CASES is how many cases each role sends; `make api` sends ten thousand.
+API_CASES is the number of requests per role; `make api` sends ten thousand.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.timeout(60 + CASES)
 
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MonitorHarness]:
-    """A monitor with findings, accounts, and things in its trail."""
+    """A monitor with findings, accounts and an audit trail."""
     bench = MonitorHarness(tmp_path_factory.mktemp("api"))
     bench.feed(look_ups([NAME], [f"s{n}" for n in range(200)]))
     add_accounts(bench)
@@ -67,7 +67,7 @@ def test_whatever_is_sent(bench: MonitorHarness, role: Role | None) -> None:
         case.validate_response(response, checks=checks)
         if role is None:
             assert response.status_code in {401, 404, 405}, response.status_code
-        # Views are everybody's own.
+        # Every role may have saved views.
         is_own = role is not None and case.path.startswith("/api/v1/views")
         if case.method in {"POST", "DELETE"} and not may_triage and not is_own:
             assert response.status_code >= 400

@@ -1,4 +1,4 @@
-"""`custodes check`: each fault is one message with file and line, the right exit code, and no traceback."""
+"""`custodes check`: each fault is one message with file and line, with the right exit code and no traceback."""
 
 from __future__ import annotations
 

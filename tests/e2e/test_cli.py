@@ -1,4 +1,4 @@
-"""The command line's manners: help, version, completion, schema."""
+"""Basics of the command line: help, version, completion, schema."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`custodes demo`: the planted insiders are found, shown and counted, and it ends when told to."""
+"""`custodes demo`: the planted insiders are found, displayed and counted, and it ends on request."""
 
 from __future__ import annotations
 

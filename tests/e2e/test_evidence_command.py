@@ -1,4 +1,4 @@
-"""Evidence from a monitor that ran: verified, handed on, held, as a person types it."""
+"""`custodes evidence` on the data of a monitor: verify, export, hold."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_what_was_changed_is_named(place: Path) -> None:
     code, said, _ = run(place, "verify")
     assert (code, "entries are missing at the end" in said) == (1, True), said
     segment.write_bytes(whole)
-    # Who takes the head along is found out by the one that was told elsewhere.
+    # If the head was removed as well, the anchored head reveals it.
     for path in (segment, place / "custodes-evidence" / "head"):
         path.unlink()
     code, said, _ = run(place, "verify", "--head", "heads.jsonl", "--json")

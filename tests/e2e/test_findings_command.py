@@ -1,4 +1,4 @@
-"""Accounts and findings over ssh: as a person types it, and in pipes."""
+"""Accounts and findings on a terminal and in pipes."""
 
 from __future__ import annotations
 

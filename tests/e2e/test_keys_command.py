@@ -1,4 +1,4 @@
-"""Encryption as an operator has it: turned on, keys changed, and a key let go of."""
+"""Encryption for an operator: enable it, rotate keys, remove a key."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def run(place: Path, *arguments: str) -> tuple[int, str, str]:
 
 
 def goes_through(place: Path, turn: int) -> list[dict[str, object]]:
-    """Runs the monitor to the end of its files; returns the findings it tells of."""
+    """Runs the monitor to the end of its files; returns the findings it reports."""
     address = f"127.0.0.1:{free_port()}"
     server = Server(place / f"turn{turn}", [CUSTODES, "run", "-c", place / "custodes.yaml", "--listen", address])
     server.wait_for("the files to end", lambda: get_json(f"http://{address}/api/v1/status")["finished"])
@@ -26,13 +26,13 @@ def goes_through(place: Path, turn: int) -> list[dict[str, object]]:
 
 
 def names_on_the_disk(place: Path) -> set[str]:
-    """The files in which somebody's name stands, beside those that came from elsewhere."""
+    """Returns the files that contain a name, except input files."""
     files = [path for path in place.rglob("*") if path.is_file() and path.name != "events.jsonl"]
     return {path.name for path in files if b"P0042" in path.read_bytes()}
 
 
 def kept(place: Path) -> list[str]:
-    """The files there are, beside the database's own."""
+    """Returns all files except those of the database."""
     files = (path for path in place.rglob("*") if path.is_file())
     return sorted(str(path) for path in files if not path.name.startswith("custodes.db"))
 
@@ -47,7 +47,7 @@ def test_keys_come_change_and_go(tmp_path: Path) -> None:
     assert [one["group"] for one in before] == [{"actor": "P0042"}]
     assert {path.rpartition(".")[2] for path in names_on_the_disk(tmp_path)} >= {"db", "parquet"}
 
-    # Turned on: what there is is encrypted at once, by a command.
+    # After encryption is enabled, a command encrypts existing data at once.
     config.write_text("source: {file: {paths: [events.jsonl]}}\nencryption: {keys: names.keys}\n")
     code, _, fault = run(tmp_path, "findings", "list")
     assert (code, "custodes keys add" in fault) == (2, True)
@@ -57,7 +57,7 @@ def test_keys_come_change_and_go(tmp_path: Path) -> None:
     (finding,) = (json.loads(line) for line in run(tmp_path, "findings", "list", "--json")[1].splitlines()[:1])
     assert finding["group"] == {"actor": "P0042"}
 
-    # The next key: both are there for what there is.
+    # With the next key, existing data needs both.
     assert run(tmp_path, "keys", "add", "y2027")[0] == 0
     code, _, fault = run(tmp_path, "keys", "remove", "y2026")
     assert (code, "still needed" in fault) == (2, True), fault
@@ -75,7 +75,7 @@ def test_keys_come_change_and_go(tmp_path: Path) -> None:
     code, letters, _ = run(tmp_path, "dead-letters")
     assert (code, ["P0042" in json.loads(line)["value"] for line in letters.splitlines()][-1:]) == (0, [True])
 
-    # What the first monitor left in the plain goes with time; nothing new names anybody.
+    # Plain files of the first monitor expire; new files contain no name.
     for name in ("custodes-dead-letters.jsonl", *(f"{n:012}.snapshot" for n in (1, 2))):
         for path in tmp_path.rglob(name):
             path.unlink()

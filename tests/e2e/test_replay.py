@@ -89,7 +89,7 @@ ORACLE_RULES = {
 
 @pytest.fixture(scope="module")
 def events() -> list[dict[str, Any]]:
-    """100,000 events over two days, in order of time, subjects of every allowed type."""
+    """100,000 events over two days, ordered by time, with subjects of every allowed type."""
     rng = random.Random(41)
     start = 1_767_600_000_000_000
     times = sorted(start + rng.randrange(172_800_000) * 1000 for _ in range(100_000))
@@ -123,7 +123,7 @@ def write(events: list[dict[str, Any]]) -> bytes:
     rng = random.Random(5)
 
     def time(micros: int) -> Any:
-        """The same instant, spelled one way or another."""
+        """Formats the same instant in different ways."""
         text = datetime.fromtimestamp(micros / 1e6, UTC).isoformat(timespec="milliseconds")
         return rng.choice([text, text.replace("+00:00", "Z"), micros, micros // 1000, micros * 1000])
 
@@ -172,7 +172,7 @@ def test_in_order(
 def test_out_of_order(
     tmp_path: Path, events: list[dict[str, Any]], expected: dict[str, list[oracle.OracleFinding]], lateness_s: int
 ) -> None:
-    """Any order the allowed lateness covers gives the very same findings."""
+    """Any order within the allowed lateness gives the same findings."""
     rng = random.Random(lateness_s)
     arrival = sorted(events, key=lambda event: event["time"] + rng.randrange(lateness_s * 1_000_000))
     assert arrival != events
@@ -193,7 +193,7 @@ def test_packed_files_and_standard_input_are_the_same(tmp_path: Path, events: li
 
 
 def test_any_number_of_threads_gives_the_same_bytes(tmp_path: Path, events: list[dict[str, Any]]) -> None:
-    """Out of order, with bad lines in between: each thread has its part of every block and of the groups."""
+    """Out-of-order input with invalid lines; each thread has a part of every block and of the groups."""
     rng = random.Random(6)
     lines = write(sorted(events, key=lambda event: event["time"] + rng.randrange(10_000_000))).splitlines(True)
     for at in range(1000, len(lines), 9000):

@@ -1,4 +1,4 @@
-"""`custodes rules`: the rules there are, and their tests, as a person and a pipeline see them."""
+"""`custodes rules`: lists of rules and rule tests, for users and pipelines."""
 
 from __future__ import annotations
 

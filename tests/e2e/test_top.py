@@ -1,4 +1,4 @@
-"""A running monitor, looked at from the terminal and over TLS."""
+"""`custodes top` on a running monitor, also over TLS."""
 
 from __future__ import annotations
 

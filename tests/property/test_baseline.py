@@ -1,4 +1,4 @@
-"""Baselines: a threshold that follows what is usual, against the definition written a second time, the slow way."""
+"""Baselines: thresholds relative to the expected value, compared with a second, slow implementation."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ detection: {selection: {action: read}, condition: selection}
 
 @dataclass(frozen=True)
 class OracleEvent:
-    """An event in the oracle's terms; the time is in seconds, local."""
+    """An event in the oracle's terms; the time is in local seconds."""
 
     time: int
     actor: str
@@ -62,7 +62,7 @@ class OracleEvent:
 
 
 class Oracle:
-    """What the findings of a rule with a baseline are, straight from the definition."""
+    """Computes the findings of a rule with a baseline, directly from the definition."""
 
     def __init__(self, events: list[OracleEvent], rule: Rule) -> None:
         assert rule.baseline is not None
@@ -106,8 +106,8 @@ class Oracle:
         return {day: peak for day, peak in peaks.items() if peak}
 
     def level(self, peer: str, day: int) -> tuple[float, float] | None:
-        """What is usual among peers on a day that is over, and on which windows could be full: the count, and on how
-        many days of a window they worked."""
+        """Returns the expected value among peers on a completed day for which windows could be full: the count, and
+        the number of days of a window on which they worked."""
         if day < min(seen[0].time // DAY for seen in self.by_actor.values()) + self.own_lag - 1:
             return None
         who = [actor for actor, peaks in self.peaks.items() if day in peaks and self.peer_on[actor, day] == peer]
@@ -119,11 +119,11 @@ class Oracle:
         return self.own_lag > 7 or weekend(one) == weekend(other)
 
     def worked(self, actor: str, day: int) -> int:
-        """On how many days of the window that ends with a day somebody worked."""
+        """Returns the number of working days in the window that ends with a day."""
         return sum(day - self.own_lag + 1 < one <= day for one in self.peaks[actor])
 
     def at_this_desk_since(self, actor: str, day: int) -> int:
-        """The first day on which the actor had events, of those among the same peers as now."""
+        """Returns the first day with events of the actor among its current peers."""
         days = sorted({e.time // DAY for e in self.by_actor[actor] if e.time // DAY <= day}, reverse=True)
         same = takewhile(lambda one: self.peer_on[actor, one] == self.peer_on[actor, day], days)
         return min(same)
@@ -134,7 +134,7 @@ class Oracle:
         return max((alike or known).values(), default=None)
 
     def own(self, measured: dict[int, tuple[float, float]], actor: str, day: int) -> tuple[float, float] | None:
-        """What is usual, and how much larger the factor is for being read from few windows."""
+        """Returns the expected value, and the increase of the factor because it was read from few windows."""
         full = self.at_this_desk_since(actor, day) + self.own_lag - 1
         if self.own_lag > 2 and day - self.own_lag + 1 < full + self.own_lag - 1:
             return None
@@ -156,7 +156,7 @@ class Oracle:
         before = [e.time // DAY for e in self.by_actor[actor] if e.time // DAY < since]
         span = self.own_lag - 1
         if before and max(before) + span >= since and day < since + span:
-            # Its windows have work of both desks.
+            # Its windows contain work of both desks.
             levels = (peers, self.near(self.peer_on[actor, max(before)], day))
             peers = max((level for level in levels if level is not None), default=None)
         factor = self.baseline.factor
@@ -226,12 +226,12 @@ def rule(tmp_path_factory: pytest.TempPathFactory) -> Rule:
 
 
 def made_up(rng: random.Random, days: int) -> list[dict[str, Any]]:
-    """Some people's days at work, of two departments, with some that stand out and some who move."""
+    """Generates working days of actors in two departments, with some outliers and some moves."""
     events: list[dict[str, Any]] = []
     for at in range(rng.randint(2, 7)):
         habit, moves = rng.randint(1, 5), rng.choice([None, None, rng.randrange(2, days)])
         for day in range(days):
-            # Nobody works on the day before they move: in which order the last and the first events come would matter.
+            # No actor works on the day before a move, because the order of the last and first events would matter.
             is_off = moves is not None and day == moves - 1
             much = 0 if is_off else rng.choice([0, habit, habit, habit, habit * 3])
             desk = at + (moves is not None and day >= moves)
@@ -249,7 +249,7 @@ def made_up(rng: random.Random, days: int) -> list[dict[str, Any]]:
 
 
 def out_of_order(rng: random.Random, events: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Each event comes up to two hours after its turn."""
+    """Delays each event by up to two hours."""
     return sorted(events, key=lambda event: event["time"] + rng.randrange(7200))
 
 
@@ -294,7 +294,7 @@ def test_it_is_as_the_oracle_says_in_any_order_and_over_restarts(
 
 
 def test_a_change_of_the_factor_keeps_what_is_usual(rule: Rule) -> None:
-    """A month of days is too dear to be lost to a change of taste; open findings end, as with any other threshold."""
+    """A change of settings keeps the days of a baseline; open findings end, as with any other threshold."""
     assert rule.baseline is not None
     events = sorted(made_up(random.Random(6), 10), key=lambda event: int(event["time"]))
     mapping = load_mapping("custodes")

@@ -1,4 +1,4 @@
-"""The history has every event once, whatever the batches, over restarts, merges and a disk that refuses."""
+"""The history contains every event once, for any batches, restarts, merges and write errors."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
-from unittest.mock import patch
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from custodes._core import Engine
 from custodes.encryption.keys import NO_KEYS, Keys
-from custodes.history import Access, History, HistoryWriter, SegmentStore, compaction, writer
+from custodes.history import Access, History, HistoryWriter, SegmentStore, compaction
 from custodes.history.queries import RecordedEvent
 from streams import START, StreamRecord
 
@@ -47,7 +46,7 @@ steps = st.lists(
 
 
 class HistoryProcess:
-    """One process: reads two partitions, writes the history, may end at any time."""
+    """One process that reads two partitions, writes the history, and may end at any time."""
 
     def __init__(self, folder: Path, positions: list[int], keys: Keys = NO_KEYS) -> None:
         self.shelf = SegmentStore(folder, keys)
@@ -64,13 +63,13 @@ class HistoryProcess:
             self.positions[partition] += len(records)
 
     def end(self) -> None:
-        """As a crash does it: what waits is gone."""
-        self.writer._waiting, self.writer._waiting_rows = [], 0
+        """Simulates a crash: queued rows are lost."""
+        self.shelf.put = refuse  # type: ignore[method-assign, assignment]
         self.writer.close()
 
 
 def rows_of(log: list[dict[str, Any]], partition: int) -> Counter[Any]:
-    """What the history must say of a partition."""
+    """Returns the expected history of a partition."""
     rows: Counter[Any] = Counter()
     for position, event in enumerate(log):
         subject, resource = event["subject"], event.get("resource")
@@ -92,7 +91,7 @@ def said(access: Access) -> Any:
 
 OLD = ("old", b"o" * 32)
 KEYRINGS = [NO_KEYS, Keys([OLD]), Keys([("new", b"n" * 32), OLD])]
-"""What files are encrypted by: nothing, a key, and the next."""
+"""Encryption settings: none, one key, and the next key."""
 
 
 @given(
@@ -101,7 +100,7 @@ KEYRINGS = [NO_KEYS, Keys([OLD]), Keys([("new", b"n" * 32), OLD])]
 def test_every_event_is_there_once(first: list[Any], second: list[Any], steps: list[Any], next_keys: list[int]) -> None:
     keyring = 0
     logs = [[json.dumps(event).encode() for event in log] for log in (first, second)]
-    with TemporaryDirectory() as name, patch.object(writer, "_SEGMENT_ROWS", 7):
+    with TemporaryDirectory() as name:
         process, saved = HistoryProcess(Path(name) / "history", [0, 0]), [0, 0]
         for partition, most, then in [*steps, (0, 99, "on"), (1, 99, "flush")]:
             put = process.shelf.put
@@ -117,11 +116,11 @@ def test_every_event_is_there_once(first: list[Any], second: list[Any], steps: l
             process.shelf.put = put  # type: ignore[method-assign]
             if then == "crash":
                 process.end()
-                # Whoever comes back may have the next key, and reads what was written before.
+                # The next process may have the next key and must read older files.
                 keyring = min(keyring + (next_keys.pop() if next_keys else 0), len(KEYRINGS) - 1)
                 process = HistoryProcess(Path(name) / "history", list(saved), KEYRINGS[keyring])
-        # Everything is merged by now that can be.
-        process.writer._merger.submit(lambda: None).result()
+        # All files that can be merged are merged.
+        process.writer.wait_until_compacted()
         segments = process.shelf.segments
         assert not compaction.mergeable(segments, 2**62)
         assert sorted(path.name for path in process.shelf.path.glob("*.parquet")) == [one.name for one in segments]
@@ -215,5 +214,5 @@ def test_peers_and_lookers_are_counted_as_by_hand(looks: list[tuple[int, str, st
 
 
 def _most(counts: Mapping[str, int]) -> list[tuple[str, int]]:
-    """The most often first; of as many, by name."""
+    """Sorts by frequency, then by name."""
     return sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))

@@ -1,6 +1,6 @@
-"""Amounts, orders, expressions, aliases, findings of findings: against definitions written a second time, the slow way.
+"""Measures, sequences, expressions, aliases, correlations of correlations: compared with second, slow implementations.
 
-Events come in any order the allowed lateness covers, in batches of all sizes, on one thread or two, over restarts.
+Events arrive in any order within the allowed lateness, in batches of all sizes, on one thread or two, with restarts.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ ACTIONS = {"looks": {"read", "search"}, "exports": {"export", "search"}, "wipes"
 
 
 def correlation(title: str, **said: Any) -> str:
-    """A rule whose runs are joined over 7 s."""
+    """Returns a rule whose runs are joined over 7 s."""
     fields = "\n".join(f"  {key.replace('_', '-')}: {value}" for key, value in said.items())
     return f"---\ntitle: {title}\nname: {title}\ncorrelation:\n{fields}\ncustodes: {{keep_open: 7s, resolution: 2s}}\n"
 
@@ -71,7 +71,7 @@ def median(window: Sequence[oracle.Occurrence]) -> float | None:
 
 
 def can_follow(window: Sequence[oracle.Occurrence], names: Sequence[str]) -> bool:
-    """Whether there are events of these rules at times that do not fall, by trying them all."""
+    """Checks by exhaustive search whether events of these rules exist at non-decreasing times."""
     times = [sorted({time for time, met in window if name in met}) for name in names]
     at = min(itertools.chain.from_iterable(times), default=0)
     for of_one in times:
@@ -83,7 +83,7 @@ def can_follow(window: Sequence[oracle.Occurrence], names: Sequence[str]) -> boo
 
 
 def longest(names: Sequence[str]) -> Callable[[Sequence[oracle.Occurrence]], float | None]:
-    """How many of the rules, in their order, can be followed."""
+    """Returns the length of the longest subsequence of the rules that matched in order."""
 
     def measure(window: Sequence[oracle.Occurrence]) -> float | None:
         for size in range(len(names), 0, -1):
@@ -95,7 +95,7 @@ def longest(names: Sequence[str]) -> Callable[[Sequence[oracle.Occurrence]], flo
 
 
 def holding(test: Callable[[set[str]], bool]) -> Callable[[Sequence[oracle.Occurrence]], float | None]:
-    """1 where the rules met by some of the events make an expression true."""
+    """Returns 1 if the rules matched by some of the events make an expression true."""
     return lambda window: 1 if window and test({name for _, met in window for name in met}) else None
 
 
@@ -172,7 +172,7 @@ events = st.lists(
 
 
 def as_stream(listed: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Events in an order in which they may come, with times in seconds."""
+    """Returns events in a possible order of arrival, with times in seconds."""
     bare = [{key: value for key, value in event.items() if key != "delay"} for event in listed]
     return [{**event, "time": START + event["time"]} for event in shuffled(bare, [one["delay"] for one in listed])]
 
@@ -325,7 +325,7 @@ def test_groups_by_aliases_are_what_the_oracle_says(
 def test_shares_come_to_what_one_engine_comes_to(
     rules: dict[str, Rule], aliased: list[Rule], listed: list[dict[str, Any]], owners: list[Any]
 ) -> None:
-    """Events of these rules are handed on with all that is measured and grouped by."""
+    """Repartitioned events contain all fields that are measured or used for grouping."""
     stream = [{**event, "owner": owner} for event, owner in zip(as_stream(listed), owners, strict=False)]
     every = [*(rules[title] for title in CASES), *aliased]
     whole, records = (

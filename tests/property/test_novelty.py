@@ -1,4 +1,4 @@
-"""Sieves: what is new to a group and groups that wake, against the definition written a second time, the slow way."""
+"""New values and dormant groups, compared with a second, slow implementation."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def rule(tmp_path_factory: pytest.TempPathFactory) -> Rule:
 
 
 def new_values(events: list[dict[str, Any]], sieve: NewValues, offset: int) -> dict[int, list[str]]:
-    """By place: the values an event has that are new to its actor; those without any are left out."""
+    """Returns, by position, the values of an event that are new to its actor; events without any are omitted."""
     days = [(event["time"] + offset) // DAY for event in events]
     over, after = sieve.over.days, sieve.after.days
     by_actor: dict[str, set[int]] = defaultdict(set)
@@ -87,7 +87,7 @@ def new_values(events: list[dict[str, Any]], sieve: NewValues, offset: int) -> d
 
 
 def waking(events: list[dict[str, Any]], sieve: DormantGroups, offset: int) -> dict[int, list[str]]:
-    """By place: the values of events of actors that have been silent for long."""
+    """Returns, by position, the values of events of actors that were dormant."""
     kept = {}
     for at, event in enumerate(events):
         day = (event["time"] + offset) // DAY
@@ -99,7 +99,7 @@ def waking(events: list[dict[str, Any]], sieve: DormantGroups, offset: int) -> d
 
 
 def made_up(rng: random.Random) -> list[dict[str, Any]]:
-    """Some people, each with days at work and pauses; and what they touch, which changes seldom."""
+    """Generates actors with working days and pauses, and values that rarely change."""
     events: list[dict[str, Any]] = []
     for actor in range(rng.randint(1, 4)):
         day, known = 0, ["r0"]

@@ -1,5 +1,5 @@
-"""Repartitioning: engines that hand events on and engines that count shares come to what one engine comes to, however
-often a parcel comes and wherever an engine begins again."""
+"""Repartitioning: engines that forward events and engines that count shares give the result of a single engine, with
+any number of duplicates and restarts."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ KEY = "000102030405060708090a0b0c0d0e0f"
 
 @dataclass(frozen=True)
 class SentBatch:
-    """What one source's engine sent to one share: events of ``[begin, end)``, and how far the source has come."""
+    """Events that one source's engine sent to one share, for ``[begin, end)``, and the source's position."""
 
     source: int
     begin: int
@@ -30,7 +30,7 @@ class SentBatch:
 
 
 def plans(chosen: list[dict[str, Any]], shares: int) -> tuple[str, list[str]]:
-    """The plan of engines that hand on, and of those that count."""
+    """Returns the plans of the engines that forward and of those that count."""
     plan = json.loads(plan_for(*chosen)) | {"fingerprint_key": KEY}
     handing_on = plan | {"rules": [], "repartition": {"rules": plan["rules"], "partitions": shares}}
     counting = [plan | {"share": {"partition": share, "of": shares}} for share in range(shares)]
@@ -38,7 +38,7 @@ def plans(chosen: list[dict[str, Any]], shares: int) -> tuple[str, list[str]]:
 
 
 def sent(engine: Engine, source: int, records: list[StreamRecord], shares: int) -> list[SentBatch]:
-    """By share: what a batch came to."""
+    """Returns the result of a batch, by share."""
     outcome = engine.process_records(records, source)
     begin, end = records[0].offset, records[-1].offset + 1
     by_share = [b"".join(parcel for at, _, parcel in outcome.parcels if at == share) for share in range(shares)]
@@ -65,7 +65,7 @@ def test_shares_come_to_what_the_oracle_comes_to(
         lives = data.draw(st.integers(1, 3))
         into: list[list[SentBatch]] = [[] for _ in range(shares)]
         for life in range(lives):
-            # Each life begins where the one before had certainly come to, or before, and the last one reads all.
+            # Each run starts at or before the previous one's last position, and the last one reads everything.
             reached = min((log[-1].end if log else 0) for log in into)
             at = data.draw(st.integers(0, reached))
             until = len(records) if life == lives - 1 else data.draw(st.integers(at, len(records)))

@@ -1,4 +1,4 @@
-"""Schedules of several workers, each from a seed; builds broken on purpose must be found out."""
+"""Random schedules of several workers; deliberately broken builds must be detected."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from custodes.sources.repartition import RepartitionInbox, SentRange
 from simulated_workers import SimulatedWorker, play
 
 SCHEDULES = int(os.environ.get("SIMULATION_SCHEDULES", "2000")) // 8
-"""One of workers takes as long as several of one process."""
+"""One schedule of workers takes as long as several of one process."""
 FIRST = int(os.environ.get("SIMULATION_SEED", random.randrange(1 << 32)))
 
-# Either pool will do for a database in memory.
+# Either pool works for a database in memory.
 pytestmark = pytest.mark.filterwarnings("ignore:Selection of the SingletonThreadPool")
 
 

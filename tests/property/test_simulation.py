@@ -1,15 +1,16 @@
-"""Thousands of schedules of the monitor's loop, each from a seed; builds broken on purpose must be found out."""
+"""Thousands of random schedules of the monitor's loop; deliberately broken builds must be detected."""
 
 from __future__ import annotations
 
 import os
 import random
 from collections.abc import Callable
+from typing import Any
 
 import pytest
+from sqlalchemy.exc import OperationalError
 
-from custodes.runtime.monitor import Monitor
-from simulation import play
+from simulation import Build, play
 
 SCHEDULES = int(os.environ.get("SIMULATION_SCHEDULES", "2000"))
 FIRST = int(os.environ.get("SIMULATION_SEED", random.randrange(1 << 32)))
@@ -23,23 +24,32 @@ def test_nothing_is_lost_or_doubled_whatever_happens(share: int) -> None:
         assert not wrong, f"SIMULATION_SEED={seed} SIMULATION_SCHEDULES=1\n" + "\n".join(wrong)
 
 
-def commit_before_the_snapshot(monitor: Monitor) -> None:
-    commit = monitor._source.commit
-    monitor._source.commit = lambda streams=None: commit(None)  # type: ignore[method-assign]
+def commit_before_the_snapshot(build: Build) -> None:
+    commit = build.source.commit
+    build.source.commit = lambda streams=None: commit(None)  # type: ignore[method-assign]
 
 
-def begin_at_the_committed_offsets(monitor: Monitor) -> None:
-    monitor._source.resume([])  # type: ignore[attr-defined]
+def begin_at_the_committed_offsets(build: Build) -> None:
+    build.source.resume([])
 
 
-def forget_what_a_part_had_counted(monitor: Monitor) -> None:
+def forget_what_a_part_had_counted(build: Build) -> None:
     for stream in range(3):
-        monitor._work.tasks()[0].engine.begin_anew(stream)
+        build.work.tasks()[0].engine.begin_anew(stream)
 
 
-def save_what_is_not_stored(monitor: Monitor) -> None:
-    """Forgets that findings wait, so that a snapshot is taken and offsets are committed without them."""
-    monitor._refused = lambda error: monitor._work.tasks()[0].unstored.clear()  # type: ignore[method-assign]
+def save_what_is_not_stored(build: Build) -> None:
+    """Drops findings that the database refused, so that a snapshot is taken and offsets are committed without them."""
+    apply = build.store.apply
+
+    def drop_what_is_refused(*arguments: Any) -> Any:
+        try:
+            return apply(*arguments)
+        except OperationalError:
+            build.work.tasks()[0].unstored.clear()
+            raise
+
+    build.store.apply = drop_what_is_refused  # type: ignore[method-assign]
 
 
 @pytest.mark.parametrize(
@@ -51,5 +61,5 @@ def save_what_is_not_stored(monitor: Monitor) -> None:
         save_what_is_not_stored,
     ],
 )
-def test_a_broken_build_is_found_out(broken: Callable[[Monitor], None]) -> None:
+def test_a_broken_build_is_found_out(broken: Callable[[Build], None]) -> None:
     assert any(play(seed, broken) for seed in range(200)), "the simulation has become too kind"

@@ -1,4 +1,4 @@
-"""Snapshots: an engine restored from parts of different moments, heard again from the lowest position, misses nothing
+"""Snapshots: an engine restored from parts saved at different times, replayed from the lowest position, misses nothing
 and counts nothing twice."""
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from streams import LATENESS_S, StreamRecord, described, events, oracle_rule, pl
 
 @dataclass
 class Saved:
-    """A snapshot as it comes about."""
+    """A snapshot in progress."""
 
     frame: bytes
     start: dict[int, int]
@@ -27,7 +27,7 @@ class Saved:
 
 
 class SimulatedRun:
-    """An engine that reads streams, is saved, lost and restored; and what its findings store holds."""
+    """An engine that reads streams, is saved, lost and restored, with the content of its findings store."""
 
     def __init__(
         self, chosen: list[dict[str, Any]], streams: list[list[dict[str, Any]]], names: list[str] | None = None
@@ -65,7 +65,7 @@ class SimulatedRun:
         return Saved(self.engine.save_frame(), dict(self.next))
 
     def save_part(self, saved: Saved) -> bool:
-        """Saves one part more; returns whether it was the last."""
+        """Saves the next part; returns whether it was the last."""
         saved.parts.append(b"".join(self.engine.save_part(len(saved.parts), self.next)))
         return len(saved.parts) == self.engine.parts()
 
@@ -131,7 +131,7 @@ def test_findings_of_findings_are_neither_lost_nor_counted_twice(
 def read_over_lives(
     data: st.DataObject, streams: list[list[dict[str, Any]]], chosen: list[dict[str, Any]], lives: list[list[Any]]
 ) -> SimulatedRun:
-    """In each life a snapshot is begun, a part saved now and then between batches, and more is read before the end."""
+    """In each run a snapshot is started, parts are saved between batches, and more events are read before the end."""
     delay = st.integers(0, LATENESS_S * 1_000_000)
     arriving = []
     for stream in streams:
@@ -170,7 +170,7 @@ def test_other_rules_leave_those_that_stay_as_they_are(
     added: list[dict[str, Any]],
     cut: int,
 ) -> None:
-    """Some rules go, some stay, some come, of which a few count by the same groups as one that stays."""
+    """Removes, keeps and adds rules; some added rules group by the same fields as one that stays."""
     delay = st.integers(0, LATENESS_S * 1_000_000)
     delays = data.draw(st.lists(delay, min_size=len(stream), max_size=len(stream)))
     arriving = shuffled(stream, delays)
@@ -203,18 +203,18 @@ def test_other_rules_leave_those_that_stay_as_they_are(
         windows_before = [window(rule) for rule in before]
         for at, rule in enumerate(added, len(stay)):
             if window(rule) in windows_before:
-                continue  # It goes on with a window that was there.
+                continue  # It reuses an existing window.
             assert after.findings(at) == oracle.findings(arriving[cut:], oracle_rule(rule))
     first.store.close()
 
 
 def window(rule: dict[str, Any]) -> tuple[Any, ...]:
-    """What two rules that count by the same window have in common."""
+    """Returns the key of a rule's window, equal for rules that share it."""
     return tuple(rule[key] for key in ("group_by", "resource", "distinct", "panes", "resolution"))
 
 
 def windows_stay(plan: dict[str, Any], stay: int) -> bool:
-    """Whether no added rule judges, at the watermark, groups of a rule that stays: it would need their names."""
+    """Returns whether no added rule is evaluated at the watermark over groups of a kept rule: it needs their names."""
     judging = [rule for rule in plan["rules"][stay:] if "gte" not in rule["holds"]]
     return not any(
         (rule["when"], rule["group_by"]) == (one["when"], one["group_by"])
@@ -260,7 +260,7 @@ DELAYS = (
 
 
 class Scripted:
-    """Draws what is written down."""
+    """Draws from a recorded list."""
 
     def __init__(self) -> None:
         self._drawn = iter([*DELAYS, 0, 1, 3, 0, 2, 4, 4, 2, 3, 1, 1, 3, 4, 4, 3, 2, 1])
@@ -271,7 +271,7 @@ class Scripted:
 
 @pytest.mark.parametrize("attempt", range(30))
 def test_an_opening_that_was_heard_before_a_crash_does_not_count_again(attempt: int) -> None:
-    """After it the finding first seems to open elsewhere, under some keys of fingerprints: others each time."""
+    """After a replay the finding first seems to open elsewhere, for some fingerprint keys; the key is random."""
     streams = [
         [
             {"time": 1_700_000_000_000_000 + time, "actor": actor, "resource": resource, "subject": subject}

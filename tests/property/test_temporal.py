@@ -1,4 +1,4 @@
-"""Temporal correlations: that some of several things were done by one group within a span, each counted once."""
+"""Temporal correlations: several rules matched by one group within a timespan, each counted once."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def rules(tmp_path_factory: pytest.TempPathFactory) -> list[Rule]:
 
 
 def met(event: dict[str, Any]) -> list[str]:
-    """Which of the three an event is, by the words of the rules."""
+    """Returns the matching one of the three rules for an event."""
     action = event["action"]
     wipes = action == "delete" and event["resource"] == "log"
     return [

@@ -1,4 +1,4 @@
-"""The engine's windows against the oracle, over random streams in and out of order."""
+"""The engine's windows compared with the oracle, over random streams in and out of order."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def lines(batch: list[dict[str, Any]]) -> bytes:
 
 
 class FindingReader:
-    """What a reader of the changes believes: the latest state of each finding."""
+    """State of a reader of the changes: the latest state of each finding."""
 
     def __init__(self) -> None:
         self.latest: dict[str, FindingChange] = {}
@@ -110,7 +110,7 @@ def test_any_order_within_the_lateness_gives_the_same_findings(
 def test_rules_that_share_a_stream_or_a_window_do_not_disturb_each_other(
     data: st.DataObject, stream: list[dict[str, Any]], chosen: list[dict[str, Any]], alike: list[tuple[int, int]]
 ) -> None:
-    """Some count the same things the same way, and differ in what they make of it."""
+    """Rules that share windows but differ in their conditions."""
     for one, other in alike:
         if max(one, other) < len(chosen):
             same = (
@@ -128,7 +128,7 @@ def test_rules_that_share_a_stream_or_a_window_do_not_disturb_each_other(
 
 
 def test_panes_before_a_value_moved_on_are_judged_before_that_is_forgotten() -> None:
-    """Found by a longer run: the watermark passes the second event, but not yet the pane it lies in."""
+    """Regression, found by a longer run: the watermark passes the second event, but not yet its pane."""
     rule = {
         "group_by": ["subject"], "distinct": "subject", "panes": 11, "resolution": 7,
         "keep_panes": None, "holds": ("lt", 2), "resource": None,
@@ -142,8 +142,8 @@ def test_panes_before_a_value_moved_on_are_judged_before_that_is_forgotten() -> 
 
 
 def test_a_value_is_not_forgotten_before_the_pane_it_left_is_judged() -> None:
-    """Found by simulation: streams far apart, of which one keeps arrivals the watermark has passed; and two groups in
-    one shard, which one pair of groups in four is."""
+    """Regression, found by simulation: streams far apart, one of them with arrivals that the watermark has passed, and
+    two groups in one shard, as one pair of groups in four."""
     rule = {
         "group_by": ["subject"], "distinct": "subject", "panes": 19, "resolution": 2,
         "keep_panes": 5, "holds": ("eq", 2), "resource": None,
@@ -162,7 +162,7 @@ def test_a_value_is_not_forgotten_before_the_pane_it_left_is_judged() -> None:
 @given(st.lists(events, min_size=1, max_size=40), rules)
 @settings(max_examples=200, deadline=None)
 def test_a_finding_opens_with_the_event_that_makes_it(stream: list[dict[str, Any]], rule: dict[str, Any]) -> None:
-    """Event by event, a finding is told of in the very call that brought its opening event."""
+    """With one event per call, a finding is reported in the call that contains its opening event."""
     stream.sort(key=lambda event: event["time"])
     rule = {**rule, "holds": ("gte", rule["holds"][1])}
     engine = engine_for(rule)
@@ -175,7 +175,7 @@ def test_a_finding_opens_with_the_event_that_makes_it(stream: list[dict[str, Any
 @given(st.lists(events, min_size=1, max_size=60), rules)
 @settings(max_examples=200, deadline=None)
 def test_memory_follows_live_windows(stream: list[dict[str, Any]], rule: dict[str, Any]) -> None:
-    """Groups nobody touches any more are forgotten once the watermark has left them behind."""
+    """Inactive groups are dropped once the watermark has passed their windows."""
     stream.sort(key=lambda event: event["time"])
     engine = engine_for(rule)
     engine.process_lines(lines(stream))

@@ -1,6 +1,6 @@
-"""Alerts through an outage, on a real Alertmanager: every finding told of once in effect, in order, and resolved.
+"""Alerts during an outage of a real Alertmanager: every finding is delivered effectively once, in order, and resolved.
 
-ALERT_OUTAGE is how many seconds nobody can be reached; `make chaos` has ten minutes of it.
+ALERT_OUTAGE is the length of the outage in seconds; `make chaos` uses ten minutes.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ OUTAGE = float(os.environ.get("ALERT_OUTAGE", "5"))
 FINDINGS = 500
 SECRET = base64.b64encode(b"a secret of thirty-two bytes now").decode()
 ROUTES = {
-    # Each alert by itself, told at once: what it is told of is then seen one by one.
+    # No grouping and no delay, so that each alert is visible separately.
     "route": {"receiver": "ear", "group_by": ["..."], "group_wait": "1s", "group_interval": "1s"},
 }
 
@@ -34,7 +34,7 @@ pytestmark = [pytest.mark.services, pytest.mark.timeout(180 + 2 * OUTAGE)]
 
 
 def write_events(path: Path, name: str) -> None:
-    """So many people each look up 150 others within a quarter of an hour, long ago; then somebody looks up one."""
+    """Writes old look-ups by many actors, 150 subjects each within 15 minutes; then one recent look-up."""
     start = time.time() - 86_400
     with path.open("w") as file:
         for n in range(150):
@@ -63,7 +63,7 @@ def alertmanager(folder: Path, port: int, ear: RecordingServer) -> Server:
 
 
 def the_rule(folder: Path) -> Path:
-    """One that finds each of them once."""
+    """Returns a rule that finds each of them once."""
     rule = folder / "rules.yml"
     rule.write_text(
         "title: Looks\nname: looks\nlogsource: {product: custodes}\ndetection: {x: {action: read}, condition: x}\n"
@@ -75,7 +75,7 @@ def the_rule(folder: Path) -> Path:
 
 @pytest.fixture
 def started() -> Iterator[list[Server]]:
-    """Servers that are stopped whatever happens."""
+    """Stops servers at the end of the test in any case."""
     servers: list[Server] = []
     yield servers
     for server in servers:
@@ -111,7 +111,7 @@ def test_nobody_can_be_reached_for_a_while(tmp_path: Path, ear: RecordingServer,
     assert f'custodes_alerts_waiting{{receiver="hook"}} {2 * FINDINGS}.0' in server.wait_for(
         "all to wait", lambda: text if f"{2 * FINDINGS}.0" in (text := get(f"{base}/metrics")) else None
     )
-    # In the middle of it the machine is switched off and on.
+    # The machine restarts during the outage.
     server.kill()
     server.start_again()
     server.wait_for("the outage to be over", lambda: time.monotonic() - since >= OUTAGE, OUTAGE + 30)

@@ -1,6 +1,6 @@
-"""Kill -9 at random points: findings and counts are the oracle's, none lost, none doubled.
+"""Kill -9 at random points: findings and counts equal the oracle's, none lost, none duplicated.
 
-`make chaos` is the long one. A failing run prints its seed; CHAOS_SEED runs that schedule again.
+`make chaos` is the long version. A failing run prints its seed; CHAOS_SEED repeats that schedule.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def test_killed_again_and_again_it_finds_what_the_oracle_finds(kafka: Kafka, tmp
 
     for _ in range(KILLS):
         server = run()
-        # From before it has read a snapshot to some snapshots later.
+        # From before the snapshot is restored to several snapshots later.
         killed_at = time.monotonic() + rng.uniform(0.2, 3.0)
         while time.monotonic() < killed_at:
             assert server.process.poll() is None, server.log.read_text()[-4000:]

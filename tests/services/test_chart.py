@@ -1,4 +1,4 @@
-"""The Helm chart: what it renders is valid by Kubernetes' own schemas, in step with the program, and guarded."""
+"""The Helm chart: its output is valid by Kubernetes' schemas, consistent with the program, and hardened."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.services
 
 CHART = ROOT / "deploy" / "kubernetes"
 OPERATORS = {"ServiceMonitor", "PrometheusRule"}
-"""Kinds that are not Kubernetes' own."""
+"""Kinds that are not part of Kubernetes."""
 EVERYTHING = {
     "replicas": 3,
     "config": {
@@ -42,14 +42,14 @@ EVERYTHING = {
 
 
 def helm(*arguments: str | Path, values: Any = None) -> subprocess.CompletedProcess[str]:
-    """Runs it, with values on its standard input."""
+    """Runs Helm with values on standard input."""
     command = [str(program("helm")), *map(str, arguments), *(["--values", "-"] if values else [])]
     text = yaml.safe_dump(values) if values else None
     return subprocess.run(command, input=text, capture_output=True, text=True, check=False)
 
 
 def rendered(values: Any = None) -> dict[str, dict[str, Any]]:
-    """What is applied, by kind and name."""
+    """Returns the rendered resources by kind and name."""
     done = helm("template", "watch", CHART, "--namespace", "privacy", values=values)
     assert done.returncode == 0, done.stderr
     found = [one for one in yaml.safe_load_all(done.stdout) if one]

@@ -1,4 +1,4 @@
-"""The compose file: one by the specification, reached from this machine alone, in step with what it mounts and asks."""
+"""The Compose file: valid by the specification, reachable from this machine only, consistent with the mounted files."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_valid_by_the_specification() -> None:
     if not SCHEMA.is_file():
         missing("the schema of compose files")
     schema = json.loads(SCHEMA.read_text())
-    # The specification has had a name for the whole since; Debian's is older.
+    # Newer specifications have a top-level name; Debian's version is older.
     schema["properties"]["name"] = {"type": "string"}
     jsonschema.Draft7Validator(schema).validate(COMPOSE)
 

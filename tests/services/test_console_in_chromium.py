@@ -1,6 +1,6 @@
-"""A finding from its arrival to its end, in a real browser, and what is left of it in the audit trail.
+"""A finding from opening to verdict in a real browser, and its traces in the audit trail.
 
-With CUSTODES_SCREENSHOTS=FOLDER it leaves pictures of the pages there: those in docs/images are from here.
+With CUSTODES_SCREENSHOTS=FOLDER it writes the screenshots of docs/images.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def topic(kafka: Kafka) -> str:
 
 @pytest.fixture
 def base(kafka: Kafka, topic: str, tmp_path: Path) -> Iterator[str]:
-    """The address of a monitor with accounts, that reads a topic of its own."""
+    """Returns the address of a monitor with accounts that reads its own topic."""
     address = f"127.0.0.1:{free_port()}"
     config = {
         "source": {"kafka": {"bootstrap_servers": [kafka.bootstrap], "topics": [topic], "group_id": topic}},
@@ -73,7 +73,7 @@ def base(kafka: Kafka, topic: str, tmp_path: Path) -> Iterator[str]:
 
 
 def look_up(kafka: Kafka, topic: str, actor: str, count: int) -> None:
-    """Has somebody look up many within the last ten minutes."""
+    """Sends many look-ups of one actor within the last ten minutes."""
     producer = KafkaProducer(bootstrap_servers=kafka.bootstrap)
     begin = time.time() - 600
     for n in range(count):
@@ -96,7 +96,7 @@ def sign_in(page: Page, base: str, name: str) -> None:
 
 
 def can_be_used(page: Page, axe: str, picture: str) -> None:
-    """No serious violation in light and in dark, and at the width of a phone nothing but tables is wider than it."""
+    """No serious violation in light and dark mode, and on a phone only tables are wider than the screen."""
     for scheme in ("light", "dark"):
         page.emulate_media(color_scheme=scheme)
         page.evaluate(axe)
@@ -126,12 +126,12 @@ def test_a_finding_from_its_arrival_to_its_end(kafka: Kafka, topic: str, base: s
     expect(page.get_by_role("alert")).to_contain_text("Name or password is wrong")
     page.get_by_label("Password").fill(PASSWORD)
     page.get_by_role("button", name="Sign in").click()
-    # Where it was to go in the first place.
+    # After sign-in the browser is redirected to the requested page.
     expect(page).to_have_url(f"{base}/findings?state=open")
     page.get_by_role("link", name="Overview").click()
     expect(page.get_by_text("All counts are below")).to_be_visible()
 
-    # It arrives live, on the page that is open, and names nobody there.
+    # The finding appears on the open page without a reload and without names.
     page.evaluate("window.hereAllAlong = true")
     look_up(kafka, topic, "P0042", 320)
     row = page.get_by_role("row").filter(has_text="Bulk lookups")
@@ -142,7 +142,7 @@ def test_a_finding_from_its_arrival_to_its_end(kafka: Kafka, topic: str, base: s
     can_be_used(page, axe, "overview")
     row.get_by_role("link").click()
 
-    # Why, and of what: in a sentence, a picture, and the events.
+    # The page has the reason in a sentence, the chart, and the events.
     expect(page.get_by_role("heading", level=1)).to_contain_text("Bulk lookups: actor P0042")
     expect(page.get_by_text("within 1h")).to_be_visible()
     expect(page.get_by_role("img", name="The count rose to")).to_be_visible()
@@ -151,7 +151,7 @@ def test_a_finding_from_its_arrival_to_its_end(kafka: Kafka, topic: str, base: s
     can_be_used(page, axe, "finding")
     finding = page.url
 
-    # A subject is seen for a purpose, and not before.
+    # A subject's page requires a purpose.
     page.get_by_role("heading", name="Whose records").locator("..").get_by_role("link").first.click()
     expect(page.get_by_role("heading", level=1)).to_contain_text("Why do you look at subject-")
     can_be_used(page, axe, "purpose")
@@ -175,7 +175,7 @@ def test_a_finding_from_its_arrival_to_its_end(kafka: Kafka, topic: str, base: s
     expect(page.get_by_role("img", name="6 records that were looked at the most")).to_be_visible()
     can_be_used(page, axe, "around")
 
-    # What proves it is there within seconds, and goes where it is wanted.
+    # The evidence is available within seconds and can be exported.
     page.goto(finding)
     kept = page.get_by_text("entries in the signed log")
 
@@ -190,7 +190,7 @@ def test_a_finding_from_its_arrival_to_its_end(kafka: Kafka, topic: str, base: s
     proof = check(Path(download.value.path()))
     assert (proof.events, proof.faults) == (320, [])
 
-    # It is taken, and closed with a reason.
+    # The finding is acknowledged and closed with a reason.
     page.get_by_role("button", name="Acknowledge").click()
     expect(page.locator(".stands").first).to_have_text("acknowledged")
     page.get_by_role("button", name="Close", exact=True).click()
@@ -252,7 +252,7 @@ def test_a_finding_from_its_arrival_to_its_end(kafka: Kafka, topic: str, base: s
     can_be_used(page, axe, "search")
     page.get_by_role("button", name="Sign out").click()
 
-    # All of it is found by whoever watches those who watch; of the people without their names.
+    # The auditor sees all actions, without the names of the people.
     sign_in(page, base, "omar")
     page.get_by_role("link", name="Audit").click()
     told = page.get_by_role("region", name="Audit trail")
@@ -261,7 +261,7 @@ def test_a_finding_from_its_arrival_to_its_end(kafka: Kafka, topic: str, base: s
     assert told.get_by_role("row").filter(has_text="is this case explained").count() == 4
     assert "P0042" not in page.content()
     can_be_used(page, axe, "audit")
-    # The wrong password and the missing note were answered so; nothing was blocked, and nothing broke.
+    # The wrong password and the missing note were rejected as expected; there were no blocked resources or errors.
     assert all("401" in text or "400" in text for text in refused), refused
     page.close()
 
@@ -281,14 +281,14 @@ def test_who_may_not_know_sees_no_name(kafka: Kafka, topic: str, base: str, brow
 
 
 def test_from_the_demo_to_a_closed_finding_by_what_is_on_the_screen(browser: Browser, tmp_path: Path) -> None:
-    """docs/walk.md: nothing is known beforehand but the command."""
+    """Follows docs/walk.md from the first command."""
     address = f"127.0.0.1:{free_port()}"
     server = Server(tmp_path / "demo", [CUSTODES, "demo", "--listen", address])
     server.wait_for("the demo", lambda: get(f"http://{address}/-/ready"))
     assert f"Open http://{address}" in server.log.read_text()
     page = browser.new_page()
     page.goto(f"http://{address}")
-    # What is to be done has a heading, and is there before it has ended or after.
+    # The section of open findings has a heading, before and after the finding has ended.
     expect(page.get_by_role("heading", name="To judge")).to_be_visible()
     page.get_by_role("row").filter(has_text="Bulk lookups").get_by_role("link").first.click(timeout=30_000)
     expect(page.get_by_text("times the threshold")).to_be_visible()
@@ -299,7 +299,7 @@ def test_from_the_demo_to_a_closed_finding_by_what_is_on_the_screen(browser: Bro
     expect(page.locator(".stands").first).to_have_text("confirmed")
     page.get_by_role("link", name="What else there is to judge").click()
     expect(page.get_by_role("heading", name="To judge")).to_be_visible()
-    # Findings of findings are judged by those.
+    # The page of a finding about findings links to them.
     page.get_by_role("row").filter(has_text="Several signs").get_by_role("link").first.click(timeout=60_000)
     counted = page.get_by_role("heading", name="Findings that counted").locator("..")
     counted.get_by_role("row").filter(has_text="Bulk lookups").get_by_role("link").first.click()
@@ -309,7 +309,7 @@ def test_from_the_demo_to_a_closed_finding_by_what_is_on_the_screen(browser: Bro
 
 
 def test_signing_in_elsewhere_in_a_browser(tmp_path: Path, browser: Browser) -> None:
-    """The provider is another site: what a browser sends along on the way back is another matter than in a program."""
+    """The provider is another site, so cookies on the redirect back behave differently than in an HTTP client."""
     person = oidc_provider_mock.User(sub="17", claims={"preferred_username": "Eva", "groups": ["privacy-office"]})
     with oidc_provider_mock.run_server_in_thread(user_claims=[person]) as provider:
         address = f"127.0.0.1:{free_port()}"
@@ -326,7 +326,7 @@ def test_signing_in_elsewhere_in_a_browser(tmp_path: Path, browser: Browser) -> 
         server = Server(tmp_path / "monitor", [CUSTODES, "run", "-c", path])
         server.wait_for("it to be ready", lambda: get(f"http://{address}/-/healthy"))
         page = browser.new_page()
-        # The provider's pages want to look like something.
+        # The provider's pages load styles.
         page.route("https://**", lambda route: route.abort())
         page.goto(f"http://{address}/rules")
         page.get_by_role("link", name="Sign in with your organisation").click()

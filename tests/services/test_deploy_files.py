@@ -1,4 +1,4 @@
-"""What deploy/ ships is valid by the servers' own tools, and every alert has its runbook."""
+"""Files in deploy/ are valid by the servers' own tools, and every alert has a runbook."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_the_service_is_hardened_and_what_systemd_says() -> None:
     assert done.returncode == 0, done.stdout
     verify = [str(program("systemd-analyze")), "verify", str(unit)]
     done = subprocess.run(verify, capture_output=True, text=True, check=False)
-    # There is no such installation here; all else is right.
+    # The executable is not installed here; other messages would be faults.
     told = [line for line in done.stderr.splitlines() if "is not executable: No such file" not in line]
     assert [line for line in told if "custodes.service" in line] == []
 
@@ -73,7 +73,7 @@ def test_dashboards_are_as_they_are_written() -> None:
 
 
 def test_dashboards_ask_for_what_there_is(tmp_path: Path) -> None:
-    """Every expression is one by Prometheus' own parser, over metrics that there are."""
+    """Every expression is valid for Prometheus' parser and uses existing metrics."""
     rules = []
     for number, (_, panel) in enumerate(panels()):
         assert panel["description"]

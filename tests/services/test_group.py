@@ -1,4 +1,4 @@
-"""A member of a consumer group, against a real broker."""
+"""A member of a consumer group, with a real broker."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.services, pytest.mark.timeout(240)]
 
 
 class Assignment:
-    """What a member has."""
+    """Returns a member's assigned partitions."""
 
     def __init__(self) -> None:
         self.partitions: set[int] = set()

@@ -230,8 +230,7 @@ def test_a_backlog_is_read_with_its_partitions_side_by_side(kafka: Kafka, monkey
     def all_read() -> bool:
         nonlocal apart
         arrivals = source.poll(0.25)
-        if source._consumer is not None:
-            paused.update(source._consumer.paused())
+        paused.update(source.paused)
         for arrival in arrivals:
             if isinstance(arrival, FetchedBatches):
                 span = MemoryRecords(arrival.data[slice(*arrival.span)])

@@ -1,4 +1,4 @@
-"""Where workers keep state: what the last claimant left is found, what one without a claim writes is not."""
+"""State stores of workers: the last claimant's state is restored, writes without a claim are ignored."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ LARGE = bytes(range(256)) * 8000
 
 @pytest.fixture(scope="module")
 def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URL of a server that speaks S3, with a bucket named `state`."""
+    """Returns the URL of an S3 server with a bucket named `state`."""
     port = free_port()
     server = Server(tmp_path_factory.mktemp("s3"), [MOTO, "-H", "127.0.0.1", "-p", str(port)])
     url = f"http://127.0.0.1:{port}"
@@ -91,7 +91,7 @@ def test_what_one_worker_leaves_the_next_one_finds(stores: list[StateStore]) -> 
     write(other_task, b"of another task in the same partition")
     unfinished = mine.begin()
     unfinished.add([LARGE])
-    # The worker dies. What it did not finish is nothing.
+    # The worker dies. Its unfinished snapshot is ignored.
     next_one = Snapshots(stores[1].claim("access/1"), keep=2)
     assert read(next_one) == [b"frame 3", b"frame 2"]
     write(next_one, b"4")
@@ -112,7 +112,7 @@ def test_one_that_lost_its_claim_writes_nothing(stores: list[StateStore]) -> Non
     assert read(rightful) == [b"frame before"]
     begun.finish(2.0, [])
     for _ in range(3):
-        # Its numbers are those of the rightful one.
+        # The numbers are those of the rightful owner.
         write(zombie, b"by the zombie")
     write(rightful, b"by the rightful one")
     third = Snapshots(stores[2].claim("access/1"), keep=2)
@@ -163,7 +163,7 @@ def test_a_directory_is_nobody_elses(tmp_path: Path) -> None:
 
 
 def test_a_store_outlives_a_broker_that_was_away(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A claim that could not be made in time leaves nothing behind that keeps the next from being made."""
+    """A claim that could not be made in time does not block the next one."""
     caplog.set_level(logging.CRITICAL, logger="kafka")
     kafka = Kafka(tmp_path / "kafka")
     kafka.create_topic("state", 2, cleanup_policy="compact")

@@ -45,7 +45,7 @@ class Watching:
         self.config.write_text(yaml.safe_dump(config))
 
     def row(self, key: str, row: Any) -> None:
-        """Sends a row of the table; ``None`` takes it away."""
+        """Sends a row of the table; ``None`` deletes it."""
         value = None if row is None else row if isinstance(row, bytes) else json.dumps(row).encode()
         self._producer.send(self._table, key=key.encode(), value=value)
         self._producer.flush()

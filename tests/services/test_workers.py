@@ -1,4 +1,4 @@
-"""Several workers on one topic: each counts a share, and together they find what one would."""
+"""Several workers on one topic: each counts a share, and together they produce the findings of one process."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ pytestmark = [
 
 
 class WorkerProcess:
-    """One `custodes run`, again and again in the same place."""
+    """One `custodes run`, restartable in the same folder."""
 
     def __init__(self, folder: Path, config: dict[str, Any]) -> None:
         folder.mkdir(parents=True)
@@ -45,7 +45,7 @@ class WorkerProcess:
         self.server: Server | None = None
 
     def change(self, settings: dict[str, Any]) -> None:
-        """Has it start with other settings for some sections."""
+        """Changes the settings of some sections for the next start."""
         self._settings |= settings
         self._config.write_text(yaml.safe_dump(self._settings))
 
@@ -80,7 +80,7 @@ class Team:
             "source": {"kafka": {**source, "client": client}},
             "rules": ["rules.yml"],
             "state": {"interval": "2s"},
-            # Hours come in seconds here: others would run hours ahead of a partition that is idle a moment too long.
+            # Hours pass in seconds here: otherwise other partitions would run hours ahead of a briefly idle one.
             "event_time": {"idle_after": "60s"},
             "findings": {"database": database},
             "workers": workers,
@@ -91,7 +91,7 @@ class Team:
         return next(worker.base for worker in self.workers if worker.runs)
 
     def settled(self) -> list[dict[str, Any]] | None:
-        """All findings, once everything is read and all of them are closed."""
+        """Returns all findings, once everything is read and all are closed."""
         for worker in self.workers:
             if worker.runs and worker.status()["lag_records"]:
                 return None
@@ -130,7 +130,7 @@ def team(postgresql: PostgreSQL, tmp_path: Path) -> Iterator[TeamMaker]:
 
 
 def keyed(partitions: int) -> Callable[[dict[str, Any]], int]:
-    """The partition of an event, as a producer that keys by actor has it."""
+    """Returns the partition of an event for a producer that keys by actor."""
     return lambda event: random.Random(str(event["actor"])).randrange(partitions)
 
 
@@ -153,7 +153,7 @@ def test_three_workers_find_what_one_would(kafka: Kafka, team: TeamMaker, store:
         f"{topic}/{number}" for topic in (name, f"{name}-repartition") for number in range(partitions)
     )
     assert all(len(worker["tasks"]) == 4 for worker in workers)
-    # A status is up to a second old.
+    # A status is up to one second old.
     everything = len(events) + partitions
     eventually(
         "all events to be told of", lambda: sum(one.status()["events"] for one in three.workers) == everything, 10
@@ -163,7 +163,7 @@ def test_three_workers_find_what_one_would(kafka: Kafka, team: TeamMaker, store:
 
 
 class Chaos:
-    """Faults of workers and broker, one after another as the seed has it."""
+    """Faults of workers and broker, one after another, chosen by the seed."""
 
     def __init__(self, team: Team, kafka: Kafka, rng: random.Random) -> None:
         self._team, self._kafka, self._rng = team, kafka, rng
@@ -184,7 +184,7 @@ class Chaos:
                     worker.start()
 
     def _wait(self, least: float, most: float) -> None:
-        """A schedule's pause: nothing is being waited for."""
+        """A pause of the schedule without a condition to wait for."""
         time.sleep(self._rng.uniform(least, most))
 
     def _kill(self, worker: WorkerProcess) -> None:
@@ -193,11 +193,11 @@ class Chaos:
 
     def _leave(self, worker: WorkerProcess) -> None:
         if worker.runs and worker.server is not None:
-            # One that has only just been started has not heard yet that it may end in peace.
+            # A process that has just started does not handle SIGTERM yet.
             assert worker.server.stop(30) in (0, -signal.SIGTERM), worker.server.log.read_text()[-4000:]
 
     def _stand_still(self, worker: WorkerProcess) -> None:
-        """For longer than its session lasts, mostly: then it is a zombie that does not know it."""
+        """Pauses a worker, usually for longer than its session timeout: it then resumes as a zombie."""
         if worker.runs and worker.server is not None:
             worker.server.process.send_signal(signal.SIGSTOP)
             self._wait(1, 14)
@@ -213,7 +213,7 @@ class Chaos:
 def test_whatever_happens_to_workers_and_broker_they_find_what_the_oracle_finds(
     team: TeamMaker, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    # Records that are kept would keep kafka-python's connections, until some other test is blamed for them.
+    # Captured log records would keep kafka-python's connections alive until another test is blamed for them.
     caplog.set_level(logging.CRITICAL, logger="kafka")
     print(f"CHAOS_SEED={SEED} CHAOS_MINUTES={MINUTES}")  # noqa: T201 - to run it again
     rng = random.Random(SEED)
@@ -222,7 +222,7 @@ def test_whatever_happens_to_workers_and_broker_they_find_what_the_oracle_finds(
     three = team(kafka, "chaos-workers", partitions, 3)
     seconds = 60 * MINUTES
     count = int(PER_SECOND * seconds)
-    # As dense in event time however long it lasts.
+    # The density in event time does not depend on the duration.
     span = count * HOUR // 15_000
     events = look_ups(rng, count, int(time.time()) * 1_000_000 - span - 20 * HOUR, span)
     chaos = Chaos(three, kafka, rng)
@@ -244,5 +244,5 @@ def test_whatever_happens_to_workers_and_broker_they_find_what_the_oracle_finds(
         raise
     finally:
         kafka.stop()
-        # So that what kafka-python left open is this test's, and not complained of in the next.
+        # Collect kafka-python's leaked connections here, so that the next test does not report them.
         gc.collect()

@@ -1,4 +1,4 @@
-"""Backtests: what there would have been at every threshold is what the oracle says, and a budget is kept."""
+"""Backtests: the findings at every threshold equal the oracle's, and a budget is kept."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ def test_what_cannot_be_tested_says_why(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def months(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Two months of an agency nobody has seen, without its insiders."""
+    """Two months of an agency with an unused seed, without its insiders."""
     agency = Agency(seed=20_261_125)
     days = list(islice(agency.days(), 56))
     insiders = [f'"{insider.group_by}":"{insider.value}"'.encode() for insider in agency.insiders]
@@ -163,7 +163,7 @@ def months(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 @pytest.mark.parametrize("title", ["Bulk lookups", "Slow copying", "Celebrity snooping"])
 def test_a_threshold_for_a_budget_keeps_to_it_the_month_after(title: str, months: list[Path]) -> None:
-    """Two a week were asked for, and the next month brings few."""
+    """With a budget of two per week, the next month has few findings."""
     tried = backtest(PACK[title], EventFiles(months[:1]), WRITE, budget=2, threads=2)
     assert tried.suggested is not None
     assert tried.suggested.a_week(tried.weeks) <= 2

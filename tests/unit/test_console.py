@@ -1,4 +1,4 @@
-"""The console: who sees what, what is put down, and what an attacker cannot do. docs/threat-model.md names these."""
+"""The console: permissions, audit, and attacks. docs/threat-model.md lists these tests."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ SUBJECTS = [f"410105{n:012}" for n in range(200)]
 
 
 def finding_of(bench: MonitorHarness, actor: str) -> str:
-    """Has somebody look up many, and returns the finding's id."""
+    """Sends many look-ups of one actor and returns the finding's id."""
     bench.feed(look_ups([actor], SUBJECTS))
     return next(one.id for one in bench.store.page().findings if one.rule == "Bulk lookups")
 
 
 def look(client: TestClient, page: str, address: str, purpose: str = "a case of mine") -> str:
-    """Looks at a person's page, with a purpose; returns the page."""
+    """Opens a person's page with a purpose and returns it."""
     kind, hidden = urlsplit(address).path.strip("/").split("/")
     form = {"token": token(page), "kind": kind[:-1], "hidden": hidden, "purpose": purpose}
     answer = client.post("/look", data=form)
@@ -264,7 +264,7 @@ def test_signing_in_leads_to_no_other_site(bench: MonitorHarness, accounts: Acco
 
 
 def test_without_accounts_only_this_machine_by_its_own_name_is_served(bench: MonitorHarness) -> None:
-    """A page elsewhere may have its name lead here; the browser then says that name."""
+    """Another site may have its name resolve to this server; the browser then sends that name."""
     rebound = TestClient(bench.app, base_url="http://elsewhere.example")
     assert rebound.get("/api/v1/findings").status_code == 421
     assert rebound.get("/").status_code == 421
@@ -350,7 +350,7 @@ def test_passwords_tried_from_one_address_are_found(bench: MonitorHarness, accou
     assert [(one.rule, one.group) for one in bench.store.page().findings] == [
         ("Many refused sign-ins to Custodes", {"client_ip": "testclient"})
     ]
-    # Another process begins with the same trail, and makes no second one.
+    # Another process starts with the same trail and creates no second finding.
     again = SelfMonitor(AuditTrail(bench.store.engine), bench.store, bench.monitor.tell)
     again.catch_up(int(time.time() * 1e6))
     assert len(bench.store.page().findings) == 1

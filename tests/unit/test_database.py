@@ -1,4 +1,4 @@
-"""The database's tables: made, brought up to date, and refused where they are of a later version."""
+"""The database's tables: created, migrated, and refused if they are of a later version."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def _url(directory: Path) -> str:
 
 @contextmanager
 def _left_by_a_kill(here: Path, left: Path) -> Iterator[list[Path]]:
-    """What a kill would leave of a database, before each statement: its files as they are on the disk then."""
+    """Copies a database's files before each statement, as a kill at that moment would leave them."""
     directories: list[Path] = []
 
     def copy(*_: object) -> None:

@@ -1,4 +1,4 @@
-"""Derived fields, look-up tables, field references and keywords: rules over what is worked out from an event."""
+"""Derived fields, look-up tables, field references and keywords."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def groups(
     mapping: FieldMapping | None = None,
     tables: dict[str, str] | None = None,
 ) -> list[list[str]]:
-    """The groups of the findings that come of ``events``."""
+    """Returns the groups of the findings of ``events``."""
     (folder / "rules.yml").write_text(rules)
     mapping = mapping or load_mapping("custodes")
     engine = Engine(build_plan(load_rules([folder / "rules.yml"]), mapping))
@@ -62,7 +62,7 @@ def groups(
 
 
 def matching(folder: Path, detection: str, *events: EventFields, **more: object) -> list[str]:
-    """The actors of those events that a detection matches."""
+    """Returns the actors of the events that a detection matches."""
     return [group[0] for group in groups(folder, rule(detection), *events, **more)]  # type: ignore[arg-type]
 
 
@@ -153,7 +153,7 @@ def test_keywords_stand_anywhere_in_any_field(tmp_path: Path) -> None:
 
 
 class TableEvents(list[tuple[str, int | str | None]]):
-    """What is told of tables."""
+    """Records reports about tables."""
 
     def table_read(self, table: str, entries: int | None) -> None:
         self.append((table, entries))

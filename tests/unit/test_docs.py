@@ -1,4 +1,4 @@
-"""The documentation is true where a machine can tell."""
+"""Checks of the documentation: links, targets, tests, examples, the site."""
 
 from __future__ import annotations
 

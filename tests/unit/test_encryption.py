@@ -1,4 +1,4 @@
-"""Encryption at rest: nobody who has the disk alone reads a name, and everybody who may sees what they saw before."""
+"""Encryption at rest: the disk alone reveals no name, and permitted users notice no difference."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ONE = Keys([("one", b"1" * 32)])
 TWO = Keys([("two", b"2" * 32), ("one", b"1" * 32)])
 SUBJECTS = [f"410105{n:012}" for n in range(200)]
 SECRETS = ["P0042", "P0077", SUBJECTS[0][:12], "why P0042"]
-"""What must stand on no disk."""
+"""Texts that must not be on any disk."""
 
 
 @given(st.text(), st.text(max_size=8))
@@ -50,7 +50,7 @@ def test_what_was_hidden_is_shown_and_looked_for(name: str, kind: str) -> None:
 def test_what_was_not_hidden_is_as_it_is(name: str) -> None:
     assert ONE.show("actor", name) == name
     assert ONE.unwrap(name) == name
-    # And comes back as it was, however it looks.
+    # The decrypted text equals the original, for any text.
     assert ONE.show("actor", ONE.hide("actor", name)) == name
 
 
@@ -106,14 +106,14 @@ def bench(tmp_path: Path) -> Iterator[MonitorHarness]:
 
 @pytest.fixture
 def left(tmp_path: Path) -> Path:
-    """A folder in which somebody has worked, under the first key."""
+    """A folder with the data of a used installation, under the first key."""
     with a_bench(tmp_path / "bench", ONE) as bench:
         lived_through(bench)
     return tmp_path / "bench"
 
 
 def lived_through(bench: MonitorHarness) -> str:
-    """Has things happen that leave names behind everywhere, and returns the finding's id."""
+    """Creates data with names in all places and returns the finding's id."""
     add_accounts(bench)
     bench.feed(look_ups(["P0042", "P0077"], SUBJECTS), LineChunk(0, b'{"actor": "P0042"}\n', 401))
     found = {one.group["actor"]: one for one in bench.store.page(1000).findings if one.rule == "Bulk lookups"}
@@ -167,7 +167,7 @@ def test_findings_are_the_same_under_the_next_key(tmp_path: Path) -> None:
     with a_bench(tmp_path / "bench", TWO) as again:
         assert again.store.page(1000).findings == before
         assert finding in {one.id for one in again.store.page(group={"actor": "P0042"}).findings}
-        # The events come once more: each finding is the one that there is.
+        # The events are replayed: each finding is the existing one.
         again.feed(look_ups(["P0042", "P0077"], SUBJECTS))
         assert again.store.page(1000).findings == before
         assert "Bulk lookups: actor P0042" in visit(again, Role.INVESTIGATOR).get(f"/findings/{finding}").text
@@ -214,7 +214,7 @@ def test_a_database_that_was_not_encrypted_is_from_the_first_start_on(tmp_path: 
     raw.dispose()
     engine = open_database(url, keys=ONE)
     with engine.begin() as connection:
-        # One that names nobody stays as it is, and is not written anew each time.
+        # Values without names stay as they are and are not rewritten each time.
         connection.execute(update(metadata.tables["findings"]).values(group='{"resource":"hotel"}'))
         assert encrypt_anew(connection, metadata.tables["findings"]) == 0
         assert encrypt_anew(connection, metadata.tables["notes"]) > 0
@@ -223,7 +223,7 @@ def test_a_database_that_was_not_encrypted_is_from_the_first_start_on(tmp_path: 
 
 
 def test_every_column_that_may_name_somebody_is_encrypted() -> None:
-    """A column that is added is put down here, or is one of those that are encrypted."""
+    """A new column must be listed here or be encrypted."""
     free = {"String", "Text"}
     plain = {
         f"{table.name}.{column.name}"

@@ -1,4 +1,4 @@
-"""Evidence: what goes into the log, what a bundle proves, what retention takes away, and what is noticed."""
+"""Evidence: log entries, bundle verification, retention, detection of changes."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import base64
 import json
 import zipfile
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,7 @@ def found(bench: MonitorHarness, actor: str = "P0042") -> Finding:
 
 
 def kept(bench: MonitorHarness, actors: list[str], subjects: int = 150) -> None:
-    """Look-ups of so many subjects by each, and what came of it in the log."""
+    """Sends look-ups of several subjects by each actor and returns the log's content."""
     bench.feed(look_ups(actors, [f"s{n}" for n in range(subjects)]))
     keep(bench)
 
@@ -112,7 +113,7 @@ def test_where_findings_count_those_are_behind_and_the_events_of_those_that_nobo
         time, subject = START + minute * 60, f"s{minute}"
         return json.dumps({"time": time, "actor": actor, "subject": subject, "action": action, "resource": resource})
 
-    # Another's, and what was too long before, is not; what may have been part of it is.
+    # Events of other actors and earlier events are excluded; events that may belong to it are included.
     texts = [look("P1", "export", -1600), *(look("P1", "read", n) for n in range(4)), look("P2", "export", 5)]
     texts += [look("P1", "export", 5), look("P1", "export", 6), look("P1", "export", 7, "tax")]
     bench.feed(LineChunk(0, "".join(f"{text}\n" for text in texts).encode(), 1))
@@ -173,7 +174,7 @@ def test_only_what_is_new_is_added(bench: MonitorHarness) -> None:
     keep(bench)
     assert bench.vault.log.size == size
     bench.feed(look_ups(["P0042"], [f"t{n}" for n in range(10)], at=5, first=1000))
-    bench.monitor._commit()
+    bench.monitor.commit()
     keep(bench)
     entries = bench.vault.about(found(bench).id)
     subjects = [json.loads(entry.record)["subject"] for entry in entries if isinstance(entry, EventEntry)]
@@ -187,7 +188,7 @@ def test_what_was_not_written_before_an_end_is_after_the_next_start(bench: Monit
     bench.feed(look_ups(["P0042"], [f"s{n}" for n in range(150)]))
     assert bench.vault.log.size == 0
     bench.now += 60
-    bench.keeper._look_back()
+    bench.keeper.look_back()
     bench.keeper.catch_up(at_once=True)
     assert bench.vault.count(found(bench).id) == 152
 
@@ -324,7 +325,7 @@ def test_what_was_judged_long_ago_goes_and_nothing_else(bench: MonitorHarness, t
     holds.set(Hold(held.id, "ines", now, "a case"))
     with pytest.raises(ValueError, match="is held already"):
         holds.set(Hold(held.id, "omar", now, "another"))
-    retention = Retention(bench.vault, bench.store.engine, bench.keeper._retention._keep)
+    retention = Retention(bench.vault, bench.store.engine, timedelta(days=730))
     assert retention.step(now + 729 * DAY) == []
     assert retention.step(now + 801 * DAY) == [gone.id]
     assert retention.step(now + 802 * DAY) == []
@@ -338,7 +339,7 @@ def test_what_was_judged_long_ago_goes_and_nothing_else(bench: MonitorHarness, t
     assert b"P0042" not in b"".join(path.read_bytes() for path in bench.vault.path.glob("*.evidence"))
     holds.release(held.id)
     assert retention.step(now + 803 * DAY) == [held.id]
-    # Somebody erases as it does, but without a word.
+    # An erasure without the record that announces it is a fault.
     bench.vault.log.erase([key_of(fresh.id)])
     faults = verify(bench.vault.path, [bench.vault.log.key]).faults
     assert {fault.what for fault in faults} == {"entries are gone, and no entry says why"}
@@ -350,8 +351,8 @@ def test_evidence_of_what_became_part_of_another_goes_too(bench: MonitorHarness)
     one = found(bench)
     with bench.store.engine.begin() as connection:
         connection.execute(delete(tables.findings).where(tables.findings.c.id == one.id))
-    assert bench.keeper._retention.step(int(START * 1e6) + 700 * DAY) == []
-    assert bench.keeper._retention.step(int(START * 1e6) + 800 * DAY) == [one.id]
+    assert bench.retention.step(int(START * 1e6) + 700 * DAY) == []
+    assert bench.retention.step(int(START * 1e6) + 800 * DAY) == [one.id]
 
 
 def test_a_head_that_was_told_elsewhere_shows_a_log_that_goes_back(bench: MonitorHarness, tmp_path: Path) -> None:

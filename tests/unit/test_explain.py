@@ -1,4 +1,4 @@
-"""Explanations: what is said of an event is what the engine does with it."""
+"""Explanations agree with the engine."""
 
 from __future__ import annotations
 

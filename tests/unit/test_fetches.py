@@ -28,7 +28,7 @@ def batch(base: int, count: int, magic: int = 2) -> bytes:
 
 def taken(data: bytes, position: int = 0, **settings: Any) -> tuple[list[Any], Any]:
     drained: list[Any] = []
-    part = fetches._WholeFetch(position, PARTITION, MemoryRecords(data), on_drain=drained.append, **settings)
+    part = fetches.WholeFetch(position, PARTITION, MemoryRecords(data), on_drain=drained.append, **settings)
     return part.take(100), part
 
 

@@ -1,4 +1,4 @@
-"""The file source: blocks end with whole lines, whatever the blocks are like."""
+"""The file source: blocks end with whole lines, for any block size."""
 
 from __future__ import annotations
 

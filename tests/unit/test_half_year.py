@@ -1,4 +1,4 @@
-"""The simulated half year: the same seed is the same half year, with insiders or without, and its labels are true."""
+"""The simulated half year: reproducible by seed, with and without insiders, with correct labels."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_events_are_the_canonical_ones_in_order_of_time() -> None:
 
 
 def test_identity_numbers_have_their_check_digit() -> None:
-    # The example of GB 11643-1999.
+    # Example of GB 11643-1999.
     assert simulation.with_check_digit("11010519491231002") == "11010519491231002X"
 
 

@@ -1,4 +1,4 @@
-"""The languages of the console: every message is there in each, with the same places for values."""
+"""The console's languages: every message is translated, with the same placeholders."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ LOOKED_UP = {
     "Closing wants a verdict, and only closing has one", "Nothing is to be changed", "Say what it is for",
     "None of your groups has a role here", "subjects", "resources", "actors",
 }  # fmt: skip
-"""What is said by a name that stands elsewhere."""
+"""Texts that are translated through a variable."""
 PLACE = re.compile(r"%\((\w+)\)s")
 
 
 def messages() -> Iterator[str]:
-    """All that pages say."""
+    """Returns all texts of the pages."""
     ways = [("**.html", "jinja2"), ("**.py", "python")]
     for _, _, message, _, _ in extract_from_dir(str(PACKAGE), ways, keywords={"_": None, "say": None}):
         assert isinstance(message, str), message

@@ -1,4 +1,4 @@
-"""Bounds of memory and of findings: what goes beyond them is told, kept, and over some time."""
+"""Limits on memory and findings: excess is reported and stored, with its interval."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def shortfalls(bench: MonitorHarness) -> list[dict[str, Any]]:
 
 
 def flood(bench: MonitorHarness, at: float) -> None:
-    """So many actors that a megabyte is not enough."""
+    """Generates enough actors to exceed one megabyte."""
     bench.feed(look_ups([f"{at}/{n}" for n in range(5000)], ["s1", "s2"], at))
 
 
@@ -78,7 +78,7 @@ def test_memory_is_kept_within_its_bound_and_what_that_cost_is_known(make: Maker
     )
     (shortfall,) = shortfalls(bench)
     assert (shortfall["kind"], shortfall["rule_id"], shortfall["groups"]) == ("memory", "many", groups)
-    # Ten minutes after the last was forgotten, all of it would have left the window.
+    # Ten minutes after the last eviction, all of it would have left the window.
     assert shortfall["until"] == "2026-01-05T08:13:20.000Z"
     bench.now += 601
     bench.feed()
@@ -92,7 +92,7 @@ def test_without_room_to_make_it_does_not_look_for_some_with_every_batch(
     make: Maker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench = make(memory=1 << 20)
-    # All of these have a finding.
+    # Each of these has a finding.
     for at in range(3):
         bench.feed(look_ups([f"{at}/{n}" for n in range(1000)], [f"s{n}" for n in range(10)]))
     used = bench.value("custodes_engine_bytes")

@@ -1,4 +1,4 @@
-"""Whatever is wrong with a rule file, it is a fault with a line, never an exception."""
+"""Each malformed rule file gives a fault with a line, never an exception."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ junk = st.recursive(
 
 
 def places(data: Any, at: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """Where every value of ``data`` stands, ``data`` itself first."""
+    """Returns the positions of all values in ``data``, itself first."""
     children = data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ()
     return [at, *(place for key, value in children for place in places(value, (*at, key)))]
 

@@ -1,4 +1,4 @@
-"""Mappings: other sources' records become canonical events."""
+"""Mappings: records of other sources become canonical events."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Freed memory is kept, as far as the C library lets us."""
+"""Freed memory is kept, within the limits of the C library."""
 
 from __future__ import annotations
 

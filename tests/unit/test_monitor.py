@@ -1,4 +1,4 @@
-"""The monitor with its console: bounded metrics, honest probes, a page that is safe and live."""
+"""The monitor with its console: bounded metrics, truthful probes, a safe live page."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_what_comes_of_a_round_is_stored_in_one_go(bench: MonitorHarness, monkey
     subjects = [f"s{n}" for n in range(200)]
     bench.feed(StreamJoined(0), *(look_ups([f"P{n}"], subjects) for n in range(5)))
     assert stored == [5]
-    # A round without an end would be one whose findings nobody hears of.
+    # Without an end of the round, its findings would not be reported.
     crowd = look_ups([f"c{n}" for n in range(60_000)], ["s"])
     bench.feed(look_ups(["P5"], subjects), crowd, look_ups(["P6"], subjects), look_ups(["P7"], subjects))
     assert stored == [5, 2, 2], "P5's and the one of whom the crowd looked up, then the others"

@@ -1,4 +1,4 @@
-"""Signing in elsewhere: who comes back is who the provider says, by its own key, for us, now, and once begun here."""
+"""OpenID Connect: accepts only current tokens for this client, signed by the provider, for a sign-in started here."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ ROLES = {"privacy-office": Role.INVESTIGATOR, "operators": Role.ADMIN}
 
 
 class Issuer:
-    """A provider that says what a test has it say."""
+    """A provider that returns claims given by the test."""
 
     def __init__(self) -> None:
         self.key = RSAKey.generate_key(2048, {"kid": "first"})
@@ -156,7 +156,7 @@ def test_what_is_not_the_providers_word_for_us_and_now_lets_nobody_in(issuer: Is
     issuer.says(begun)
     header, claims_, _ = issuer.token.split(".")
     right_claims = base64.urlsafe_b64decode(f"{claims_}==")
-    # The public key taken for a secret: everybody could sign by it.
+    # The public key used as a shared secret: anyone could sign with it.
     confused = f"{encoded(HS256)}.{encoded(right_claims)}"
     by_public = hmac.digest(issuer.key.as_pem(private=False), confused.encode(), "sha256")
     unsigned = f"{encoded(NONE)}.{encoded(right_claims)}."
@@ -208,7 +208,7 @@ def users() -> dict[str, dict[str, Any]]:
 
 @pytest.fixture
 def door(tmp_path: Path, users: dict[str, dict[str, Any]]) -> Iterator[tuple[MonitorHarness, TestClient]]:
-    """A console without accounts, beside a provider that people sign in at."""
+    """A console without local accounts and with an identity provider."""
     known = [oidc_provider_mock.User(sub=sub, claims=claims) for sub, claims in users.items()]
     with oidc_provider_mock.run_server_in_thread(user_claims=known) as server:
         bench = MonitorHarness(tmp_path)
@@ -220,7 +220,7 @@ def door(tmp_path: Path, users: dict[str, dict[str, Any]]) -> Iterator[tuple[Mon
 
 
 def go(client: TestClient, sub: str) -> httpx.Response:
-    """Out to the provider, and back as somebody; what is answered then."""
+    """Signs in at the provider as a user; returns the answer."""
     out = client.get("/sign-in/elsewhere?next=/rules", follow_redirects=False)
     assert out.status_code == 303
     back = httpx.post(out.headers["location"], data={"sub": sub}, follow_redirects=False)
@@ -260,7 +260,7 @@ def test_who_has_no_role_or_anothers_name_does_not_come_in(door: tuple[MonitorHa
 
 
 def test_a_way_back_that_another_browser_began_leads_nowhere(door: tuple[MonitorHarness, TestClient]) -> None:
-    """Else somebody could be signed in as another without noticing, and do their work under that name."""
+    """Otherwise a user could be signed in as another without noticing, and work under that name."""
     _, client = door
     out = client.get("/sign-in/elsewhere", follow_redirects=False)
     back = httpx.post(out.headers["location"], data={"sub": "17"}, follow_redirects=False)

@@ -1,4 +1,4 @@
-"""The shipped rules have tests that would notice if they were other rules, and a page that says what to do."""
+"""The shipped rules have tests that detect every change, and a page with instructions."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Documents = list[dict[str, Any]]
 
 
 def mutations(rules: Documents) -> Iterator[tuple[str, Documents]]:
-    """Other rules, each with one thing changed."""
+    """Returns rules with one change each."""
     for at, rule in enumerate(rules):
         changes = _of_correlation if "correlation" in rule else _of_detection
         for what, changed in changes(rule):
@@ -58,7 +58,7 @@ def _of_correlation(rule: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]
         if group != correlation["group-by"]:
             yield f"by {group}", _with(rule, group, "group-by")
     for other_field in ("actor", "subject", "action", "time") if field else ():
-        # With one value of a field there is one group and one count: these are the same.
+        # With one value of a field there is one group and one count, so these are equivalent.
         if other_field != field and not (bound == 1 and other_field == "time"):
             yield f"of {other_field}", _with(rule, other_field, "condition", "field")
     if bound > 1:

@@ -1,4 +1,4 @@
-"""The API does all that the console does: people, for a purpose, on record; evidence; rules, cases, the trail."""
+"""The API offers the functions of the console: people (audited, for a purpose), evidence, rules, cases, audit trail."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LOOK = {"kind": "actor", "name": "P0042", "purpose": "a case of mine"}
 
 @pytest.fixture
 def finding(bench: MonitorHarness, accounts: AccountStore) -> str:
-    """Somebody who looked up many."""
+    """An actor with many look-ups."""
     bench.feed(look_ups(["P0042"], SUBJECTS))
     return next(one.id for one in bench.store.page().findings if one.rule == "Bulk lookups")
 
@@ -53,7 +53,7 @@ def test_a_person_is_looked_at_page_by_page_and_each_look_is_on_record(bench: Mo
     for wrong in ({"purpose": "no"}, {"kind": "table"}, {"name": ""}, {"more": 1}):
         assert client.post("/api/v1/people/look", json=LOOK | wrong).status_code == 422
     assert client.post("/api/v1/people/look", json=LOOK | {"after": "x"}).status_code == 400
-    # A look that is sent again is another look, whatever key comes with it.
+    # A repeated look is audited again, with any idempotency key.
     for _ in range(2):
         client.post("/api/v1/people/look", json=LOOK, headers={"Idempotency-Key": "k"})
     assert len([one for one in trail(bench) if one["purpose"] == "a case of mine"]) == 5
@@ -126,7 +126,7 @@ def test_rules_cases_and_the_trail(bench: MonitorHarness, finding: str) -> None:
 
 
 def walked(client: TestClient) -> list[int]:
-    """The numbers of the trail's entries, read one a page."""
+    """Returns the numbers of the trail's entries, read with one entry per page."""
     found: list[int] = []
     before: dict[str, int] = {}
     while page := client.get("/api/v1/audit", params={"limit": 1} | before).json():

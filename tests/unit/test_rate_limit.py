@@ -1,4 +1,4 @@
-"""How often somebody may ask."""
+"""Rate limits."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from harness import MonitorHarness
 
 
 def sparing(bench: MonitorHarness, requests: int = 1000, sign_ins: int = 1000) -> None:
-    """The application anew, with limits."""
+    """Builds the application with limits."""
     bench.app = build_app(
         bench.monitor, secrets=bench.secrets, rates=RateLimits(requests, sign_ins), hosts=["custodes"]
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Responses, received in place: in whatever pieces they come, they are what kafka-python's own parser makes of them."""
+"""Responses received in place: in any pieces, the result equals that of kafka-python's parser."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import socket
 import ssl
 import struct
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -25,7 +25,7 @@ LARGEST = 3 << 20
 
 
 def read(_: KafkaProtocol, frame: Any) -> bytes:
-    """A response, as the parser gets to read it: a little of it, and then all that is left."""
+    """A response as the parser reads it: a small part first, then the rest."""
     begins = frame.read(3)
     frame.seek(0)
     whole = frame.read()
@@ -47,7 +47,7 @@ def sent(sizes: Sequence[int]) -> tuple[bytes, list[bytes]]:
 
 
 def arrive(parser: Parser, data: bytes) -> memoryview:
-    """What a socket does with as much of the data as there is room for."""
+    """Simulates a socket that fills the given buffer."""
     count = min(len(data), len(parser.room()))
     parser.room()[:count] = data[:count]
     parser.fill(count)
@@ -66,7 +66,7 @@ def test_any_pieces_come_to_the_same_responses(sizes: list[int], pieces: list[in
     expected: list[bytes] = []
     turn = 0
     while data:
-        # Small pieces only to begin with: of a large response they would be too many.
+        # Small pieces only at first: a large response would have too many.
         piece = arrive(ours, data[: pieces[turn % len(pieces)] if turn < 50 else len(data)])
         expected += theirs.receive_bytes(piece)
         data = data[len(piece) :]
@@ -102,20 +102,38 @@ def test_a_parser_goes_on_for_another_with_what_was_sent() -> None:
     theirs.in_flight_requests.append("a request")
     ours = Parser.in_place_of(theirs)
     assert ours.in_flight_requests is theirs.in_flight_requests
-    assert (ours._client_id, ours._ident, ours._max_frame_size) == ("custodes", "node=1", LARGEST)
+    assert vars(theirs).items() <= vars(ours).items()
+    with pytest.raises(InvalidReceiveError):
+        ours.receive_bytes(arrive(ours, struct.pack(">i", LARGEST + 1)))
+
+
+class Transport:
+    """kafka-python's transport, as far as receiving goes."""
+
+    _sock_recv: Callable[[], tuple[memoryview, Exception | None]]
+
+    def __init__(self, sock: socket.socket, connection: Any) -> None:
+        self._sock = sock
+        self.connection = connection
+
+    def get_protocol(self) -> Any:
+        return self.connection
+
+    def receive(self) -> tuple[memoryview, Exception | None]:
+        return self._sock_recv()
 
 
 def test_a_transport_receives_for_its_connection_until_it_is_closed(plain: tuple[socket.socket, socket.socket]) -> None:
     ours, theirs = plain
     connection = SimpleNamespace(parser=KafkaProtocol(client_id="custodes"))
-    transport = SimpleNamespace(_sock=ours, get_protocol=lambda: connection)
+    transport = Transport(ours, connection)
     receiving.receive_from(transport)
     theirs.sendall(b"\0\0\0\x01")
-    part, error = transport._sock_recv()
+    part, error = transport.receive()
     assert (bytes(part), error) == (b"\0\0\0\x01", None)
     assert isinstance(connection.parser, Parser)
-    transport.get_protocol = lambda: None
-    part, error = transport._sock_recv()
+    transport.connection = None
+    part, error = transport.receive()
     assert (bytes(part), type(error)) == (b"", KafkaConnectionError)
 
 
@@ -132,7 +150,7 @@ def test_a_receive_takes_what_is_there(plain: tuple[socket.socket, socket.socket
     parser = Whole()
 
     def received() -> tuple[bytes, Exception | None]:
-        part, error = receiving._receive(ours, parser)
+        part, error = receiving.receive(ours, parser)
         return bytes(part), error
 
     assert received() == (b"", None)
@@ -147,7 +165,7 @@ def test_a_receive_takes_what_is_there(plain: tuple[socket.socket, socket.socket
 
 
 def test_a_receive_over_tls_leaves_nothing_behind() -> None:
-    """What TLS has unpacked and holds back would wake no selector."""
+    """Data that TLS has decrypted and buffered does not wake a selector."""
     authority = trustme.CA()
     server_side, client_side = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     authority.issue_cert("localhost").configure_cert(server_side)
@@ -168,7 +186,7 @@ def test_a_receive_over_tls_leaves_nothing_behind() -> None:
         received = b""
         found: list[bytes] = []
         while len(received) < len(data):
-            part, error = receiving._receive_tls(connection, parser)
+            part, error = receiving.receive_tls(connection, parser)
             assert error is None
             assert connection.pending() == 0
             received += part

@@ -1,4 +1,4 @@
-"""What workers hand on to each other: records that speak for every offset, in order, and read back as they were."""
+"""Repartition records: they cover every offset, in order, and decode to the same events."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_another_format_is_named() -> None:
 rounds = st.lists(
     st.tuples(
         st.integers(0, 5),  # offsets the round brings
-        st.lists(st.tuples(st.integers(0, 2), st.sampled_from([1, 300_000])), max_size=6),  # parcels: share, size
+        st.lists(st.tuples(st.integers(0, 2), st.sampled_from([1, 300_000])), max_size=6),  # records: share, size
         st.booleans(),
     ),
     max_size=20,

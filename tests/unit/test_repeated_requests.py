@@ -1,4 +1,4 @@
-"""The API for who asks again: what is known is not sent, and what was done is not done twice."""
+"""Repeated requests: unchanged data is not sent again, and actions are not repeated."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ def test_what_is_sent_again_is_done_once_and_answered_as_before(bench: MonitorHa
     assert (again.status_code, again.json()) == (201, first.json())
     assert again.headers["idempotency-replayed"] == "true"
     assert len(client.get("/api/v1/silences").json()["silences"]) == 1
-    # The key stands for that request alone, and is its visitor's own.
+    # A key belongs to one request of one user.
     assert client.post("/api/v1/silences", json=SILENCE | {"reason": "another"}, headers=key).status_code == 422
     accounts.add("other", Role.INVESTIGATOR, "correct horse battery", 0)
     other = visit(bench)
     other.post("/sign-in", data={"name": "other", "password": "correct horse battery"})
     assert other.post("/api/v1/silences", json=SILENCE, headers=key).status_code == 201
     assert len(client.get("/api/v1/silences").json()["silences"]) == 2
-    # What was refused is refused again, and who may not is not helped by another's key.
+    # A refused request is refused again, and another user's key gives no permission.
     wrong = client.post("/api/v1/silences", json={}, headers={"Idempotency-Key": "b"})
     assert client.post("/api/v1/silences", json={}, headers={"Idempotency-Key": "b"}).json() == wrong.json()
     viewer = visit(bench, Role.VIEWER)

@@ -1,4 +1,4 @@
-"""Need to know: who may look into some resources only sees neither events nor people of others."""
+"""Need to know: a restricted user sees neither events nor people of other resources."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ DRIVERS = [f"410105{n:012}" for n in range(200)]
 
 
 def feed(bench: MonitorHarness, *looks: tuple[str, str | None, list[str]]) -> None:
-    """Look-ups of many by an actor in a resource."""
+    """Sends look-ups of many subjects by an actor in a resource."""
     lines = b"".join(
         json.dumps(
             {"time": START, "actor": actor, "subject": subject, "resource": resource, "action": "read", "purpose": "p"}
@@ -36,7 +36,7 @@ def feed(bench: MonitorHarness, *looks: tuple[str, str | None, list[str]]) -> No
 
 
 def limited(bench: MonitorHarness, *patterns: str) -> TestClient:
-    """An investigator for some resources, signed in."""
+    """An investigator restricted to some resources, signed in."""
     AccountStore(bench.store.engine).add("hana", Role.INVESTIGATOR, PASSWORD, 0, ResourceScope.of(patterns))
     client = TestClient(bench.app, base_url="https://custodes", headers={"sec-fetch-site": "same-origin"})
     client.post("/sign-in", data={"name": "hana", "password": PASSWORD})

@@ -1,4 +1,4 @@
-"""Risk: several weak signals of one person are more than each; points fade, and repetition counts less."""
+"""Risk: several weak findings of one actor add up; points decay, and repetition counts less."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page of one rule: how it fares, and what it would have found at other thresholds."""
+"""A rule's page: its statistics, and its findings at other thresholds."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SUBJECTS = [f"410105{n:012}" for n in range(300)]
 
 
 def settled(client: TestClient, path: str) -> str:
-    """The page, once it has worked out what it shows."""
+    """Returns the page after its background job has finished."""
 
     def shown() -> str | None:
         answer = client.get(path)

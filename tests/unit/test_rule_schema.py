@@ -1,4 +1,4 @@
-"""The schema for editors knows what the compiler knows."""
+"""The editor schema agrees with the compiler."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from custodes.rules.schema import rule_schema
 
 
 def unknown(value: Any, schema: dict[str, Any], place: str = "") -> list[str]:
-    """Keys that a schema which allows no others does not have, and values not among those it names."""
+    """Returns keys and enumeration values that the schema does not contain."""
     options = [option for option in schema.get("oneOf", []) if "properties" in option]
     if options and isinstance(value, dict) and "properties" not in schema:
         return unknown(value, options[0], place)

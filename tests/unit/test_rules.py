@@ -1,4 +1,4 @@
-"""Sigma detections mean what Sigma says: each modifier against events that match and events that don't."""
+"""Sigma detections mean what Sigma defines: each modifier with matching and other events."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ EVENT = {
 
 
 def matches(tmp_path: Path, detection: dict[str, Any], condition: str = "selection") -> bool:
-    """Whether a rule with this detection fires on :data:`EVENT`."""
+    """Returns whether a rule with this detection fires on :data:`EVENT`."""
     rule = {"title": "t", "logsource": {"product": "custodes"}, "detection": {**detection, "condition": condition}}
     path = tmp_path / "rule.yml"
     path.write_text(json.dumps(rule))
@@ -235,7 +235,7 @@ def test_findings_of_findings_are_shared_where_all_are_with_one_worker(
 
 
 def test_keywords_of_rules_that_others_count_go_with_the_events(tmp_path: Path) -> None:
-    """Whoever reads the events works out what is handed on, and so must know how."""
+    """The worker that reads the events computes derived fields, so its plan needs them."""
     path = tmp_path / "rule.yml"
     path.write_text(
         "title: Word\nname: word\nlogsource: {product: custodes}\n"

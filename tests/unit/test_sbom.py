@@ -1,4 +1,4 @@
-"""The bill of materials: valid, whole, and of nothing that is not there when Custodes runs."""
+"""The bill of materials: valid, complete, and without build or test dependencies."""
 
 from __future__ import annotations
 

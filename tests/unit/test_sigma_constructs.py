@@ -1,4 +1,4 @@
-"""Every construct of Sigma's specification: it does what the specification says, or is an error that says where."""
+"""Every construct of Sigma's specification works as specified, or gives an error with its place."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def every(kind: str) -> list[Any]:
 
 
 def written(one: dict[str, Any], folder: Path) -> Path:
-    """The construct as a rule file; its fourth line has it."""
+    """Returns the construct as a rule file; its fourth line contains it."""
     path = folder / "rules.yml"
     if "pipeline" in one:
         (folder / "pipeline.yml").write_text(json.dumps(one["pipeline"]))

@@ -1,4 +1,4 @@
-"""Silences: what was expected is kept, and bothers nobody; nothing else is."""
+"""Silences: expected findings are kept without alerts; others are not affected."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Snapshot files: whatever a power cut leaves, the new state loads or the one before; never neither, never a mix."""
+"""Snapshot files: after any power loss, the new state or the previous one loads; never none, never a mixture."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from faulty_disk import Disk, PowerCut
 
 
 def content(number: int) -> tuple[list[StreamPosition], list[bytes]]:
-    """A snapshot's places and sections, all different from any other's."""
+    """Returns a snapshot's positions and sections, different from all others."""
     rng = random.Random(number)
     sections = [rng.randbytes(rng.choice([0, 1, 100, 5000])) + b"%d" % number for _ in range(4)]
     return [StreamPosition(0, "access/0", number), StreamPosition(1, "access/1", number + 1)], sections
@@ -40,7 +40,7 @@ def write(snapshots: Snapshots, number: int) -> None:
 
 
 def newest(snapshots: Snapshots) -> Snapshot | None:
-    """As a start does it: the newest that can be read."""
+    """Reads the newest readable snapshot, as a start does."""
     for number in snapshots.numbers():
         try:
             return snapshots.read(number)
@@ -83,7 +83,7 @@ def test_a_power_cut_at_any_call_leaves_the_new_one_or_the_one_before(cut_after:
         assert is_whole(found), seed
         assert found.taken_at == 3 or not finished, "what was finished is durable"
         assert found.taken_at in (2, 3), seed
-        # And it goes on: what is left lying about is in nobody's way.
+        # Snapshots can still be written: leftover files do not interfere.
         write(restarted, 4)
         after = newest(restarted)
         assert after is not None
@@ -91,13 +91,13 @@ def test_a_power_cut_at_any_call_leaves_the_new_one_or_the_one_before(cut_after:
 
 
 def test_what_a_start_finds_is_durable_from_then_on() -> None:
-    """Found by simulation: killed before it had synced the name of a snapshot, a process left one that the next went on
-    from and committed offsets by; a power cut then took it away."""
+    """Regression, found by simulation: a process killed before it had synced a snapshot's name left one that the next
+    process restored and committed offsets by; a power loss then removed it."""
     for seed in range(60):
         disk = Disk(random.Random(seed))
         snapshots = Snapshots(disk, keep=2)
         write(snapshots, 1)
-        # All calls but the last two: to sync the name, and to remove an old one.
+        # All calls but the last two, which sync the name and remove an old snapshot.
         disk.cut_after = calls_to_write_one() - 2
         with pytest.raises(PowerCut):
             write(snapshots, 2)
@@ -125,7 +125,7 @@ def test_any_damage_is_found(folder: LocalFolder, tmp_path: Path) -> None:
         damaged = bytearray(whole)
         damaged[at] ^= 1 << rng.randrange(8)
         path.write_bytes(damaged)
-        # The first bytes say what the file is to people; nothing is read from them.
+        # The first bytes identify the file for people; the program does not read them.
         if at >= len(b"CUSTODES"):
             with pytest.raises(CorruptSnapshotError):
                 snapshots.read(1)
@@ -172,7 +172,7 @@ def test_a_folder_is_one_process_own(folder: LocalFolder, tmp_path: Path) -> Non
 
 
 def test_the_index_says_what_is_where(folder: LocalFolder, tmp_path: Path) -> None:
-    """The format is documented: the last 44 bytes, then the index before them, then what it says."""
+    """The documented format: the last 44 bytes, the index before them, and its content."""
     write(Snapshots(folder, keep=3), 1)
     data = (tmp_path / "state" / "000000000001.snapshot").read_bytes()
     length = int.from_bytes(data[-44:-40], "little")

@@ -1,4 +1,4 @@
-"""The findings store: idempotent by id and by overlap, paged, and in step with the engine."""
+"""The findings store: idempotent by id and by overlap, paged, consistent with the engine."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def test_hearing_everything_again_in_another_order_changes_nothing(
 def test_changes_taken_in_together_come_to_what_they_do_one_by_one(
     rules: list[Rule], tmp_path: Path, seed: int
 ) -> None:
-    """Heard out of order, so that findings join; some expected, some closed by somebody; and then all once more."""
+    """Reports findings out of order so that they join, some silenced or closed by a user; then all again."""
     rng = random.Random(seed)
     late = sorted(events(rng), key=lambda event: event[0] + rng.random() * 9)
     again = sorted(late, key=lambda event: event[0] + rng.random() * 9)
@@ -142,7 +142,7 @@ def test_changes_taken_in_together_come_to_what_they_do_one_by_one(
 
 
 def test_taking_changes_in_never_looks_at_all_findings(rules: list[Rule], store: FindingStore) -> None:
-    """However many there are: a table that has grown for years must not slow the monitor down."""
+    """The cost does not depend on the number of stored findings, which grows for years."""
     asked: dict[str, Any] = {}
 
     @event.listens_for(store.engine, "before_cursor_execute")
@@ -163,7 +163,7 @@ def test_taking_changes_in_never_looks_at_all_findings(rules: list[Rule], store:
 
 @pytest.mark.parametrize("heard_before", [False, True])
 def test_what_only_grew_is_refreshed_all_at_once(rules: list[Rule], store: FindingStore, heard_before: bool) -> None:
-    """Also where the store knows a finding by the id an earlier run gave it, and knows more of it."""
+    """Also if the store knows a finding by the id of an earlier run, and has more of it."""
     stream = events(random.Random(7))
     if heard_before:
         for outcome in run(engine(rules), stream[3:], 40):
@@ -186,7 +186,7 @@ def test_what_only_grew_is_refreshed_all_at_once(rules: list[Rule], store: Findi
 
 
 def test_starting_again_in_the_middle_finishes_what_was_open(rules: list[Rule], store: FindingStore) -> None:
-    """A crash between two batches: the second engine hears everything from the start."""
+    """A crash between two batches: the second engine replays everything from the start."""
     stream = events(random.Random(4))
     outcomes = run(engine(rules), stream, 20)
     for _ in range(7):
@@ -256,7 +256,7 @@ def test_the_most_urgent_come_first_and_what_somebody_closed_not_at_all(rules: l
 
 
 def test_a_task_is_the_last_claimant_s(rules: list[Rule], store: FindingStore) -> None:
-    """Who had a task before is refused, whatever it wants to store; other tasks are not touched by that."""
+    """The previous owner of a task is refused for all writes; other tasks are not affected."""
     first, other = store.claim("access/1", "w1"), store.claim("access/2", "w1")
     opened = [outcome.changes for outcome in run(engine(rules), events(random.Random(1)), 50)]
     store.apply(opened[0], rules, first)

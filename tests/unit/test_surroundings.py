@@ -1,4 +1,4 @@
-"""What is around an actor: peers, and who looks at the same records; and around a finding."""
+"""Surroundings of an actor (peers, other actors of the same subjects) and of a finding."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NASTY = '<b x="&">\U0001f600'
 
 
 def feed(bench: MonitorHarness, *looks: tuple[float, str, str, str]) -> None:
-    """Look-ups, each of a time, an actor, a peer group and a subject."""
+    """Look-ups, each with a time, an actor, a peer group and a subject."""
     events = [
         {"time": START + at, "actor": actor, "peer_group": group, "subject": subject, "action": "read"}
         for at, actor, group, subject in looks

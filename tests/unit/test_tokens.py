@@ -1,4 +1,4 @@
-"""Tokens: what a program may, until when, and what it never may; and what is handed out by them."""
+"""Tokens: permissions, expiry, forbidden uses, and exports."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_a_token_opens_no_page(bench: MonitorHarness, path: str) -> None:
 @pytest.mark.parametrize("token", ["", "custodes_", "custodes_x", "x" * 5000])
 def test_what_is_no_token_lets_nobody_in(bench: MonitorHarness, token: str) -> None:
     assert client(bench, token).get("/api/v1/findings").status_code == 401
-    # Not even with a session beside it: who says that it is a program is one.
+    # A session in the same request does not help: a request with a token counts as a program.
     browser = TestClient(bench.app, base_url="http://custodes")
     browser.post("/sign-in", data={"name": "the-viewer", "password": PASSWORD})
     assert browser.get("/api/v1/findings").status_code == 200

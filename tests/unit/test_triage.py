@@ -1,4 +1,4 @@
-"""What people make of findings: states, verdicts, who is second, and what becomes of it when findings join."""
+"""Triage: states, verdicts, concurrent changes, and joined findings."""
 
 from __future__ import annotations
 

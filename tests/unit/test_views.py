@@ -1,4 +1,4 @@
-"""Saved views: kept by their makers, shared where they say so."""
+"""Saved views: owned by their creators, shared on request."""
 
 from __future__ import annotations
 

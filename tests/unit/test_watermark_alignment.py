@@ -1,4 +1,4 @@
-"""Partitions are read side by side: earliest first, waiting for one that lags, never for long."""
+"""Partitions are read in timestamp order: earliest first, waiting for a lagging one for a limited time."""
 
 from __future__ import annotations
 

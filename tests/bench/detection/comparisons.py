@@ -1,6 +1,6 @@
-"""Other ways to find insiders, each a score for what somebody did on a day: the more, the stranger.
+"""Other detection methods; each scores an actor's day, higher for stranger days.
 
-They are given more than they would have in use: each may choose its threshold knowing the clean half years.
+They have an advantage over production use: each knows the half years without insiders when it chooses its threshold.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ Scores = dict[tuple[str, int], float]
 _OWN_DAYS, _LEAST_DAYS = 28, 7
 _TREES = 200
 _KEEP_DAYS = 7
-"""Days of one actor no further apart are one finding."""
+"""Days of one actor with at most this gap are one finding."""
 
 
 def by_count(clean: ActorDays, full: ActorDays) -> tuple[Scores, Scores]:
-    """One threshold for everybody: distinct subjects a day."""
+    """One threshold for all actors: distinct subjects per day."""
     return _counts(clean), _counts(full)
 
 
@@ -35,7 +35,7 @@ def _counts(days: ActorDays) -> Scores:
 
 
 def by_z_score(clean: ActorDays, full: ActorDays) -> tuple[Scores, Scores]:
-    """How many standard deviations above their own last 28 days somebody is, in distinct subjects."""
+    """Standard deviations of the distinct subjects above the actor's own last 28 days."""
     return _z_scores(clean), _z_scores(full)
 
 
@@ -54,7 +54,7 @@ def _z_scores(days: ActorDays) -> Scores:
 
 
 def by_isolation(clean: ActorDays, full: ActorDays) -> tuple[Scores, Scores]:
-    """How easily a day is told apart from all days, by what was done on it (Liu, Ting, Zhou, 2008)."""
+    """Isolation forest: how easily a day is separated from all days by its features (Liu, Ting, Zhou, 2008)."""
     forest = IsolationForest(n_estimators=_TREES, random_state=0, n_jobs=1).fit(_table(clean.values()))
     changed = [key for key in full if full[key] != clean.get(key)]
     known = dict(zip(clean, -forest.score_samples(_table(clean.values())), strict=True))
@@ -74,7 +74,7 @@ def _table(days: Iterable[Features]) -> np.ndarray:
 
 
 def compared(seasons: Sequence[Season], allowed: int) -> dict[str, Counter[str]]:
-    """By method: how many of each kind it finds with so many false findings."""
+    """Returns, by method, the number of insiders found of each kind with the given number of false findings."""
     hits = {}
     for name, method in METHODS.items():
         scored = [method(one.days, {**one.days, **one.days_found}) for one in seasons]
@@ -93,7 +93,7 @@ def compared(seasons: Sequence[Season], allowed: int) -> dict[str, Counter[str]]
 
 
 def _false_in(scores: Scores, threshold: float) -> int:
-    """Findings there are in a half year without insiders: days above a threshold, those of one actor joined."""
+    """Counts findings in a half year without insiders: days above a threshold, adjacent days of an actor joined."""
     by_actor: dict[str, list[int]] = defaultdict(list)
     for (actor, day), score in scores.items():
         if score >= threshold:
@@ -107,7 +107,7 @@ def _runs(days: list[int]) -> int:
 
 
 def _lowest(scores: Sequence[Scores], allowed: int) -> float:
-    """The lowest threshold at which there are no more false findings than allowed."""
+    """Returns the lowest threshold with at most the allowed number of false findings."""
     values = sorted({score for one in scores for score in one.values()})
     low, high = 0, len(values)
     while low < high:

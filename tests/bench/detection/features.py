@@ -1,4 +1,4 @@
-"""What somebody did on a day, in numbers."""
+"""Numeric features of an actor's day."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ class Features(NamedTuple):
     """One actor's day."""
 
     subjects: int
-    """Distinct ones."""
+    """Number of distinct values."""
     events: int
     resources: int
     regions: int
     busiest_hour: int
-    """Events in it."""
+    """Number of events in it."""
     at_night: float
     """Share of the events before 7 or after 20."""
     without_purpose: float
     searches: float
-    """Share of the events that are no plain reads."""
+    """Share of the events that are not plain reads."""
     most_of_one: int
-    """Events about the subject that most are about."""
+    """Number of events about the most frequent subject."""
 
 
 def features_of(
     work: Sequence[tuple[int, bytes]], more: Sequence[tuple[int, bytes]]
 ) -> dict[tuple[str, int], Features]:
-    """By actor and day; where there is ``more``, only of those who did some of that."""
+    """Returns features by actor and day; with ``more``, only for actors with additional events."""
     who = {orjson.loads(line)["actor"] for _, line in more}
     by_actor: dict[tuple[str, int], list[tuple[int, dict[str, str]]]] = defaultdict(list)
     for time, line in (*work, *more):

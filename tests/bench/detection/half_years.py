@@ -1,4 +1,4 @@
-"""One half year, once with insiders and once without: what the rules find in each, and what the other methods need."""
+"""One half year with and without insiders: the findings of the rules, and the input of the other methods."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from detection.features import Features, features_of
 
 @dataclass
 class Season:
-    """A half year, seen by the rules and by the other methods."""
+    """A half year as processed by the rules and by the other methods."""
 
     seed: int
     actors: int
@@ -30,20 +30,20 @@ class Season:
     events: int
     deeds: list[Deed] = field(default_factory=list)
     clean: list[Finding] = field(default_factory=list)
-    """What the rules find without insiders."""
+    """Findings of the rules without insiders."""
     found: list[Finding] = field(default_factory=list)
-    """What they find with them."""
+    """Findings of the rules with insiders."""
     days: dict[tuple[str, int], Features] = field(default_factory=dict)
-    """Of each actor and day: what they did, without insiders."""
+    """Features by actor and day, without insiders."""
     days_found: dict[tuple[str, int], Features] = field(default_factory=dict)
-    """The same with them, where it differs."""
+    """Features with insiders, for days that differ."""
 
     @property
     def actor_weeks(self) -> float:
         return self.actors * self.weeks
 
     def due_to_insiders(self) -> list[Finding]:
-        """The findings that are not there without them."""
+        """Findings that do not exist without insiders."""
         known: dict[tuple[str, str], list[Finding]] = defaultdict(list)
         for one in self.clean:
             known[one.rule_id, one.who].append(one)
@@ -51,7 +51,7 @@ class Season:
 
 
 class Watch:
-    """The rules over one stream."""
+    """Applies the rules to one stream."""
 
     def __init__(self, rules: Sequence[Rule], tables: LookupTables) -> None:
         self._ledger = FindingAccumulator(rules)
@@ -70,7 +70,7 @@ class Watch:
 
 
 def season(seed: int, rules: Sequence[Rule], people: int) -> Season:
-    """Simulates a half year and has the rules watch it."""
+    """Simulates a half year and applies the rules to it."""
     half_year, tables = HalfYear(seed, people=people), LookupTables()
     with tempfile.TemporaryDirectory() as folder:
         tables.load(csv_files(write_tables(half_year, Path(folder))), load_mapping("custodes").table_uses())

@@ -1,4 +1,4 @@
-"""Pictures for the page: SVG that needs nothing beside it."""
+"""Plots for the page, as self-contained SVG."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def _picture(width: int, height: int, title: str) -> Xml.Element:
 
 
 def bars(title: str, shares: Mapping[str, Mapping[str, float]]) -> str:
-    """By method, by kind: a share. A bar each."""
+    """Draws a bar for each share, by method and kind."""
     kinds = list(next(iter(shares.values())))
     row, left, full = 14 * len(shares) + 16, 150, 480
     svg = _picture(left + full + 60, 90 + row * len(kinds), title)
@@ -35,7 +35,7 @@ def bars(title: str, shares: Mapping[str, Mapping[str, float]]) -> str:
 
 
 def curve(title: str, cases: Sequence[tuple[int, int]]) -> str:
-    """Of each case, how much was gone of how much: a bar on a scale from none to all."""
+    """Draws a bar for each case: the share of records taken before the finding."""
     svg = _picture(700, 60 + 22 * len(cases), title)
     for at, (gone, of) in enumerate(cases):
         top = 44 + 22 * at

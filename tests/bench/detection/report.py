@@ -1,4 +1,4 @@
-"""What came of the half years, as a page."""
+"""Writes the results of the half years as a page."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from detection.verdicts import TOLD, by_risk, found_by, taken
 
 @dataclass(frozen=True)
 class InsiderResult:
-    """An insider, and the findings of them that somebody is told of."""
+    """An insider, and the findings about them that raise an alert."""
 
     deed: Deed
     findings: Sequence[Finding]
@@ -36,7 +36,7 @@ class InsiderResult:
 
 
 def report(seasons: Sequence[Season], plots: Path) -> str:
-    """The page's text in Markdown; pictures go into a folder."""
+    """Returns the page's text in Markdown and writes plots to a folder."""
     thousands = sum(one.actor_weeks for one in seasons) / 1000
     allowed = sum(finding.level in TOLD for one in seasons for finding in one.clean)
     others = compared(seasons, allowed)
@@ -54,7 +54,8 @@ def report(seasons: Sequence[Season], plots: Path) -> str:
         f"{events:,} events. The shipped rules with their default settings; findings of level medium and higher.",
         _by_kind(cases, others),
         "The last columns show how many of the same insiders the other methods find with the same number of false "
-        f"findings in the half years without insiders: {allowed}, or {allowed / thousands:.2f} per week and 1,000 actors.",
+        f"findings in the half years without insiders: {allowed}, or {allowed / thousands:.2f} per week "
+        "and 1,000 actors.",
         "![Share of insiders found](images/recall.svg)",
         "![Low and slow](images/low-and-slow.svg)",
         "### False findings",
@@ -68,7 +69,7 @@ def report(seasons: Sequence[Season], plots: Path) -> str:
 
 
 def precision(seasons: Sequence[Season], top: int) -> float:
-    """The share of insiders among the actors with the most risk."""
+    """Returns the share of insiders among the actors with the highest risk."""
     shares = []
     for one in seasons:
         insiders = {actor for deed in one.deeds for actor in deed.actors}

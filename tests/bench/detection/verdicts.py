@@ -1,4 +1,4 @@
-"""What findings make of insiders."""
+"""Assigns findings to insiders."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from custodes.findings.risk import risks
 from detection.features import DAY
 
 TOLD = ("medium", "high", "critical")
-"""Levels that somebody is told of."""
+"""Levels that raise an alert."""
 
 
 def found_by(deed: Deed, findings: Sequence[Finding]) -> list[Finding]:
-    """The findings of what somebody did: of one of its groups, and at its time."""
+    """Returns the findings due to an insider: about one of the insider's groups, at the time of the activity."""
     first, last = min(deed.times), max(deed.times)
     return [
         one
@@ -27,13 +27,13 @@ def found_by(deed: Deed, findings: Sequence[Finding]) -> list[Finding]:
 
 
 def taken(deed: Deed, findings: Sequence[Finding]) -> int:
-    """Records that were gone when it was found."""
+    """Number of records taken before the first finding."""
     opened = min(one.opened_at for one in findings)
     return sum(time <= opened for time in deed.times)
 
 
 def by_risk(findings: Sequence[Finding]) -> list[str]:
-    """Actors by the most risk they ever had."""
+    """Returns actors, sorted by their highest risk at any time."""
     by_actor: dict[str, list[Finding]] = defaultdict(list)
     for one in findings:
         by_actor[one.group.get("actor", "")].append(one)

@@ -1,7 +1,7 @@
-"""What a good programmer writes in an afternoon: orjson, deque and dict.
+"""Program that a good programmer writes in an afternoon: orjson, deque and dict.
 
-The three rules of rules.yml, or the first alone, for input in order of time only. Prints how often each condition
-began to hold.
+Implements the three rules of rules.yml, or the first alone, for ordered input only. Prints how often each condition
+became true.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import orjson
 
 
 class Distinct:
-    """Distinct values in a window, and whether there are enough of them."""
+    """Distinct values in a window, and whether they reach the threshold."""
 
     def __init__(self, span: float, least: int) -> None:
         self.span = span

@@ -1,6 +1,6 @@
-"""The least that anybody does with events from Kafka in Python: confluent-kafka and ``orjson.loads``, no counting.
+"""Minimum work of a Python consumer: confluent-kafka and ``orjson.loads``, no counting.
 
-Prints events a second, from the first message to the last.
+Prints events per second, from the first message to the last.
 """
 
 from __future__ import annotations

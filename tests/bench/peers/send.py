@@ -1,4 +1,4 @@
-"""Sends a file's lines to a topic as fast as librdkafka can, or events of the present at a steady rate."""
+"""Sends a file's lines to a topic as fast as librdkafka can, or current events at a steady rate."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def producer(brokers: str, codec: str, linger_ms: int) -> Producer:
 
 
 def file(brokers: str, topic: str, codec: str, path: str) -> None:
-    """Each line under its actor, so that Kafka Streams has nothing to send through the broker again."""
+    """Sends each line with its actor as the key, so that Kafka Streams does not need to repartition."""
     sender = producer(brokers, codec, 50)
     with open(path, "rb") as lines:  # noqa: PTH123 - nothing but the name is known here
         for number, line in enumerate(lines):
@@ -39,7 +39,7 @@ def file(brokers: str, topic: str, codec: str, path: str) -> None:
 
 
 def steady(brokers: str, topic: str, rate: int, seconds: float) -> None:
-    """``rate`` events a second, none of which is out of the ordinary."""
+    """Sends ``rate`` unremarkable events per second."""
     sender = producer(brokers, "zstd", 5)
     begun = time.time()
     sent = 0
