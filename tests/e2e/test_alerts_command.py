@@ -36,7 +36,7 @@ def configure(place: Path, ear: RecordingServer) -> str:
     return address
 
 
-def test_a_receiver_is_tried(tmp_path: Path, ear: RecordingServer) -> None:
+def test_a_test_alert_is_sent(tmp_path: Path, ear: RecordingServer) -> None:
     configure(tmp_path, ear)
     for name, path in (("hook", "/hook"), ("channel", "/slack"), ("pager", "/api/v2/alerts")):
         code, said, fault = run(tmp_path, "test", name)
@@ -56,7 +56,7 @@ def test_a_receiver_is_tried(tmp_path: Path, ear: RecordingServer) -> None:
     assert (done.returncode, b"alerts.receivers: channel: " in done.stderr) == (2, True), done.stderr
 
 
-def test_what_was_refused_is_sent_when_it_is_taken(tmp_path: Path, ear: RecordingServer) -> None:
+def test_a_refused_alert_is_sent_once_accepted(tmp_path: Path, ear: RecordingServer) -> None:
     address = configure(tmp_path, ear)
     write_accesses(tmp_path / "events.jsonl", "P0042", 200)
     ear.answer = lambda heard: 400 if heard.path == "/hook" else 200

@@ -38,7 +38,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MonitorHarness]:
 
 
 @pytest.mark.parametrize("role", [*Role, None])
-def test_whatever_is_sent(bench: MonitorHarness, role: Role | None) -> None:
+def test_any_request_is_answered_correctly(bench: MonitorHarness, role: Role | None) -> None:
     client = TestClient(bench.app, base_url="http://custodes")
     client.post("/sign-in", data={"name": "the-viewer", "password": PASSWORD})
     document = client.get("/api/v1/openapi.json").json()

@@ -55,7 +55,7 @@ def check(place: Path, *options: str, env: dict[str, str] | None = None) -> tupl
     return done.returncode, done.stderr.decode().splitlines()
 
 
-def test_nothing_wrong(place: Path) -> None:
+def test_a_valid_configuration_passes(place: Path) -> None:
     done = custodes("check", "-c", "custodes.yaml", cwd=place)
     assert (done.returncode, done.stdout, done.stderr) == (0, b"ok: 1 rules\n", b"")
 
@@ -160,7 +160,7 @@ def test_faults_of_rules(place: Path, before: str, after: str, message: str) -> 
     assert sum(line.startswith("rules/") for line in lines) == 1, lines
 
 
-def test_all_faults_come_at_once_and_as_json(place: Path) -> None:
+def test_all_faults_are_reported_together_and_as_json(place: Path) -> None:
     (place / "rules" / "rule.yml").write_text(RULE.replace("- read", "- reed").replace("action: read", "a|x: read"))
     (place / "rules" / "second.yml").write_text(RULE.replace("10m", "0s").replace("read", "other"))
     done = custodes("check", "-c", "custodes.yaml", "--json", cwd=place)

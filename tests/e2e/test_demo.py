@@ -33,7 +33,7 @@ def test_the_summary_as_json() -> None:
     assert all(0 < insider["look_ups_before"] < insider["look_ups"] for insider in summary["insiders"])
 
 
-def test_live_within_thirty_seconds_everywhere_and_gone_within_two(tmp_path: Path) -> None:
+def test_the_demo_is_live_within_thirty_seconds_and_stops_within_two(tmp_path: Path) -> None:
     begun = time.monotonic()
     address = f"127.0.0.1:{free_port()}"
     server = Server(tmp_path, [CUSTODES, "demo", "--listen", address])

@@ -21,7 +21,7 @@ def finding(place: Path) -> str:
     return str(next(one["id"] for one in found if one["rule"] == "Bulk lookups"))
 
 
-def test_what_a_monitor_found_is_proven_elsewhere(place: Path, tmp_path: Path) -> None:
+def test_a_finding_is_proven_on_another_machine(place: Path, tmp_path: Path) -> None:
     code, said, fault = run(place, "verify", "--head", "heads.jsonl")
     assert (code, said.startswith("ok: ")) == (0, True), said + fault
     key = run(place, "key")[1].strip()
@@ -39,7 +39,7 @@ def test_what_a_monitor_found_is_proven_elsewhere(place: Path, tmp_path: Path) -
     assert (code, "is no key" in fault) == (2, True)
 
 
-def test_what_was_changed_is_named(place: Path) -> None:
+def test_verification_names_the_change(place: Path) -> None:
     (segment,) = (place / "custodes-evidence").glob("*.evidence")
     whole = segment.read_bytes()
     segment.write_bytes(whole[:-40])
@@ -67,7 +67,7 @@ def test_evidence_is_held_and_released(place: Path) -> None:
     assert run(place, "holds")[1] == ""
 
 
-def test_evidence_and_its_key_are_their_owners_alone(place: Path) -> None:
+def test_evidence_and_its_key_have_private_permissions(place: Path) -> None:
     folder = place / "custodes-evidence"
     private = [*folder.glob("*.evidence"), folder, place / "custodes-state" / "evidence.key"]
     assert [stat.S_IMODE(path.stat().st_mode) & 0o077 for path in private] == [0, 0, 0]

@@ -19,7 +19,7 @@ def run(place: Path, *arguments: str, stdin: bytes = b"") -> tuple[int, str, str
     return done.returncode, done.stdout.decode(), done.stderr.decode()
 
 
-def test_findings_are_read_and_judged(place: Path) -> None:
+def test_findings_are_listed_and_closed(place: Path) -> None:
     code, listed, _ = run(place, "findings", "list", "--json")
     found = [json.loads(line) for line in listed.splitlines()]
     (finding,) = (one for one in found if one["rule"] == "Bulk lookups")
@@ -46,7 +46,7 @@ def test_findings_are_read_and_judged(place: Path) -> None:
         assert (code, f"'{wrong}' is no finding's" in fault) == (2, True), fault
 
 
-def test_accounts_are_made_and_needed(place: Path) -> None:
+def test_accounts_are_created_and_required(place: Path) -> None:
     code, said, _ = run(place, "accounts", "add", "ines", "--role", "investigator", stdin=PASSWORD)
     assert (code, said) == (0, "ines may sign in as investigator\n")
     code, _, fault = run(place, "accounts", "add", "ines", "--role", "viewer", stdin=PASSWORD)
@@ -59,7 +59,7 @@ def test_accounts_are_made_and_needed(place: Path) -> None:
     assert "viewer" in run(place, "accounts", "list")[1]
 
 
-def test_it_does_not_serve_others_without_accounts(place: Path) -> None:
+def test_without_accounts_it_serves_on_loopback_only(place: Path) -> None:
     code, _, fault = run(place, "run", "--listen", "0.0.0.0:0")
     assert (code, "nobody would have to sign in" in fault, "accounts add" in fault) == (2, True, True)
     assert run(place, "accounts", "add", "ines", "--role", "viewer", stdin=PASSWORD)[0] == 0
@@ -71,7 +71,7 @@ def test_it_does_not_serve_others_without_accounts(place: Path) -> None:
     assert server.stop() == 0
 
 
-def test_what_is_expected_is_silenced(place: Path) -> None:
+def test_expected_findings_are_silenced(place: Path) -> None:
     finding = json.loads(run(place, "findings", "list", "--json")[1].splitlines()[0])
     short = finding["id"][:8]
     code, said, _ = run(place, "findings", "silence", short, "-m", "an audit", "--for", "7d")

@@ -37,7 +37,7 @@ def kept(place: Path) -> list[str]:
     return sorted(str(path) for path in files if not path.name.startswith("custodes.db"))
 
 
-def test_keys_come_change_and_go(tmp_path: Path) -> None:
+def test_keys_are_added_rotated_and_removed(tmp_path: Path) -> None:
     write_accesses(tmp_path / "events.jsonl", "P0042", 200)
     with (tmp_path / "events.jsonl").open("a") as file:
         file.write('{"actor": "P0042", "time": "yesterday"}\n')
@@ -83,7 +83,7 @@ def test_keys_come_change_and_go(tmp_path: Path) -> None:
     assert names_on_the_disk(tmp_path) <= evidence
 
 
-def test_without_its_key_nothing_is_put_aside_and_nothing_starts(tmp_path: Path) -> None:
+def test_without_its_key_nothing_starts_and_no_file_is_moved(tmp_path: Path) -> None:
     write_accesses(tmp_path / "events.jsonl", "P0042", 200)
     config = tmp_path / "custodes.yaml"
     config.write_text("source: {file: {paths: [events.jsonl]}}\nencryption: {keys: names.keys}\n")

@@ -180,7 +180,7 @@ def test_out_of_order(
     assert findings_of(output) == expected
 
 
-def test_packed_files_and_standard_input_are_the_same(tmp_path: Path, events: list[dict[str, Any]]) -> None:
+def test_compressed_files_and_standard_input_give_the_same(tmp_path: Path, events: list[dict[str, Any]]) -> None:
     text = write(events[:20_000])
     plain = replay(tmp_path, text)
     packed = {"events.jsonl.gz": gzip.compress(text[:-1]), "events.zst": zstandard.ZstdCompressor().compress(text)}
@@ -212,7 +212,7 @@ def test_any_number_of_threads_gives_the_same_bytes(tmp_path: Path, events: list
     assert len(runs[0][0].splitlines()) > 100
 
 
-def test_files_follow_each_other(tmp_path: Path, events: list[dict[str, Any]]) -> None:
+def test_files_are_read_one_after_the_other(tmp_path: Path, events: list[dict[str, Any]]) -> None:
     text = write(events[:2000]).splitlines(keepends=True)
     whole = replay(tmp_path, b"".join(text))
     (tmp_path / "1.jsonl").write_bytes(b"".join(text[:700]))
@@ -221,7 +221,7 @@ def test_files_follow_each_other(tmp_path: Path, events: list[dict[str, Any]]) -
     assert done.stdout == whole
 
 
-def test_rejected_lines_are_named_and_kept(tmp_path: Path) -> None:
+def test_rejected_lines_are_reported_and_kept(tmp_path: Path) -> None:
     lines = [
         b'{"time":"2026-01-05T08:00:00Z","actor":"a","action":"read","app":"desk"}',
         b"",
@@ -244,7 +244,7 @@ def test_rejected_lines_are_named_and_kept(tmp_path: Path) -> None:
     ]
 
 
-def test_a_detection_alone_fires_by_itself(tmp_path: Path) -> None:
+def test_a_detection_without_correlation_fires(tmp_path: Path) -> None:
     (tmp_path / "rule.yml").write_text(
         "title: Export\nlogsource: {product: custodes}\ndetection:\n"
         "    selection: {action: export}\n    condition: selection\n"
@@ -274,7 +274,7 @@ def test_a_missing_file_is_a_usage_error(tmp_path: Path) -> None:
     assert done.stderr.decode() == "nowhere.jsonl: no such file\n"
 
 
-def test_a_replay_waits_for_nothing_it_does_not_need() -> None:
+def test_a_replay_imports_only_required_modules() -> None:
     unneeded = {"structlog", "jinja2", "sqlalchemy", "fastapi", "duckdb", "kafka", "cryptography"}
     code = "import sys; from custodes.cli import app; app(standalone_mode=False); print(*sys.modules)"
     arguments = ["replay", "-", "--output", "ndjson"]
@@ -282,7 +282,7 @@ def test_a_replay_waits_for_nothing_it_does_not_need() -> None:
     assert not unneeded & set(run.stdout.split()), "the shipped rules have no pipelines, and no log is written"
 
 
-def test_garbage_is_collected_while_a_command_is_at_work() -> None:
+def test_garbage_is_collected_while_a_command_runs() -> None:
     at_the_end = "import atexit, gc; atexit.register(lambda: print(gc.isenabled()))"
     code = f"{at_the_end}; from custodes.__main__ import main; main()"
     arguments = ["replay", "-", "--output", "ndjson"]

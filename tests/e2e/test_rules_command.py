@@ -59,7 +59,7 @@ def test_the_shipped_rules_are_listed_and_pass_their_tests() -> None:
     assert (code, re.fullmatch(r"1\d\d tests passed", out.splitlines()[-1]) is not None) == (0, True)
 
 
-def test_what_a_failing_test_says(tmp_path: Path) -> None:
+def test_the_output_of_a_failing_test(tmp_path: Path) -> None:
     path = rule_tests(
         tmp_path,
         """\
@@ -97,7 +97,7 @@ tests:
     assert [(result["line"], len(result["failures"])) for result in json.loads(out)] == [(3, 0), (8, 5)]
 
 
-def test_a_test_file_with_faults_says_where(tmp_path: Path) -> None:
+def test_faults_in_a_test_file_have_lines(tmp_path: Path) -> None:
     path = rule_tests(
         tmp_path,
         """\
@@ -126,7 +126,7 @@ tests:
     assert (code, err) == (2, f"{tmp_path / 'empty'}: no test files (*.test.yml) in this directory\n")
 
 
-def test_the_time_may_stand_anywhere_and_a_mapping_tells_where(tmp_path: Path) -> None:
+def test_the_time_field_follows_the_mapping(tmp_path: Path) -> None:
     (tmp_path / "map.yml").write_text("time: at.when\nactor: who[0]\naction: '=read'\n")
     path = rule_tests(
         tmp_path,
@@ -147,7 +147,7 @@ tests:
     assert (code, err, out.splitlines()[-1]) == (0, "", "1 tests passed")
 
 
-def test_a_backtest_says_what_a_rule_would_have_found(tmp_path: Path) -> None:
+def test_a_backtest_lists_the_findings_of_a_rule(tmp_path: Path) -> None:
     events = tmp_path / "events.jsonl"
     looks = [
         {"time": f"2026-01-{5 + day:02}T09:{n:02}:00Z", "actor": f"P{actor}", "subject": f"S{n}", "action": "read"}
@@ -205,7 +205,7 @@ def test_a_backtest_says_what_a_rule_would_have_found(tmp_path: Path) -> None:
         assert run("backtest", *wrong) == (2, "", said)
 
 
-def test_an_explanation_says_what_became_of_each_event(tmp_path: Path) -> None:
+def test_an_explanation_covers_each_event(tmp_path: Path) -> None:
     event = tmp_path / "event.jsonl"
     event.write_text('{"time":1767600000,"actor":"P1","subject":["S1","S2"],"action":"Search"}\n\n{"actor":"P1"}\n')
     rules = tmp_path / "plain.yml"
@@ -231,7 +231,7 @@ def test_an_explanation_says_what_became_of_each_event(tmp_path: Path) -> None:
     ]
 
 
-def test_explain_says_how_the_group_stands_after_the_past(tmp_path: Path) -> None:
+def test_explain_shows_the_groups_state_after_past_events(tmp_path: Path) -> None:
     (tmp_path / "rules.yml").write_text(PLAIN.replace("gte: 150", "gte: 3"))
     looks = [{"time": 1_767_600_000 + n, "actor": "P1", "subject": f"S{n}", "action": "read"} for n in range(4)]
     (tmp_path / "past.jsonl").write_text("".join(json.dumps(look) + "\n" for look in looks[:2]))

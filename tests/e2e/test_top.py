@@ -33,7 +33,7 @@ def monitor(tmp_path: Path) -> Iterator[str]:
     server.stop()
 
 
-def test_how_it_stands_in_a_pipe(monitor: str, tmp_path: Path) -> None:
+def test_top_prints_once_in_a_pipe(monitor: str, tmp_path: Path) -> None:
     done = custodes("top", "--url", monitor)
     shown = done.stdout.decode()
     assert done.returncode == 0, done.stderr
@@ -44,13 +44,13 @@ def test_how_it_stands_in_a_pipe(monitor: str, tmp_path: Path) -> None:
     assert {"rule", "peak_ratio", "groups"} == set(told["rules"][0])
 
 
-def test_nobody_there_is_said_so() -> None:
+def test_an_unreachable_monitor_is_reported() -> None:
     done = custodes("top", "--url", f"http://127.0.0.1:{free_port()}")
     assert done.returncode == 2
     assert b"no monitor answers at" in done.stderr
 
 
-def test_with_accounts_it_wants_a_token(monitor: str, tmp_path: Path) -> None:
+def test_with_accounts_top_needs_a_token(monitor: str, tmp_path: Path) -> None:
     added = custodes("accounts", "add", "ines", "--role", "viewer", cwd=tmp_path, stdin=b"correct horse battery\n")
     assert added.returncode == 0, added.stderr
     done = custodes("top", "--url", monitor)
@@ -70,7 +70,7 @@ def test_with_accounts_it_wants_a_token(monitor: str, tmp_path: Path) -> None:
     assert done.returncode == 2
 
 
-def test_it_serves_by_tls_alone(tmp_path: Path) -> None:
+def test_with_a_certificate_it_serves_tls_only(tmp_path: Path) -> None:
     authority = trustme.CA()
     issued = authority.issue_cert("127.0.0.1", "localhost")
     issued.cert_chain_pems[0].write_to_path(tmp_path / "certificate.pem")

@@ -262,7 +262,7 @@ def out_of_order(rng: random.Random, events: list[dict[str, Any]]) -> list[dict[
     st.sampled_from([None, 6]),
     st.sampled_from(["UTC", "Asia/Shanghai", "America/New_York"]),
 )
-def test_it_is_as_the_oracle_says_in_any_order_and_over_restarts(
+def test_findings_equal_the_oracle_in_any_order_and_over_restarts(
     rule: Rule, seed: int, of: BaselineOf, counts_values: bool, span: str, cold: int | None, zone: str
 ) -> None:
     rng = random.Random(seed)
@@ -293,7 +293,7 @@ def test_it_is_as_the_oracle_says_in_any_order_and_over_restarts(
     assert sorted(told(one, offset) for one in findings) == Oracle(seen, rule).findings()
 
 
-def test_a_change_of_the_factor_keeps_what_is_usual(rule: Rule) -> None:
+def test_a_changed_factor_keeps_the_baseline(rule: Rule) -> None:
     """A change of settings keeps the days of a baseline; open findings end, as with any other threshold."""
     assert rule.baseline is not None
     events = sorted(made_up(random.Random(6), 10), key=lambda event: int(event["time"]))
@@ -325,20 +325,20 @@ def test_a_change_of_the_factor_keeps_what_is_usual(rule: Rule) -> None:
         ("much", "custodes.baseline wants a mapping, like {of: self, factor: 3}"),
     ],
 )
-def test_a_baseline_that_is_none_is_an_error_with_its_line(said: str, fault: str, tmp_path: Path) -> None:
+def test_an_invalid_baseline_is_an_error_with_its_line(said: str, fault: str, tmp_path: Path) -> None:
     path = tmp_path / "rules.yml"
     path.write_text(RULE.replace("{of: both, over: 6d, factor: 1.5, least_days: 2, least_peers: 2}", said))
     assert faults_of(path) == [f"{path}:11: {fault}"]
 
 
-def test_a_baseline_wants_a_threshold_that_more_events_reach(tmp_path: Path) -> None:
+def test_a_baseline_requires_a_lower_bound(tmp_path: Path) -> None:
     path = tmp_path / "rules.yml"
     path.write_text(RULE.replace("gte: 3", "lt: 3"))
     with pytest.raises(FaultsError, match="a baseline raises a threshold; wanted gte or gt"):
         load_rules([path])
 
 
-def test_it_says_what_it_is(rule: Rule) -> None:
+def test_a_baseline_is_described(rule: Rule) -> None:
     assert rule.baseline is not None
     assert rule.fires == "gte 3, if that is 1.5 times its own usual beside its peers"
     cold = Baseline(of=BaselineOf.peers, cold=1500)

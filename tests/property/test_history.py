@@ -97,7 +97,9 @@ KEYRINGS = [NO_KEYS, Keys([OLD]), Keys([("new", b"n" * 32), OLD])]
 @given(
     st.lists(events, max_size=40), st.lists(events, max_size=40), steps, st.lists(st.sampled_from([0, 1]), max_size=3)
 )
-def test_every_event_is_there_once(first: list[Any], second: list[Any], steps: list[Any], next_keys: list[int]) -> None:
+def test_every_event_is_stored_once(
+    first: list[Any], second: list[Any], steps: list[Any], next_keys: list[int]
+) -> None:
     keyring = 0
     logs = [[json.dumps(event).encode() for event in log] for log in (first, second)]
     with TemporaryDirectory() as name:
@@ -187,7 +189,7 @@ LOOKS = st.tuples(st.integers(0, 3), st.sampled_from("abcd"), st.sampled_from("x
 
 
 @given(st.lists(LOOKS, max_size=40))
-def test_peers_and_lookers_are_counted_as_by_hand(looks: list[tuple[int, str, str, str]]) -> None:
+def test_peers_and_co_viewers_equal_a_manual_count(looks: list[tuple[int, str, str, str]]) -> None:
     with TemporaryDirectory() as name:
         process = HistoryProcess(Path(name), [0, 0])
         log = [

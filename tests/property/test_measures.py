@@ -214,7 +214,7 @@ def rules(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Rule]:
 
 @pytest.mark.parametrize("title", list(CASES))
 @given(listed=events, rng=st.randoms(use_true_random=False))
-def test_a_measure_is_what_the_oracle_says(
+def test_measures_equal_the_oracle(
     rules: dict[str, Rule], title: str, listed: list[dict[str, Any]], rng: random.Random
 ) -> None:
     stream, rule, same = as_stream(listed), rules[title], CASES[title][1]
@@ -251,7 +251,7 @@ def openings(found: Sequence[oracle.OracleFinding], name: str) -> list[dict[str,
 
 
 @given(listed=events, rng=st.randoms(use_true_random=False))
-def test_findings_of_findings_are_what_the_oracle_says(
+def test_correlations_of_correlations_equal_the_oracle(
     followers: list[Rule], listed: list[dict[str, Any]], rng: random.Random
 ) -> None:
     stream = as_stream(listed)
@@ -304,7 +304,7 @@ def aliased(tmp_path_factory: pytest.TempPathFactory) -> list[Rule]:
 
 @given(listed=events, owners=st.lists(st.sampled_from(["a", "b", ["a", "b"], None]), min_size=40, max_size=40),
        rng=st.randoms(use_true_random=False))  # fmt: skip
-def test_groups_by_aliases_are_what_the_oracle_says(
+def test_groups_by_aliases_equal_the_oracle(
     aliased: list[Rule], listed: list[dict[str, Any]], owners: list[Any], rng: random.Random
 ) -> None:
     stream = [{**event, "owner": owner} for event, owner in zip(as_stream(listed), owners, strict=False)]
@@ -322,7 +322,7 @@ def test_groups_by_aliases_are_what_the_oracle_says(
 
 
 @given(listed=events, owners=st.lists(st.sampled_from(["a", "b", ["a", "b"]]), min_size=40, max_size=40))
-def test_shares_come_to_what_one_engine_comes_to(
+def test_shares_give_the_result_of_one_engine(
     rules: dict[str, Rule], aliased: list[Rule], listed: list[dict[str, Any]], owners: list[Any]
 ) -> None:
     """Repartitioned events contain all fields that are measured or used for grouping."""
@@ -349,7 +349,7 @@ def test_shares_come_to_what_one_engine_comes_to(
     assert [told(together.findings(), rule) for rule in every] == [told(alone.findings(), rule) for rule in every]
 
 
-def test_what_is_measured_can_be_forgotten_but_not_what_is_about_to_fire(
+def test_aggregates_are_evicted_except_near_the_threshold(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     said = {"rules": "[looks]", "group_by": "[subject]", "timespan": "1d"}

@@ -131,7 +131,7 @@ def made_up(rng: random.Random) -> list[dict[str, Any]]:
     st.booleans(),
     st.sampled_from(list(OFFSET)),
 )
-def test_it_is_as_the_oracle_says_in_any_order_and_over_restarts(
+def test_findings_equal_the_oracle_in_any_order_and_over_restarts(
     rule: Rule, seed: int, sieve: NewValues | DormantGroups, counts_values: bool, zone: str
 ) -> None:
     rng = random.Random(seed)
@@ -168,13 +168,13 @@ def test_it_is_as_the_oracle_says_in_any_order_and_over_restarts(
         ("dormant: 30d\n  new: true", "10: custodes.new and custodes.dormant do not go together"),
     ],
 )
-def test_a_sieve_that_is_none_is_an_error_with_its_line(said: str, fault: str, tmp_path: Path) -> None:
+def test_an_invalid_novelty_filter_is_an_error_with_its_line(said: str, fault: str, tmp_path: Path) -> None:
     path = tmp_path / "rules.yml"
     path.write_text(RULE.replace("new: {over: 6d, after: 3d}", said))
     assert faults_of(path) == [f"{path}:{fault}"]
 
 
-def test_a_detection_that_fires_by_itself_can_have_one(tmp_path: Path) -> None:
+def test_a_detection_without_correlation_can_have_one(tmp_path: Path) -> None:
     path = tmp_path / "rules.yml"
     path.write_text(
         "title: Wakes\nlogsource: {product: custodes}\ndetection: {s: {action: read}, condition: s}\n"
@@ -191,11 +191,11 @@ def test_a_detection_that_fires_by_itself_can_have_one(tmp_path: Path) -> None:
         load_rules([path])
 
 
-def test_what_it_counts_is_said(rule: Rule) -> None:
+def test_the_counted_value_is_described(rule: Rule) -> None:
     assert rule.counts == "distinct resource, of events with a resource not had within 6 days"
 
 
-def test_its_field_goes_with_events_that_are_counted_elsewhere(rule: Rule) -> None:
+def test_repartitioned_events_contain_the_novelty_field(rule: Rule) -> None:
     rule = replace(rule, distinct=None)
     plan = build_plan(
         [], load_mapping("custodes"), handed_on=[rule], shares=1, among_workers={"fingerprint_key": "0" * 32}

@@ -52,7 +52,7 @@ def sent(engine: Engine, source: int, records: list[StreamRecord], shares: int) 
     st.integers(1, 3),
 )
 @settings(max_examples=300, deadline=None)
-def test_shares_come_to_what_the_oracle_comes_to(
+def test_shares_equal_the_oracle(
     data: st.DataObject, streams: list[list[dict[str, Any]]], chosen: list[dict[str, Any]], shares: int
 ) -> None:
     delay = st.integers(0, LATENESS_S * 1_000_000)

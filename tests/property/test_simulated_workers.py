@@ -20,7 +20,7 @@ FIRST = int(os.environ.get("SIMULATION_SEED", random.randrange(1 << 32)))
 pytestmark = pytest.mark.filterwarnings("ignore:Selection of the SingletonThreadPool")
 
 
-def test_nothing_is_lost_or_doubled_among_workers() -> None:
+def test_nothing_is_lost_or_duplicated_among_workers() -> None:
     print(f"SIMULATION_SEED={FIRST} SIMULATION_SCHEDULES={SCHEDULES * 8}")  # noqa: T201 - to run it again
     for seed in range(FIRST, FIRST + SCHEDULES):
         wrong = play(seed)
@@ -37,11 +37,11 @@ def begin_at_the_committed_offsets(worker: SimulatedWorker) -> None:
 
 
 @pytest.mark.parametrize("broken", [save_before_it_has_arrived, begin_at_the_committed_offsets])
-def test_a_broken_build_is_found_out(broken: Callable[[SimulatedWorker], None]) -> None:
+def test_a_broken_build_is_detected(broken: Callable[[SimulatedWorker], None]) -> None:
     assert any(found_out(seed, broken) for seed in range(200)), "the simulation has become too kind"
 
 
-def test_a_share_that_forgets_what_it_has_had_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_share_without_deduplication_is_detected(monkeypatch: pytest.MonkeyPatch) -> None:
     take = RepartitionInbox.take
 
     def forgetful(inbox: RepartitionInbox, sent: SentRange, engine: Engine) -> Iterator[Outcome]:

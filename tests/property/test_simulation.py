@@ -17,7 +17,7 @@ FIRST = int(os.environ.get("SIMULATION_SEED", random.randrange(1 << 32)))
 
 
 @pytest.mark.parametrize("share", range(4))
-def test_nothing_is_lost_or_doubled_whatever_happens(share: int) -> None:
+def test_nothing_is_lost_or_duplicated_in_any_schedule(share: int) -> None:
     print(f"SIMULATION_SEED={FIRST} SIMULATION_SCHEDULES={SCHEDULES}")  # noqa: T201 - to run it again
     for seed in range(FIRST + share, FIRST + SCHEDULES, 4):
         wrong = play(seed)
@@ -61,5 +61,5 @@ def save_what_is_not_stored(build: Build) -> None:
         save_what_is_not_stored,
     ],
 )
-def test_a_broken_build_is_found_out(broken: Callable[[Build], None]) -> None:
+def test_a_broken_build_is_detected(broken: Callable[[Build], None]) -> None:
     assert any(play(seed, broken) for seed in range(200)), "the simulation has become too kind"

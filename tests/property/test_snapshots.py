@@ -112,7 +112,7 @@ def test_nothing_is_lost_and_nothing_counted_twice(
     st.lists(steps, min_size=2, max_size=4),
 )
 @settings(max_examples=400, deadline=None)
-def test_findings_of_findings_are_neither_lost_nor_counted_twice(
+def test_openings_are_neither_lost_nor_counted_twice(
     data: st.DataObject,
     streams: list[list[dict[str, Any]]],
     followed: dict[str, Any],
@@ -163,7 +163,7 @@ def read_over_lives(
     st.integers(0, 60),
 )
 @settings(max_examples=400, deadline=None)
-def test_other_rules_leave_those_that_stay_as_they_are(
+def test_changed_rules_do_not_affect_unchanged_ones(
     data: st.DataObject,
     stream: list[dict[str, Any]],
     before: list[dict[str, Any]],
@@ -270,7 +270,7 @@ class Scripted:
 
 
 @pytest.mark.parametrize("attempt", range(30))
-def test_an_opening_that_was_heard_before_a_crash_does_not_count_again(attempt: int) -> None:
+def test_an_opening_counted_before_a_crash_does_not_count_again(attempt: int) -> None:
     """After a replay the finding first seems to open elsewhere, for some fingerprint keys; the key is random."""
     streams = [
         [

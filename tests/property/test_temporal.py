@@ -84,7 +84,7 @@ events = st.lists(
 
 
 @given(events, st.integers(0, 40))
-def test_temporal_is_as_the_oracle_says_also_over_a_restart(
+def test_temporal_equals_the_oracle_also_over_a_restart(
     rules: list[Rule], listed: list[dict[str, Any]], cut: int
 ) -> None:
     stream = in_order(listed)
@@ -114,7 +114,7 @@ def test_temporal_is_as_the_oracle_says_also_over_a_restart(
         assert sorted(found, key=str) == sorted(expected, key=str)
 
 
-def test_what_it_counts_is_said(rules: list[Rule], tmp_path: Path) -> None:
+def test_the_counted_value_is_described(rules: list[Rule], tmp_path: Path) -> None:
     assert rules[0].counts == "rules met, of Looks, Exports, Wipes"
     assert (rules[0].holds, rules[1].holds) == ({"gte": 3}, {"gte": 2})
     told = explain(rules[0], MAPPING, b'{"time": 1767600000, "actor": "a", "action": "search"}')

@@ -127,7 +127,7 @@ def test_rules_that_share_a_stream_or_a_window_do_not_disturb_each_other(
         assert ledger.closed(rule["resolution"] * 1_000_000, at) == oracle.findings(stream, oracle_rule(rule))
 
 
-def test_panes_before_a_value_moved_on_are_judged_before_that_is_forgotten() -> None:
+def test_old_panes_of_a_value_are_evaluated_before_it_is_evicted() -> None:
     """Regression, found by a longer run: the watermark passes the second event, but not yet its pane."""
     rule = {
         "group_by": ["subject"], "distinct": "subject", "panes": 11, "resolution": 7,
@@ -141,7 +141,7 @@ def test_panes_before_a_value_moved_on_are_judged_before_that_is_forgotten() -> 
     assert run(rule, [stream[:2], stream[2:]]) == oracle.findings(stream, oracle_rule(rule))
 
 
-def test_a_value_is_not_forgotten_before_the_pane_it_left_is_judged() -> None:
+def test_a_value_is_not_evicted_before_its_old_pane_is_evaluated() -> None:
     """Regression, found by simulation: streams far apart, one of them with arrivals that the watermark has passed, and
     two groups in one shard, as one pair of groups in four."""
     rule = {
@@ -161,7 +161,7 @@ def test_a_value_is_not_forgotten_before_the_pane_it_left_is_judged() -> None:
 
 @given(st.lists(events, min_size=1, max_size=40), rules)
 @settings(max_examples=200, deadline=None)
-def test_a_finding_opens_with_the_event_that_makes_it(stream: list[dict[str, Any]], rule: dict[str, Any]) -> None:
+def test_a_finding_opens_at_the_deciding_event(stream: list[dict[str, Any]], rule: dict[str, Any]) -> None:
     """With one event per call, a finding is reported in the call that contains its opening event."""
     stream.sort(key=lambda event: event["time"])
     rule = {**rule, "holds": ("gte", rule["holds"][1])}
@@ -187,7 +187,7 @@ def test_memory_follows_live_windows(stream: list[dict[str, Any]], rule: dict[st
 
 
 @pytest.mark.parametrize("distinct", [None, "subject"])
-def test_far_late_events_still_count_where_their_pane_is_live(distinct: str | None) -> None:
+def test_very_late_events_count_in_live_panes(distinct: str | None) -> None:
     rule = {
         "group_by": ["actor"], "distinct": distinct, "panes": 60, "resolution": 1,
         "keep_panes": None, "holds": ("gte", 3), "resource": None,

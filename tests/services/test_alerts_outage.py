@@ -86,7 +86,7 @@ def told(ear: RecordingServer, path: str) -> list[Any]:
     return [heard.json for heard in list(ear.heard) if heard.path == path]
 
 
-def test_nobody_can_be_reached_for_a_while(tmp_path: Path, ear: RecordingServer, started: list[Server]) -> None:
+def test_alerts_survive_an_outage_of_the_receiver(tmp_path: Path, ear: RecordingServer, started: list[Server]) -> None:
     hook_port, alertmanager_port, port = free_port(), free_port(), free_port()
     write_events(tmp_path / "events.jsonl", "P")
     (tmp_path / "secret").write_text(f"whsec_{SECRET}")
@@ -153,7 +153,7 @@ def test_nobody_can_be_reached_for_a_while(tmp_path: Path, ear: RecordingServer,
     hooked.stop()
 
 
-def test_findings_go_to_a_topic_as_ocsf_has_them(kafka: Kafka, tmp_path: Path, started: list[Server]) -> None:
+def test_findings_are_sent_to_a_topic_in_ocsf_format(kafka: Kafka, tmp_path: Path, started: list[Server]) -> None:
     kafka.create_topic("access-ocsf", 1)
     kafka.create_topic("detections", 3)
     write_events(tmp_path / "events.jsonl", "Q")

@@ -27,7 +27,7 @@ PARTITIONS = 3
 pytestmark = [pytest.mark.services, pytest.mark.timeout(240 + 10 * KILLS)]
 
 
-def test_killed_again_and_again_it_finds_what_the_oracle_finds(kafka: Kafka, tmp_path: Path) -> None:
+def test_repeated_kills_give_the_oracles_findings(kafka: Kafka, tmp_path: Path) -> None:
     print(f"CHAOS_SEED={SEED} CHAOS_KILLS={KILLS} CHAOS_EVENTS={EVENTS}")  # noqa: T201 - to run it again
     rng = random.Random(SEED)
     kafka.create_topic("chaos", PARTITIONS)

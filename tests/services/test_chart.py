@@ -68,7 +68,7 @@ def pod_of(resources: dict[str, dict[str, Any]]) -> dict[str, Any]:
     return spec
 
 
-def test_helm_finds_nothing_wrong_with_it() -> None:
+def test_helm_lint_passes() -> None:
     done = helm("lint", "--strict", CHART)
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -79,7 +79,7 @@ def test_valid_by_the_schemas_of_kubernetes(resources: dict[str, dict[str, Any]]
             kubernetes_validate.validate(one, kubernetes_validate.latest_version(), strict=True)
 
 
-def test_what_is_selected_is_there(resources: dict[str, dict[str, Any]]) -> None:
+def test_selectors_match_labels(resources: dict[str, dict[str, Any]]) -> None:
     labels = resources["StatefulSet/watch"]["spec"]["template"]["metadata"]["labels"]
     assert resources["StatefulSet/watch"]["spec"]["selector"]["matchLabels"] == labels
     assert resources["Service/watch"]["spec"]["selector"] == labels
@@ -101,7 +101,7 @@ def test_what_is_selected_is_there(resources: dict[str, dict[str, Any]]) -> None
             assert f"ConfigMap/{volume['configMap']['name']}" in resources
 
 
-def test_it_has_no_more_than_it_needs(resources: dict[str, dict[str, Any]]) -> None:
+def test_the_pod_has_minimal_permissions(resources: dict[str, dict[str, Any]]) -> None:
     pod = pod_of(resources)
     (container,) = pod["containers"]
     assert pod["securityContext"]["runAsNonRoot"]
@@ -115,7 +115,7 @@ def test_it_has_no_more_than_it_needs(resources: dict[str, dict[str, Any]]) -> N
     assert "memory" in container["resources"]["limits"]
 
 
-def test_the_configuration_is_one_and_writes_where_it_may(tmp_path: Path) -> None:
+def test_the_configuration_is_valid_and_uses_writable_paths(tmp_path: Path) -> None:
     resources = rendered()
     (container,) = pod_of(resources)["containers"]
     where = {one["name"]: one["mountPath"] for one in container["volumeMounts"]}
@@ -133,7 +133,7 @@ def test_the_configuration_is_one_and_writes_where_it_may(tmp_path: Path) -> Non
     assert {str(path.parent) for path in secrets} == {where["secrets"]}
 
 
-def test_the_probes_ask_what_is_answered_without_an_account(bench: MonitorHarness) -> None:
+def test_the_probes_need_no_account(bench: MonitorHarness) -> None:
     resources = rendered()
     (container,) = pod_of(resources)["containers"]
     paths = {container[f"{probe}Probe"]["httpGet"]["path"] for probe in ("startup", "liveness", "readiness")}
@@ -142,7 +142,7 @@ def test_the_probes_ask_what_is_answered_without_an_account(bench: MonitorHarnes
     assert client.get(resources["ServiceMonitor/watch"]["spec"]["endpoints"][0]["path"]).status_code == 200
 
 
-def test_the_alerts_are_those_that_are_tested(tmp_path: Path) -> None:
+def test_the_chart_has_the_tested_alerts(tmp_path: Path) -> None:
     rules = rendered({"prometheusRule": {"runbookPrefix": "https://git.example/"}})["PrometheusRule/watch"]["spec"]
     tested = yaml.safe_load((ROOT / "deploy" / "prometheus" / "rules" / "custodes.yml").read_text())
     for group in tested["groups"]:
@@ -154,7 +154,7 @@ def test_the_alerts_are_those_that_are_tested(tmp_path: Path) -> None:
     assert checked.returncode == 0
 
 
-def test_another_configuration_starts_it_anew() -> None:
+def test_a_changed_configuration_restarts_the_pods() -> None:
     checksums = {
         rendered(values)["StatefulSet/watch"]["spec"]["template"]["metadata"]["annotations"]["checksum/config"]
         for values in (None, {"config": {"log": {"level": "debug"}}}, {"rules": {"a.yml": "title: A"}})
@@ -172,7 +172,7 @@ def test_another_configuration_starts_it_anew() -> None:
         ({"networkPolicy": {"to": [{"namespace": "kafka"}]}}, "port"),
     ],
 )
-def test_values_that_cannot_be_are_refused(values: dict[str, Any], said: str) -> None:
+def test_invalid_values_are_refused(values: dict[str, Any], said: str) -> None:
     done = helm("template", "watch", CHART, values=values)
     assert done.returncode != 0
     assert said in done.stderr

@@ -29,13 +29,13 @@ def test_valid_by_the_specification() -> None:
     jsonschema.Draft7Validator(schema).validate(COMPOSE)
 
 
-def test_nothing_is_reached_from_elsewhere() -> None:
+def test_ports_are_bound_to_loopback() -> None:
     ports = [port for service in COMPOSE["services"].values() for port in service.get("ports", [])]
     assert ports
     assert all(port.startswith("127.0.0.1:") for port in ports)
 
 
-def test_what_is_mounted_is_there() -> None:
+def test_mounted_files_exist() -> None:
     mounts = [mount for service in COMPOSE["services"].values() for mount in service.get("volumes", [])]
     assert {one["source"] for one in mounts if one["type"] == "volume"} == set(COMPOSE["volumes"])
     for mount in mounts:
@@ -46,7 +46,7 @@ def test_what_is_mounted_is_there() -> None:
     assert (FOLDER / build["context"] / build["dockerfile"]).is_file()
 
 
-def test_custodes_asks_the_services_there_are_and_writes_where_it_may() -> None:
+def test_the_configuration_uses_existing_services_and_writable_paths() -> None:
     config = load_config(FOLDER / "custodes.yaml")
     assert config.source.kafka is not None
     services = set(COMPOSE["services"])

@@ -114,7 +114,7 @@ def can_be_used(page: Page, axe: str, picture: str) -> None:
     page.set_viewport_size(size)
 
 
-def test_a_finding_from_its_arrival_to_its_end(kafka: Kafka, topic: str, base: str, browser: Browser, axe: str) -> None:
+def test_a_finding_from_opening_to_verdict(kafka: Kafka, topic: str, base: str, browser: Browser, axe: str) -> None:
     page = browser.new_page(viewport={"width": 1180, "height": 860})
     refused: list[str] = []
     page.on("console", lambda message: refused.append(message.text) if message.type == "error" else None)
@@ -266,7 +266,7 @@ def test_a_finding_from_its_arrival_to_its_end(kafka: Kafka, topic: str, base: s
     page.close()
 
 
-def test_who_may_not_know_sees_no_name(kafka: Kafka, topic: str, base: str, browser: Browser) -> None:
+def test_users_without_permission_see_no_names(kafka: Kafka, topic: str, base: str, browser: Browser) -> None:
     page = browser.new_page()
     sign_in(page, base, "vera")
     look_up(kafka, topic, "P0042", 320)
@@ -280,7 +280,7 @@ def test_who_may_not_know_sees_no_name(kafka: Kafka, topic: str, base: str, brow
     page.close()
 
 
-def test_from_the_demo_to_a_closed_finding_by_what_is_on_the_screen(browser: Browser, tmp_path: Path) -> None:
+def test_the_tutorial_from_the_demo_to_a_closed_finding(browser: Browser, tmp_path: Path) -> None:
     """Follows docs/walk.md from the first command."""
     address = f"127.0.0.1:{free_port()}"
     server = Server(tmp_path / "demo", [CUSTODES, "demo", "--listen", address])
@@ -308,7 +308,7 @@ def test_from_the_demo_to_a_closed_finding_by_what_is_on_the_screen(browser: Bro
     assert server.stop() == 0
 
 
-def test_signing_in_elsewhere_in_a_browser(tmp_path: Path, browser: Browser) -> None:
+def test_openid_connect_in_a_browser(tmp_path: Path, browser: Browser) -> None:
     """The provider is another site, so cookies on the redirect back behave differently than in an HTTP client."""
     person = oidc_provider_mock.User(sub="17", claims={"preferred_username": "Eva", "groups": ["privacy-office"]})
     with oidc_provider_mock.run_server_in_thread(user_claims=[person]) as provider:

@@ -45,7 +45,7 @@ def test_every_alert_has_a_runbook_and_a_unit_test() -> None:
         assert f"alertname: {rule['alert']}\n        exp_alerts:" in tested
 
 
-def test_the_service_is_hardened_and_what_systemd_says() -> None:
+def test_the_service_is_valid_and_hardened() -> None:
     unit = DEPLOY / "systemd" / "custodes.service"
     command = [str(program("systemd-analyze")), "security", "--offline=yes", "--threshold=20", str(unit)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -66,13 +66,13 @@ def panels() -> list[tuple[str, dict[str, Any]]]:
     ]
 
 
-def test_dashboards_are_as_they_are_written() -> None:
+def test_dashboards_are_up_to_date() -> None:
     for name, text in dashboards().items():
         assert (DEPLOY / "grafana" / name).read_text() == text, "run make docs"
     assert len({json.loads(text)["uid"] for text in dashboards().values()}) == 2
 
 
-def test_dashboards_ask_for_what_there_is(tmp_path: Path) -> None:
+def test_dashboards_use_existing_metrics(tmp_path: Path) -> None:
     """Every expression is valid for Prometheus' parser and uses existing metrics."""
     rules = []
     for number, (_, panel) in enumerate(panels()):
@@ -89,7 +89,7 @@ def test_dashboards_ask_for_what_there_is(tmp_path: Path) -> None:
     assert {name.removesuffix("_bucket") for name in used} <= documented
 
 
-def test_no_two_panels_lie_on_each_other() -> None:
+def test_no_panels_overlap() -> None:
     for name in dashboards():
         cells: set[tuple[int, int]] = set()
         for panel in [panel for where, panel in panels() if where == name]:
@@ -100,7 +100,7 @@ def test_no_two_panels_lie_on_each_other() -> None:
             cells |= its
 
 
-def test_alerts_use_only_metrics_there_are() -> None:
+def test_alerts_use_only_existing_metrics() -> None:
     rules = [rule for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"]]
     used = {name for rule in rules for name in re.findall(r"custodes_[a-z_]+", rule["expr"])}
     documented = set(re.findall(r"`(custodes_[a-z_]+)", (ROOT / "docs" / "reference" / "metrics.md").read_text()))

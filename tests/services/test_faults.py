@@ -106,7 +106,7 @@ def reads(count: int, actor: str, since: float) -> list[dict[str, Any]]:
     return [{"time": since + n, "actor": actor, "subject": f"S{n}", "action": "read"} for n in range(count)]
 
 
-def test_a_restart_goes_on_with_the_counts_it_had(kafka: Kafka, worker: MonitorProcess, tmp_path: Path) -> None:
+def test_a_restart_keeps_its_counts(kafka: Kafka, worker: MonitorProcess, tmp_path: Path) -> None:
     """Half of a finding's events before and half after the end of the process, by SIGTERM or kill."""
     now = time.time() - 3600
     events = reads(60, "P1", now)
@@ -130,7 +130,7 @@ def test_a_restart_goes_on_with_the_counts_it_had(kafka: Kafka, worker: MonitorP
     assert server.stop() == 0
 
 
-def test_what_retention_took_before_it_was_read_is_told_and_kept(
+def test_records_deleted_by_retention_are_reported_and_stored(
     kafka: Kafka, worker: MonitorProcess, tmp_path: Path
 ) -> None:
     now = time.time() - 3600
@@ -163,7 +163,7 @@ def test_what_retention_took_before_it_was_read_is_told_and_kept(
     assert server.stop() == 0
 
 
-def test_a_damaged_snapshot_is_passed_over_for_the_one_before(
+def test_a_damaged_snapshot_is_skipped_for_the_previous_one(
     kafka: Kafka, worker: MonitorProcess, tmp_path: Path
 ) -> None:
     now = time.time() - 3600
@@ -198,9 +198,7 @@ def test_two_processes_do_not_share_a_folder(kafka: Kafka, worker: MonitorProces
     assert server.stop() == 0
 
 
-def test_a_full_disk_stops_neither_counting_nor_what_follows(
-    kafka: Kafka, worker: MonitorProcess, tmp_path: Path
-) -> None:
+def test_a_full_disk_stops_neither_counting_nor_recovery(kafka: Kafka, worker: MonitorProcess, tmp_path: Path) -> None:
     """No file of the process may grow: snapshot, database, log. Then there is space again."""
     now = time.time() - 3600
     server = worker.start()
@@ -235,7 +233,7 @@ def test_a_full_disk_stops_neither_counting_nor_what_follows(
     assert server.stop() == 0
 
 
-def test_snapshots_fail_and_recover_alone(kafka: Kafka, worker: MonitorProcess, tmp_path: Path) -> None:
+def test_snapshots_fail_and_recover_independently(kafka: Kafka, worker: MonitorProcess, tmp_path: Path) -> None:
     """Only the state folder is full: counting and findings continue, and the metric reports it."""
     now = time.time() - 3600
     server = worker.start()
@@ -255,9 +253,7 @@ def test_snapshots_fail_and_recover_alone(kafka: Kafka, worker: MonitorProcess, 
     assert server.stop() == 0
 
 
-def test_reload_takes_over_other_rules_or_keeps_those_before(
-    kafka: Kafka, worker: MonitorProcess, tmp_path: Path
-) -> None:
+def test_reload_applies_new_rules_or_keeps_the_old_ones(kafka: Kafka, worker: MonitorProcess, tmp_path: Path) -> None:
     now = time.time() - 3600
     rules = tmp_path / "rules.yml"
     server = worker.start()
@@ -307,7 +303,7 @@ def post(url: str) -> str:
         return str(response.read().decode())
 
 
-def test_a_broker_that_dies_and_comes_back_is_waited_for(tmp_path: Path) -> None:
+def test_a_broker_restart_is_survived(tmp_path: Path) -> None:
     kafka = Kafka(tmp_path / "kafka")
     kafka.create_topic("lost", 1)
     worker, now = MonitorProcess(kafka, "lost", tmp_path), time.time() - 3600
@@ -335,7 +331,7 @@ def test_a_broker_that_dies_and_comes_back_is_waited_for(tmp_path: Path) -> None
         kafka.stop()
 
 
-def test_leaders_that_move_lose_nothing(tmp_path: Path) -> None:
+def test_leader_changes_lose_nothing(tmp_path: Path) -> None:
     """Three brokers are killed one after the other, and partitions get a new leader each time."""
     quorum = Quorum([free_port() for _ in range(3)])
     brokers = [Kafka(tmp_path / f"kafka{node}", quorum=quorum, node=node) for node in range(3)]
@@ -368,7 +364,7 @@ def test_leaders_that_move_lose_nothing(tmp_path: Path) -> None:
             broker.kill()
 
 
-def test_a_password_that_is_no_longer_good_is_told_of_and_tried_again(tmp_path: Path) -> None:
+def test_an_expired_password_is_reported_and_retried(tmp_path: Path) -> None:
     """The password changes while connections are open that re-authenticate every three seconds."""
     kafka = Kafka(tmp_path / "kafka", password="good")
     kafka.create_topic("guarded", 1)
@@ -430,7 +426,7 @@ def test_added_partitions_are_read_and_sigterm_is_quick(kafka: Kafka, worker: Mo
     assert server.stop() == 0
 
 
-def test_a_locked_database_is_waited_for(kafka: Kafka, worker: MonitorProcess, tmp_path: Path) -> None:
+def test_a_locked_database_delays_storing_only(kafka: Kafka, worker: MonitorProcess, tmp_path: Path) -> None:
     server = worker.start()
     server.wait_for("it to be ready", lambda: get(f"{worker.base}/-/ready"))
     with closing(sqlite3.connect(tmp_path / "custodes.db", isolation_level=None)) as other:
@@ -445,14 +441,14 @@ def test_a_locked_database_is_waited_for(kafka: Kafka, worker: MonitorProcess, t
     assert server.stop() == 0
 
 
-def test_a_damaged_database_is_told_of(kafka: Kafka, worker: MonitorProcess, tmp_path: Path) -> None:
+def test_a_damaged_database_is_reported(kafka: Kafka, worker: MonitorProcess, tmp_path: Path) -> None:
     (tmp_path / "custodes.db").write_bytes(b"no database at all" * 1000)
     server = worker.start()
     assert server.process.wait(30) == 1
     assert "file is not a database" in server.log.read_text()
 
 
-def test_poison_and_giant_records_are_kept_and_nothing_around_them_is_lost(kafka: Kafka, tmp_path: Path) -> None:
+def test_poison_and_oversized_records_become_dead_letters_without_loss(kafka: Kafka, tmp_path: Path) -> None:
     kafka.create_topic("poison", 1, max_message_bytes="4000000")
     worker = MonitorProcess(kafka, "poison", tmp_path)
     server = worker.start()
@@ -485,7 +481,7 @@ def test_poison_and_giant_records_are_kept_and_nothing_around_them_is_lost(kafka
         worker.end()
 
 
-def test_dead_letters_wait_for_a_place_to_go(kafka: Kafka, worker: MonitorProcess, tmp_path: Path) -> None:
+def test_dead_letters_wait_until_they_can_be_written(kafka: Kafka, worker: MonitorProcess, tmp_path: Path) -> None:
     """The disk for dead letters is full: nothing stops, nothing is lost, and no commit passes them after a kill."""
     now = time.time() - 3600
     server = worker.start()
@@ -509,7 +505,7 @@ def test_dead_letters_wait_for_a_place_to_go(kafka: Kafka, worker: MonitorProces
     assert server.stop() == 0
 
 
-def test_a_topic_that_is_deleted_and_made_anew_is_read_from_its_start(kafka: Kafka, worker: MonitorProcess) -> None:
+def test_a_recreated_topic_is_read_from_its_start(kafka: Kafka, worker: MonitorProcess) -> None:
     now = time.time() - 3600
     server = worker.start()
     server.wait_for("it to be ready", lambda: get(f"{worker.base}/-/ready"))

@@ -236,7 +236,7 @@ def test_from_kafka_to_the_pager(
     assert server.stop() == 0
 
 
-def test_a_monitor_that_starts_before_its_broker_waits_for_it(tmp_path: Path) -> None:
+def test_a_monitor_started_before_its_broker_waits(tmp_path: Path) -> None:
     """Without a broker the monitor starts, logs it, is not ready, can be stopped, and reads once one is available."""
     port = free_port()
     config = {
@@ -260,7 +260,7 @@ def test_a_monitor_that_starts_before_its_broker_waits_for_it(tmp_path: Path) ->
     broker.stop()
 
 
-def test_a_dead_letter_that_cannot_be_sent_waits_until_it_can(kafka: Kafka, tmp_path: Path) -> None:
+def test_an_unsent_dead_letter_waits_and_is_sent_later(kafka: Kafka, tmp_path: Path) -> None:
     """The offset was not committed, so the record is replayed."""
     kafka.create_topic("bad-only", 1)
     config = {
@@ -291,7 +291,7 @@ def test_a_dead_letter_that_cannot_be_sent_waits_until_it_can(kafka: Kafka, tmp_
     assert server.stop() == 0
 
 
-def test_after_a_lull_no_partition_runs_ahead(kafka: Kafka, tmp_path: Path) -> None:
+def test_no_partition_runs_ahead_after_an_idle_period(kafka: Kafka, tmp_path: Path) -> None:
     """All partitions are idle; then hours of events arrive, one partition after the other. None of them is late."""
     kafka.create_topic("lull", PARTITIONS)
     listen = f"127.0.0.1:{free_port()}"

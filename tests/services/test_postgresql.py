@@ -15,11 +15,11 @@ from servers import PostgreSQL
 pytestmark = pytest.mark.services
 
 
-def test_migrations_make_the_tables_that_the_program_knows(postgresql: PostgreSQL) -> None:
+def test_migrations_create_the_expected_tables(postgresql: PostgreSQL) -> None:
     assert_made_new_is_what_migrations_make(postgresql.database("migrated"))
 
 
-def test_what_an_older_version_kept_stays(postgresql: PostgreSQL) -> None:
+def test_data_of_an_older_version_is_kept(postgresql: PostgreSQL) -> None:
     assert_what_an_older_version_kept_stays(postgresql.database("older"))
 
 
@@ -39,7 +39,7 @@ def test_triage(postgresql: PostgreSQL) -> None:
     store.close()
 
 
-def test_names_are_encrypted_and_found_under_each_key(postgresql: PostgreSQL) -> None:
+def test_encrypted_names_can_be_searched_under_each_key(postgresql: PostgreSQL) -> None:
     first, second = ("first", b"1" * 32), ("second", b"2" * 32)
     url = postgresql.database("encrypted")
     row = dict.fromkeys(("held_from", "held_until", "peak", "count", "threshold", "keep_open", "opened_at"), 1)

@@ -163,7 +163,7 @@ def test_records_decoded_one_by_one_give_the_same_findings(
 
 
 @pytest.mark.parametrize(("isolation", "expected_events"), [("read_committed", 20), ("read_uncommitted", 30)])
-def test_aborted_transactions_are_as_kafka_says(
+def test_aborted_transactions_are_skipped_as_in_kafka(
     kafka: Kafka, isolation: str, expected_events: int, request: pytest.FixtureRequest
 ) -> None:
     topic = f"transactions-{isolation}"
@@ -192,7 +192,7 @@ def test_aborted_transactions_are_as_kafka_says(
     assert seen == expected_events
 
 
-def test_a_restart_goes_on_within_a_batch(kafka: Kafka) -> None:
+def test_a_restart_continues_within_a_batch(kafka: Kafka) -> None:
     """Offsets committed in the middle of a batch: earlier records are not counted again."""
     send(kafka, "middle", "lz4")
     settings = Settings(bootstrap_servers=[kafka.bootstrap], topics=["middle"], group_id="middle")
@@ -204,7 +204,7 @@ def test_a_restart_goes_on_within_a_batch(kafka: Kafka) -> None:
     assert records_until(source, lambda seen: seen >= EVENTS - 12_345) == EVENTS - 12_345
 
 
-def test_a_backlog_is_read_with_its_partitions_side_by_side(kafka: Kafka, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_backlog_is_read_with_aligned_partitions(kafka: Kafka, monkeypatch: pytest.MonkeyPatch) -> None:
     """One partition has nine tenths of the records, so fetches of equal size cover unequal times."""
     monkeypatch.setattr(fetches, "PIECE_BYTES", 10_000)
     monkeypatch.setattr("custodes.sources.kafka.MOST_WAITING", 20_000)

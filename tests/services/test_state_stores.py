@@ -81,7 +81,7 @@ def read(snapshots: Snapshots) -> list[bytes]:
     return [snapshots.read(number).frame for number in snapshots.numbers()]
 
 
-def test_what_one_worker_leaves_the_next_one_finds(stores: list[StateStore]) -> None:
+def test_the_next_owner_restores_a_workers_state(stores: list[StateStore]) -> None:
     mine = Snapshots(stores[0].claim("access/1"), keep=2)
     assert mine.numbers() == []
     for what in (b"1", b"2", b"3"):
@@ -103,7 +103,7 @@ def test_what_one_worker_leaves_the_next_one_finds(stores: list[StateStore]) -> 
     unfinished.abandon()
 
 
-def test_one_that_lost_its_claim_writes_nothing(stores: list[StateStore]) -> None:
+def test_a_fenced_worker_writes_nothing(stores: list[StateStore]) -> None:
     zombie = Snapshots(stores[0].claim("access/1"), keep=2)
     write(zombie, b"before")
     begun = zombie.begin()
@@ -119,14 +119,14 @@ def test_one_that_lost_its_claim_writes_nothing(stores: list[StateStore]) -> Non
     assert read(third) == [b"frame by the rightful one", b"frame before"]
 
 
-def test_all_agree_on_what_was_first(stores: list[StateStore]) -> None:
+def test_all_workers_agree_on_the_first_value(stores: list[StateStore]) -> None:
     assert stores[0].agree("key", "mine") == "mine"
     assert stores[1].agree("key", "yours") == "mine"
     assert stores[1].agree("other", "yours") == "yours"
     assert stores[2].agree("other", "whatever") == "yours"
 
 
-def test_of_many_that_claim_at_once_the_last_has_it(stores: list[StateStore]) -> None:
+def test_of_concurrent_claims_the_last_wins(stores: list[StateStore]) -> None:
     write(Snapshots(stores[0].claim("access/1"), keep=2), b"before")
     with ThreadPoolExecutor(3) as threads:
         claimed = [Snapshots(folder, keep=2) for folder in threads.map(lambda store: store.claim("access/1"), stores)]
@@ -139,14 +139,14 @@ def test_of_many_that_claim_at_once_the_last_has_it(stores: list[StateStore]) ->
     assert after[1] == b"frame before"
 
 
-def test_what_another_has_cleared_away_is_gone(tmp_path: Path) -> None:
+def test_deleting_twice_is_no_error(tmp_path: Path) -> None:
     states = ObjectStates(f"file://{tmp_path}")
     states.write("tasks/access/1/claims/000000000001", io.BytesIO(b"[]"))
     for _ in range(2):
         states.delete("tasks/access/1/claims/000000000001")
 
 
-def test_a_place_that_cannot_be_had_is_an_error_to_be_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unusable_state_store_is_a_reported_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match="'ftp://host/x' is no URL of a state store"):
         ObjectStates("ftp://host/x")
     (tmp_path / "file").write_text("")
@@ -157,12 +157,12 @@ def test_a_place_that_cannot_be_had_is_an_error_to_be_told_of(tmp_path: Path, mo
         ObjectStates("s3://state/nobody").agree("key", "mine")
 
 
-def test_a_directory_is_nobody_elses(tmp_path: Path) -> None:
+def test_a_directory_has_private_permissions(tmp_path: Path) -> None:
     ObjectStates(f"file://{tmp_path}/deep/down").agree("key", "mine")
     assert (tmp_path / "deep" / "down").stat().st_mode & 0o077 == 0
 
 
-def test_a_store_outlives_a_broker_that_was_away(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_store_survives_a_broker_outage(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A claim that could not be made in time does not block the next one."""
     caplog.set_level(logging.CRITICAL, logger="kafka")
     kafka = Kafka(tmp_path / "kafka")

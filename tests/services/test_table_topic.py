@@ -67,7 +67,7 @@ class Watching:
         return {one["group"]["actor"] for one in get_json(f"{self.base}/api/v1/findings")["findings"]}
 
 
-def test_rows_come_change_and_go(kafka: Kafka, tmp_path: Path) -> None:
+def test_table_rows_are_added_changed_and_deleted(kafka: Kafka, tmp_path: Path) -> None:
     kafka.create_topic("looks-watched", 1)
     admin = KafkaAdminClient(bootstrap_servers=kafka.bootstrap)
     admin.create_topics([NewTopic("watch-list", 3, 1, topic_configs={"cleanup.policy": "compact"})])
@@ -98,7 +98,7 @@ def test_rows_come_change_and_go(kafka: Kafka, tmp_path: Path) -> None:
         watching.row("list", {"person": ["S1"]})
         watching.row("last", {"person": "S-last"})
         server.wait_for("the row after bad ones", lambda: watching.entries() == 1001)
-        assert watching.metric('custodes_table_refused_total{table="watched"}') == 2
+        assert watching.metric('custodes_table_rows_rejected_total{table="watched"}') == 2
         log = server.log.read_text()
         for problem in ("Expecting property name", "'person' is a list or an object"):
             assert problem in log
@@ -107,7 +107,7 @@ def test_rows_come_change_and_go(kafka: Kafka, tmp_path: Path) -> None:
         server.stop()
 
 
-def test_a_topic_that_is_not_there_is_said(kafka: Kafka, tmp_path: Path) -> None:
+def test_a_missing_topic_is_reported(kafka: Kafka, tmp_path: Path) -> None:
     kafka.create_topic("looks-unwatched", 1)
     watching = Watching(kafka, tmp_path, "looks-unwatched", "no-such-list")
     server = Server(watching.folder, [CUSTODES, "check", "-c", watching.config])

@@ -135,7 +135,7 @@ def keyed(partitions: int) -> Callable[[dict[str, Any]], int]:
 
 
 @pytest.mark.parametrize("store", ["topic", "directory"])
-def test_three_workers_find_what_one_would(kafka: Kafka, team: TeamMaker, store: str, tmp_path: Path) -> None:
+def test_three_workers_give_the_findings_of_one(kafka: Kafka, team: TeamMaker, store: str, tmp_path: Path) -> None:
     partitions, name = 6, f"three-{store}"
     three = team(kafka, name, partitions, 3)
     if store == "directory":
@@ -210,7 +210,7 @@ class Chaos:
         self._kafka.wait_for("Kafka to listen", self._kafka.listens, 60)
 
 
-def test_whatever_happens_to_workers_and_broker_they_find_what_the_oracle_finds(
+def test_workers_give_the_oracles_findings_under_random_faults(
     team: TeamMaker, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     # Captured log records would keep kafka-python's connections alive until another test is blamed for them.

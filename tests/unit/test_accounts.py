@@ -37,7 +37,7 @@ def accounts(engine: Engine) -> AccountStore:
     return store
 
 
-def test_a_session_is_whose_it_is_until_it_is_over(accounts: AccountStore, engine: Engine) -> None:
+def test_a_session_belongs_to_its_account_until_it_ends(accounts: AccountStore, engine: Engine) -> None:
     key = accounts.sign_in("ines", PASSWORD, 0)
     assert accounts.of_session(key, HOUR) == Account("ines", Role.INVESTIGATOR)
     assert accounts.of_session(key, 9 * HOUR - SECOND) is not None, "it was used eight hours before"
@@ -59,7 +59,7 @@ def test_no_session_lasts_longer_than_a_day(accounts: AccountStore) -> None:
     assert accounts.of_session(key, 24 * HOUR) is None
 
 
-def test_every_sign_in_has_a_key_of_its_own(accounts: AccountStore) -> None:
+def test_every_sign_in_gets_a_new_key(accounts: AccountStore) -> None:
     assert len({accounts.sign_in("ines", PASSWORD, at) for at in range(3)}) == 3
 
 
@@ -85,7 +85,7 @@ def test_wrong_passwords_lock_longer_and_longer(accounts: AccountStore) -> None:
     assert accounts.sign_in("ines", PASSWORD, now), "a right one has made good for those before"
 
 
-def test_nobody_is_told_apart_from_a_wrong_password(accounts: AccountStore) -> None:
+def test_an_unknown_user_is_indistinguishable_from_a_wrong_password(accounts: AccountStore) -> None:
     said = set()
     for name in ("ines", "nobody", "", "ines'; --"):
         with pytest.raises(SignInError) as refused:
@@ -119,12 +119,12 @@ def test_changes_end_sessions(accounts: AccountStore) -> None:
         ("omar", "short", "has 12 to 256 characters, this has 5"),
     ],
 )
-def test_what_is_no_account(accounts: AccountStore, name: str, password: str, fault: str) -> None:
+def test_invalid_accounts_are_refused(accounts: AccountStore, name: str, password: str, fault: str) -> None:
     with pytest.raises(ValueError, match=fault):
         accounts.add(name, Role.VIEWER, password, 0)
 
 
-def test_who_may_do_what() -> None:
+def test_permissions_by_role() -> None:
     may = {role: {permission.value for permission in role.permissions} for role in Role}
     assert may == {
         Role.VIEWER: {"see"},
@@ -137,7 +137,7 @@ def test_who_may_do_what() -> None:
 
 
 @given(st.text(), st.text())
-def test_hidden_names_are_found_again_here_alone(name: str, other: str) -> None:
+def test_pseudonyms_are_resolved_only_in_this_installation(name: str, other: str) -> None:
     keys, others = Secrets(b"1" * 32), Secrets(b"2" * 32)
     hidden = keys.hidden("subject", name)
     assert keys.shown("subject", hidden) == name
@@ -152,7 +152,7 @@ def test_hidden_names_are_found_again_here_alone(name: str, other: str) -> None:
     assert keys.pseudonym("actor", name) != others.pseudonym("actor", name)
 
 
-def test_the_secret_stays(tmp_path: Path) -> None:
+def test_the_secret_is_kept(tmp_path: Path) -> None:
     path = tmp_path / "secret.key"
     first = Secrets.kept_in(path)
     assert path.stat().st_mode & 0o777 == 0o600
@@ -162,7 +162,7 @@ def test_the_secret_stays(tmp_path: Path) -> None:
         Secrets.kept_in(path)
 
 
-def test_the_trail_is_paged_and_is_access_events(engine: Engine) -> None:
+def test_the_audit_trail_is_paged_and_in_event_format(engine: Engine) -> None:
     trail = AuditTrail(engine)
     for at in range(5):
         trail.record(

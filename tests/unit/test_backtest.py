@@ -66,7 +66,7 @@ def found_by_oracle(stream: list[dict[str, Any]], rule: Rule, threshold: int) ->
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_at_every_threshold_there_is_what_the_oracle_finds(seed: int, tmp_path: Path) -> None:
+def test_the_findings_at_every_threshold_equal_the_oracle(seed: int, tmp_path: Path) -> None:
     stream = events(seed)
     result = backtest(HOURLY, EventFiles([written(tmp_path, stream)]), WRITE, budget=10, threads=1 + seed % 2)
     assert (result.events, result.rejected) == (len(stream), 0)
@@ -81,7 +81,7 @@ def test_at_every_threshold_there_is_what_the_oracle_finds(seed: int, tmp_path: 
     assert result.suggested.threshold == min(keeping)
 
 
-def test_at_every_factor_there_is_what_a_rule_with_it_finds(tmp_path: Path) -> None:
+def test_the_findings_at_every_factor_equal_those_of_a_rule_with_it(tmp_path: Path) -> None:
     path = written(tmp_path, events(7, count=6000, hours=30 * 24))
     usual = Baseline(of=BaselineOf.self, over=timedelta(days=14), factor=1.5, least_days=3)
     rule = replace(HOURLY, timespan=timedelta(days=1), resolution=timedelta(hours=1), holds={"gte": 3}, baseline=usual)
@@ -99,7 +99,7 @@ def test_at_every_factor_there_is_what_a_rule_with_it_finds(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(("budget", "threshold"), [(0.0, 61), (1e6, 1)])
-def test_a_budget_of_nothing_and_one_of_everything(budget: float, threshold: int, tmp_path: Path) -> None:
+def test_a_budget_of_zero_and_an_unlimited_one(budget: float, threshold: int, tmp_path: Path) -> None:
     stream = [{"time": START + n, "actor": "P1", "subject": f"S{n}", "action": "read"} for n in range(60)]
     stream.append({**stream[0], "time": START + 90_000})
     result = backtest(HOURLY, EventFiles([written(tmp_path, stream)]), WRITE, budget=budget)
@@ -107,7 +107,7 @@ def test_a_budget_of_nothing_and_one_of_everything(budget: float, threshold: int
     assert result.suggested.threshold == threshold
 
 
-def test_labels_say_who_was_found_and_what_was_gone_by_then(tmp_path: Path) -> None:
+def test_labels_show_found_cases_and_records_taken_before(tmp_path: Path) -> None:
     stream = [{"time": START + 60 * n, "actor": "P1", "subject": f"S{n}", "action": "read"} for n in range(30)]
     stream += [{"time": START + 60 * n, "actor": "P2", "subject": f"S{n}", "action": "read"} for n in range(7)]
     path = tmp_path / "labels.jsonl"
@@ -128,7 +128,7 @@ def stamp(seconds: int) -> str:
     return datetime.fromtimestamp(START + seconds, UTC).isoformat()
 
 
-def test_what_cannot_be_tested_says_why(tmp_path: Path) -> None:
+def test_untestable_rules_are_reported_with_the_reason(tmp_path: Path) -> None:
     path = written(tmp_path, events(1, 10))
     with pytest.raises(BacktestError, match="'Bulk lookups' has no threshold that more events reach"):
         backtest(replace(HOURLY, holds={"gte": 3, "lt": 9}), EventFiles([path]), WRITE)
@@ -162,7 +162,7 @@ def months(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 @pytest.mark.parametrize("title", ["Bulk lookups", "Slow copying", "Celebrity snooping"])
-def test_a_threshold_for_a_budget_keeps_to_it_the_month_after(title: str, months: list[Path]) -> None:
+def test_a_suggested_threshold_keeps_its_budget_in_the_next_month(title: str, months: list[Path]) -> None:
     """With a budget of two per week, the next month has few findings."""
     tried = backtest(PACK[title], EventFiles(months[:1]), WRITE, budget=2, threads=2)
     assert tried.suggested is not None
@@ -173,7 +173,7 @@ def test_a_threshold_for_a_budget_keeps_to_it_the_month_after(title: str, months
     assert 0 <= after.own.a_week(after.weeks) <= 5
 
 
-def test_the_picture_shows_thresholds_and_budget_and_nobody(tmp_path: Path) -> None:
+def test_the_plot_shows_thresholds_and_budget_but_no_names(tmp_path: Path) -> None:
     stream = events(1)
     rule = replace(HOURLY, title="Bulk <lookups> & more")
     result = backtest(rule, EventFiles([written(tmp_path, stream)]), WRITE, budget=10)
@@ -193,7 +193,7 @@ def test_the_picture_shows_thresholds_and_budget_and_nobody(tmp_path: Path) -> N
     assert "own 5,000" in plot(empty, None)
 
 
-def test_records_at_hand_are_as_good_as_a_file(tmp_path: Path) -> None:
+def test_records_in_memory_equal_a_file(tmp_path: Path) -> None:
     stream = [("a", n, n % 7) for n in range(50)]
     lines = [
         json.dumps({"time": 1_767_600_000 + at * 60, "actor": actor, "subject": f"S{s}", "action": "read"}).encode()

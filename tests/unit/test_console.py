@@ -71,7 +71,7 @@ MAY = {
 }
 
 
-def test_every_page_is_for_those_it_is_for(bench: MonitorHarness, accounts: AccountStore) -> None:
+def test_every_page_requires_its_permission(bench: MonitorHarness, accounts: AccountStore) -> None:
     finding = finding_of(bench, "P0042")
     names = {
         "finding": finding,
@@ -106,7 +106,7 @@ def test_every_page_is_for_those_it_is_for(bench: MonitorHarness, accounts: Acco
     assert stranger.get("/static/%2e%2e/app.py").status_code == 404
 
 
-def test_every_look_at_a_person_is_put_down_with_its_purpose(bench: MonitorHarness, accounts: AccountStore) -> None:
+def test_every_look_at_a_person_is_audited_with_its_purpose(bench: MonitorHarness, accounts: AccountStore) -> None:
     finding = finding_of(bench, "P0042")
     client = visit(bench, Role.INVESTIGATOR)
     page = client.get(f"/findings/{finding}").text
@@ -139,7 +139,7 @@ def test_every_look_at_a_person_is_put_down_with_its_purpose(bench: MonitorHarne
     assert subject[1] not in auditor
 
 
-def test_a_case_is_what_nobody_has_closed_of_one_person(bench: MonitorHarness, accounts: AccountStore) -> None:
+def test_a_case_has_the_open_findings_of_one_actor(bench: MonitorHarness, accounts: AccountStore) -> None:
     bench.feed(look_ups(["P0042", "P0007"], [f"{n}" for n in range(200)]))
     bench.feed(look_ups(["P0042"], [f"t{n}" for n in range(700)], at=60, first=1000))
     client = visit(bench, Role.INVESTIGATOR)
@@ -157,7 +157,7 @@ def test_a_case_is_what_nobody_has_closed_of_one_person(bench: MonitorHarness, a
     assert "P0007" not in visit(bench, Role.VIEWER).get("/findings/cases").text
 
 
-def test_evidence_is_handed_out_for_a_purpose_that_is_put_down(bench: MonitorHarness, accounts: AccountStore) -> None:
+def test_evidence_is_exported_for_an_audited_purpose(bench: MonitorHarness, accounts: AccountStore) -> None:
     finding = finding_of(bench, "P0042")
     client = visit(bench, Role.INVESTIGATOR)
     form = {"token": token(client.get(f"/findings/{finding}").text), "purpose": "a complaint"}
@@ -178,7 +178,7 @@ def test_evidence_is_handed_out_for_a_purpose_that_is_put_down(bench: MonitorHar
     assert "a complaint" in auditor
 
 
-def test_an_actors_name_is_text_wherever_it_stands(bench: MonitorHarness) -> None:
+def test_an_actors_name_is_escaped_on_every_page(bench: MonitorHarness) -> None:
     name = "<img src=x onerror=alert(1)>\"'{{7*7}}"
     finding = finding_of(bench, name)
     client = visit(bench)
@@ -203,7 +203,7 @@ def test_an_actors_name_is_text_wherever_it_stands(bench: MonitorHarness) -> Non
         {"origin": "null"},
     ],
 )
-def test_another_site_cannot_have_a_browser_act(bench: MonitorHarness, headers: dict[str, str]) -> None:
+def test_cross_site_requests_are_refused(bench: MonitorHarness, headers: dict[str, str]) -> None:
     finding = finding_of(bench, "P0042")
     client = visit(bench)
     form = {"token": token(client.get("/findings").text), "finding": finding, "action": "note", "note": "x"}
@@ -218,14 +218,14 @@ def test_another_site_cannot_have_a_browser_act(bench: MonitorHarness, headers: 
     assert "<b>" in client.get(f"/findings/{finding}").text
 
 
-def test_a_form_of_one_visitor_is_none_of_another(bench: MonitorHarness, accounts: AccountStore) -> None:
+def test_a_form_token_is_bound_to_its_session(bench: MonitorHarness, accounts: AccountStore) -> None:
     finding = finding_of(bench, "P0042")
     form = {"finding": finding, "action": "note", "note": "x"}
     form["token"] = token(visit(bench, Role.INVESTIGATOR).get("/findings").text)
     assert visit(bench, Role.INVESTIGATOR).post("/findings/triage", data=form).status_code == 403
 
 
-def test_a_key_that_was_there_before_is_not_taken_over(bench: MonitorHarness, accounts: AccountStore) -> None:
+def test_a_session_key_from_before_sign_in_is_replaced(bench: MonitorHarness, accounts: AccountStore) -> None:
     client = TestClient(bench.app, base_url="http://custodes", cookies={"custodes": "known-to-an-attacker"})
     data = {"name": "the-investigator", "password": PASSWORD}
     answer = client.post("/sign-in", data=data, follow_redirects=False)
@@ -236,7 +236,7 @@ def test_a_key_that_was_there_before_is_not_taken_over(bench: MonitorHarness, ac
     assert attacker.get("/findings", follow_redirects=False).status_code == 303
 
 
-def test_signing_out_ends_the_session_wherever_its_key_is(bench: MonitorHarness, accounts: AccountStore) -> None:
+def test_signing_out_ends_the_session_everywhere(bench: MonitorHarness, accounts: AccountStore) -> None:
     client = visit(bench, Role.VIEWER)
     key = client.cookies["custodes"]
     client.post("/sign-out", data={"token": token(client.get("/rules").text)})
@@ -255,7 +255,7 @@ def test_signing_out_ends_the_session_wherever_its_key_is(bench: MonitorHarness,
         "\\\\x",
     ],
 )
-def test_signing_in_leads_to_no_other_site(bench: MonitorHarness, accounts: AccountStore, wanted: str) -> None:
+def test_sign_in_redirects_stay_on_the_site(bench: MonitorHarness, accounts: AccountStore, wanted: str) -> None:
     data = {"name": "the-viewer", "password": PASSWORD, "next": wanted}
     answer = visit(bench).post("/sign-in", data=data, follow_redirects=False)
     assert answer.headers["location"] == "/"
@@ -263,14 +263,14 @@ def test_signing_in_leads_to_no_other_site(bench: MonitorHarness, accounts: Acco
     assert visit(bench).post("/sign-in", data=data, follow_redirects=False).headers["location"] == data["next"]
 
 
-def test_without_accounts_only_this_machine_by_its_own_name_is_served(bench: MonitorHarness) -> None:
+def test_without_accounts_only_loopback_names_are_served(bench: MonitorHarness) -> None:
     """Another site may have its name resolve to this server; the browser then sends that name."""
     rebound = TestClient(bench.app, base_url="http://elsewhere.example")
     assert rebound.get("/api/v1/findings").status_code == 421
     assert rebound.get("/").status_code == 421
 
 
-def test_a_spreadsheet_finds_no_formula(bench: MonitorHarness) -> None:
+def test_exports_contain_no_formula(bench: MonitorHarness) -> None:
     name = '=HYPERLINK("https://elsewhere.example")'
     bench.feed(look_ups([name, "+1", "@x", "-2", "\t=1", "plain"], ["s1"]))
     client = visit(bench)
@@ -280,7 +280,7 @@ def test_a_spreadsheet_finds_no_formula(bench: MonitorHarness) -> None:
     assert sorted(row[1] for row in rows[1:]) == sorted([f"'{name}", "'+1", "'@x", "'-2", "'\t=1", "plain"])
 
 
-def test_addresses_and_pages_that_are_none(bench: MonitorHarness) -> None:
+def test_unknown_addresses_are_404(bench: MonitorHarness) -> None:
     client = visit(bench)
     for path in (
         "/findings/none",
@@ -296,7 +296,7 @@ def test_addresses_and_pages_that_are_none(bench: MonitorHarness) -> None:
         assert client.get(f"{address}?after={after}").status_code == 400
 
 
-def test_the_second_of_two_is_told_what_the_first_did(bench: MonitorHarness) -> None:
+def test_concurrent_changes_by_two_users_are_refused(bench: MonitorHarness) -> None:
     finding = finding_of(bench, "P0042")
     client = visit(bench)
     form = {"token": token(client.get("/findings").text), "finding": finding, "version": "0"}
@@ -317,7 +317,7 @@ def test_the_second_of_two_is_told_what_the_first_did(bench: MonitorHarness) -> 
     assert kinds == ["assigned", "acknowledged", "closed"]
 
 
-def test_a_finding_says_what_counted(bench: MonitorHarness) -> None:
+def test_a_finding_shows_its_count_and_events(bench: MonitorHarness) -> None:
     bench.feed(look_ups(["P0042"], SUBJECTS))
     bench.feed(look_ups(["P0042"], ["later"], at=7200))
     finding = next(one for one in bench.store.page().findings if one.rule == "Bulk lookups")
@@ -328,7 +328,7 @@ def test_a_finding_says_what_counted(bench: MonitorHarness) -> None:
     assert 'aria-label="The count rose to 200; the threshold is 150."' in page
 
 
-def test_who_goes_through_many_people_is_found_like_anybody_else(bench: MonitorHarness, accounts: AccountStore) -> None:
+def test_a_user_who_browses_many_people_is_found(bench: MonitorHarness, accounts: AccountStore) -> None:
     client = visit(bench, Role.INVESTIGATOR)
     page = client.get("/rules").text
     for n in range(40):
@@ -343,7 +343,7 @@ def test_who_goes_through_many_people_is_found_like_anybody_else(bench: MonitorH
     assert finding.rule in visit(bench, Role.AUDITOR).get("/rules").text
 
 
-def test_passwords_tried_from_one_address_are_found(bench: MonitorHarness, accounts: AccountStore) -> None:
+def test_password_guessing_from_one_address_is_found(bench: MonitorHarness, accounts: AccountStore) -> None:
     client = visit(bench)
     for n in range(15):
         assert client.post("/sign-in", data={"name": f"nobody{n}", "password": "x"}).status_code == 401
@@ -358,7 +358,7 @@ def test_passwords_tried_from_one_address_are_found(bench: MonitorHarness, accou
     assert all(one.closed_at for one in bench.store.page().findings)
 
 
-def test_the_page_of_the_system_says_what_needs_somebody(bench: MonitorHarness) -> None:
+def test_the_system_page_shows_problems(bench: MonitorHarness) -> None:
     bench.feed(LineChunk(0, b"no event\n", 1))
     bench.monitor.metrics.alert_failures.labels("pager").set(3)
     bench.store.record_gap(MissedRecords('{"topic": "t"}', 5, 9, 0))
@@ -373,7 +373,7 @@ def test_the_page_of_the_system_says_what_needs_somebody(bench: MonitorHarness) 
     assert '<td class="number">5</td><td class="number">9</td>' in page
 
 
-def test_an_actors_page_tells_of_the_risk_and_a_findings_of_what_was_looked_into(bench: MonitorHarness) -> None:
+def test_pages_show_an_actors_risk_and_a_findings_audit_entries(bench: MonitorHarness) -> None:
     events = [
         {"time": START + n, "actor": "P0042", "subject": f"s{n}", "action": "read", "resource": f"table-{n % 3 // 2}"}
         for n in range(180)

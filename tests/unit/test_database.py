@@ -23,11 +23,11 @@ from databases import (
 )
 
 
-def test_migrations_make_the_tables_that_the_program_knows(tmp_path: Path) -> None:
+def test_migrations_create_the_expected_tables(tmp_path: Path) -> None:
     assert_made_new_is_what_migrations_make(f"sqlite:///{tmp_path / 'new.db'}")
 
 
-def test_what_an_older_version_kept_stays(tmp_path: Path) -> None:
+def test_data_of_an_older_version_is_kept(tmp_path: Path) -> None:
     assert_what_an_older_version_kept_stays(f"sqlite:///{tmp_path / 'old.db'}")
 
 
@@ -42,7 +42,7 @@ def test_a_later_version_is_refused(tmp_path: Path) -> None:
         open_database(url)
 
 
-def test_killed_while_it_makes_the_tables_it_makes_them_the_next_time(tmp_path: Path) -> None:
+def test_a_kill_while_tables_are_created_is_recovered(tmp_path: Path) -> None:
     here = _directory(tmp_path)
     with _left_by_a_kill(here, tmp_path / "left") as left:
         open_database(_url(here)).dispose()
@@ -52,7 +52,7 @@ def test_killed_while_it_makes_the_tables_it_makes_them_the_next_time(tmp_path: 
         assert_made_new_is_what_migrations_make(_url(directory))
 
 
-def test_killed_while_it_migrates_it_migrates_the_next_time_and_keeps_what_was_there(tmp_path: Path) -> None:
+def test_a_kill_during_a_migration_is_recovered_without_loss(tmp_path: Path) -> None:
     here = _directory(tmp_path)
     engine = create_engine(_url(here))
     with engine.begin() as connection:
@@ -72,7 +72,7 @@ def test_killed_while_it_migrates_it_migrates_the_next_time_and_keeps_what_was_t
 
 
 @pytest.mark.parametrize("kept", [{"findings"}, set(metadata.tables) - {"answers"}, set(metadata.tables)], ids=len)
-def test_what_an_older_version_left_when_it_was_killed_is_made_anew(tmp_path: Path, kept: set[str]) -> None:
+def test_an_incomplete_database_of_an_older_version_is_recreated(tmp_path: Path, kept: set[str]) -> None:
     url = _url(tmp_path)
     engine = open_database(url)
     with engine.begin() as connection:
@@ -83,7 +83,7 @@ def test_what_an_older_version_left_when_it_was_killed_is_made_anew(tmp_path: Pa
     assert_made_new_is_what_migrations_make(url)
 
 
-def test_those_who_open_a_new_one_at_once_do_not_make_it_twice(tmp_path: Path) -> None:
+def test_concurrent_first_opens_create_one_database(tmp_path: Path) -> None:
     together = 4
     for round_ in range(5):
         url = f"sqlite:///{tmp_path / f'{round_}.db'}"

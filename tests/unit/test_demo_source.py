@@ -34,7 +34,7 @@ def test_a_speed_beyond_the_machine_slows_the_clock() -> None:
     assert polled == generated(sum(days)), "the events are the agency's own, in order, without a gap"
 
 
-def test_no_event_lies_after_the_clock() -> None:
+def test_no_event_is_ahead_of_the_clock() -> None:
     source = DemoSource(Agency(1), 3600.0 * 24 * 3, once=False)
     count = 0
     for _ in range(5):
@@ -49,7 +49,7 @@ def test_a_stop_ends_a_poll_before_the_next_day() -> None:
     assert source.poll(0) == []
 
 
-def test_a_fortnight_ends() -> None:
+def test_a_demo_fortnight_ends() -> None:
     source = DemoSource(Agency(1), FASTER_THAN_ANY_MACHINE, once=True)
     polled: list[bytes] = []
     while not source.finished:

@@ -66,7 +66,7 @@ def matching(folder: Path, detection: str, *events: EventFields, **more: object)
     return [group[0] for group in groups(folder, rule(detection), *events, **more)]  # type: ignore[arg-type]
 
 
-def test_identifiers_given_out_one_after_the_other_share_a_block(tmp_path: Path) -> None:
+def test_consecutive_identifiers_share_a_block(tmp_path: Path) -> None:
     every = "    any: {action: read}\n    condition: any"
     events = [{"actor": "P1", "subject": f"S{n}", "action": "read"} for n in (1001, 1099, 1100)]
     assert groups(tmp_path, rule(every, "actor, subject_block"), *events) == [["P1", "S10"], ["P1", "S11"]]
@@ -79,7 +79,7 @@ def test_a_list_is_derived_element_by_element(tmp_path: Path) -> None:
     assert groups(tmp_path, rule(every, "subject_cohort"), event) == [["31010419900101"], ["41010519900101"]]
 
 
-def test_what_is_looked_up_in_a_table(tmp_path: Path) -> None:
+def test_fields_from_look_up_tables(tmp_path: Path) -> None:
     watched = "    touched: {subject_watched: true}\n    condition: touched"
     events: list[EventFields] = [
         {"actor": "P1", "subject": "S1"},
@@ -140,7 +140,7 @@ def test_parts_of_a_time_are_those_of_the_zone(tmp_path: Path) -> None:
     assert matching(tmp_path, night, {"actor": "P1"}, mapping=load_mapping("custodes", "Asia/Shanghai")) == ["P1"]
 
 
-def test_keywords_stand_anywhere_in_any_field(tmp_path: Path) -> None:
+def test_keywords_match_anywhere_in_any_field(tmp_path: Path) -> None:
     keywords = "    keywords: ['drop table', 'a*z']\n    not_these: ['(x)']\n    condition: keywords and not not_these"
     events: list[EventFields] = [
         {"actor": "1", "query": {"text": ["SELECT 1; Drop Table people"]}},
@@ -165,7 +165,7 @@ class TableEvents(list[tuple[str, int | str | None]]):
         self.append((table, "refused"))
 
 
-def test_a_table_that_changes_is_read_again_and_one_that_breaks_is_not(tmp_path: Path) -> None:
+def test_a_changed_table_is_reloaded_and_a_broken_one_is_not(tmp_path: Path) -> None:
     mapping, path = load_mapping("custodes"), tmp_path / "watched.csv"
     path.write_text("person\nS1\n")
     (tmp_path / "rules.yml").write_text(rule("    touched: {subject_watched: true}\n    condition: touched"))
@@ -197,7 +197,7 @@ def test_a_table_that_changes_is_read_again_and_one_that_breaks_is_not(tmp_path:
     assert heard == [("watched", one) for one in (1, 2, None, None, 1, "gone")]
 
 
-def test_of_tables_all_are_put_in_force_or_none(tmp_path: Path) -> None:
+def test_tables_are_updated_together_or_not_at_all(tmp_path: Path) -> None:
     mapping = load_mapping("custodes")
     watched, dead = tmp_path / "watched.csv", tmp_path / "deceased.csv"
     watched.write_text("person\nS1\n")
@@ -241,7 +241,7 @@ def test_of_tables_all_are_put_in_force_or_none(tmp_path: Path) -> None:
         ("x: {from: a, buckets: [2, 1]}", "m.yml:3: 'x' buckets want bounds that ascend"),
     ],
 )
-def test_derivations_that_are_none(tmp_path: Path, text: str, message: str) -> None:
+def test_invalid_derivations_are_faults(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "m.yml").write_text(f"time: time\nactor: actor\n{text}\n")
     with pytest.raises(FaultsError) as caught:
         load_mapping(str(tmp_path / "m.yml"))
@@ -257,7 +257,7 @@ def test_derivations_that_are_none(tmp_path: Path, text: str, message: str) -> N
         ("watched", "person,why\nS1\n", "watched.csv:2: 1 columns where the header has 2"),
     ],
 )
-def test_tables_that_are_none(tmp_path: Path, name: str, text: str, message: str) -> None:
+def test_invalid_tables_are_faults(tmp_path: Path, name: str, text: str, message: str) -> None:
     (tmp_path / f"{name}.csv").write_text(text)
     with pytest.raises(FaultsError) as caught:
         LookupTables().load(csv_files({name: tmp_path / f"{name}.csv"}), load_mapping("custodes").table_uses())

@@ -33,7 +33,7 @@ SECRETS = ["P0042", "P0077", SUBJECTS[0][:12], "why P0042"]
 
 
 @given(st.text(), st.text(max_size=8))
-def test_what_was_hidden_is_shown_and_looked_for(name: str, kind: str) -> None:
+def test_encrypted_texts_are_decrypted_and_searched(name: str, kind: str) -> None:
     hidden = ONE.hide(kind, name)
     assert hidden.startswith("~one~")
     assert hidden == ONE.hide(kind, name) != TWO.hide(kind, name)
@@ -47,7 +47,7 @@ def test_what_was_hidden_is_shown_and_looked_for(name: str, kind: str) -> None:
 
 
 @given(st.text(st.sampled_from("~one=AQab09-_é"), max_size=60))
-def test_what_was_not_hidden_is_as_it_is(name: str) -> None:
+def test_plain_texts_are_returned_unchanged(name: str) -> None:
     assert ONE.show("actor", name) == name
     assert ONE.unwrap(name) == name
     # The decrypted text equals the original, for any text.
@@ -64,7 +64,7 @@ def test_a_group_hides_the_people_in_it(group: dict[str, str]) -> None:
         assert (stands[name] == value) == (name in {"resource", "peer_group"})
 
 
-def test_a_file_of_keys_grows_at_its_head(tmp_path: Path) -> None:
+def test_new_keys_are_written_to_the_top_of_the_file(tmp_path: Path) -> None:
     path = tmp_path / "names.keys"
     for name in ("2026", "2027"):
         add_key(path, name)
@@ -82,7 +82,7 @@ def test_a_file_of_keys_grows_at_its_head(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("line", ["name", "name !", "name " + base64.b64encode(b"short").decode(), "N " + "A" * 44])
-def test_a_file_that_is_none_of_keys_is_refused(tmp_path: Path, line: str) -> None:
+def test_an_invalid_key_file_is_refused(tmp_path: Path, line: str) -> None:
     (tmp_path / "keys").write_text(f"# ours\n{line}\n")
     with pytest.raises(ValueError, match=r"keys:2 is no key|has [05] bytes|no name of a key|no key"):
         Keys.kept_in(tmp_path / "keys")
@@ -135,7 +135,7 @@ def lived_through(bench: MonitorHarness) -> str:
     return finding
 
 
-def test_no_name_stands_on_the_disk(bench: MonitorHarness, tmp_path: Path) -> None:
+def test_no_name_is_on_the_disk(bench: MonitorHarness, tmp_path: Path) -> None:
     finding = lived_through(bench)
     client = visit(bench, Role.INVESTIGATOR)
     page = client.get(f"/findings/{finding}").text
@@ -179,7 +179,7 @@ def test_findings_are_the_same_under_the_next_key(tmp_path: Path) -> None:
         assert len(again.vault.about(finding)) == 202
 
 
-def test_a_key_that_is_not_there_loses_nothing(left: Path) -> None:
+def test_a_missing_key_loses_no_data(left: Path) -> None:
     files = sorted((left / "history").glob("*.parquet"))
     for keys in (NO_KEYS, Keys([("two", b"2" * 32)])):
         with pytest.raises(PermissionError, match="under the key 'one'"):
@@ -190,7 +190,7 @@ def test_a_key_that_is_not_there_loses_nothing(left: Path) -> None:
     shelf.close()
 
 
-def test_another_secret_under_the_same_name_shows_no_name_and_costs_no_page(left: Path) -> None:
+def test_a_wrong_key_of_the_same_name_shows_no_names_and_breaks_no_page(left: Path) -> None:
     other = FindingStore(f"sqlite:///{left / 'findings.db'}", Keys([("one", b"9" * 32)]))
     shown = other.page(1000).findings
     assert shown
@@ -198,7 +198,7 @@ def test_another_secret_under_the_same_name_shows_no_name_and_costs_no_page(left
     other.close()
 
 
-def test_a_database_that_was_not_encrypted_is_from_the_first_start_on(tmp_path: Path) -> None:
+def test_a_plain_database_is_encrypted_at_the_first_start(tmp_path: Path) -> None:
     with a_bench(tmp_path / "bench", NO_KEYS) as plain:
         lived_through(plain)
         before = plain.store.page(1000).findings
@@ -222,7 +222,7 @@ def test_a_database_that_was_not_encrypted_is_from_the_first_start_on(tmp_path: 
     engine.dispose()
 
 
-def test_every_column_that_may_name_somebody_is_encrypted() -> None:
+def test_every_column_that_may_contain_names_is_encrypted() -> None:
     """A new column must be listed here or be encrypted."""
     free = {"String", "Text"}
     plain = {

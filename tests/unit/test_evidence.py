@@ -105,7 +105,7 @@ correlation: {type: temporal, rules: [bulk, exports], group-by: [actor], timespa
 """
 
 
-def test_where_findings_count_those_are_behind_and_the_events_of_those_that_nobody_sees(tmp_path: Path) -> None:
+def test_evidence_of_correlations_has_their_findings_and_hidden_events(tmp_path: Path) -> None:
     (tmp_path / "rules.yml").write_text(FOLLOWING)
     bench = MonitorHarness(tmp_path / "bench", load_rules([tmp_path / "rules.yml"]))
 
@@ -137,7 +137,7 @@ def test_where_findings_count_those_are_behind_and_the_events_of_those_that_nobo
     bench.close()
 
 
-def test_one_finding_that_cannot_be_written_down_does_not_keep_the_others_waiting(
+def test_a_failing_finding_does_not_delay_the_evidence_of_others(
     bench: MonitorHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     record = bench.keeper.record
@@ -154,7 +154,7 @@ def test_one_finding_that_cannot_be_written_down_does_not_keep_the_others_waitin
     assert bench.keeper.waiting == sum(one.group == {"actor": "P0042"} for one in bench.store.page().findings)
 
 
-def test_what_is_behind_a_finding_is_kept_those_before_it_opened_included(bench: MonitorHarness) -> None:
+def test_evidence_includes_events_before_the_opening(bench: MonitorHarness) -> None:
     kept(bench, ["P0042", "P0007"])
     entries = bench.vault.about(found(bench).id)
     events = [entry for entry in entries if isinstance(entry, EventEntry)]
@@ -184,7 +184,7 @@ def test_only_what_is_new_is_added(bench: MonitorHarness) -> None:
     assert sum(isinstance(entry, RuleEntry) for entry in entries) == 1
 
 
-def test_what_was_not_written_before_an_end_is_after_the_next_start(bench: MonitorHarness) -> None:
+def test_missing_evidence_is_written_after_the_next_start(bench: MonitorHarness) -> None:
     bench.feed(look_ups(["P0042"], [f"s{n}" for n in range(150)]))
     assert bench.vault.log.size == 0
     bench.now += 60
@@ -193,7 +193,7 @@ def test_what_was_not_written_before_an_end_is_after_the_next_start(bench: Monit
     assert bench.vault.count(found(bench).id) == 152
 
 
-def test_a_log_has_one_writer_and_takes_no_damage(bench: MonitorHarness, tmp_path: Path) -> None:
+def test_a_log_has_one_writer_and_refuses_damage(bench: MonitorHarness, tmp_path: Path) -> None:
     kept(bench, ["P0042"])
     with pytest.raises(FolderInUseError):
         EvidenceStore(bench.vault.path, tmp_path / "evidence.key")
@@ -207,7 +207,7 @@ def test_a_log_has_one_writer_and_takes_no_damage(bench: MonitorHarness, tmp_pat
     assert str(fault).startswith("0000000000000000.evidence, byte 0: entries 0 to")
 
 
-def test_a_bundle_proves_itself_by_no_code_of_ours(bench: MonitorHarness, tmp_path: Path) -> None:
+def test_a_bundle_is_verified_without_our_code(bench: MonitorHarness, tmp_path: Path) -> None:
     kept(bench, ["P0042", "P0007", "P0011"])
     bundle = bundled(bench, tmp_path / "bundle.zip")
     entries = proven(bundle, bench.vault.log.key)
@@ -225,7 +225,7 @@ def test_a_bundle_proves_itself_by_no_code_of_ours(bench: MonitorHarness, tmp_pa
     assert found(bench).id in report
 
 
-def test_a_name_in_a_report_is_no_markup(bench: MonitorHarness, tmp_path: Path) -> None:
+def test_a_name_in_a_report_is_escaped(bench: MonitorHarness, tmp_path: Path) -> None:
     name = "<script>alert(1)</script>"
     kept(bench, [name])
     with zipfile.ZipFile(bundled(bench, tmp_path / "bundle.zip", name)) as file:
@@ -256,7 +256,7 @@ def _without_an_event(proof: dict[str, Any]) -> None:
         (_without_an_event, "the log had 150 events of it, here are 149"),
     ],
 )
-def test_a_bundle_that_was_changed_says_where(
+def test_verification_names_the_change_in_a_bundle(
     bench: MonitorHarness, tmp_path: Path, change: Callable[[dict[str, Any]], None], said: str
 ) -> None:
     kept(bench, ["P0042"])
@@ -275,7 +275,7 @@ def _zip(path: Path, members: dict[str, bytes]) -> None:
             file.writestr(name, data)
 
 
-def test_what_a_bundle_shows_must_be_what_its_entries_say(bench: MonitorHarness, tmp_path: Path) -> None:
+def test_a_bundles_files_must_match_its_entries(bench: MonitorHarness, tmp_path: Path) -> None:
     kept(bench, ["P0042"])
     bundle = bundled(bench, tmp_path / "bundle.zip")
     with zipfile.ZipFile(bundle) as file:
@@ -285,7 +285,7 @@ def test_what_a_bundle_shows_must_be_what_its_entries_say(bench: MonitorHarness,
         assert [fault.place for fault in check(bundle).faults] == [name]
 
 
-def test_what_is_no_bundle_of_this_log_is_refused(bench: MonitorHarness, tmp_path: Path) -> None:
+def test_an_invalid_bundle_is_refused(bench: MonitorHarness, tmp_path: Path) -> None:
     kept(bench, ["P0042"])
     bundle = bundled(bench, tmp_path / "bundle.zip")
     other = EvidenceStore(tmp_path / "other", tmp_path / "other.key", "custodes/test")
@@ -310,7 +310,7 @@ def judged(bench: MonitorHarness, actor: str, at: int) -> Finding:
     return one
 
 
-def test_what_was_judged_long_ago_goes_and_nothing_else(bench: MonitorHarness, tmp_path: Path) -> None:
+def test_only_evidence_of_findings_closed_long_ago_expires(bench: MonitorHarness, tmp_path: Path) -> None:
     kept(bench, ["P0042", "P0007", "P0011", "P0099"])
     bench.now += 864_000
     bench.feed(look_ups(["nobody"], ["x"], at=864_000, first=2000))
@@ -346,7 +346,7 @@ def test_what_was_judged_long_ago_goes_and_nothing_else(bench: MonitorHarness, t
     assert [fault.entries for fault in faults] == bench.vault.log.runs(key_of(fresh.id))
 
 
-def test_evidence_of_what_became_part_of_another_goes_too(bench: MonitorHarness) -> None:
+def test_evidence_of_merged_findings_expires_too(bench: MonitorHarness) -> None:
     kept(bench, ["P0042"])
     one = found(bench)
     with bench.store.engine.begin() as connection:
@@ -355,7 +355,7 @@ def test_evidence_of_what_became_part_of_another_goes_too(bench: MonitorHarness)
     assert bench.retention.step(int(START * 1e6) + 800 * DAY) == [one.id]
 
 
-def test_a_head_that_was_told_elsewhere_shows_a_log_that_goes_back(bench: MonitorHarness, tmp_path: Path) -> None:
+def test_an_anchored_head_reveals_a_shortened_log(bench: MonitorHarness, tmp_path: Path) -> None:
     kept(bench, ["P0042"])
     early = {path.name: path.read_bytes() for path in bench.vault.path.iterdir()}
     kept(bench, ["P0007"])
@@ -375,7 +375,7 @@ def test_a_head_that_was_told_elsewhere_shows_a_log_that_goes_back(bench: Monito
     assert "no head of the log" in str(fault)
 
 
-def test_an_anchor_that_fails_is_told_of_and_tried_again(bench: MonitorHarness, tmp_path: Path) -> None:
+def test_a_failing_anchor_is_reported_and_retried(bench: MonitorHarness, tmp_path: Path) -> None:
     kept(bench, ["P0042"])
     anchors = Anchors([anchor_at(f"file://{tmp_path}/later/heads.jsonl"), anchor_at("https://127.0.0.1:1/heads")])
     anchors.step(bench.vault.log.head)

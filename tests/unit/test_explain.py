@@ -60,7 +60,7 @@ def line(**fields: Any) -> bytes:
     return json.dumps({"time": 1_767_600_000, "actor": "P1", **fields}).encode()
 
 
-def test_every_part_is_said_in_words_with_what_the_event_has(rule: Rule) -> None:
+def test_every_part_of_a_condition_is_explained_with_the_events_value(rule: Rule) -> None:
     event = line(
         action="Read", deep={"hour": 7}, client_ip="10.1.2.3", resource="person.x", app="Desk1", subject=["a", 2]
     )
@@ -88,7 +88,7 @@ def test_every_part_is_said_in_words_with_what_the_event_has(rule: Rule) -> None
     assert told.counted == ["2", "a"]
 
 
-def test_what_matches_may_still_count_nowhere(rule: Rule) -> None:
+def test_a_matching_event_may_count_in_no_group(rule: Rule) -> None:
     known = {"urgent": True, "level": 3}
     told = explain(rule, MAPPING, line(**known, subject="s"))
     assert (told.matches, told.counts, told.group["app"]) == (True, False, [])
@@ -153,7 +153,7 @@ correlation:
         ({"action": "read", "grantee": "P7"}, False, ["P7"], []),
     ],
 )
-def test_findings_of_others_and_fields_of_aliases_are_told_apart_from_events(
+def test_openings_and_aliased_fields_are_distinguished_from_events(
     event: dict[str, Any], counts: bool, group: list[str], counted: list[str], tmp_path: Path
 ) -> None:
     path = tmp_path / "rules.yml"
@@ -167,7 +167,7 @@ def test_findings_of_others_and_fields_of_aliases_are_told_apart_from_events(
     ]
 
 
-def test_what_is_measured_is_shown(tmp_path: Path) -> None:
+def test_measures_are_shown(tmp_path: Path) -> None:
     path = tmp_path / "rules.yml"
     measured = "type: value_sum, rules: [looks], group-by: [actor], timespan: 1h, condition: {field: count, gte: 9.5}"
     path.write_text(

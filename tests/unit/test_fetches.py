@@ -32,7 +32,7 @@ def taken(data: bytes, position: int = 0, **settings: Any) -> tuple[list[Any], A
     return part.take(100), part
 
 
-def test_a_fetch_is_one_piece_and_the_position_moves_past_it() -> None:
+def test_a_fetch_is_one_chunk_and_the_position_moves_past_it() -> None:
     data = batch(10, 5) + batch(15, 5)
     (fetch,), part = taken(data + batch(20, 5)[:-1], position=12)
     assert (fetch.offset, fetch.position, fetch.aborted) == (19, 12, None)
@@ -52,13 +52,13 @@ def test_a_fetch_is_cut_between_batches_unless_a_transaction_was_aborted(monkeyp
     assert [piece.span for piece in fetch.pieces] == [(0, len(data))]
 
 
-def test_a_fetch_without_a_whole_batch_is_nothing() -> None:
+def test_a_fetch_without_a_complete_batch_is_empty() -> None:
     records, part = taken(batch(0, 5)[:-1])
     assert records == []
     assert not part
 
 
-def test_an_older_message_format_is_left_to_kafka_python_and_said_once() -> None:
+def test_an_older_message_format_uses_kafka_python_with_one_warning() -> None:
     with capture_logs() as logs:
         for _ in range(2):
             records, _ = taken(batch(0, 3, magic=1) + batch(3, 2))
@@ -67,6 +67,6 @@ def test_an_older_message_format_is_left_to_kafka_python_and_said_once() -> None
     assert "message format 1" in entry["reason"]
 
 
-def test_bytes_that_are_no_batches_are_kafka_pythons_own_error() -> None:
+def test_invalid_batches_raise_kafka_pythons_error() -> None:
     with pytest.raises(CorruptRecordError):
         taken(b"\0" * 200)

@@ -20,7 +20,7 @@ def small(seed: int, insiders: bool = True) -> HalfYear:
     return HalfYear(seed, people=120, subjects=5_000, insiders=insiders)
 
 
-def test_insiders_change_nothing_of_anybody_elses_work() -> None:
+def test_insiders_do_not_change_the_work_of_others() -> None:
     half_year = small(3)
     apart = list(islice(half_year.days_apart(), DAYS))
     clean = list(islice(small(3, insiders=False).days(), DAYS))
@@ -31,7 +31,7 @@ def test_insiders_change_nothing_of_anybody_elses_work() -> None:
     assert small(4, insiders=False).staff != small(3, insiders=False).staff
 
 
-def test_events_are_the_canonical_ones_in_order_of_time() -> None:
+def test_events_are_canonical_and_ordered_by_time() -> None:
     last = 0
     for day in islice(small(5).days(), 8):
         for time, line in day.events:
@@ -47,7 +47,7 @@ def test_identity_numbers_have_their_check_digit() -> None:
     assert simulation.with_check_digit("11010519491231002") == "11010519491231002X"
 
 
-def test_what_is_written_is_what_a_backtest_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_written_events_can_be_backtested(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(simulation, "DAYS", DAYS)
     half_year = small(6)
     write(half_year, tmp_path)

@@ -48,7 +48,7 @@ def messages() -> Iterator[str]:
 
 
 @pytest.mark.parametrize("language", [code for code in LANGUAGES if code != "en"])
-def test_every_message_is_in_every_language(language: str) -> None:
+def test_every_message_is_translated(language: str) -> None:
     with (LOCALE / f"{language}.po").open("rb") as file:
         known = {str(one.id): str(one.string) for one in read_po(file) if one.id}
     wanted = set(messages())
@@ -58,9 +58,7 @@ def test_every_message_is_in_every_language(language: str) -> None:
         assert set(PLACE.findall(message)) == set(PLACE.findall(text)), message
 
 
-def test_a_page_speaks_the_language_and_tells_the_time_of_whoever_reads(
-    bench: MonitorHarness, accounts: AccountStore
-) -> None:
+def test_a_page_uses_the_language_and_time_zone_of_the_reader(bench: MonitorHarness, accounts: AccountStore) -> None:
     bench.feed(look_ups(["P0042"], [f"s{n}" for n in range(200)]))
     with visit(bench, Role.INVESTIGATOR) as client:
         client.headers["Accept-Language"] = "zh-CN,zh;q=0.9,en;q=0.8"
@@ -92,6 +90,6 @@ def test_a_page_speaks_the_language_and_tells_the_time_of_whoever_reads(
     ("", "en"), ("fr", "en"), ("fr, zh-Hans-CN;q=0.8", "zh"), ("zh-TW", "zh"), ("en-GB,zh", "en"), ("*", "en"),
     (";;,", "en"),
 ])  # fmt: skip
-def test_the_language_is_the_first_that_is_known(bench: MonitorHarness, said: str, language: str) -> None:
+def test_the_first_supported_language_is_used(bench: MonitorHarness, said: str, language: str) -> None:
     client = TestClient(bench.app, base_url="http://custodes", headers={"Accept-Language": said})
     assert f'<html lang="{language}">' in client.get("/findings").text

@@ -61,7 +61,7 @@ def flood(bench: MonitorHarness, at: float) -> None:
     bench.feed(look_ups([f"{at}/{n}" for n in range(5000)], ["s1", "s2"], at))
 
 
-def test_memory_is_kept_within_its_bound_and_what_that_cost_is_known(make: Maker) -> None:
+def test_memory_is_limited_and_evictions_are_recorded(make: Maker) -> None:
     bench = make(memory=2 << 20)
     assert bench.value("custodes_engine_memory_limit_bytes") == 2 << 20
     bench.feed(look_ups(["close"], [f"s{n}" for n in range(6)]))
@@ -69,9 +69,9 @@ def test_memory_is_kept_within_its_bound_and_what_that_cost_is_known(make: Maker
         bench.now += 20
         flood(bench, second)
     assert bench.value("custodes_engine_bytes") < 3 << 20
-    groups = bench.value(f"custodes_forgotten_groups_total{MANY}")
+    groups = bench.value(f"custodes_evicted_groups_total{MANY}")
     assert 30_000 < groups < 50_000
-    assert bench.value(f"custodes_forgotten_values_total{MANY}") >= 2 * groups
+    assert bench.value(f"custodes_evicted_values_total{MANY}") >= 2 * groups
     bench.feed(look_ups(["close"], [f"s{n}" for n in range(6, 10)], at=190))
     assert bench.value('custodes_findings_total{level="medium",rule="Many people"}') == 1, (
         "it was close to its threshold"
@@ -88,9 +88,7 @@ def test_memory_is_kept_within_its_bound_and_what_that_cost_is_known(make: Maker
     assert [one["since"] for one in shortfalls(bench)] == ["2026-01-05T08:13:21.000Z", "2026-01-05T08:00:40.000Z"]
 
 
-def test_without_room_to_make_it_does_not_look_for_some_with_every_batch(
-    make: Maker, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_fruitless_eviction_is_not_repeated_for_every_batch(make: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
     bench = make(memory=1 << 20)
     # Each of these has a finding.
     for at in range(3):
@@ -100,15 +98,15 @@ def test_without_room_to_make_it_does_not_look_for_some_with_every_batch(
     assert shortfalls(bench) == []
     for _ in range(5):
         bench.feed(look_ups(["one more"], ["s"]))
-    assert bench.value(f"custodes_forgotten_groups_total{MANY}") == 0
+    assert bench.value(f"custodes_evicted_groups_total{MANY}") == 0
 
 
-def test_a_storm_is_bounded_and_summed_up(make: Maker) -> None:
+def test_a_storm_is_limited_and_summarized(make: Maker) -> None:
     bench = make(most_open=100)
     bench.feed(look_ups([f"a{n}" for n in range(1000)], [f"s{n}" for n in range(10)]))
     opened = bench.value('custodes_open_findings{level="medium",rule="Many people"}')
     assert 50 <= opened <= 100
-    assert bench.value(f"custodes_findings_unlisted{MANY}") == 1000 - opened
+    assert bench.value(f"custodes_findings_suppressed{MANY}") == 1000 - opened
     bench.now += 30
     bench.feed(look_ups(["worse"], [f"s{n}" for n in range(40)], at=5))
     page = bench.store.page(1000, open_only=True)
@@ -122,12 +120,12 @@ def test_a_storm_is_bounded_and_summed_up(make: Maker) -> None:
     for hour in (1, 2, 3):
         bench.now += 3600
         bench.feed(look_ups(["calm"], ["s"], at=3600 * hour))
-    assert bench.value(f"custodes_findings_unlisted{MANY}") == 0
+    assert bench.value(f"custodes_findings_suppressed{MANY}") == 0
     bench.feed()
     assert shortfalls(bench) == [shortfall]
 
 
-def test_a_shortfall_waits_for_a_database_that_refuses(make: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_shortfall_waits_for_a_refusing_database(make: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
     bench = make(most_open=4)
 
     def refuse(*_: object) -> None:
@@ -143,7 +141,7 @@ def test_a_shortfall_waits_for_a_database_that_refuses(make: Maker, monkeypatch:
     assert [one["kind"] for one in shortfalls(bench)] == ["storm"]
 
 
-def test_half_of_the_memory_is_of_this_machine_or_of_the_least_limit_around(tmp_path: Path) -> None:
+def test_the_default_is_half_of_the_machine_or_of_the_smallest_limit(tmp_path: Path) -> None:
     machine = half_of_memory(tmp_path)
     assert 64 << 20 < machine < 1 << 44
     service = tmp_path / "sys/fs/cgroup/system.slice/custodes.service"

@@ -22,9 +22,7 @@ def as_it_was() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("style", ["text", "json"])
-def test_a_traceback_has_lines_of_the_program_and_nothing_of_what_it_held(
-    style: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_traceback_has_source_lines_but_no_values(style: str, capsys: pytest.CaptureFixture[str]) -> None:
     set_up_log(style=style)
     log = structlog.get_logger("custodes.test")
 

@@ -49,7 +49,7 @@ def places(data: Any, at: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 @given(st.data(), st.sampled_from([0, 1]), junk)
 @settings(max_examples=400)
-def test_any_value_anywhere(data: st.DataObject, which: int, value: Any) -> None:
+def test_any_value_at_any_place_of_a_rule(data: st.DataObject, which: int, value: Any) -> None:
     documents = json.loads(json.dumps([DETECTION, CORRELATION]))
     *way, last = data.draw(st.sampled_from(places(documents[which])[1:]))
     spot = documents[which]

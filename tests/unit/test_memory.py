@@ -25,6 +25,6 @@ print(faults())
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library keeps memory as it likes")
-def test_a_block_that_comes_again_is_not_asked_of_the_kernel_again() -> None:
+def test_a_freed_block_is_reused_without_the_kernel() -> None:
     ran = subprocess.run([sys.executable, "-c", PROGRAM], check=True, capture_output=True, text=True)
     assert int(ran.stdout) < 2048, "one of twenty blocks has 2,048 pages"

@@ -27,7 +27,7 @@ def test_series_are_the_same_whatever_the_data(bench: MonitorHarness) -> None:
     assert not any("a77" in series for series in few)
 
 
-def test_figures_follow_what_happened(bench: MonitorHarness) -> None:
+def test_metrics_follow_the_events(bench: MonitorHarness) -> None:
     bench.feed(StreamJoined(0), look_ups(["P1"], [f"s{n}" for n in range(200)]))
     assert bench.value('custodes_open_findings{level="high",rule="Bulk lookups"}') == 1
     assert bench.value('custodes_findings_total{level="high",rule="Bulk lookups"}') == 1
@@ -44,7 +44,7 @@ def test_figures_follow_what_happened(bench: MonitorHarness) -> None:
     assert bench.source.commits == 3
 
 
-def test_findings_that_grew_are_stored_before_what_made_them_grow_is_committed(bench: MonitorHarness) -> None:
+def test_grown_findings_are_stored_before_their_events_are_committed(bench: MonitorHarness) -> None:
     bench.feed(StreamJoined(0), look_ups(["P1"], [f"s{n}" for n in range(200)]))
     seen: list[float] = []
     bench.source.on_commit = lambda: seen.append(bench.monitor.store.page().findings[0].peak)
@@ -55,7 +55,7 @@ def test_findings_that_grew_are_stored_before_what_made_them_grow_is_committed(b
     assert seen == [250]
 
 
-def test_what_comes_of_a_round_is_stored_in_one_go(bench: MonitorHarness, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_rounds_changes_are_stored_in_one_transaction(bench: MonitorHarness, monkeypatch: pytest.MonkeyPatch) -> None:
     stored: list[int] = []
     apply = bench.store.apply
 
@@ -86,7 +86,7 @@ def test_rejected_records_are_kept_before_they_are_committed(bench: MonitorHarne
     assert bench.value('custodes_events_rejected_total{reason="missing_time"}') == 1
 
 
-def test_a_time_ahead_of_the_clock_is_quarantined(bench: MonitorHarness) -> None:
+def test_a_time_far_ahead_of_the_clock_is_rejected(bench: MonitorHarness) -> None:
     bench.feed(look_ups(["P1"], ["s"]), look_ups(["P1"], ["s"], at=599), look_ups(["P1"], ["s"], at=601))
     assert bench.monitor.status.events == 2
     assert bench.value('custodes_events_rejected_total{reason="time_in_future"}') == 1
@@ -115,7 +115,7 @@ def test_probes_tell_the_truth(bench: MonitorHarness) -> None:
     assert asyncio.run(codes()) == (503, 200)
 
 
-def test_a_failing_loop_says_so(bench: MonitorHarness) -> None:
+def test_a_failing_loop_is_reported(bench: MonitorHarness) -> None:
     bench.store.close()
     bench.source.arrivals.append([StreamJoined(0)])
 
@@ -128,7 +128,7 @@ def test_a_failing_loop_says_so(bench: MonitorHarness) -> None:
     assert isinstance(bench.monitor.failure, OSError)
 
 
-def test_the_page_escapes_what_an_attacker_calls_himself(bench: MonitorHarness) -> None:
+def test_the_page_escapes_an_attackers_name(bench: MonitorHarness) -> None:
     name = '<script>alert("x")</script>'
     bench.feed(look_ups([name], [f"s{n}" for n in range(200)]))
     page = asyncio.run(bench.get("/"))

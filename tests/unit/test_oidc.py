@@ -102,7 +102,7 @@ def provider_at(
     )  # fmt: skip
 
 
-def test_who_comes_back_has_the_name_and_the_role_that_the_provider_says(issuer: Issuer) -> None:
+def test_a_user_gets_name_and_role_from_the_provider(issuer: Issuer) -> None:
     provider = provider_at(issuer.url)
     address, begun = provider.begin("/findings")
     query = parse_qs(urlsplit(address).query)
@@ -125,9 +125,7 @@ def test_who_comes_back_has_the_name_and_the_role_that_the_provider_says(issuer:
         (["privacy-office", "hotels", "all"], ()),
     ],
 )
-def test_who_comes_back_reaches_as_far_as_all_of_the_groups(
-    issuer: Issuer, groups: list[str], patterns: tuple[str, ...]
-) -> None:
+def test_a_user_gets_the_resources_of_all_groups(issuer: Issuer, groups: list[str], patterns: tuple[str, ...]) -> None:
     resources = {"hotels": ["hotel.*"], "roads": ["vehicle.*", "driver"], "all": ["*"]}
     provider = provider_at(issuer.url, resources=resources)
     _, begun = provider.begin("/findings")
@@ -139,7 +137,7 @@ def encoded(data: bytes) -> str:
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
-def test_what_is_not_the_providers_word_for_us_and_now_lets_nobody_in(issuer: Issuer) -> None:
+def test_invalid_id_tokens_are_refused(issuer: Issuer) -> None:
     provider = provider_at(issuer.url)
     _, begun = provider.begin("/")
     stranger = RSAKey.generate_key(2048, {"kid": "first"})
@@ -173,7 +171,7 @@ def test_what_is_not_the_providers_word_for_us_and_now_lets_nobody_in(issuer: Is
     assert provider.finish(begun, begun.state, "code").name == "eva"
 
 
-def test_a_key_that_is_new_is_learnt_but_not_for_every_token(issuer: Issuer) -> None:
+def test_new_provider_keys_are_fetched_with_a_rate_limit(issuer: Issuer) -> None:
     now = time.time()
     provider = provider_at(issuer.url, lambda: now)
     _, begun = provider.begin("/")
@@ -188,7 +186,7 @@ def test_a_key_that_is_new_is_learnt_but_not_for_every_token(issuer: Issuer) -> 
     assert provider.finish(begun, begun.state, "code").name == "eva"
 
 
-def test_a_provider_that_is_another_or_is_not_had_by_https_is_none(issuer: Issuer) -> None:
+def test_a_provider_with_another_issuer_or_without_https_is_refused(issuer: Issuer) -> None:
     with pytest.raises(OidcError, match="does not say who it is"):
         provider_at("http://127.0.0.1:1").check()
     for name, value in (("issuer", "https://another.example"), ("token_endpoint", "http://provider.example/token")):
@@ -232,7 +230,7 @@ def looks(bench: MonitorHarness) -> list[AuditEntry]:
     return [look for _, look in AuditTrail(bench.store.peoples).after(0)]
 
 
-def test_people_come_in_by_the_provider_and_not_without(door: tuple[MonitorHarness, TestClient]) -> None:
+def test_sign_in_requires_the_provider(door: tuple[MonitorHarness, TestClient]) -> None:
     bench, client = door
     assert client.get("/rules", follow_redirects=False).headers["location"] == "/sign-in?next=/rules"
     assert client.get("/api/v1/findings").status_code == 401
@@ -247,7 +245,7 @@ def test_people_come_in_by_the_provider_and_not_without(door: tuple[MonitorHarne
     assert ("eva", "sign in") in did
 
 
-def test_who_has_no_role_or_anothers_name_does_not_come_in(door: tuple[MonitorHarness, TestClient]) -> None:
+def test_users_without_role_or_with_anothers_name_are_refused(door: tuple[MonitorHarness, TestClient]) -> None:
     bench, client = door
     assert go(client, "17").status_code == 200
     client.cookies.clear()
@@ -259,7 +257,7 @@ def test_who_has_no_role_or_anothers_name_does_not_come_in(door: tuple[MonitorHa
     assert sum(look.action == "refused" for look in looks(bench)) == 2
 
 
-def test_a_way_back_that_another_browser_began_leads_nowhere(door: tuple[MonitorHarness, TestClient]) -> None:
+def test_a_callback_for_another_browser_is_refused(door: tuple[MonitorHarness, TestClient]) -> None:
     """Otherwise a user could be signed in as another without noticing, and work under that name."""
     _, client = door
     out = client.get("/sign-in/elsewhere", follow_redirects=False)
@@ -270,7 +268,7 @@ def test_a_way_back_that_another_browser_began_leads_nowhere(door: tuple[Monitor
     assert (answer.status_code, "custodes" in client.cookies) == (401, False)
 
 
-def test_the_configuration_knows_all_roles_and_no_way_in_the_open() -> None:
+def test_the_configuration_checks_roles_and_requires_https() -> None:
     names = get_args(OidcSettings.model_fields["roles"].annotation)[1]
     assert set(get_args(names)) == {role.value for role in Role}
     right = {

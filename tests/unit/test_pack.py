@@ -111,7 +111,7 @@ def _without(rule: dict[str, Any], key: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("path", PACK, ids=lambda path: path.stem)
-def test_each_rule_file_has_tests_that_hold_and_notice_every_change(path: Path, tmp_path: Path) -> None:
+def test_each_rule_file_has_passing_tests_that_detect_every_change(path: Path, tmp_path: Path) -> None:
     tests = path.with_suffix(".test.yml")
     assert [result for result in run_tests(tests) if result.failures] == []
     for one in (tests, *PACK):
@@ -128,12 +128,12 @@ def test_each_rule_file_has_tests_that_hold_and_notice_every_change(path: Path, 
     assert survivors == []
 
 
-def test_tests_are_no_rules_and_every_test_file_is_found() -> None:
+def test_test_files_are_not_loaded_as_rules_and_all_are_found() -> None:
     assert not any(path.name.endswith(".test.yml") for path in PACK)
     assert find_test_files({path.parent for path in PACK}) == [path.with_suffix(".test.yml") for path in PACK]
 
 
-def test_every_rule_says_what_it_is_and_has_its_place_on_the_page() -> None:
+def test_every_rule_is_described_and_has_a_section_on_the_page() -> None:
     anchors = {
         heading.lower().replace(" ", "-") for heading in re.findall(r"^### (.+)$", PAGE.read_text(), re.MULTILINE)
     }

@@ -33,7 +33,7 @@ def trail(bench: MonitorHarness) -> list[dict[str, object]]:
     return looks
 
 
-def test_a_person_is_looked_at_page_by_page_and_each_look_is_on_record(bench: MonitorHarness, finding: str) -> None:
+def test_a_person_is_paged_and_each_look_is_audited(bench: MonitorHarness, finding: str) -> None:
     client = visit(bench, Role.INVESTIGATOR)
     first = client.post("/api/v1/people/look", json=LOOK).json()
     assert (first["profile"]["accesses"], first["profile"]["others"]) == (200, 200)
@@ -59,7 +59,7 @@ def test_a_person_is_looked_at_page_by_page_and_each_look_is_on_record(bench: Mo
     assert len([one for one in trail(bench) if one["purpose"] == "a case of mine"]) == 5
 
 
-def test_who_is_called_so_who_looked_and_what_is_around(bench: MonitorHarness, finding: str) -> None:
+def test_search_accesses_and_surroundings(bench: MonitorHarness, finding: str) -> None:
     client = visit(bench, Role.INVESTIGATOR)
     assert client.post("/api/v1/people/search", json={"wanted": "P00"}).json() == {
         "actors": ["P0042"], "is_subject": False
@@ -79,7 +79,7 @@ def test_who_is_called_so_who_looked_and_what_is_around(bench: MonitorHarness, f
     assert len(list(found["shared"])) == 6  # type: ignore[call-overload]
 
 
-def test_events_and_what_proves_them(bench: MonitorHarness, finding: str, tmp_path: Path) -> None:
+def test_events_and_their_evidence(bench: MonitorHarness, finding: str, tmp_path: Path) -> None:
     for one in bench.store.page(1000).findings:
         bench.keeper.hear(one)
     bench.keeper.catch_up(at_once=True)
@@ -93,7 +93,7 @@ def test_events_and_what_proves_them(bench: MonitorHarness, finding: str, tmp_pa
     assert client.post(f"/api/v1/findings/{finding}/evidence", json={}).status_code == 422
 
 
-def test_of_others_resources_nothing_is_known(bench: MonitorHarness, finding: str) -> None:
+def test_other_resources_are_hidden(bench: MonitorHarness, finding: str) -> None:
     AccountStore(bench.store.engine).change("the-investigator", reach=ResourceScope.of(["hotel.*"]))
     client = visit(bench, Role.INVESTIGATOR)
     assert client.post("/api/v1/people/look", json=LOOK).status_code == 404
@@ -106,7 +106,7 @@ def test_of_others_resources_nothing_is_known(bench: MonitorHarness, finding: st
     assert client.get("/api/v1/cases").json()["cases"][0]["actor"].startswith("actor-")
 
 
-def test_rules_cases_and_the_trail(bench: MonitorHarness, finding: str) -> None:
+def test_the_api_has_rules_cases_and_the_audit_trail(bench: MonitorHarness, finding: str) -> None:
     viewer = visit(bench, Role.VIEWER)
     rules = {one["title"]: one for one in viewer.get("/api/v1/rules").json()["rules"]}
     bulk = rules["Bulk lookups"]

@@ -20,9 +20,7 @@ def sparing(bench: MonitorHarness, requests: int = 1000, sign_ins: int = 1000) -
     )  # fmt: skip
 
 
-def test_passwords_are_tried_so_often_from_one_address_whoevers_they_are(
-    bench: MonitorHarness, accounts: AccountStore
-) -> None:
+def test_sign_in_attempts_are_limited_per_address(bench: MonitorHarness, accounts: AccountStore) -> None:
     sparing(bench, sign_ins=10)
     client = TestClient(bench.app, base_url="http://custodes")
     tries = [client.post("/sign-in", data={"name": f"n{n}", "password": "wrong"}) for n in range(11)]
@@ -37,7 +35,7 @@ def test_passwords_are_tried_so_often_from_one_address_whoevers_they_are(
     assert answer.status_code == 303
 
 
-def test_an_account_asks_so_often_by_whatever_way(bench: MonitorHarness, accounts: AccountStore) -> None:
+def test_requests_per_account_are_limited_across_all_ways(bench: MonitorHarness, accounts: AccountStore) -> None:
     sparing(bench, requests=20)
     browser = visit(bench, Role.VIEWER)
     made = TokenStore(bench.store.engine).add("the-viewer", "script", [], 0, 2**60)
@@ -50,7 +48,7 @@ def test_an_account_asks_so_often_by_whatever_way(bench: MonitorHarness, account
     assert visit(bench, Role.AUDITOR).get("/").status_code == 200, "another account is another's business"
 
 
-def test_where_there_are_no_accounts_nobody_is_counted(bench: MonitorHarness) -> None:
+def test_without_accounts_requests_are_not_limited(bench: MonitorHarness) -> None:
     sparing(bench, requests=1)
     client = visit(bench)
     assert {client.get("/api/v1/status").status_code for _ in range(5)} == {200}

@@ -59,7 +59,7 @@ sizes = st.integers(0, 40) | st.sampled_from([65_535, 65_536, 1 << 20, (1 << 20)
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(sizes, max_size=5), st.lists(st.integers(1, 9) | st.integers(1, 2 << 20), min_size=1, max_size=6))
-def test_any_pieces_come_to_the_same_responses(sizes: list[int], pieces: list[int]) -> None:
+def test_any_chunking_gives_the_same_responses(sizes: list[int], pieces: list[int]) -> None:
     data, frames = sent(sizes)
     ours, theirs = Whole(receive_message_max_bytes=LARGEST), Theirs(receive_message_max_bytes=LARGEST)
     found: list[bytes] = []
@@ -76,7 +76,7 @@ def test_any_pieces_come_to_the_same_responses(sizes: list[int], pieces: list[in
     assert found == frames
 
 
-def test_memory_is_used_again_and_no_larger_than_what_comes() -> None:
+def test_buffers_are_reused_and_no_larger_than_the_data() -> None:
     parser = Whole(receive_message_max_bytes=LARGEST)
     data, frames = sent([LARGEST - 1] * 4)
     found: list[bytes] = []
@@ -89,7 +89,7 @@ def test_memory_is_used_again_and_no_larger_than_what_comes() -> None:
 
 
 @pytest.mark.parametrize("size", [-1, -4, -(1 << 31), LARGEST + 1])
-def test_a_size_that_cannot_be_is_an_error(size: int) -> None:
+def test_an_invalid_size_is_an_error(size: int) -> None:
     parser = Whole(receive_message_max_bytes=LARGEST)
     piece = arrive(parser, struct.pack(">i", size) + b"x")
     assert len(parser.room()) <= LARGEST + 2 * receiving.RECEIVE_BYTES
@@ -97,7 +97,7 @@ def test_a_size_that_cannot_be_is_an_error(size: int) -> None:
         parser.receive_bytes(piece)
 
 
-def test_a_parser_goes_on_for_another_with_what_was_sent() -> None:
+def test_a_parser_continues_another_ones_requests() -> None:
     theirs = KafkaProtocol(client_id="custodes", ident="node=1", receive_message_max_bytes=LARGEST)
     theirs.in_flight_requests.append("a request")
     ours = Parser.in_place_of(theirs)
@@ -145,7 +145,7 @@ def plain() -> Iterator[tuple[socket.socket, socket.socket]]:
         yield ours, theirs
 
 
-def test_a_receive_takes_what_is_there(plain: tuple[socket.socket, socket.socket]) -> None:
+def test_a_receive_reads_available_data(plain: tuple[socket.socket, socket.socket]) -> None:
     ours, theirs = plain
     parser = Whole()
 
@@ -164,7 +164,7 @@ def test_a_receive_takes_what_is_there(plain: tuple[socket.socket, socket.socket
     assert (part, type(error)) == (b"", KafkaConnectionError)
 
 
-def test_a_receive_over_tls_leaves_nothing_behind() -> None:
+def test_a_receive_over_tls_drains_the_buffer() -> None:
     """Data that TLS has decrypted and buffered does not wake a selector."""
     authority = trustme.CA()
     server_side, client_side = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

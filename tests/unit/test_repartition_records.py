@@ -23,19 +23,19 @@ sents = st.builds(
 
 
 @given(sents)
-def test_a_record_reads_back_as_it_was(sent: SentRange) -> None:
+def test_a_record_round_trips(sent: SentRange) -> None:
     assert SentRange.decode(sent.encode()) == sent
 
 
 @given(st.binary(max_size=60))
-def test_other_bytes_are_refused_or_read(value: bytes) -> None:
+def test_random_bytes_are_refused_or_decoded(value: bytes) -> None:
     try:
         SentRange.decode(value)
     except ValueError:
         return
 
 
-def test_another_format_is_named() -> None:
+def test_an_unsupported_format_is_named() -> None:
     with pytest.raises(ValueError, match="format 9"):
         SentRange.decode(b"\x09" + SentRange("access/1", 0, 1, None, False, False, b"").encode()[1:])
 
@@ -51,7 +51,7 @@ rounds = st.lists(
 
 
 @given(rounds)
-def test_every_offset_is_spoken_for_once_and_in_order(brought: list[tuple[int, list[tuple[int, int]], bool]]) -> None:
+def test_every_offset_is_covered_once_and_in_order(brought: list[tuple[int, list[tuple[int, int]], bool]]) -> None:
     shares, start = 3, 7
     outbox = RepartitionOutbox("access/0", shares, start)
     sent: defaultdict[int, list[SentRange]] = defaultdict(list)
@@ -83,7 +83,7 @@ def test_every_offset_is_spoken_for_once_and_in_order(brought: list[tuple[int, l
         assert all(len(one.parcel) <= (512 << 10) or len(set(one.parcel)) == 1 for one in sent[share])
 
 
-def test_shares_are_told_again_only_of_what_is_new() -> None:
+def test_shares_are_informed_of_new_offsets_only() -> None:
     outbox = RepartitionOutbox("access/0", 2, 0)
     sent: list[tuple[int, SentRange]] = []
 

@@ -17,7 +17,7 @@ from harness import MonitorHarness, look_ups
 SILENCE = {"group": {"actor": "P1"}, "reason": "a drill", "until": f"{date.today() + timedelta(days=9)}T00:00:00Z"}
 
 
-def test_who_has_an_answer_is_told_so(bench: MonitorHarness) -> None:
+def test_unchanged_answers_are_304(bench: MonitorHarness) -> None:
     client = visit(bench)
     first = client.get("/api/v1/findings")
     tag = first.headers["etag"]
@@ -32,7 +32,7 @@ def test_who_has_an_answer_is_told_so(bench: MonitorHarness) -> None:
     assert client.get("/api/v1/exports/findings").text.count("\n") == len(changed.json()["findings"])
 
 
-def test_what_is_sent_again_is_done_once_and_answered_as_before(bench: MonitorHarness, accounts: AccountStore) -> None:
+def test_a_repeated_request_runs_once_with_the_same_answer(bench: MonitorHarness, accounts: AccountStore) -> None:
     client = visit(bench, Role.INVESTIGATOR)
     key = {"Idempotency-Key": "a-7"}
     first = client.post("/api/v1/silences", json=SILENCE, headers=key)
@@ -57,7 +57,7 @@ def test_what_is_sent_again_is_done_once_and_answered_as_before(bench: MonitorHa
     assert client.post("/api/v1/silences", content=b" " * (1 << 20) + b"{}", headers=key).status_code == 400
 
 
-def test_of_many_at_once_one_is_done(bench: MonitorHarness, accounts: AccountStore) -> None:
+def test_concurrent_repetitions_run_once(bench: MonitorHarness, accounts: AccountStore) -> None:
     answers: list[int] = []
 
     def send() -> None:
@@ -74,7 +74,7 @@ def test_of_many_at_once_one_is_done(bench: MonitorHarness, accounts: AccountSto
     assert len(visit(bench, Role.VIEWER).get("/api/v1/silences").json()["silences"]) == 1
 
 
-def test_what_was_begun_and_never_answered_may_be_tried_again(bench: MonitorHarness) -> None:
+def test_an_unanswered_request_can_be_retried(bench: MonitorHarness) -> None:
     store = IdempotencyStore(bench.store.peoples)
     now = int(time.time() * 1e6)
     assert store.begin("eva", "k", "r", now) is None

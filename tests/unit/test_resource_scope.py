@@ -48,7 +48,7 @@ def finding_about(bench: MonitorHarness, actor: str) -> str:
     return next(one.id for one in found if one.rule == "Bulk lookups")
 
 
-def test_names_are_seen_where_ones_own_resources_are_touched(bench: MonitorHarness, accounts: AccountStore) -> None:
+def test_names_are_visible_for_permitted_resources(bench: MonitorHarness, accounts: AccountStore) -> None:
     feed(bench, ("P0042", "hotel.guest", GUESTS), ("P0042", "vehicle.owner", DRIVERS), ("P0043", None, DRIVERS))
     client = limited(bench, "hotel.*", "border.?")
     mine, other = finding_about(bench, "P0042"), finding_about(bench, "P0043")
@@ -64,7 +64,7 @@ def test_names_are_seen_where_ones_own_resources_are_touched(bench: MonitorHarne
         assert "P004" not in client.get(path).text, path
 
 
-def test_people_are_looked_at_within_ones_own_resources(bench: MonitorHarness, accounts: AccountStore) -> None:
+def test_people_are_shown_within_permitted_resources(bench: MonitorHarness, accounts: AccountStore) -> None:
     feed(
         bench,
         ("P0042", "hotel.guest", GUESTS),
@@ -95,7 +95,7 @@ def test_people_are_looked_at_within_ones_own_resources(bench: MonitorHarness, a
         assert bool(re.search(r'href="/(actors|subjects)/', found)) == is_there, wanted
 
 
-def test_evidence_is_handed_out_where_all_of_it_may_be_seen(bench: MonitorHarness, accounts: AccountStore) -> None:
+def test_evidence_is_exported_only_if_all_of_it_is_permitted(bench: MonitorHarness, accounts: AccountStore) -> None:
     feed(bench, ("P0042", "hotel.guest", GUESTS), ("P0043", "hotel.guest", GUESTS), ("P0043", "vehicle.owner", DRIVERS))
     for found in bench.store.page(1000).findings:
         bench.keeper.hear(found)
@@ -107,7 +107,7 @@ def test_evidence_is_handed_out_where_all_of_it_may_be_seen(bench: MonitorHarnes
         assert client.post(f"/findings/{finding}/evidence", data=form).status_code == status, actor
 
 
-def test_a_token_reaches_no_further_than_its_account(bench: MonitorHarness, accounts: AccountStore) -> None:
+def test_a_token_has_the_resource_scope_of_its_account(bench: MonitorHarness, accounts: AccountStore) -> None:
     feed(bench, ("P0043", "vehicle.owner", DRIVERS))
     limited(bench, "hotel.*")
     made = TokenStore(bench.store.engine).add("hana", "script", [], 0, 2**60)
@@ -116,7 +116,7 @@ def test_a_token_reaches_no_further_than_its_account(bench: MonitorHarness, acco
     assert "P0043" not in client.get(f"/api/v1/findings/{finding_about(bench, 'P0043')}").text
 
 
-def test_an_account_has_everything_again_when_it_is_given(bench: MonitorHarness, accounts: AccountStore) -> None:
+def test_an_account_can_be_unrestricted_again(bench: MonitorHarness, accounts: AccountStore) -> None:
     store = AccountStore(bench.store.engine)
     store.change("the-investigator", reach=ResourceScope.of(["hotel.*"]))
     assert {one.name: one.reach.patterns for one in store.list()}["the-investigator"] == ("hotel.*",)
@@ -128,13 +128,13 @@ def test_an_account_has_everything_again_when_it_is_given(bench: MonitorHarness,
 
 
 @pytest.mark.parametrize("pattern", ["", "a b", "[a]", "x" * 201])
-def test_what_names_no_resource_is_refused(pattern: str) -> None:
+def test_an_invalid_resource_pattern_is_refused(pattern: str) -> None:
     with pytest.raises(ValueError, match="names no resources"):
         ResourceScope.of([pattern])
 
 
 @given(st.lists(st.text(st.sampled_from("ab.*?"), min_size=1, max_size=4), max_size=3), st.text("ab.", max_size=4))
-def test_what_is_written_down_reaches_as_far(patterns: list[str], resource: str) -> None:
+def test_a_stored_scope_covers_the_same_resources(patterns: list[str], resource: str) -> None:
     reach = ResourceScope.of(patterns)
     assert ResourceScope.read(reach.text).covers(resource) == reach.covers(resource)
     assert reach.covers(None) == reach.is_everything == (not patterns or "*" in patterns)

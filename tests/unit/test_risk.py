@@ -25,7 +25,7 @@ def scores(*findings: Finding) -> dict[str, float]:
     return {risk.actor: round(risk.score, 3) for risk in risks(findings, NOW)}
 
 
-def test_points_are_by_level_and_by_how_far_above_the_threshold() -> None:
+def test_points_depend_on_level_and_ratio_to_threshold() -> None:
     told = scores(
         finding("a", "x"), finding("b", "x", "medium"), finding("c", "x", "high", peak=20), finding("d", "x", peak=900)
     )
@@ -33,18 +33,18 @@ def test_points_are_by_level_and_by_how_far_above_the_threshold() -> None:
     assert list(told) == ["c", "d", "b", "a"]
 
 
-def test_several_kinds_are_more_than_one_again() -> None:
+def test_different_rules_weigh_more_than_repetitions() -> None:
     told = scores(finding("a", "x"), finding("a", "y"), finding("b", "x"), finding("b", "x", days_ago=0.0))
     assert told == {"a": 20, "b": 12.5}
 
 
-def test_points_halve_and_what_is_yet_to_come_is_not_known() -> None:
+def test_points_decay_and_future_findings_are_ignored() -> None:
     told = scores(finding("a", "x", days_ago=HALF_LIFE_DAYS), finding("b", "x", days_ago=2 * HALF_LIFE_DAYS))
     assert told == {"a": 5, "b": 2.5}
     assert scores(finding("a", "x", days_ago=-1)) == {}
 
 
-def test_the_risk_as_it_was_knows_what_was_known_then() -> None:
+def test_the_past_risk_uses_only_past_findings() -> None:
     (risk,) = risks([finding("a", "x", days_ago=HALF_LIFE_DAYS), finding("a", "y", days_ago=0)], NOW)
     day = 86_400_000_000
     assert risk.at(NOW) == risk.score == 15
@@ -52,7 +52,7 @@ def test_the_risk_as_it_was_knows_what_was_known_then() -> None:
     assert risk.at(NOW - (HALF_LIFE_DAYS + 1) * day) == 0
 
 
-def test_findings_of_nobody_are_nobodys() -> None:
+def test_findings_without_actor_are_in_no_case() -> None:
     (risk,) = risks([finding("a", "x"), finding("a", "y", days_ago=1), finding("a", "x", days_ago=2)], NOW)
     assert [one.rule_id for one in risk.findings] == ["x", "y", "x"]
     assert risk.rules == ["X", "Y"]
@@ -61,7 +61,7 @@ def test_findings_of_nobody_are_nobodys() -> None:
 
 
 @given(st.lists(st.tuples(st.sampled_from("xyz"), st.sampled_from(["low", "high"]), st.floats(0, 200)), max_size=12))
-def test_another_finding_never_makes_it_less(told: list[tuple[str, str, float]]) -> None:
+def test_an_additional_finding_never_lowers_the_risk(told: list[tuple[str, str, float]]) -> None:
     findings = [finding("a", rule, level, days) for rule, level, days in told]
     before = 0.0
     for count in range(1, len(findings) + 1):

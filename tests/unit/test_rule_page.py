@@ -28,7 +28,7 @@ def settled(client: TestClient, path: str) -> str:
     return eventually("the page to be whole", shown)
 
 
-def test_a_rule_is_held_against_the_latest_events(bench: MonitorHarness, accounts: AccountStore) -> None:
+def test_a_rule_is_backtested_on_the_latest_events(bench: MonitorHarness, accounts: AccountStore) -> None:
     bench.feed(look_ups(["P0042"], SUBJECTS), look_ups(["P0077"], SUBJECTS[:180], first=301))
     finding = next(one for one in bench.store.page(1000).findings if one.rule == "Bulk lookups")
     client = visit(bench, Role.AUTHOR)
@@ -46,7 +46,7 @@ def test_a_rule_is_held_against_the_latest_events(bench: MonitorHarness, account
     assert "P0042" not in page
 
 
-def test_what_cannot_be_told_is_said(bench: MonitorHarness, accounts: AccountStore) -> None:
+def test_missing_information_is_stated(bench: MonitorHarness, accounts: AccountStore) -> None:
     client = visit(bench, Role.AUTHOR)
     rules = {rule.title: rule for rule in bench.monitor.rules}
     following = next(rule for rule in rules.values() if rule.follows)

@@ -27,7 +27,7 @@ def unknown(value: Any, schema: dict[str, Any], place: str = "") -> list[str]:
     return strange + [one for key in value if key in known for one in unknown(value[key], known[key], f"{place}.{key}")]
 
 
-def test_the_shipped_rules_are_of_its_shape() -> None:
+def test_the_shipped_rules_match_the_schema() -> None:
     schema = rule_schema()
     for path in shipped_pack():
         for document in yaml.safe_load_all(path.read_text()):
@@ -41,7 +41,7 @@ def test_it_knows_the_keys_that_the_compiler_knows() -> None:
     assert set(rule_schema()["properties"]["custodes"]["properties"]) == set(OWN_KEYS)
 
 
-def test_what_is_misspelt_is_not_of_its_shape() -> None:
+def test_misspelt_keys_do_not_match_the_schema() -> None:
     schema = rule_schema()
     assert unknown({"custodes": {"keepopen": "1h"}}, schema) == [".custodes.keepopen"]
     assert unknown({"correlation": {"type": "value_summ"}}, schema) == [".correlation.type: value_summ"]

@@ -175,7 +175,7 @@ def test_default_resolution(seconds: int) -> None:
 @pytest.mark.parametrize(
     ("timespan", "resolution"), [("1s", 1), ("10m", 1), ("1h", 6), ("24h", 144), ("7d", 1008), ("30d", 4320)]
 )
-def test_the_resolutions_people_meet(tmp_path: Path, timespan: str, resolution: int) -> None:
+def test_common_default_resolutions(tmp_path: Path, timespan: str, resolution: int) -> None:
     path = tmp_path / "rule.yml"
     path.write_text(
         "title: a\nname: a\nlogsource: {product: x}\ndetection: {s: {actor: '*'}, condition: s}\n---\n"
@@ -193,7 +193,7 @@ def test_two_rules_cannot_share_a_title(tmp_path: Path) -> None:
         load_rules([path])
 
 
-def test_a_rule_is_told_apart_by_id_then_name_then_title() -> None:
+def test_a_rule_is_identified_by_id_then_name_then_title() -> None:
     rule: Rule = load_rules(shipped_pack())[0]
     assert rule.id == "2a3a4a58-7f0d-4c33-8f10-3a0fd6f4b102"
     assert (rule.threshold, rule.group_by, rule.distinct) == (120, ("actor",), "subject")
@@ -219,7 +219,7 @@ correlation: {type: event_count, rules: [looks], group-by: [actor], timespan: 1h
         ({"app"}, "[app, actor]", "Again"),
     ],
 )
-def test_findings_of_findings_are_shared_where_all_are_with_one_worker(
+def test_correlations_of_correlations_are_shared_if_keyed_alike(
     keyed_by: set[str], group_by: str, apart: str | None, tmp_path: Path
 ) -> None:
     path = tmp_path / "rules.yml"
@@ -234,7 +234,7 @@ def test_findings_of_findings_are_shared_where_all_are_with_one_worker(
         assert Ruleset(rules, partial(build_plan, mapping=load_mapping("custodes")), frozenset(keyed_by)).by_share == []
 
 
-def test_keywords_of_rules_that_others_count_go_with_the_events(tmp_path: Path) -> None:
+def test_repartitioned_events_contain_their_keywords(tmp_path: Path) -> None:
     """The worker that reads the events computes derived fields, so its plan needs them."""
     path = tmp_path / "rule.yml"
     path.write_text(

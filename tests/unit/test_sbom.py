@@ -14,7 +14,7 @@ from packaging.requirements import Requirement
 ROOT = Path(__file__).parent.parent.parent
 
 
-def test_what_it_is_made_of_is_told_whole() -> None:
+def test_the_bill_of_materials_is_complete() -> None:
     text = bill()
     assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
     told = json.loads(text)["components"]

@@ -76,7 +76,7 @@ def found(path: Path, events: list[dict[str, Any]]) -> list[Finding]:
 
 
 @pytest.mark.parametrize("one", every("matches"))
-def test_a_detection_matches_what_it_should(one: dict[str, Any], tmp_path: Path) -> None:
+def test_a_detection_matches_the_expected_events(one: dict[str, Any], tmp_path: Path) -> None:
     expected = {f"+{n}": event for n, event in enumerate(one["matches"])}
     others = {f"-{n}": event for n, event in enumerate(one["misses"])}
     events = [{"time": START, "actor": who, **event} for who, event in (expected | others).items()]
@@ -84,7 +84,7 @@ def test_a_detection_matches_what_it_should(one: dict[str, Any], tmp_path: Path)
 
 
 @pytest.mark.parametrize("one", every("findings"))
-def test_a_correlation_finds_what_it_should(one: dict[str, Any], tmp_path: Path) -> None:
+def test_a_correlation_gives_the_expected_findings(one: dict[str, Any], tmp_path: Path) -> None:
     events = [{"actor": "A", "action": "read", **event, "time": START + at} for at, event in one["events"]]
     all_told = found(written(one, tmp_path), events)
     told = [[finding.group.get("actor", ""), finding.peak] for finding in all_told if finding.rule == "Under test"]
@@ -94,7 +94,7 @@ def test_a_correlation_finds_what_it_should(one: dict[str, Any], tmp_path: Path)
 
 
 @pytest.mark.parametrize("one", every("error"))
-def test_what_is_not_supported_is_an_error_with_its_line(one: dict[str, Any], tmp_path: Path) -> None:
+def test_unsupported_constructs_are_errors_with_their_line(one: dict[str, Any], tmp_path: Path) -> None:
     path = written(one, tmp_path)
     assert f"{path}:{one['error']}" in faults_of(path.parent)
 
@@ -105,6 +105,6 @@ def test_a_pipeline_that_cannot_be_applied_is_an_error_with_its_line(one: dict[s
     assert f"{path}:{one['error_in_pipeline']}" in faults_of(path.parent)
 
 
-def test_every_construct_is_of_a_kind_that_is_tested() -> None:
+def test_every_construct_has_a_test() -> None:
     kinds = {"matches", "findings", "error", "error_in_pipeline"}
     assert all(kinds & set(one) for constructs in CONSTRUCTS.values() for one in constructs)

@@ -46,7 +46,7 @@ def told(bench: MonitorHarness) -> list[tuple[str, str]]:
     return [(one.kind, one.finding.group["actor"]) for one in OutboxStore(bench.store.engine).after(0, 100)]
 
 
-def test_what_was_expected_is_there_and_bothers_nobody(bench: MonitorHarness) -> None:
+def test_silenced_findings_are_kept_without_alerts(bench: MonitorHarness) -> None:
     number = silence(bench)
     insiders(bench)
     expected = found(bench, "P0042")
@@ -75,13 +75,13 @@ def test_what_was_expected_is_there_and_bothers_nobody(bench: MonitorHarness) ->
         {"since": now() - 2 * DAY, "until": now() - DAY},
     ],
 )
-def test_what_no_silence_is_for_is_told(bench: MonitorHarness, changes: dict[str, Any]) -> None:
+def test_findings_without_a_silence_are_alerted(bench: MonitorHarness, changes: dict[str, Any]) -> None:
     silence(bench, **changes)
     insiders(bench)
     assert sorted(told(bench)) == [("opened", "P0007"), ("opened", "P0042")]
 
 
-def test_a_silence_may_be_everybodys_and_is_over_when_it_is_ended(bench: MonitorHarness) -> None:
+def test_a_silence_can_cover_all_groups_and_be_ended(bench: MonitorHarness) -> None:
     store = SilenceStore(bench.store.engine)
     number = silence(bench, group={})
     assert [one.number for one in store.all(now())] == [number]
@@ -93,7 +93,7 @@ def test_a_silence_may_be_everybodys_and_is_over_when_it_is_ended(bench: Monitor
     assert len(told(bench)) == 2
 
 
-def test_an_expected_one_that_somebody_opens_again_is_like_any_other(bench: MonitorHarness) -> None:
+def test_a_reopened_silenced_finding_is_like_any_other(bench: MonitorHarness) -> None:
     silence(bench)
     insiders(bench)
     expected = found(bench, "P0042")
@@ -111,7 +111,7 @@ def test_a_silence_ends_and_has_a_reason(bench: MonitorHarness, changes: dict[st
         silence(bench, **changes)
 
 
-def test_from_a_finding_others_like_it_are_silenced(bench: MonitorHarness, accounts: AccountStore) -> None:
+def test_a_silence_is_created_from_a_finding(bench: MonitorHarness, accounts: AccountStore) -> None:
     insiders(bench)
     finding = found(bench, "P0042")
     client = visit(bench, Role.INVESTIGATOR)

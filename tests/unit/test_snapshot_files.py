@@ -65,7 +65,7 @@ def calls_to_write_one() -> int:
 
 
 @pytest.mark.parametrize("cut_after", range(calls_to_write_one() + 1))
-def test_a_power_cut_at_any_call_leaves_the_new_one_or_the_one_before(cut_after: int) -> None:
+def test_a_power_loss_at_any_call_leaves_the_new_or_previous_snapshot(cut_after: int) -> None:
     for seed in range(60):
         disk = Disk(random.Random(seed))
         snapshots = Snapshots(disk, keep=2)
@@ -90,7 +90,7 @@ def test_a_power_cut_at_any_call_leaves_the_new_one_or_the_one_before(cut_after:
         assert after.taken_at == 4
 
 
-def test_what_a_start_finds_is_durable_from_then_on() -> None:
+def test_files_found_at_start_are_made_durable() -> None:
     """Regression, found by simulation: a process killed before it had synced a snapshot's name left one that the next
     process restored and committed offsets by; a power loss then removed it."""
     for seed in range(60):
@@ -114,7 +114,7 @@ def folder(tmp_path: Path) -> LocalFolder:
     return LocalFolder(tmp_path / "state")
 
 
-def test_any_damage_is_found(folder: LocalFolder, tmp_path: Path) -> None:
+def test_any_damage_is_detected(folder: LocalFolder, tmp_path: Path) -> None:
     snapshots = Snapshots(folder, keep=3)
     write(snapshots, 1)
     path = tmp_path / "state" / "000000000001.snapshot"
@@ -135,7 +135,7 @@ def test_any_damage_is_found(folder: LocalFolder, tmp_path: Path) -> None:
             snapshots.read(1)
 
 
-def test_another_version_is_told_from_damage(folder: LocalFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_version_is_distinguished_from_damage(folder: LocalFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     snapshots = Snapshots(folder, keep=3)
     for number, (name, message) in enumerate([("VERSION", "format 99"), ("SNAPSHOT_VERSION", "engine state 99")], 1):
         monkeypatch.setattr(f"custodes.state.snapshots.{name}", 99)
@@ -145,7 +145,7 @@ def test_another_version_is_told_from_damage(folder: LocalFolder, monkeypatch: p
             snapshots.read(number)
 
 
-def test_some_are_kept_and_the_oldest_go(folder: LocalFolder, tmp_path: Path) -> None:
+def test_the_newest_snapshots_are_kept(folder: LocalFolder, tmp_path: Path) -> None:
     snapshots = Snapshots(folder, keep=3)
     for number in range(1, 6):
         write(snapshots, number)
@@ -157,13 +157,13 @@ def test_some_are_kept_and_the_oldest_go(folder: LocalFolder, tmp_path: Path) ->
     assert again.numbers() == [6, 5, 4]
 
 
-def test_nobody_else_reads_them(folder: LocalFolder, tmp_path: Path) -> None:
+def test_snapshots_have_private_permissions(folder: LocalFolder, tmp_path: Path) -> None:
     write(Snapshots(folder, keep=3), 1)
     assert (tmp_path / "state").stat().st_mode & 0o077 == 0
     assert (tmp_path / "state" / "000000000001.snapshot").stat().st_mode & 0o077 == 0
 
 
-def test_a_folder_is_one_process_own(folder: LocalFolder, tmp_path: Path) -> None:
+def test_a_folder_belongs_to_one_process(folder: LocalFolder, tmp_path: Path) -> None:
     with pytest.raises(FolderInUseError, match="another running process"):
         LocalFolder(tmp_path / "state")
     owner = folder.owner()
@@ -171,7 +171,7 @@ def test_a_folder_is_one_process_own(folder: LocalFolder, tmp_path: Path) -> Non
     assert LocalFolder(tmp_path / "state").owner() == owner
 
 
-def test_the_index_says_what_is_where(folder: LocalFolder, tmp_path: Path) -> None:
+def test_the_index_lists_the_sections(folder: LocalFolder, tmp_path: Path) -> None:
     """The documented format: the last 44 bytes, the index before them, and its content."""
     write(Snapshots(folder, keep=3), 1)
     data = (tmp_path / "state" / "000000000001.snapshot").read_bytes()
@@ -182,7 +182,7 @@ def test_the_index_says_what_is_where(folder: LocalFolder, tmp_path: Path) -> No
     assert [data[s["offset"] : s["offset"] + s["length"]] for s in index["sections"]] == sections
 
 
-def test_what_is_encrypted_is_for_who_has_the_key(tmp_path: Path) -> None:
+def test_encrypted_data_requires_the_key(tmp_path: Path) -> None:
     first, both = Keys([("a", b"a" * 32)]), Keys([("b", b"b" * 32), ("a", b"a" * 32)])
     folder = LocalFolder(tmp_path / "state")
     for number, keys in ((1, NO_KEYS), (2, first), (3, both)):

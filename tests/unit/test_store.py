@@ -80,7 +80,7 @@ def stored(store: FindingStore) -> list[Finding]:
 
 
 @pytest.mark.parametrize("batch", [1, 7, 1000])
-def test_the_store_holds_what_the_engine_found(rules: list[Rule], store: FindingStore, batch: int) -> None:
+def test_the_store_equals_the_engines_findings(rules: list[Rule], store: FindingStore, batch: int) -> None:
     ledger = FindingAccumulator(rules)
     for outcome in run(engine(rules), events(random.Random(1)), batch):
         ledger.apply(outcome.changes)
@@ -91,9 +91,7 @@ def test_the_store_holds_what_the_engine_found(rules: list[Rule], store: Finding
 
 
 @pytest.mark.parametrize("batch", [1, 13])
-def test_hearing_everything_again_in_another_order_changes_nothing(
-    rules: list[Rule], store: FindingStore, batch: int
-) -> None:
+def test_a_replay_in_another_order_changes_nothing(rules: list[Rule], store: FindingStore, batch: int) -> None:
     stream = events(random.Random(2))
     for outcome in run(engine(rules), stream, 50):
         store.apply(outcome.changes, rules)
@@ -107,9 +105,7 @@ def test_hearing_everything_again_in_another_order_changes_nothing(
 
 
 @pytest.mark.parametrize("seed", [0, 1, 5, 15, 19, 33])
-def test_changes_taken_in_together_come_to_what_they_do_one_by_one(
-    rules: list[Rule], tmp_path: Path, seed: int
-) -> None:
+def test_changes_stored_together_equal_changes_stored_one_by_one(rules: list[Rule], tmp_path: Path, seed: int) -> None:
     """Reports findings out of order so that they join, some silenced or closed by a user; then all again."""
     rng = random.Random(seed)
     late = sorted(events(rng), key=lambda event: event[0] + rng.random() * 9)
@@ -141,7 +137,7 @@ def test_changes_taken_in_together_come_to_what_they_do_one_by_one(
     assert came[0] == came[1]
 
 
-def test_taking_changes_in_never_looks_at_all_findings(rules: list[Rule], store: FindingStore) -> None:
+def test_storing_changes_never_scans_all_findings(rules: list[Rule], store: FindingStore) -> None:
     """The cost does not depend on the number of stored findings, which grows for years."""
     asked: dict[str, Any] = {}
 
@@ -162,7 +158,7 @@ def test_taking_changes_in_never_looks_at_all_findings(rules: list[Rule], store:
 
 
 @pytest.mark.parametrize("heard_before", [False, True])
-def test_what_only_grew_is_refreshed_all_at_once(rules: list[Rule], store: FindingStore, heard_before: bool) -> None:
+def test_grown_findings_are_updated_together(rules: list[Rule], store: FindingStore, heard_before: bool) -> None:
     """Also if the store knows a finding by the id of an earlier run, and has more of it."""
     stream = events(random.Random(7))
     if heard_before:
@@ -185,7 +181,7 @@ def test_what_only_grew_is_refreshed_all_at_once(rules: list[Rule], store: Findi
     assert {finding.id: finding for finding in stored(store)} == after
 
 
-def test_starting_again_in_the_middle_finishes_what_was_open(rules: list[Rule], store: FindingStore) -> None:
+def test_a_restart_finishes_open_findings(rules: list[Rule], store: FindingStore) -> None:
     """A crash between two batches: the second engine replays everything from the start."""
     stream = events(random.Random(4))
     outcomes = run(engine(rules), stream, 20)
@@ -231,7 +227,7 @@ def test_filters(rules: list[Rule], store: FindingStore) -> None:
     assert store.get("no such") is None
 
 
-def test_the_most_urgent_come_first_and_what_somebody_closed_not_at_all(rules: list[Rule], store: FindingStore) -> None:
+def test_open_findings_are_sorted_by_urgency_without_closed_ones(rules: list[Rule], store: FindingStore) -> None:
     store.apply(next(run(engine(rules), events(random.Random(6)), 100)).changes, rules)
     first, *_ = store.page(open_only=True).findings
     levels = ["low", "critical", "high", "medium"]
@@ -255,7 +251,7 @@ def test_the_most_urgent_come_first_and_what_somebody_closed_not_at_all(rules: l
     assert store.open_counts() == {rules[0].id: len(store.page(open_only=True).findings) - 1}
 
 
-def test_a_task_is_the_last_claimant_s(rules: list[Rule], store: FindingStore) -> None:
+def test_a_task_belongs_to_the_last_claimant(rules: list[Rule], store: FindingStore) -> None:
     """The previous owner of a task is refused for all writes; other tasks are not affected."""
     first, other = store.claim("access/1", "w1"), store.claim("access/2", "w1")
     opened = [outcome.changes for outcome in run(engine(rules), events(random.Random(1)), 50)]
@@ -273,7 +269,7 @@ def test_a_task_is_the_last_claimant_s(rules: list[Rule], store: FindingStore) -
     assert stored(store) != before
 
 
-def test_workers_are_listed_until_they_are_long_gone(store: FindingStore) -> None:
+def test_workers_are_listed_until_long_after_their_end(store: FindingStore) -> None:
     store.tell_of_worker("w2", 100.0, "{}")
     store.tell_of_worker("w1", 101.0, "{}")
     store.tell_of_worker("w2", 102.0, '{"a":1}')

@@ -41,9 +41,7 @@ def _unless_it_waits(client: TestClient, path: str) -> str | None:
     return None if "refresh" in answer.headers else answer.text
 
 
-def test_an_actor_stands_among_peers_and_beside_who_looks_at_the_same(
-    bench: MonitorHarness, accounts: AccountStore
-) -> None:
+def test_an_actor_is_compared_with_peers_and_co_viewers(bench: MonitorHarness, accounts: AccountStore) -> None:
     feed(
         bench,
         *[(0, "P1", "traffic", "S1")] * 5, *[(1, "P1", "traffic", "S2")] * 2, *[(2, "P2", "traffic", "S1")] * 3,
@@ -65,7 +63,7 @@ def test_an_actor_stands_among_peers_and_beside_who_looks_at_the_same(
     assert "P2" not in page.replace(names["P2"], "")
 
 
-def test_without_a_purpose_it_asks_for_one(bench: MonitorHarness, accounts: AccountStore) -> None:
+def test_without_a_purpose_the_page_asks_for_one(bench: MonitorHarness, accounts: AccountStore) -> None:
     feed(bench, (0, "P1", "traffic", "S1"))
     client = visit(bench, Role.INVESTIGATOR)
     shown = client.get(f"/actors/{bench.secrets.hidden('actor', 'P1')}/around")
@@ -73,7 +71,7 @@ def test_without_a_purpose_it_asks_for_one(bench: MonitorHarness, accounts: Acco
     assert visit(bench, Role.VIEWER).get(f"/actors/{bench.secrets.hidden('actor', 'P1')}/around").status_code == 403
 
 
-def test_peers_are_for_who_may_see_all_of_them(bench: MonitorHarness, accounts: AccountStore) -> None:
+def test_peers_respect_the_resource_scope(bench: MonitorHarness, accounts: AccountStore) -> None:
     looks = [
         {"time": START, "actor": actor, "peer_group": "traffic", "subject": "S1", "resource": resource}
         for actor, resource in (("P1", "hotel"), ("P2", "hotel"), ("P3", "vehicle"))
@@ -87,7 +85,7 @@ def test_peers_are_for_who_may_see_all_of_them(bench: MonitorHarness, accounts: 
     assert bench.secrets.pseudonym("actor", "P3") not in page
 
 
-def test_a_finding_has_its_neighbours_in_time(bench: MonitorHarness, accounts: AccountStore) -> None:
+def test_a_finding_lists_findings_of_about_the_same_time(bench: MonitorHarness, accounts: AccountStore) -> None:
     subjects = [f"410105{n:012}" for n in range(200)]
     bench.now = START + 9 * DAY
     for days, actor in enumerate(["P0001", "P0002", "P0003", "P0004"]):

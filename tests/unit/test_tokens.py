@@ -39,7 +39,7 @@ def made(bench: MonitorHarness, role: Role, *may: Permission, expires_at: int = 
     return TokenStore(bench.store.engine).add(f"the-{role}", f"for-{role}", may, 0, expires_at)
 
 
-def test_a_program_reads_the_api_as_its_account(bench: MonitorHarness) -> None:
+def test_a_token_reads_the_api_as_its_account(bench: MonitorHarness) -> None:
     token = made(bench, Role.INVESTIGATOR)
     assert token.startswith(PREFIX)
     found = client(bench, token).get("/api/v1/findings").json()["findings"]
@@ -53,7 +53,7 @@ def test_a_program_reads_the_api_as_its_account(bench: MonitorHarness) -> None:
     assert viewer.post(path, json={"note": "x"}).status_code == 403
 
 
-def test_a_token_may_no_more_than_it_was_given_and_its_account_may(bench: MonitorHarness) -> None:
+def test_a_token_is_limited_to_its_grants_and_its_account(bench: MonitorHarness) -> None:
     reads = client(bench, made(bench, Role.INVESTIGATOR, Permission.SEE))
     answer = reads.get("/api/v1/findings")
     assert "P0007" not in answer.text
@@ -69,7 +69,7 @@ def test_a_token_may_no_more_than_it_was_given_and_its_account_may(bench: Monito
     assert full.get("/api/v1/findings").status_code == 401
 
 
-def test_a_token_is_over_when_it_is(bench: MonitorHarness) -> None:
+def test_a_token_expires(bench: MonitorHarness) -> None:
     tokens = TokenStore(bench.store.engine)
     token = tokens.add("the-viewer", "short", [], 0, 1000)
     assert tokens.of(token, 999) is not None
@@ -88,7 +88,7 @@ def test_a_token_is_over_when_it_is(bench: MonitorHarness) -> None:
         tokens.add("the-viewer", "a b", [], 0, FAR)
 
 
-def test_what_is_kept_of_a_token_is_of_no_use(bench: MonitorHarness) -> None:
+def test_a_stored_token_cannot_be_used(bench: MonitorHarness) -> None:
     token = made(bench, Role.VIEWER)
     bench.store.engine.dispose()
     kept = b"".join(
@@ -106,7 +106,7 @@ def test_a_token_opens_no_page(bench: MonitorHarness, path: str) -> None:
 
 
 @pytest.mark.parametrize("token", ["", "custodes_", "custodes_x", "x" * 5000])
-def test_what_is_no_token_lets_nobody_in(bench: MonitorHarness, token: str) -> None:
+def test_an_invalid_token_is_refused(bench: MonitorHarness, token: str) -> None:
     assert client(bench, token).get("/api/v1/findings").status_code == 401
     # A session in the same request does not help: a request with a token counts as a program.
     browser = TestClient(bench.app, base_url="http://custodes")
@@ -115,7 +115,7 @@ def test_what_is_no_token_lets_nobody_in(bench: MonitorHarness, token: str) -> N
     assert browser.get("/api/v1/findings", headers={"Authorization": f"Bearer {token}"}).status_code == 401
 
 
-def test_all_findings_are_handed_out_as_lines_and_as_a_table(bench: MonitorHarness) -> None:
+def test_all_findings_are_exported_as_ndjson_and_csv(bench: MonitorHarness) -> None:
     finding = bench.store.page().findings[0]
     change = TriageChange(state="closed", verdict="false_positive", note="a test")
     TriageStore(bench.store.engine).change(finding.id, change, "ines", 0)

@@ -42,7 +42,7 @@ def ids(store: FindingStore, **filters: object) -> list[str]:
     return [finding.id for finding in store.page(**filters).findings]  # type: ignore[arg-type]
 
 
-def test_from_open_to_closed_and_back(store: FindingStore, triage: TriageStore) -> None:
+def test_a_finding_is_closed_and_reopened(store: FindingStore, triage: TriageStore) -> None:
     assert triage.of(["one"]) == {"one": Triage()}
     assert triage.change("one", TriageChange(state="acknowledged", assignee="ines"), "ines", 10) == (
         Triage("acknowledged", None, "ines", 1, 10)
@@ -76,12 +76,12 @@ def test_from_open_to_closed_and_back(store: FindingStore, triage: TriageStore) 
         ({"version": 3}, "nothing is to be changed"),
     ],
 )
-def test_what_cannot_be_done(change: dict[str, str], fault: str) -> None:
+def test_invalid_changes_are_refused(change: dict[str, str], fault: str) -> None:
     with pytest.raises(ValueError, match=fault):
         TriageChange(**change)  # type: ignore[arg-type]
 
 
-def test_the_second_of_two_learns_of_the_first(triage: TriageStore) -> None:
+def test_a_stale_version_is_refused(triage: TriageStore) -> None:
     seen = triage.of(["two"])["two"].version
     triage.change("two", TriageChange(state="acknowledged", version=seen), "ines", 1)
     with pytest.raises(ConflictError, match="at version 1, the change was made from 0"):
@@ -105,9 +105,7 @@ def test_verdicts_by_rule(triage: TriageStore) -> None:
     assert triage.verdicts() == {"r0": {"false_positive": 1, "confirmed": 1}}
 
 
-def test_what_people_wrote_goes_with_a_finding_that_is_part_of_another(
-    store: FindingStore, triage: TriageStore
-) -> None:
+def test_notes_move_to_the_surviving_finding_of_a_merge(store: FindingStore, triage: TriageStore) -> None:
     triage.change("one", TriageChange(state="acknowledged", note="mine"), "ines", 1)
     with store.engine.begin() as connection:
         hand_over(connection, "one", "two")

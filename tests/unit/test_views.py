@@ -11,7 +11,7 @@ from custodes.findings.views import MOST_VIEWS, SavedView, SavedViewStore
 from harness import MonitorHarness
 
 
-def test_a_view_is_kept_shown_and_forgotten(bench: MonitorHarness, accounts: AccountStore) -> None:
+def test_a_view_is_saved_shown_and_deleted(bench: MonitorHarness, accounts: AccountStore) -> None:
     client = visit(bench, Role.INVESTIGATOR)
     form = {"token": token(client.get("/findings").text), "state": "closed", "level": "high", "rule": "", "name": "Won"}
     kept = client.post("/views", data=form)
@@ -25,7 +25,7 @@ def test_a_view_is_kept_shown_and_forgotten(bench: MonitorHarness, accounts: Acc
     assert client.post("/views/forget", data={"token": form["token"], "number": view.number}).status_code == 404
 
 
-def test_a_shared_view_is_everybodys_to_see_and_its_makers_to_forget(
+def test_a_shared_view_is_visible_to_all_and_deleted_by_its_owner(
     bench: MonitorHarness, accounts: AccountStore
 ) -> None:
     client, viewer = visit(bench, Role.INVESTIGATOR), visit(bench, Role.VIEWER)
@@ -42,7 +42,7 @@ def test_a_shared_view_is_everybodys_to_see_and_its_makers_to_forget(
     assert viewer.get("/api/v1/views").json() == {"views": []}
 
 
-def test_views_are_so_many_and_no_more(bench: MonitorHarness) -> None:
+def test_the_number_of_views_is_limited(bench: MonitorHarness) -> None:
     store = SavedViewStore(bench.store.engine)
     for number in range(MOST_VIEWS):
         store.save(SavedView(f"view {number}", "ines"))

@@ -26,14 +26,14 @@ def order(taken: list[tuple[TopicPartition, QueuedItem[int]]]) -> list[tuple[Top
     return [(partition, waiting.content) for partition, waiting in taken]
 
 
-def test_the_earliest_goes_first() -> None:
+def test_the_earliest_partition_is_delivered_first() -> None:
     step: WatermarkAlignment[int] = WatermarkAlignment(FakeClock())
     step.add(A, pieces(1000, 3000, 5000))
     step.add(B, pieces(2000, 2500, 9000))
     assert order(step.take(lambda _: False)) == [(A, 1000), (B, 2000), (B, 2500), (A, 3000), (A, 5000), (B, 9000)]
 
 
-def test_what_is_far_ahead_of_a_lagging_partition_waits_until_it_has_brought_more() -> None:
+def test_events_far_ahead_of_a_lagging_partition_wait() -> None:
     step: WatermarkAlignment[int] = WatermarkAlignment(FakeClock())
     step.add(A, pieces(1000, 1000 + APART_MS, 1001 + APART_MS))
     step.add(B, pieces(1000))
@@ -44,7 +44,7 @@ def test_what_is_far_ahead_of_a_lagging_partition_waits_until_it_has_brought_mor
     assert order(step.take(lambda partition: partition == B)) == [(B, 1500), (A, 1001 + APART_MS)]
 
 
-def test_a_partition_that_has_brought_nothing_yet_is_waited_for() -> None:
+def test_alignment_waits_for_a_partition_without_data() -> None:
     clock = FakeClock()
     step: WatermarkAlignment[int] = WatermarkAlignment(clock)
     step.join(B)
@@ -54,7 +54,7 @@ def test_a_partition_that_has_brought_nothing_yet_is_waited_for() -> None:
     assert order(step.take(lambda partition: partition == A)) == [(B, 5), (A, 1000)]
 
 
-def test_nobody_is_waited_for_long() -> None:
+def test_alignment_waits_for_a_limited_time() -> None:
     clock = FakeClock()
     step: WatermarkAlignment[int] = WatermarkAlignment(clock)
     step.join(B)
@@ -65,7 +65,7 @@ def test_nobody_is_waited_for_long() -> None:
     assert order(step.take(lambda _: True)) == [(A, 1000)]
 
 
-def test_a_partition_that_is_somebody_elses_is_neither_waited_for_nor_handed_over() -> None:
+def test_alignment_ignores_a_revoked_partition() -> None:
     step: WatermarkAlignment[int] = WatermarkAlignment(FakeClock())
     step.add(A, pieces(1000, 9000))
     step.join(B)
@@ -90,7 +90,7 @@ def test_without_timestamps_nothing_waits() -> None:
     ),
     st.lists(st.booleans(), min_size=1, max_size=20),
 )
-def test_all_is_handed_over_once_and_each_partition_in_its_order(
+def test_everything_is_delivered_once_and_in_partition_order(
     brought: list[tuple[TopicPartition, list[int]]], lagging: list[bool]
 ) -> None:
     step: WatermarkAlignment[int] = WatermarkAlignment(FakeClock())
