@@ -82,7 +82,7 @@ def kinds(ear: RecordingServer) -> list[str]:
     return [heard.json["type"] for heard in ear.heard]
 
 
-def test_what_happens_is_told_in_its_order(bench: MonitorHarness, ear: RecordingServer, tmp_path: Path) -> None:
+def test_notifications_are_sent_in_order(bench: MonitorHarness, ear: RecordingServer, tmp_path: Path) -> None:
     receiver = webhook(bench, ear, tmp_path)
     insiders(bench)
     finding = bench.store.page(level="high").findings[0]
@@ -103,9 +103,7 @@ def test_what_happens_is_told_in_its_order(bench: MonitorHarness, ear: Recording
     assert receiver.courier.waiting == 0
 
 
-def test_a_signature_is_what_standard_webhooks_says(
-    bench: MonitorHarness, ear: RecordingServer, tmp_path: Path
-) -> None:
+def test_a_signature_follows_standard_webhooks(bench: MonitorHarness, ear: RecordingServer, tmp_path: Path) -> None:
     receiver = webhook(bench, ear, tmp_path)
     insiders(bench)
     receiver.courier.step()
@@ -120,7 +118,9 @@ def test_a_signature_is_what_standard_webhooks_says(
             sender_of(settings, None)
 
 
-def test_who_was_away_is_told_all_of_it_once(bench: MonitorHarness, ear: RecordingServer, tmp_path: Path) -> None:
+def test_a_receiver_gets_everything_once_after_an_outage(
+    bench: MonitorHarness, ear: RecordingServer, tmp_path: Path
+) -> None:
     receiver = webhook(bench, ear, tmp_path)
     ear.answer = lambda heard: 503
     insiders(bench, 20)
@@ -129,11 +129,11 @@ def test_who_was_away_is_told_all_of_it_once(bench: MonitorHarness, ear: Recordi
     for _ in range(12):
         receiver.courier.step()
         tries.append(len(ear.heard))
-        receiver.now += receiver.courier._wait_seconds()
+        receiver.now += receiver.courier.wait_seconds()
     # Each attempt is one request: an unreachable receiver is not tried for each notification.
     assert tries == list(range(1, 13))
     assert receiver.courier.failures == 12
-    assert 48 <= receiver.courier._wait_seconds() <= 72
+    assert 48 <= receiver.courier.wait_seconds() <= 72
     ear.heard.clear()
     ear.answer = lambda heard: 204
     receiver.courier.step()
@@ -149,9 +149,7 @@ def test_who_was_away_is_told_all_of_it_once(bench: MonitorHarness, ear: Recordi
     assert len(ear.heard) == len(ids)
 
 
-def test_what_was_sent_and_not_put_down_has_the_same_id_again(
-    bench: MonitorHarness, ear: RecordingServer, tmp_path: Path
-) -> None:
+def test_a_resent_alert_has_the_same_id(bench: MonitorHarness, ear: RecordingServer, tmp_path: Path) -> None:
     receiver = webhook(bench, ear, tmp_path)
     insiders(bench, 2)
 
@@ -167,7 +165,7 @@ def test_what_was_sent_and_not_put_down_has_the_same_id_again(
     assert first == again != second
 
 
-def test_what_is_refused_is_put_aside_and_the_rest_goes_on(
+def test_refused_alerts_are_set_aside_and_others_continue(
     bench: MonitorHarness, ear: RecordingServer, tmp_path: Path
 ) -> None:
     receiver = webhook(bench, ear, tmp_path)
@@ -183,7 +181,7 @@ def test_what_is_refused_is_put_aside_and_the_rest_goes_on(
     assert len(ear.heard) == 5
 
 
-def test_what_is_too_old_is_put_aside(bench: MonitorHarness, ear: RecordingServer, tmp_path: Path) -> None:
+def test_expired_alerts_are_set_aside(bench: MonitorHarness, ear: RecordingServer, tmp_path: Path) -> None:
     receiver = webhook(bench, ear, tmp_path)
     ear.answer = lambda heard: 500
     insiders(bench)
@@ -194,7 +192,7 @@ def test_what_is_too_old_is_put_aside(bench: MonitorHarness, ear: RecordingServe
     assert (receiver.courier.waiting, receiver.courier.undelivered) == (0, 1)
 
 
-def test_what_came_before_a_receiver_is_not_told_it(
+def test_a_new_receiver_gets_no_earlier_notifications(
     bench: MonitorHarness, ear: RecordingServer, tmp_path: Path
 ) -> None:
     insiders(bench)
@@ -203,14 +201,14 @@ def test_what_came_before_a_receiver_is_not_told_it(
     assert ear.heard == []
 
 
-def test_the_least_severe_are_left_out(bench: MonitorHarness, ear: RecordingServer, tmp_path: Path) -> None:
+def test_findings_below_the_level_are_not_sent(bench: MonitorHarness, ear: RecordingServer, tmp_path: Path) -> None:
     receiver = webhook(bench, ear, tmp_path, level="critical")
     insiders(bench)
     receiver.courier.step()
     assert (ear.heard, receiver.courier.waiting) == ([], 0)
 
 
-def test_one_process_at_a_time_tells_a_receiver(bench: MonitorHarness, ear: RecordingServer, tmp_path: Path) -> None:
+def test_one_process_at_a_time_sends_to_a_receiver(bench: MonitorHarness, ear: RecordingServer, tmp_path: Path) -> None:
     receiver = webhook(bench, ear, tmp_path)
     other = DeliveryLog(bench.store.peoples, "the-receiver", "another process")
     receiver.courier.step()
@@ -228,7 +226,7 @@ def test_one_process_at_a_time_tells_a_receiver(bench: MonitorHarness, ear: Reco
 
 
 @pytest.mark.parametrize("names", [False, True])
-def test_names_are_told_to_those_alone_who_may_know(
+def test_names_are_sent_only_to_permitted_receivers(
     bench: MonitorHarness, ear: RecordingServer, tmp_path: Path, names: bool
 ) -> None:
     receiver = webhook(bench, ear, tmp_path, names=names)
@@ -242,7 +240,7 @@ def test_names_are_told_to_those_alone_who_may_know(
     assert (pseudonym.encode() in said) == (not names)
 
 
-def test_a_transaction_that_fails_makes_no_news(bench: MonitorHarness, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_transaction_writes_no_notification(bench: MonitorHarness, monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(*_: object) -> None:
         raise RuntimeError("the power fails")
 
@@ -281,7 +279,7 @@ def is_resolved(alert: dict[str, Any], now: int) -> bool:
     return int(time.mktime(ends) - time.timezone) * SECOND <= now
 
 
-def test_an_alert_fires_and_is_told_again_until_its_finding_ends(bench: MonitorHarness, ear: RecordingServer) -> None:
+def test_an_alert_is_resent_until_its_finding_ends(bench: MonitorHarness, ear: RecordingServer) -> None:
     firing = FakeAlertmanager(bench, [ear.url])
     insiders(bench)
     firing.step()
@@ -306,7 +304,7 @@ def test_an_alert_fires_and_is_told_again_until_its_finding_ends(bench: MonitorH
     assert len(ear.heard) == heard
 
 
-def test_one_that_began_and_ended_unheard_fires_all_the_same(bench: MonitorHarness, ear: RecordingServer) -> None:
+def test_a_finding_that_ended_during_an_outage_still_fires(bench: MonitorHarness, ear: RecordingServer) -> None:
     firing = FakeAlertmanager(bench, [ear.url])
     ear.answer = lambda heard: 503
     insiders(bench)
@@ -323,7 +321,7 @@ def test_one_that_began_and_ended_unheard_fires_all_the_same(bench: MonitorHarne
     assert is_resolved(ear.heard[-1].json[0], firing.now)
 
 
-def test_until_it_is_judged_an_alert_may_fire_as_well(bench: MonitorHarness, ear: RecordingServer) -> None:
+def test_an_alert_can_fire_until_the_finding_is_closed(bench: MonitorHarness, ear: RecordingServer) -> None:
     firing = FakeAlertmanager(bench, [ear.url], until="judged")
     insiders(bench)
     firing.step()
@@ -339,7 +337,7 @@ def test_until_it_is_judged_an_alert_may_fire_as_well(bench: MonitorHarness, ear
     assert not is_resolved(ear.heard[-1].json[0], firing.now)
 
 
-def test_of_a_cluster_one_member_is_enough(bench: MonitorHarness, ear: RecordingServer) -> None:
+def test_one_reachable_alertmanager_is_enough(bench: MonitorHarness, ear: RecordingServer) -> None:
     firing = FakeAlertmanager(bench, ["http://127.0.0.1:1", ear.url])
     insiders(bench)
     firing.step()
@@ -360,7 +358,7 @@ def message(bench: MonitorHarness, name: str = "P0000", kind: str = "opened") ->
 HOSTILE = "<!channel> [free](https://evil.example) *x* @all\r\nBcc: all@example.org"
 
 
-def test_a_name_is_only_text_in_slack_and_teams(bench: MonitorHarness) -> None:
+def test_a_name_is_escaped_in_slack_and_teams(bench: MonitorHarness) -> None:
     one = message(bench, HOSTILE)
     slack = json.loads(formats.slack(one)[0])
     assert "<!channel>" not in slack["text"]
@@ -385,9 +383,7 @@ def test_a_name_is_only_text_in_slack_and_teams(bench: MonitorHarness) -> None:
         ("closed", "ended", "resolve"),
     ],
 )
-def test_a_finding_is_an_incident_of_pagerduty(
-    bench: MonitorHarness, kind: str, until: str, action: str | None
-) -> None:
+def test_a_finding_is_a_pagerduty_incident(bench: MonitorHarness, kind: str, until: str, action: str | None) -> None:
     sent = formats.pagerduty(message(bench, kind=kind), "the-key", until)
     event = None if sent is None else json.loads(sent[0])
     assert (None if event is None else event["event_action"]) == action
@@ -397,7 +393,7 @@ def test_a_finding_is_an_incident_of_pagerduty(
 
 
 @pytest.mark.parametrize("kind", ["opened", "acknowledged", "closed", "judged", "merged", "reopened"])
-def test_a_detection_finding_is_what_ocsf_says(bench: MonitorHarness, kind: str) -> None:
+def test_a_detection_finding_follows_ocsf(bench: MonitorHarness, kind: str) -> None:
     event = json.loads(formats.ocsf(message(bench, kind=kind)))
     DetectionFinding.model_validate(event)
     assert (event["class_uid"], event["type_uid"]) == (2004, 200400 + event["activity_id"])
@@ -405,7 +401,9 @@ def test_a_detection_finding_is_what_ocsf_says(bench: MonitorHarness, kind: str)
 
 
 @pytest.mark.parametrize("kind", [SlackReceiver, TeamsReceiver, PagerDutyReceiver])
-def test_each_is_sent_where_it_belongs(bench: MonitorHarness, ear: RecordingServer, tmp_path: Path, kind: Any) -> None:
+def test_each_alert_is_routed_to_its_receiver(
+    bench: MonitorHarness, ear: RecordingServer, tmp_path: Path, kind: Any
+) -> None:
     (tmp_path / "url").write_text(f"{ear.url}/T0/secret\n")
     (tmp_path / "key").write_text("the-key\n")
     place: dict[str, Any] = {"url_file": tmp_path / "url"}
@@ -444,7 +442,7 @@ def post() -> Iterator[tuple[Postman, str]]:
     controller.stop()
 
 
-def test_a_mail_is_sent_and_a_name_ends_no_header(bench: MonitorHarness, post: tuple[Postman, str]) -> None:
+def test_a_name_cannot_end_a_mail_header(bench: MonitorHarness, post: tuple[Postman, str]) -> None:
     postman, server = post
     settings = EmailReceiver(
         kind="email", name="mail", server=server, sender="custodes@example.org", to=["soc@example.org"], starttls=False
@@ -471,7 +469,7 @@ def test_a_mail_is_sent_and_a_name_ends_no_header(bench: MonitorHarness, post: t
 # Alerts are sent only to the configured address.
 
 
-def test_a_redirect_leads_nowhere(ear: RecordingServer) -> None:
+def test_redirects_are_not_followed(ear: RecordingServer) -> None:
     ear.answer = lambda heard: 302
     with pytest.raises(OSError, match="answers 302"):
         HttpClient(f"{ear.url}/hook").post(b"{}", {})
@@ -479,7 +477,7 @@ def test_a_redirect_leads_nowhere(ear: RecordingServer) -> None:
 
 
 @pytest.mark.parametrize("address", ["169.254.169.254", "::ffff:169.254.169.254", "fe80::1", "0.0.0.0", "224.0.0.1"])
-def test_addresses_of_the_cloud_itself_are_refused(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+def test_link_local_addresses_are_refused(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     found = [(family, socket.SOCK_STREAM, 6, "", (address, 80))]
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
@@ -487,7 +485,7 @@ def test_addresses_of_the_cloud_itself_are_refused(monkeypatch: pytest.MonkeyPat
         HttpClient("http://metadata.example/latest").post(b"{}", {})
 
 
-def test_what_was_looked_at_is_what_is_reached(monkeypatch: pytest.MonkeyPatch, ear: RecordingServer) -> None:
+def test_the_checked_address_is_the_connected_one(monkeypatch: pytest.MonkeyPatch, ear: RecordingServer) -> None:
     """A name that resolves to another address the second time is resolved only once."""
     asked = []
     real = socket.getaddrinfo
@@ -502,7 +500,7 @@ def test_what_was_looked_at_is_what_is_reached(monkeypatch: pytest.MonkeyPatch, 
     assert ear.heard[0].headers["Host"].startswith("hooks.example:")
 
 
-def test_a_proxy_of_the_environment_is_not_asked(monkeypatch: pytest.MonkeyPatch, ear: RecordingServer) -> None:
+def test_a_proxy_from_the_environment_is_ignored(monkeypatch: pytest.MonkeyPatch, ear: RecordingServer) -> None:
     monkeypatch.setitem(os.environ, "HTTP_PROXY", "http://127.0.0.1:1")
     HttpClient(f"{ear.url}/hook").post(b"{}", {})
     assert len(ear.heard) == 1

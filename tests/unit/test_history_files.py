@@ -23,18 +23,18 @@ def recorded(first: int, *days: int) -> Recording:
     return Engine(PLAN).process_lines("\n".join(map(json.dumps, events)).encode(), first).recording
 
 
-def filled(folder: Path, days: list[int], keep: int = 10_000) -> tuple[SegmentStore, HistoryWriter]:
+def filled(folder: Path, days: list[int], keep: int = 10_000, **bounds: int) -> tuple[SegmentStore, HistoryWriter]:
     """One segment per day."""
     shelf = SegmentStore(folder)
-    writer = HistoryWriter(shelf, timedelta(days=keep))
+    writer = HistoryWriter(shelf, timedelta(days=keep), **bounds)
     for at, day in enumerate(days):
         writer.take("x", recorded(at, day))
         writer.flush()
-    writer._merger.submit(lambda: None).result()
+    writer.wait_until_compacted()
     return shelf, writer
 
 
-def test_what_a_merge_leaves_behind_goes_at_the_next_start(tmp_path: Path) -> None:
+def test_leftovers_of_a_merge_are_removed_at_the_next_start(tmp_path: Path) -> None:
     shelf, writer = filled(tmp_path, list(range(FAN_IN - 1)))
     before = {path.name: path.read_bytes() for path in tmp_path.glob("*.parquet")}
     assert len(before) == FAN_IN - 1
@@ -49,14 +49,14 @@ def test_what_a_merge_leaves_behind_goes_at_the_next_start(tmp_path: Path) -> No
     again.close()
 
 
-def test_what_is_older_than_is_kept_goes_with_its_segment(tmp_path: Path) -> None:
+def test_expired_segments_are_removed(tmp_path: Path) -> None:
     shelf, writer = filled(tmp_path, [0, 1, 5, 20, 21], keep=18)
     assert [(one.newest - START) // DAY for one in shelf.segments] == [5, 20, 21]
     assert len(History(shelf).accesses({"subject": "s"})) == 3
     writer.close()
 
 
-def test_what_is_to_go_does_not_wait_for_what_is_to_be_merged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_retention_does_not_wait_for_merges(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """If events arrive faster than they can be merged, merging never ends."""
     monkeypatch.setattr("custodes.history.writer.mergeable", lambda segments, most_apart: segments)
     monkeypatch.setattr("custodes.history.writer.merge", lambda shelf, row: None)
@@ -71,7 +71,7 @@ def test_what_is_to_go_does_not_wait_for_what_is_to_be_merged(tmp_path: Path, mo
         writer.close()
 
 
-def test_a_reader_keeps_its_files(tmp_path: Path) -> None:
+def test_files_are_kept_while_they_are_read(tmp_path: Path) -> None:
     shelf, writer = filled(tmp_path, [0, 1, 2])
     with shelf.reading(since=START + DAY) as segments:
         assert [one.first for one in segments] == [2, 3]
@@ -85,9 +85,8 @@ def test_a_reader_keeps_its_files(tmp_path: Path) -> None:
     writer.close()
 
 
-def test_what_the_disk_refuses_waits_up_to_a_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("custodes.history.writer._MOST_WAITING", 2)
-    shelf, writer = filled(tmp_path, [])
+def test_unwritten_rows_wait_up_to_a_limit(tmp_path: Path) -> None:
+    shelf, writer = filled(tmp_path, [], most_waiting=2)
     put, shelf.put = shelf.put, refuse  # type: ignore[method-assign, assignment]
     writer.take("x", recorded(0, 0, 1))
     with pytest.raises(OSError, match="No space"):
@@ -104,7 +103,7 @@ def refuse(*_: object) -> None:
     raise OSError(28, "No space left on device")
 
 
-def test_a_stream_that_begins_anew_is_written_again(tmp_path: Path) -> None:
+def test_a_restarted_stream_is_written_again(tmp_path: Path) -> None:
     shelf, writer = filled(tmp_path, [0, 1, 2])
     writer.close()
     shelf = SegmentStore(tmp_path)
@@ -133,7 +132,7 @@ def test_profiles(tmp_path: Path) -> None:
     writer.close()
 
 
-def test_a_damaged_file_is_told_by_name(tmp_path: Path) -> None:
+def test_a_damaged_file_is_reported_by_name(tmp_path: Path) -> None:
     _, writer = filled(tmp_path, [0, 1])
     writer.close()
     broken = next(tmp_path.glob("*.parquet"))
@@ -154,7 +153,7 @@ def test_segments_that_end_too_far_apart_stay_apart(tmp_path: Path) -> None:
     writer.close()
 
 
-def test_the_latest_are_found_without_opening_all_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_latest_events_are_found_without_opening_all_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     days = [3, 9, 1, 4, 15, 2, 6]
     shelf, writer = filled(tmp_path, days)
     history = History(shelf)

@@ -40,7 +40,7 @@ class AlertmanagerNotifier:
         self._told_at = 0
 
     def step(self, now: int) -> bool:
-        """Sends new alerts, and firing ones whose re-send is due, at ``now`` in microseconds. Returns whether any was new.
+        """Sends new alerts and firing ones due again at ``now``, in microseconds. Returns whether any was new.
 
         Raises ``OSError`` if no member accepts them, :class:`~custodes.alerts.delivery_log.LeaseLostError`, and the
         database's errors.

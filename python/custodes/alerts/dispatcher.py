@@ -130,12 +130,13 @@ class Dispatcher:
 
     def _run(self) -> None:
         while not self._stop:
-            self._wake.wait(self._wait_seconds())
+            self._wake.wait(self.wait_seconds())
             self._wake.clear()
             if not self._stop:
                 self.step()
 
-    def _wait_seconds(self) -> float:
+    def wait_seconds(self) -> float:
+        """Seconds until the next step, unless :meth:`wake` is called."""
         if not self.failures:
             return _EVERY_SECONDS
         return self._retry.delay * (1 + random.uniform(-self._jitter, self._jitter))  # noqa: S311 - no secret hangs on it

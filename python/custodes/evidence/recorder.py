@@ -128,7 +128,7 @@ class EvidenceRecorder:
 
     def _run(self) -> None:
         grown_at = tidy_at = time.monotonic()
-        self._try(self._look_back)
+        self._try(self.look_back)
         while not self._stop.wait(_EVERY_SECONDS):
             now = time.monotonic()
             if now - grown_at >= _GROWN_SECONDS:
@@ -150,7 +150,7 @@ class EvidenceRecorder:
             if self._retry.succeeded():
                 EvidenceRecovered().emit()
 
-    def _look_back(self) -> None:
+    def look_back(self) -> None:
         """After a start: what was heard of before the end, and did not get into the log."""
         if self._is_alone:
             for finding in self._store.since(self._micros() - _REACH):

@@ -8,4 +8,4 @@ from custodes.history.queries import Access, AccessProfile, History, Peers
 from custodes.history.segments import SegmentStore
 from custodes.history.writer import HistoryWriter
 
-__all__ = ["Access", "History", "HistoryWriter", "Peers", "AccessProfile", "SegmentStore"]
+__all__ = ["Access", "AccessProfile", "History", "HistoryWriter", "Peers", "SegmentStore"]

@@ -40,9 +40,17 @@ _SegmentPart = tuple[str, int, Recording]
 class HistoryWriter:
     """Writes one history. :meth:`take` and :meth:`begin_anew` are the monitor's; the others any thread's."""
 
-    def __init__(self, shelf: SegmentStore, keep: timedelta) -> None:
+    def __init__(
+        self,
+        shelf: SegmentStore,
+        keep: timedelta,
+        *,
+        segment_rows: int = _SEGMENT_ROWS,
+        most_waiting: int = _MOST_WAITING,
+    ) -> None:
         """``keep`` is how long before the newest event others are kept."""
         self._shelf = shelf
+        self._segment_rows, self._most_waiting = segment_rows, most_waiting
         self._keep = keep // timedelta(microseconds=1)
         self._lock = threading.RLock()
         self._waiting: list[_SegmentPart] = []
@@ -64,13 +72,13 @@ class HistoryWriter:
     def take(self, source: str, recording: Recording) -> None:
         """Takes in the events of a batch. ``source`` names its stream, the same in every process."""
         with self._lock:
-            if self._waiting_rows >= _MOST_WAITING:
+            if self._waiting_rows >= self._most_waiting:
                 self.lost += len(recording)
                 return
             self._waiting.append((source, self._written.get(source, 0), recording))
             self._waiting_rows += len(recording)
             self.taken += len(recording)
-            if self._waiting_rows < _SEGMENT_ROWS or self._is_failing:
+            if self._waiting_rows < self._segment_rows or self._is_failing:
                 return
             self._seal()
             oldest = self._underway[0] if len(self._underway) > _MOST_UNDERWAY else None
@@ -146,6 +154,10 @@ class HistoryWriter:
         newest = max((one.newest for one in segments), default=0)
         if gone := [one for one in segments if one.newest < newest - self._keep]:
             self._shelf.drop(gone)
+
+    def wait_until_compacted(self) -> None:
+        """Returns once the merges of all segments written so far are done."""
+        self._merger.submit(lambda: None).result()
 
     def close(self) -> None:
         """Writes what waits, as far as the disk lets it."""

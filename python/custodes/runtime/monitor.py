@@ -127,12 +127,13 @@ class Monitor:
         on_news: Callable[[str, Finding], None] = lambda kind, finding: None,
         on_status: Callable[[Status], None] = lambda status: None,
         clock: Callable[[], float] = time.time,
+        pace: Callable[[], float] = time.monotonic,
     ) -> None:
         """``memory`` is the most that windows may hold, in bytes; ``None`` sets no bound.
 
         ``history`` is given what the engine records. ``on_news`` hears of each finding that opens or closes,
         ``on_status`` once a second how things stand.
-        ``clock`` is in epoch seconds.
+        ``clock`` is in epoch seconds. ``pace`` is in seconds on any scale that only advances.
         """
         self.rules = rules
         self.store = store
@@ -153,7 +154,8 @@ class Monitor:
         self._open_by_rule: dict[str, int] = {}
         self._streams: set[int] = set()
         self._started_at = clock()
-        self._state_at = 0.0
+        self._pace = pace
+        self._state_at = float("-inf")
         self.last_poll = time.monotonic()
         self.failure: BaseException | None = None
         self.has_ended = False
@@ -167,12 +169,11 @@ class Monitor:
             while not stop.is_set() and not self._source.finished:
                 self.step(POLL_SECONDS)
             if self._source.finished:
-                for task, outcome in self._work.finish():
-                    self._deal_with(task, outcome, {}, time.perf_counter())
+                self.finish()
             self._letters.retry.retry_now()
             self._write_letters()
             self.save(self._work.tasks())
-            self._commit()
+            self.commit()
         except BaseException as error:
             self.failure = error
             raise
@@ -180,6 +181,11 @@ class Monitor:
             self.has_ended = True
             self._refresh()
             self.feed.publish()
+
+    def finish(self) -> None:
+        """Takes what the tasks still hold back once their source has ended."""
+        for task, outcome in self._work.finish():
+            self._deal_with(task, outcome, {}, time.perf_counter())
 
     def step(self, timeout: float) -> None:
         """One round: poll, count, store; and once a second commit."""
@@ -192,7 +198,7 @@ class Monitor:
         self._write_letters()
         self._work.settle()
         if self._waiting():
-            self.tell(self._store())
+            self.store_waiting()
         for task in self._work.tasks():
             # A snapshot must not have counted what is not stored, nor be past a record that was refused and not kept.
             may_be_saved = not task.unstored and not self._database.gaps and not self._letters.waiting
@@ -200,15 +206,15 @@ class Monitor:
                 task.checkpoints.step(task.engine, task.places())
         self.last_poll = time.monotonic()
         self.metrics.up_to_date.set(self._clock())
-        if self.last_poll - self._state_at >= STATE_SECONDS:
-            self._commit()
+        if self._pace() - self._state_at >= STATE_SECONDS:
+            self.commit()
             self._refresh()
             self.feed.publish()
 
     def save(self, tasks: Iterable[Task]) -> None:
         """Takes a snapshot of each task, whole: the process is about to end, or the task to be another's."""
         until = time.monotonic() + SAVE_SECONDS
-        self.tell(self._store())
+        self.store_waiting()
         for task in tasks:
             within = until - time.monotonic()
             if within > 0 and self._store_growth(task) and not self._letters.waiting and task.checkpoints is not None:
@@ -240,7 +246,7 @@ class Monitor:
             self._refresh()
             done.set_result(None)
 
-    def _commit(self) -> None:
+    def commit(self) -> None:
         """Stores findings that only grew, and then says that all that was read has been dealt with.
 
         Not of streams that no snapshot covers yet: after a restart their windows would begin empty behind it.
@@ -270,7 +276,7 @@ class Monitor:
         begun = time.perf_counter()
         if isinstance(arrival, StreamLeft):
             # Its task may go with it, and what came of it must not.
-            self.tell(self._store())
+            self.store_waiting()
             self._streams.discard(arrival.stream)
         else:
             self._streams.add(arrival.stream)
@@ -286,7 +292,7 @@ class Monitor:
     def tell_of(self, gap: StreamGap, place: dict[str, str | int]) -> None:
         """Makes it known, and keeps it, that events were never seen."""
         self._database.gaps.append(MissedRecords.of(gap, place, int(self._clock() * 1e6)))
-        self.tell(self._store())
+        self.store_waiting()
         self.metrics.missed.inc(gap.missed)
         if gap.missed:
             RecordsMissed(records=gap.missed, place=place).emit()
@@ -300,7 +306,7 @@ class Monitor:
         self._database.counted += outcome.events
         # A round may bring many batches with a change or two each; transactions for all would take as long as counting.
         if self._database.counted >= _MOST_UNSTORED:
-            self.tell(self._store())
+            self.store_waiting()
         if task.reads_events:
             self._totals.events += outcome.events
             self._totals.rejected += len(outcome.rejects)
@@ -328,6 +334,10 @@ class Monitor:
         letters.waiting = []
         if letters.retry.succeeded():
             DeadLettersRecovered().emit()
+
+    def store_waiting(self) -> None:
+        """Stores what waits for the database, unless it refuses, and tells of what is new."""
+        self.tell(self._store())
 
     def _waiting(self) -> int:
         """How much waits for the database."""
@@ -379,7 +389,7 @@ class Monitor:
     def _refresh(self) -> None:
         """Brings gauges and status up to date."""
         now = self._clock()
-        self._state_at = time.monotonic()
+        self._state_at = self._pace()
         self._totals.recent.append((self._state_at, self._totals.events))
         tasks = self._work.tasks()
         figures, lag = TaskStats.of(tasks), self._source.lag()

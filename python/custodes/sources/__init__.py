@@ -19,19 +19,19 @@ from custodes.sources.messages import (
 )
 
 __all__ = [
-    "SourceMessage",
-    "StatelessSource",
+    "EventSource",
     "FetchedBatches",
     "FileSource",
+    "LineChunk",
+    "RecordList",
+    "RepartitionRecords",
+    "ResumableSource",
+    "SourceMessage",
+    "StatelessSource",
     "StreamGap",
     "StreamIdle",
     "StreamJoined",
     "StreamLeft",
-    "LineChunk",
-    "RepartitionRecords",
     "StreamPosition",
-    "RecordList",
-    "ResumableSource",
-    "EventSource",
     "positions",
 ]

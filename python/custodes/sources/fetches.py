@@ -57,7 +57,7 @@ class Fetch:
     pieces: list[BatchRun]
 
 
-class _WholeFetch(Fetcher.PartitionRecords):  # type: ignore[misc]
+class WholeFetch(Fetcher.PartitionRecords):  # type: ignore[misc]
     """Hands a partition's fetch over in one piece, and moves the position past it."""
 
     one_by_one: Container[str] = ()
@@ -110,7 +110,7 @@ def take_whole(consumer: Any, one_by_one: Container[str] = ()) -> None:
     """
     fetcher: Any = getattr(consumer, "_fetcher", None)
     if getattr(fetcher, "PartitionRecords", None) is Fetcher.PartitionRecords:
-        fetcher.PartitionRecords = type("WholeFetch", (_WholeFetch,), {"one_by_one": one_by_one})
+        fetcher.PartitionRecords = type("WholeFetch", (WholeFetch,), {"one_by_one": one_by_one})
     else:
         SlowDecodingEverywhere().emit()
 

@@ -74,6 +74,11 @@ class KafkaSource:
         self._member = GroupMember(settings, worker, self)
 
     @property
+    def paused(self) -> set[TopicPartition]:
+        """The partitions that are not fetched from at the moment, because enough of them is waiting."""
+        return set() if self._consumer is None else set(self._consumer.paused())
+
+    @property
     def _consumer(self) -> Any:
         return self._member.consumer
 

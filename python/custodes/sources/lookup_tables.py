@@ -30,7 +30,7 @@ class TableListener(Protocol):
     def table_gone(self, table: str) -> None:
         """It is in force no more."""
 
-    def row_refused(self, table: str) -> None:
+    def row_rejected(self, table: str) -> None:
         """Something in it is no row."""
 
 
@@ -85,7 +85,7 @@ class FileTable:
 class _NoListener:
     def table_read(self, table: str, entries: int | None) -> None: ...
     def table_gone(self, table: str) -> None: ...
-    def row_refused(self, table: str) -> None: ...
+    def row_rejected(self, table: str) -> None: ...
 
 
 class LookupTables:
@@ -146,7 +146,7 @@ class LookupTables:
         return known if known is not None and known.identity == source.identity else source
 
     def _refused(self, table: str) -> None:
-        self._watcher.row_refused(table)
+        self._watcher.row_rejected(table)
 
     def tell(self, watcher: TableListener) -> None:
         """Has ``watcher`` hear of the tables there are and, from now on, of each reading."""

@@ -112,7 +112,7 @@ class Parser(KafkaProtocol):  # type: ignore[misc]
 def receive_from(transport: Any) -> None:
     """Has a transport of kafka-python receive so."""
     sock = transport._sock
-    receive = _receive_tls if isinstance(sock, ssl.SSLSocket) else _receive
+    receive_some = receive_tls if isinstance(sock, ssl.SSLSocket) else receive
 
     def sock_recv() -> tuple[memoryview, Exception | None]:
         connection = transport.get_protocol()
@@ -120,12 +120,12 @@ def receive_from(transport: Any) -> None:
             return memoryview(b""), KafkaConnectionError("the connection was closed")
         if not isinstance(connection.parser, Parser):
             connection.parser = Parser.in_place_of(connection.parser)
-        return receive(sock, connection.parser)
+        return receive_some(sock, connection.parser)
 
     transport._sock_recv = sock_recv
 
 
-def _receive(sock: Any, parser: Parser) -> tuple[memoryview, Exception | None]:
+def receive(sock: Any, parser: Parser) -> tuple[memoryview, Exception | None]:
     """What the kernel holds, as far as there is room: while something is left, the selector wakes again."""
     try:
         count = sock.recv_into(parser.room())
@@ -137,8 +137,8 @@ def _receive(sock: Any, parser: Parser) -> tuple[memoryview, Exception | None]:
     return parser.last(count), None if count else KafkaConnectionError("socket disconnected")
 
 
-def _receive_tls(sock: Any, parser: Parser) -> tuple[memoryview, Exception | None]:
-    """As :func:`_receive`, until TLS has nothing left: what it holds back wakes no selector."""
+def receive_tls(sock: Any, parser: Parser) -> tuple[memoryview, Exception | None]:
+    """As :func:`receive`, until TLS has nothing left: what it holds back wakes no selector."""
     total = 0
     while True:
         try:

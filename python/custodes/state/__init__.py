@@ -15,16 +15,16 @@ from custodes.state.snapshots import (
 
 __all__ = [
     "Checkpoints",
+    "CorruptSnapshotError",
     "Folder",
     "FolderInUseError",
+    "IncompatibleSnapshotError",
     "LocalFolder",
     "MissingKeyError",
     "RecoveredState",
-    "IncompatibleSnapshotError",
     "Snapshot",
     "Snapshots",
     "StateStore",
-    "CorruptSnapshotError",
     "VersionError",
     "recover",
     "tell_of_dropped",
