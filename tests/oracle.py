@@ -31,7 +31,7 @@ class OracleRule:
     keep_open: int | None = None
     where: Callable[[Mapping[str, Any]], bool] = field(default=lambda event: True)
     measure: Callable[[Sequence[Occurrence]], float | None] | None = None
-    """Measure of a window's events, ordered by time, instead of their number; ``None`` if there is none."""
+    """Measure of a window's events, ordered by time, instead of their number, or ``None``."""
 
 
 @dataclass(frozen=True, order=True)

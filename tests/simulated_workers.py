@@ -1,8 +1,8 @@
-"""Workers in a world of our own making: a group, topics and a database that a seed decides everything about.
+"""Workers in a simulated world: group, topics and database follow a random seed.
 
-Monitor, tasks, engines, snapshots and the state topic's folders are the real ones. The world kills workers, lets them
-stand still while their partitions go to others, and wakes them not knowing it; it moves partitions, delivers what is
-handed on late or never, and lets the database refuse. In the end the findings must be those of the oracle.
+Monitor, tasks, engines, snapshots and the state topic's folders are the real ones. The world kills workers, pauses them
+while their partitions move to others, and resumes them as zombies; it moves partitions, delays or drops repartitioned
+events, and lets the database refuse writes. The final findings must equal those of the oracle.
 """
 
 from __future__ import annotations

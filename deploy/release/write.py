@@ -22,7 +22,7 @@ def version() -> str:
 
 
 def changelog_section(changelog: str, released: str) -> str:
-    """Returns the section of one version. Raises ``ValueError`` if there is none with a date."""
+    """Returns the section of one version. Raises ``ValueError`` if it is missing or has no date."""
     found = re.search(
         rf"^## \[?{re.escape(released)}\]? - \d{{4}}-\d\d-\d\d\n(.*?)(?=^## |\Z)", changelog, re.MULTILINE | re.DOTALL
     )

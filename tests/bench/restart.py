@@ -108,7 +108,7 @@ def restart(folder: Path, pairs: int, runs: int) -> str:
     producer = KafkaProducer(bootstrap_servers=kafka.bootstrap, linger_ms=20, batch_size=1 << 18)
     rng, now = random.Random(2), time.time() - pairs // SUBJECTS * 0.01 - 100
     if now < time.time() - 80_000:
-        raise SystemExit("so many pairs do not fit into the rule's day")
+        raise SystemExit("the rule's day cannot hold this number of pairs")
 
     def send(first: int, count: int) -> None:
         for line in lines(rng, first, count, now + first * 0.01):

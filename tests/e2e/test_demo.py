@@ -45,7 +45,7 @@ def test_the_demo_is_live_within_thirty_seconds_and_stops_within_two(tmp_path: P
         groups = {finding["rule"]: finding["group"] for finding in findings}
         return groups == INSIDERS
 
-    server.wait_for("all insiders and nobody else", found, 30)
+    server.wait_for("all insiders and no other actors", found, 30)
     assert time.monotonic() - begun < 30
     page = get(base)
     exposition = get(f"{base}/metrics")

@@ -122,7 +122,7 @@ def test_alerts_survive_an_outage_of_the_receiver(tmp_path: Path, ear: Recording
     def all_hooked() -> bool:
         return len({heard.headers["webhook-id"] for heard in list(hooked.heard)}) == 2 * FINDINGS
 
-    server.wait_for("the webhook to have heard all", all_hooked, limit)
+    server.wait_for("the webhook to have received everything", all_hooked, limit)
     ids = Counter(heard.headers["webhook-id"] for heard in hooked.heard)
     kinds: dict[str, list[str]] = defaultdict(list)
     for heard in hooked.heard:

@@ -69,7 +69,7 @@ def base(kafka: Kafka, topic: str, tmp_path: Path) -> Iterator[str]:
     server.wait_for("it to be ready", lambda: get(f"http://{address}/-/ready"))
     yield f"http://{address}"
     assert server.stop() == 0
-    assert "P0042" not in server.log.read_text(), "a log names nobody"
+    assert "P0042" not in server.log.read_text(), "the log contains no name"
 
 
 def look_up(kafka: Kafka, topic: str, actor: str, count: int) -> None:
@@ -138,7 +138,7 @@ def test_a_finding_from_opening_to_verdict(kafka: Kafka, topic: str, base: str, 
     expect(row).to_be_visible(timeout=20_000)
     assert page.evaluate("window.hereAllAlong")
     assert "P0042" not in page.content()
-    assert "41010519900101" not in page.content(), "what is worked out from a name says it too"
+    assert "41010519900101" not in page.content(), "a field derived from a name reveals it"
     can_be_used(page, axe, "overview")
     row.get_by_role("link").click()
 

@@ -126,7 +126,7 @@ def test_a_restart_keeps_its_counts(kafka: Kafka, worker: MonitorProcess, tmp_pa
         ("Many look-ups", 60, 60),
         ("Many people", 60, 60),
     }
-    assert worker.status()["events"] == 0, "nothing had to be heard again"
+    assert worker.status()["events"] == 0, "no event was replayed"
     assert server.stop() == 0
 
 

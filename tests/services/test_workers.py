@@ -156,7 +156,7 @@ def test_three_workers_give_the_findings_of_one(kafka: Kafka, team: TeamMaker, s
     # A status is up to one second old.
     everything = len(events) + partitions
     eventually(
-        "all events to be told of", lambda: sum(one.status()["events"] for one in three.workers) == everything, 10
+        "all events to be counted", lambda: sum(one.status()["events"] for one in three.workers) == everything, 10
     )
     assert three.stop() == [0, 0, 0]
     assert (tmp_path / "states" / "tasks" / name).exists() == (store == "directory")

@@ -161,7 +161,7 @@ class TableEvents(list[tuple[str, int | str | None]]):
     def table_gone(self, table: str) -> None:
         self.append((table, "gone"))
 
-    def row_refused(self, table: str) -> None:
+    def row_rejected(self, table: str) -> None:
         self.append((table, "refused"))
 
 
@@ -224,13 +224,13 @@ def test_tables_are_updated_together_or_not_at_all(tmp_path: Path) -> None:
         look_ups.load(csv_files({"watched": watched, "deceased": dead}), mapping.table_uses())
     assert sorted(found("S1", "S2", "S3", "S4")) == ["S1", "S2"]
     look_ups.load(csv_files({"watched": watched}), mapping.table_uses())
-    assert sorted(found("S1", "S2", "S3", "S4")) == ["S3"], "what is no longer named is no longer in force"
+    assert sorted(found("S1", "S2", "S3", "S4")) == ["S3"], "a table that is no longer configured is not in force"
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("x: {from: subject}", "m.yml:3: x: wants exactly one of slice, capture, buckets, part, table"),
+        ("x: {from: subject}", "m.yml:3: x: must have exactly one of slice, capture, buckets, part, table"),
         ("x: {from: subject, slice: [a]}", "m.yml:3: x.slice: "),
         ("x: {from: subject, part: fortnight}", "m.yml:3: x.part: "),
         ("x: {from: subject, slice: [0], value: v}", "m.yml:3: x: 'value' is a column of a table"),

@@ -39,7 +39,7 @@ def test_encrypted_texts_are_decrypted_and_searched(name: str, kind: str) -> Non
     assert hidden == ONE.hide(kind, name) != TWO.hide(kind, name)
     assert ONE.show(kind, hidden) == TWO.show(kind, hidden) == name
     assert TWO.show(kind, TWO.hide(kind, name)) == name
-    assert ONE.show(kind + "x", hidden) == hidden, "a name of one kind is none of another"
+    assert ONE.show(kind + "x", hidden) == hidden, "a ciphertext of one kind is not valid for another"
     wrapped = ONE.wrap(name)
     assert wrapped != ONE.wrap(name)
     assert TWO.unwrap(wrapped) == name

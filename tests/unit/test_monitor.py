@@ -70,7 +70,7 @@ def test_a_rounds_changes_are_stored_in_one_transaction(bench: MonitorHarness, m
     # Without an end of the round, its findings would not be reported.
     crowd = look_ups([f"c{n}" for n in range(60_000)], ["s"])
     bench.feed(look_ups(["P5"], subjects), crowd, look_ups(["P6"], subjects), look_ups(["P7"], subjects))
-    assert stored == [5, 2, 2], "P5's and the one of whom the crowd looked up, then the others"
+    assert stored == [5, 2, 2], "the findings of P5 and of the popular subject, then the others"
     assert len(bench.store.page().findings) == 9
     bench.feed(look_ups(["P8"], subjects), StreamLeft(0), look_ups(["P9"], subjects))
     assert stored == [5, 2, 2, 1, 1], "what came of a stream is stored before it leaves"

@@ -180,7 +180,7 @@ def test_new_provider_keys_are_fetched_with_a_rate_limit(issuer: Issuer) -> None
     asked = issuer.asked
     with pytest.raises(OidcError):
         provider.finish(begun, begun.state, "code")
-    assert issuer.asked == asked, "whoever sends tokens must not have us ask all the time"
+    assert issuer.asked == asked, "tokens with unknown keys must not cause unlimited requests"
     issuer.keys.append(fresh)
     now += 61
     assert provider.finish(begun, begun.state, "code").name == "eva"

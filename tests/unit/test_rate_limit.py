@@ -29,7 +29,7 @@ def test_sign_in_attempts_are_limited_per_address(bench: MonitorHarness, account
     assert refused.status_code == 429
     assert 1 <= int(refused.headers["retry-after"]) <= 60
     assert "try again in" in refused.text
-    assert client.get("/sign-in").status_code == 200, "reading what is there for everybody is not trying"
+    assert client.get("/sign-in").status_code == 200, "reading a public page is not a sign-in attempt"
     elsewhere = TestClient(bench.app, base_url="http://custodes", client=("192.0.2.7", 1))
     answer = elsewhere.post("/sign-in", data={"name": "the-viewer", "password": PASSWORD}, follow_redirects=False)
     assert answer.status_code == 303

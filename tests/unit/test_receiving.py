@@ -108,7 +108,7 @@ def test_a_parser_continues_another_ones_requests() -> None:
 
 
 class Transport:
-    """kafka-python's transport, as far as receiving goes."""
+    """The receiving part of kafka-python's transport."""
 
     _sock_recv: Callable[[], tuple[memoryview, Exception | None]]
 
