@@ -1,4 +1,4 @@
-//! Files that are encrypted: written as a stream, read at any place.
+//! Encrypted files: written as a stream, read at any position.
 
 use crate::{CHUNK, FileCipher, Key, Keyring, MAGIC, MOST_HEADER, TAG, damaged, is_encrypted};
 use std::fs::File;
@@ -7,12 +7,12 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Mutex;
 
-/// Encrypts what is written to it. [`Self::finish`] makes it whole: without, it cannot be read.
+/// Encrypts what is written to it. The file is readable only after [`Self::finish`].
 pub struct Writer<W: Write> {
     out: W,
     cipher: FileCipher,
     number: u32,
-    /// What waits for its chunk to be full: it may be the last.
+    /// Bytes of the current chunk, held back because it may be the last.
     waiting: Vec<u8>,
 }
 
@@ -20,17 +20,17 @@ impl<W: Write> Writer<W> {
     /// Writes the header.
     ///
     /// # Errors
-    /// What `out` refuses, and where there is no randomness to be had.
+    /// `out` fails, or no randomness is available.
     pub fn begin(mut out: W, key: &Key) -> io::Result<Self> {
         let cipher = FileCipher::begin(key)?;
         out.write_all(&cipher.header)?;
         Ok(Self { out, cipher, number: 0, waiting: Vec::with_capacity(CHUNK) })
     }
 
-    /// Writes the last chunk, and gives back what was written to.
+    /// Writes the last chunk and returns the output.
     ///
     /// # Errors
-    /// What that refuses.
+    /// The output fails.
     pub fn finish(mut self) -> io::Result<W> {
         self.put(true)?;
         Ok(self.out)
@@ -55,18 +55,18 @@ impl<W: Write> Write for Writer<W> {
         Ok(taken)
     }
 
-    /// Hands on what is encrypted; a chunk that is not full waits.
+    /// Passes on complete chunks; an incomplete chunk is held back.
     fn flush(&mut self) -> io::Result<()> {
         self.out.flush()
     }
 }
 
-/// A file that was written by a [`Writer`], open for reading. Used from any thread.
+/// A file written by a [`Writer`], open for reading from any thread.
 pub struct EncryptedFile {
     file: File,
     cipher: FileCipher,
     length: u64,
-    /// The chunk that was read last, by its number: the next read is often of the same.
+    /// The last chunk read, with its number; the next read is often in the same chunk.
     last: Mutex<Option<(u32, Vec<u8>)>>,
 }
 
@@ -74,7 +74,7 @@ impl EncryptedFile {
     /// Reads the header.
     ///
     /// # Errors
-    /// `PermissionDenied` where its key is none of these, `InvalidData` for what is no such file, or cut off.
+    /// `PermissionDenied` if its key is not in the keyring, `InvalidData` if it is not such a file or is truncated.
     pub fn open(file: File, keyring: &Keyring) -> io::Result<Self> {
         let on_disk = file.metadata()?.len();
         let mut beginning = vec![0; MOST_HEADER.min(on_disk as usize)];
@@ -86,20 +86,20 @@ impl EncryptedFile {
         Ok(Self { file, cipher, length, last: Mutex::new(None) })
     }
 
-    /// How many bytes are in it, as they were written.
+    /// Length of the plain content, in bytes.
     pub fn len(&self) -> u64 {
         self.length
     }
 
-    /// Whether there is nothing in it.
+    /// Whether it has no content.
     pub fn is_empty(&self) -> bool {
         self.length == 0
     }
 
-    /// The bytes from an offset on; fewer than `count` where it ends before.
+    /// Reads up to `count` bytes from an offset; fewer at the end.
     ///
     /// # Errors
-    /// What the disk refuses, and `InvalidData` for what is not as it was written.
+    /// I/O errors, and `InvalidData` if the content was changed.
     pub fn read_at(&self, offset: u64, count: usize) -> io::Result<Vec<u8>> {
         let end = offset.saturating_add(count as u64).min(self.length);
         let mut read = Vec::with_capacity(end.saturating_sub(offset) as usize);
@@ -138,19 +138,19 @@ impl EncryptedFile {
     }
 }
 
-/// What is written to is encrypted where there is a key for it.
+/// Output that is encrypted if there is a key.
 pub enum Output<W: Write> {
-    /// As it comes.
+    /// Not encrypted.
     Plain(W),
-    /// Under a key.
+    /// Encrypted.
     Encrypted(Box<Writer<W>>),
 }
 
 impl<W: Write> Output<W> {
-    /// Begins to write.
+    /// Starts to write.
     ///
     /// # Errors
-    /// As [`Writer::begin`].
+    /// As for [`Writer::begin`].
     pub fn begin(out: W, keyring: &Keyring) -> io::Result<Self> {
         Ok(match keyring.current() {
             Some(key) => Self::Encrypted(Box::new(Writer::begin(out, key)?)),
@@ -158,10 +158,10 @@ impl<W: Write> Output<W> {
         })
     }
 
-    /// Ends it, and gives back what was written to.
+    /// Finishes and returns the output.
     ///
     /// # Errors
-    /// What that refuses.
+    /// The output fails.
     pub fn finish(self) -> io::Result<W> {
         match self {
             Self::Plain(out) => Ok(out),
@@ -186,19 +186,19 @@ impl<W: Write> Write for Output<W> {
     }
 }
 
-/// A file that is read at any place, encrypted or not.
+/// A file to be read at any position, encrypted or not.
 pub enum Input {
-    /// As it is.
+    /// Not encrypted.
     Plain(File),
-    /// Under a key.
+    /// Encrypted.
     Encrypted(Box<EncryptedFile>),
 }
 
 impl Input {
-    /// Opens it.
+    /// Opens a file.
     ///
     /// # Errors
-    /// What the disk refuses, and as [`EncryptedFile::open`].
+    /// I/O errors, and those of [`EncryptedFile::open`].
     pub fn open(path: &Path, keyring: &Keyring) -> io::Result<Self> {
         let file = File::open(path)?;
         let mut beginning = [0; MAGIC.len()];
@@ -214,10 +214,10 @@ impl Input {
         })
     }
 
-    /// How many bytes are in it.
+    /// Length of the plain content, in bytes.
     ///
     /// # Errors
-    /// What the disk refuses.
+    /// I/O errors.
     pub fn len(&self) -> io::Result<u64> {
         match self {
             Self::Plain(file) => Ok(file.metadata()?.len()),
@@ -225,18 +225,18 @@ impl Input {
         }
     }
 
-    /// Whether there is nothing in it.
+    /// Whether it has no content.
     ///
     /// # Errors
-    /// What the disk refuses.
+    /// I/O errors.
     pub fn is_empty(&self) -> io::Result<bool> {
         Ok(self.len()? == 0)
     }
 
-    /// The bytes from an offset on; fewer than `count` where it ends before.
+    /// Reads up to `count` bytes from an offset; fewer at the end.
     ///
     /// # Errors
-    /// What the disk refuses, and as [`EncryptedFile::read_at`].
+    /// I/O errors, and those of [`EncryptedFile::read_at`].
     pub fn read_at(&self, offset: u64, count: usize) -> io::Result<Vec<u8>> {
         match self {
             Self::Plain(file) => {

@@ -1,11 +1,11 @@
-//! The keys there are: the first is for what is written, all for what is read.
+//! Named keys: the first encrypts, all decrypt.
 
 use crate::file::Writer;
 use crate::{CHUNK, FileCipher, MOST_HEADER, MOST_NAME, TAG, is_encrypted};
 use std::io::{self, Write};
 use zeroize::Zeroizing;
 
-/// A key, and what it is called.
+/// A key and its name.
 #[derive(Clone)]
 pub struct Key {
     name: String,
@@ -13,13 +13,13 @@ pub struct Key {
 }
 
 impl Key {
-    /// `None` for a name that is none, or too long.
+    /// `None` if the name is empty or too long.
     pub fn new(name: &str, secret: [u8; 32]) -> Option<Self> {
         let is_name = (1..=MOST_NAME).contains(&name.len());
         is_name.then(|| Self { name: name.to_owned(), secret: Zeroizing::new(secret) })
     }
 
-    /// What it is called, in what it encrypts.
+    /// Name of the key, stored in what it encrypts.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -35,19 +35,19 @@ impl std::fmt::Debug for Key {
     }
 }
 
-/// Keys by name. Without any, what is written stays as it is.
+/// Keys by name. Without keys, nothing is encrypted.
 #[derive(Debug, Clone, Default)]
 pub struct Keyring {
     keys: Vec<Key>,
 }
 
 impl Keyring {
-    /// The first key is for what is written.
+    /// The first key is used to encrypt.
     pub fn new(keys: Vec<Key>) -> Self {
         Self { keys }
     }
 
-    /// The key for what is written; `None` where nothing is encrypted.
+    /// Key used to encrypt; `None` if nothing is encrypted.
     pub fn current(&self) -> Option<&Key> {
         self.keys.first()
     }
@@ -56,10 +56,10 @@ impl Keyring {
         self.keys.iter().find(|key| key.name == name)
     }
 
-    /// The bytes encrypted, or as they are without a key.
+    /// Encrypts the bytes; without a key, returns them unchanged.
     ///
     /// # Errors
-    /// Where there is no randomness to be had.
+    /// No randomness is available.
     pub fn encrypt(&self, plain: &[u8]) -> io::Result<Vec<u8>> {
         let Some(key) = self.current() else {
             return Ok(plain.to_vec());
@@ -70,10 +70,10 @@ impl Keyring {
         writer.finish()
     }
 
-    /// What [`Self::encrypt`] made of some bytes, turned back; what is not encrypted is as it is.
+    /// Decrypts what [`Self::encrypt`] returned; plain bytes are returned unchanged.
     ///
     /// # Errors
-    /// `PermissionDenied` where the key is none of these, `InvalidData` for what is not as it was written.
+    /// `PermissionDenied` if the key is not in the keyring, `InvalidData` if the bytes were changed.
     pub fn decrypt(&self, bytes: &[u8]) -> io::Result<Vec<u8>> {
         if !is_encrypted(bytes) {
             return Ok(bytes.to_vec());

@@ -1,14 +1,14 @@
 //! Encryption at rest.
 //!
-//! Bytes are encrypted in chunks of 64 KiB, so that a file is written as a stream and read at any place:
+//! Bytes are encrypted in chunks of 64 KiB, so that a file can be written as a stream and read at any position:
 //!
 //! ```text
 //! "CUSTCRPT" | version u8 | length of name u8 | name of the key | salt 32 | chunks
 //! ```
-//! Each file has a key of its own: HKDF-SHA-256 of the named key and the salt. Chunks are AES-256-GCM under nonces of
-//! their number and whether it is the last, with the header as associated data: the STREAM construction of Hoang,
-//! Reyhanitabar, Rogaway and Vizár (CRYPTO 2015). A chunk that was changed, moved, taken from another file or cut off
-//! at the end is found when it is read.
+//! Each file has its own key: HKDF-SHA-256 of the named key and the salt. Chunks are encrypted with AES-256-GCM. The
+//! nonce consists of the chunk's number and whether it is the last; the header is associated data. This is the STREAM
+//! construction of Hoang, Reyhanitabar, Rogaway and Vizár (CRYPTO 2015). A chunk that was changed, moved, taken from
+//! another file or truncated is detected when it is read.
 #![deny(unsafe_code)]
 
 mod file;
@@ -29,24 +29,24 @@ const VERSION: u8 = 1;
 const SALT: usize = 32;
 const CHUNK: usize = 1 << 16;
 const TAG: usize = 16;
-/// The longest name of a key.
+/// Maximum length of a key's name, in bytes.
 pub const MOST_NAME: usize = 64;
-/// A header is no longer.
+/// Maximum length of a header.
 const MOST_HEADER: usize = MAGIC.len() + 2 + MOST_NAME + SALT;
 
-/// Whether bytes begin as encrypted ones do.
+/// Whether the bytes start with the magic number of encrypted content.
 pub fn is_encrypted(bytes: &[u8]) -> bool {
     bytes.starts_with(MAGIC)
 }
 
-/// The cipher of one file, with the header that its chunks are bound to.
+/// The cipher of one file, bound to its header.
 struct FileCipher {
     cipher: Aes256Gcm,
     header: Vec<u8>,
 }
 
 impl FileCipher {
-    /// Of a new file, under the key.
+    /// Cipher of a new file.
     fn begin(key: &Key) -> io::Result<Self> {
         let mut header = Vec::with_capacity(MOST_HEADER);
         header.extend(MAGIC);
@@ -59,7 +59,7 @@ impl FileCipher {
         Self::of(key, header)
     }
 
-    /// Of a file that begins with these bytes: at least [`MOST_HEADER`] of them, or all.
+    /// Cipher of the file with this beginning: at least [`MOST_HEADER`] bytes, or the whole file.
     fn read(beginning: &[u8], keyring: &Keyring) -> io::Result<Self> {
         let cut_short = || damaged("it is cut off within its header");
         let mut rest = beginning.strip_prefix(MAGIC).ok_or_else(|| damaged("it is not encrypted"))?;
@@ -103,7 +103,7 @@ impl FileCipher {
         })
     }
 
-    /// How many bytes are in so many that follow the header. `None` where no file is so long.
+    /// Plain length of the bytes after the header. `None` if no file has that length.
     fn plain_length(chunks: u64) -> Option<u64> {
         let (whole, rest) = (chunks / (CHUNK + TAG) as u64, chunks % (CHUNK + TAG) as u64);
         match rest {

@@ -23,7 +23,7 @@ fn file_of(bytes: &[u8]) -> File {
     file
 }
 
-/// Lengths about the ends of chunks.
+/// Lengths close to chunk boundaries.
 const LENGTHS: [usize; 8] = [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK - 1, 2 * CHUNK, 2 * CHUNK + 77];
 
 #[test]
@@ -69,7 +69,7 @@ fn every_changed_bit_is_found() {
         for bit in 0..8 {
             let mut changed = encrypted.clone();
             changed[at] ^= 1 << bit;
-            // One that has no magic any more is taken for plain, and is what it was in nobody's eyes.
+            // Content whose magic number was changed is read as plain bytes.
             if is_encrypted(&changed) {
                 assert!(keyring(&["a"]).decrypt(&changed).is_err(), "byte {at}, bit {bit}");
                 let opened = EncryptedFile::open(file_of(&changed), &keyring(&["a"]));

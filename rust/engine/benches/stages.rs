@@ -1,9 +1,9 @@
-//! What each stage of the way from bytes to findings takes: the engine with less and less left out, on one thread.
+//! Cost of each stage from bytes to findings: the engine with more and more stages, on one thread.
 //!
-//! The stages have no interface of their own outside of the crate, so each is the difference between two lines:
-//! reading a record, deferred a condition, counting events, counting values; and unpacking each of Kafka's codecs.
+//! The stages have no public interface, so the cost of each is the difference between two results: reading a record,
+//! evaluating a condition, counting events, counting values. Decompression is measured for each of Kafka's codecs.
 
-#![allow(clippy::unwrap_used)] // a benchmark that cannot go on has failed
+#![allow(clippy::unwrap_used)] // a failed step is a failed benchmark
 
 #[path = "../tests/written/mod.rs"]
 mod written;
@@ -17,11 +17,11 @@ use written::{Batch, Written};
 
 const EVENTS: u64 = 100_000;
 
-/// A xorshift generator (Marsaglia 2003): the same events in every run.
+/// Xorshift generator (Marsaglia 2003): the same events in every run.
 struct Dice(u64);
 
 impl Dice {
-    /// A number below `over`, small ones more often than large ones.
+    /// A number below `over`; small numbers are more likely.
     fn skewed(&mut self, over: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
@@ -31,7 +31,7 @@ impl Dice {
     }
 }
 
-/// Look-ups of the shape and size of `tests/bench/events.py`, a hundred a second.
+/// Events of the shape and size of `tests/bench/events.py`, a hundred per second.
 fn events() -> Vec<String> {
     let mut dice = Dice(88_172_645_463_325_252);
     let event = |n| {

@@ -1,6 +1,6 @@
-//! The engine from the outside: what a batch of records comes to.
+//! The engine through its public interface: results of batches.
 
-#![allow(clippy::unwrap_used)] // a test that cannot go on has failed
+#![allow(clippy::unwrap_used)] // a failed step is a failed test
 
 use custodes_engine::{Change, ChangeKind, Engine, Input, Outcome, Plan, Reason, Record};
 use proptest::prelude::*;
@@ -66,7 +66,7 @@ fn every_kind_of_bad_record_has_its_reason_and_position() {
     assert_eq!(found, expected);
     assert_eq!(outcome.events, 2);
     let named: std::collections::BTreeSet<_> = outcome.rejects.iter().map(|reject| reject.reason).collect();
-    // A corrupt batch is no record's fault: tests/record_batch.rs.
+    // Corrupt batches are tested in tests/record_batch.rs.
     assert_eq!(named.len(), Reason::ALL.len() - 1, "a reason without a case here");
 }
 
@@ -91,7 +91,7 @@ fn a_finding_opens_updates_and_closes() {
     assert_eq!(kinds(&closed), [ChangeKind::Closed]);
     let Change { id, peak, count, closed_at, .. } = &closed.changes[0];
     assert_eq!((id, *peak as u64, *count), (&opened.changes[0].id, 4, 4));
-    // Without 1 (from second 60) three are left; without 2's last, at second 62, two.
+    // Without 1, from second 60, three values are left; without 2, whose last event leaves at second 62, two.
     assert_eq!(*closed_at, Some((START + 62) * 1_000_000));
 }
 
@@ -110,8 +110,8 @@ fn an_event_out_of_order_can_join_two_findings() {
     assert_eq!(updates[0].count, 3);
 }
 
-/// Found by fuzzing: the first of the three arrivals is let go of before the other two, which lie behind a stranger
-/// that is still young.
+/// Found by fuzzing: the first of three entries of the lateness buffer was removed before the other two, which
+/// followed an entry of another group that is still needed.
 #[test]
 fn an_opening_behind_the_watermark_stays_what_it_was() {
     let rule = r#""group_by":["actor"],"timespan_ms":5000,"resolution_ms":1000,"keep_open_ms":0,
@@ -131,7 +131,7 @@ fn an_opening_behind_the_watermark_stays_what_it_was() {
     assert_eq!((updates[0].opened_at, updates[0].peak as u64), (START * 1_000_000 + 90_170_000, 4));
 }
 
-/// Found by fuzzing: what was still to be read again of a finding went with it when another swallowed it.
+/// Found by fuzzing: the pending recomputation of a finding was lost when another finding absorbed it.
 #[test]
 fn a_swallowed_finding_keeps_its_peak() {
     let rule = r#""group_by":["actor"],"distinct":"subject","timespan_ms":1000,"resolution_ms":1000,
@@ -151,7 +151,7 @@ fn each_finding_is_reported_once_a_batch_also_after_a_merge() {
     let rule = r#""group_by":["actor"],"timespan_ms":1000,"resolution_ms":1000,"keep_open_ms":1000,
                   "holds":{"gte":1}"#;
     let mut engine = Engine::new(&plan(rule), NonZeroUsize::MIN).unwrap();
-    // The one at 4 is swallowed by the one at 0 before it was ever reported of; the one at 9 is another.
+    // The finding at 4 is merged into the one at 0 before it was reported; the one at 9 is separate.
     let seconds = [0, 4, 2, 9].map(|second| event(second, "a", "1"));
     let outcome = feed(&mut engine, &seconds);
     let found: Vec<_> = outcome.changes.iter().map(|c| (c.kind, c.from / 1_000_000 - START)).collect();
@@ -185,7 +185,7 @@ fn plans_that_cannot_run_say_why() {
 /// Group, opened at, closed at, peak, count.
 type Final = (Vec<String>, i64, Option<i64>, u64, u64);
 
-/// The final state of every finding, without the id, which depends on the first pane reported of.
+/// Final state of every finding, without the id, which depends on the first reported pane.
 fn finals(events: &[(i64, u8, u8)], cuts: &[usize], rule: &str) -> Vec<Final> {
     let mut engine = Engine::new(&plan(rule), NonZeroUsize::MIN).unwrap();
     let mut found = Vec::new();
@@ -213,7 +213,7 @@ fn finals(events: &[(i64, u8, u8)], cuts: &[usize], rule: &str) -> Vec<Final> {
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Order within the lateness and the cutting into batches change nothing.
+    /// Findings do not depend on the order within the lateness or on batch boundaries.
     #[test]
     fn order_and_batches_do_not_matter(
         mut events in prop::collection::vec((0i64..90_000, 0u8..3, 0u8..5), 1..80),

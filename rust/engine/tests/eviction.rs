@@ -1,6 +1,6 @@
-//! What is evicted when memory runs short, and what never is.
+//! Eviction when memory runs short, compared with a model of the policy.
 
-#![allow(clippy::unwrap_used)] // a test that cannot go on has failed
+#![allow(clippy::unwrap_used)] // a failed step is a failed test
 
 use custodes_engine::{ChangeKind, Engine, Input, Outcome, Plan};
 use proptest::prelude::*;
@@ -34,14 +34,14 @@ fn restored(plan: &Plan, engine: &Engine) -> Engine {
     Engine::restore(plan, NonZeroUsize::MIN, &engine.save_frame(), &parts).unwrap().0
 }
 
-/// What a group is known to have done, by the words of the policy.
+/// State of a group in the model.
 #[derive(Debug, Default, Clone)]
 struct Group {
-    /// When each event came.
+    /// Times of its events.
     events: Vec<i64>,
-    /// When each value was last seen.
+    /// Time at which each value was last seen.
     values: BTreeMap<u32, i64>,
-    /// When values were last seen of which is evicted which they were.
+    /// Last times of values that were evicted but still count.
     nameless: Vec<i64>,
 }
 
@@ -54,8 +54,8 @@ impl Group {
 }
 
 proptest! {
-    /// Events in order, and now and then a shortage: the engine counts what the policy says it counts, no less and no more,
-    /// also where it was saved and restored after.
+    /// Events in order with occasional memory shortages: the counts equal those of the model, also after save and
+    /// restore.
     #[test]
     fn counts_are_those_of_the_policy(
         steps in prop::collection::vec((0_i64..20, 0_u32..12, 0_u32..8), 1..300),
@@ -123,7 +123,7 @@ proptest! {
     }
 }
 
-/// A hundred thousand groups that come once, and a few that are close to their threshold and older than all of these.
+/// A hundred thousand groups with one event each, and a few older groups close to their threshold.
 #[test]
 fn a_flood_of_groups_is_forgotten_before_one_that_is_close_to_its_threshold() {
     let plan = plan(&[rule("values", Some("subject"), &json!({"gte": 10}))]);
@@ -199,7 +199,7 @@ fn a_storm_opens_findings_up_to_a_bound_and_for_whoever_stands_out() {
     let expected: Vec<String> =
         (900..950).map(|n| n.to_string()).filter(|name| !early.contains(name)).collect();
     assert_eq!(late, expected, "four events are twice the threshold");
-    // The crowd has left the window, and the storm is over.
+    // All groups have left the window; no group is suppressed any more.
     let gone = feed(&mut engine, 500, 5000, 0);
     assert_eq!(
         gone.changes.iter().filter(|c| c.kind == ChangeKind::Closed).count(),
@@ -213,7 +213,7 @@ fn a_storm_opens_findings_up_to_a_bound_and_for_whoever_stands_out() {
     assert_eq!(engine.stats().rules[0].suppressed, 0);
 }
 
-/// What a novelty remembers is in the bound too: thousands of values that are each new to one group.
+/// The memory of novelty filters is bounded as well: thousands of values, each new to one group.
 #[test]
 fn what_was_seen_before_is_forgotten_oldest_first() {
     let mut rule = rule("new", None, &json!({"gte": 1}));

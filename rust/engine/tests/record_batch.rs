@@ -1,6 +1,6 @@
-//! Record batches: what comes out is what a plain list of the same records gives, whatever the packing.
+//! Record batches: the result equals that of a plain list of the same records, with any compression.
 
-#![allow(clippy::unwrap_used)] // a test that cannot go on has failed
+#![allow(clippy::unwrap_used)] // a failed step is a failed test
 
 mod written;
 
@@ -160,7 +160,8 @@ fn a_fetch_is_cut_between_whole_batches() {
 use std::io::Read;
 
 proptest! {
-    /// Any cut into batches, any codecs, keys, headers, nulls and gaps: the records from the position on.
+    /// Any division into batches, any compression, keys, headers, nulls and gaps yield the records from the position
+    /// on.
     #[test]
     fn gives_what_the_records_give(
         batches in prop::collection::vec(
@@ -193,7 +194,7 @@ proptest! {
         prop_assert_eq!(by_batch.changes, by_record.changes);
     }
 
-    /// Bytes changed anywhere: no panic, and nothing counted that was not there.
+    /// Corrupted bytes cause no panic, and no record is counted that was not there.
     #[test]
     fn damage_is_never_counted(codec in 0_u16..5, at in any::<prop::sample::Index>(), flip in 1_u8..) {
         let mut fetch = [plain(codec, 0, 8), plain(codec, 8, 8)].concat();

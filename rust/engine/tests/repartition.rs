@@ -1,13 +1,13 @@
-//! What is handed on reads the same at the other end, whatever stood in the fields and wherever.
+//! A forwarded event reads the same at both ends, with any content of its fields.
 
-#![allow(clippy::unwrap_used)] // a test that cannot go on has failed
+#![allow(clippy::unwrap_used)] // a failed step is a failed test
 
 use custodes_engine::{Change, Engine, Input, Outcome, Plan, RestoreError};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use std::num::NonZeroUsize;
 
-/// Rules that ask everything of a field that can be asked, each by another group.
+/// Rules with every kind of test, each with another grouping.
 fn rules() -> Value {
     let asked = [
         json!({"exists": true}),
@@ -53,7 +53,7 @@ fn engine(parts: &Value) -> Engine {
     Engine::new(&Plan::from_json(&plan.to_string()).unwrap(), NonZeroUsize::MIN).unwrap()
 }
 
-/// What all findings come to, in an order of its own.
+/// All findings as sorted text.
 fn findings(outcomes: impl IntoIterator<Item = Outcome>, engine: &mut Engine) -> Vec<String> {
     let mut changes: Vec<Change> = outcomes.into_iter().flat_map(|outcome| outcome.changes).collect();
     changes.extend(engine.updates());

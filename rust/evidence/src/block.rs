@@ -1,13 +1,13 @@
-//! Blocks: entries that were written together, as bytes.
+//! Binary format of blocks: entries that were written together.
 //!
 //! ```text
 //! "CEB1" | length u32 | first u64 | count u32 | key 16 | time i64 | previous 32
 //! | leaves, 32 each | unpacked u32 | packed u32 | entries, packed | root 32 | signature 64 | seal 32
 //! ```
-//! The packed entries may be encrypted (`custodes-cipher`): what is hashed and signed are the entries themselves, so that another
-//! key does not change the log. Numbers are little-endian; `length` is of what follows it. Entries are each a length and bytes; an entry that is gone has
-//! [`GONE`] for its length, and only its leaf is left. The seal is over all bytes before it: it finds what decays. What is
-//! signed is over leaves, so that it holds although entries are gone.
+//! Numbers are little-endian; `length` is the length of what follows it. Each entry is a length and bytes; an erased
+//! entry has the length [`GONE`], and only its leaf remains. The compressed entries may be encrypted
+//! (`custodes-cipher`). Hashes and signatures cover the plain entries, so another key does not change the log. The seal
+//! covers all bytes before it and detects decay. The signature covers the leaves, so it stays valid after an erasure.
 
 use crate::head::Head;
 use crate::merkle::{self, Hash};
@@ -19,28 +19,28 @@ const GONE: u32 = u32::MAX;
 const BEFORE_LENGTH: usize = 8;
 const BEFORE_LEAVES: usize = BEFORE_LENGTH + 8 + 4 + 16 + 8 + 32;
 const AFTER_ENTRIES: usize = 32 + 64 + 32;
-/// The most that the entries of one block may take.
+/// Maximum size of one block's entries, in bytes.
 pub const MOST_BYTES: usize = 64 << 20;
 const LEVEL: i32 = 3;
 
-/// A block as it was written, with its entries still packed.
+/// A block as stored, with its entries still compressed.
 #[derive(Debug, Clone)]
 pub struct Block<'b> {
-    /// The number of its first entry.
+    /// Number of its first entry.
     pub first: u64,
-    /// What its entries are about.
+    /// Subject of its entries.
     pub key: [u8; 16],
-    /// When it was written, in microseconds since the epoch.
+    /// Time of writing, in microseconds since the epoch.
     pub time: i64,
-    /// The chain's hash before it.
+    /// Chain hash before the block.
     pub previous: Hash,
-    /// The tree's root after it.
+    /// Root of the tree after the block.
     pub root: Hash,
-    /// What the head after it was signed with.
+    /// Signature of the head after the block.
     pub signature: [u8; 64],
-    /// Whether the bytes are those that were written.
+    /// Whether the seal matches the bytes.
     pub is_sealed: bool,
-    /// How many bytes it has.
+    /// Length in bytes.
     pub length: usize,
     leaves: &'b [u8],
     unpacked: usize,
@@ -48,7 +48,7 @@ pub struct Block<'b> {
 }
 
 impl<'b> Block<'b> {
-    /// The block at the beginning of these bytes. `None` where there is no whole one.
+    /// Reads the block at the start of `bytes`. `None` if there is no complete block.
     pub fn read(bytes: &'b [u8]) -> Option<Self> {
         let mut reader = Reader(bytes);
         if reader.array::<4>()? != *MAGIC {
@@ -83,30 +83,31 @@ impl<'b> Block<'b> {
         })
     }
 
-    /// The number after its last entry's.
+    /// Number after its last entry.
     pub fn end(&self) -> u64 {
         self.first + self.leaves.len() as u64 / 32
     }
 
-    /// The hashes of its entries.
+    /// Leaf hashes of its entries.
     pub fn leaves(&self) -> impl ExactSizeIterator<Item = Hash> + '_ {
         self.leaves.as_chunks::<32>().0.iter().copied()
     }
 
-    /// The chain's hash after it.
+    /// Chain hash after the block.
     pub fn chain(&self) -> Hash {
         chain(self.first, &self.key, self.time, &self.previous, self.leaves)
     }
 
-    /// The head that was signed after it.
+    /// The head that was signed after the block.
     pub fn head(&self) -> Head {
         Head { size: self.end(), root: self.root, chain: self.chain(), time: self.time }
     }
 
-    /// Its entries; `None` of those that are gone.
+    /// Its entries; `None` for erased ones.
     ///
     /// # Errors
-    /// `PermissionDenied` where they are encrypted under a key that is none of these, `InvalidData` where they cannot be unpacked.
+    /// `PermissionDenied` if they are encrypted under a key that is not in the keyring, `InvalidData` if they cannot
+    /// be decompressed.
     pub fn entries(&self, keyring: &Keyring) -> std::io::Result<Vec<Option<Vec<u8>>>> {
         let packed = keyring.decrypt(self.packed)?;
         let bytes = zstd::bulk::decompress(&packed, self.unpacked).map_err(|_| unpackable())?;
@@ -123,10 +124,10 @@ impl<'b> Block<'b> {
         (reader.0.is_empty() && bytes.len() == self.unpacked).then_some(entries)
     }
 
-    /// The same block without some of its entries, as bytes.
+    /// The same block as bytes, with some entries erased.
     ///
     /// # Errors
-    /// Where entries cannot be packed; `InvalidData` where they could not be read.
+    /// Entries cannot be compressed; `InvalidData` if they cannot be read.
     pub fn without(&self, is_gone: impl Fn(u64) -> bool, keyring: &Keyring) -> std::io::Result<Vec<u8>> {
         let entries = self.entries(keyring)?;
         let left: Vec<_> = (self.first..)
@@ -153,7 +154,7 @@ fn chain(first: u64, key: &[u8; 16], time: i64, previous: &Hash, leaves: &[u8]) 
         .into()
 }
 
-/// A block on its way.
+/// A block to be written.
 pub(crate) struct Draft {
     pub first: u64,
     pub key: [u8; 16],
@@ -162,7 +163,7 @@ pub(crate) struct Draft {
 }
 
 impl Draft {
-    /// The block with these entries after a tree, which takes them in, and the head that comes of it.
+    /// Encodes a block with these entries; adds them to the tree and returns the new head.
     pub fn write(
         self,
         entries: &[Vec<u8>],

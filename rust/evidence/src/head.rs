@@ -1,7 +1,7 @@
-//! Heads: how long the log was and what its root was, signed.
+//! Heads: the size and root of the log, signed.
 //!
-//! As text a head is a checkpoint as witnesses and transparency logs exchange them (C2SP `tlog-checkpoint` in a
-//! `signed-note`), so that others than Custodes can keep and check them.
+//! As text a head is a checkpoint as exchanged by witnesses and transparency logs (C2SP `tlog-checkpoint` in a
+//! `signed-note`), so third parties can store and verify it.
 
 use crate::merkle::Hash;
 use base64::prelude::{BASE64_STANDARD, Engine};
@@ -10,24 +10,24 @@ use ed25519_dalek::{Signer as _, Verifier as _};
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
-/// Ed25519, among the kinds of keys of signed notes.
+/// Ed25519 in the list of signed-note key types.
 const ED25519: u8 = 1;
 
-/// What the log was at one time.
+/// State of the log at one time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Head {
-    /// How many entries there were.
+    /// Number of entries.
     pub size: u64,
-    /// The Merkle tree's root over them.
+    /// Root of the Merkle tree over them.
     pub root: Hash,
-    /// The hash that ties the blocks together, of the last of them.
+    /// Chain hash of the last block.
     pub chain: Hash,
-    /// When, in microseconds since the epoch.
+    /// Time, in microseconds since the epoch.
     pub time: i64,
 }
 
 impl Head {
-    /// What is signed of it: the log's name, the size, the root, and two lines of Custodes' own.
+    /// The signed text: the log's name, size and root, and two extension lines.
     fn text(&self, name: &str) -> String {
         let time = Timestamp::from_microsecond(self.time).unwrap_or(Timestamp::UNIX_EPOCH);
         let (root, chain) = (BASE64_STANDARD.encode(self.root), BASE64_STANDARD.encode(self.chain));
@@ -47,35 +47,35 @@ impl Head {
             chain: hash(next()?.strip_prefix("chain ")?)?,
             time: next()?.strip_prefix("time ")?.parse::<Timestamp>().ok()?.as_microsecond(),
         };
-        // There is one way to write it.
+        // Accept only the canonical encoding.
         (head.text(name) == text).then_some(head)
     }
 }
 
-/// Signs heads of the log of one name.
+/// Signs heads of the log with one name.
 pub struct Signer {
     name: String,
     key: SigningKey,
 }
 
 impl Signer {
-    /// `secret` is random. The name has neither spaces nor a plus sign; it is the log's and the key's.
+    /// `secret` must be random. The name is used for the log and its key and must not contain spaces or a plus sign.
     pub fn new(name: &str, secret: &[u8; 32]) -> Self {
         Self { name: name.to_owned(), key: SigningKey::from_bytes(secret) }
     }
 
-    /// Who checks what this signs.
+    /// The matching verifier.
     pub fn verifier(&self) -> Verifier {
         Verifier { name: self.name.clone(), key: self.key.verifying_key() }
     }
 
-    /// The signature alone.
+    /// Returns the bare signature.
     pub fn sign(&self, head: &Head) -> [u8; 64] {
         self.key.sign(head.text(&self.name).as_bytes()).to_bytes()
     }
 }
 
-/// Checks heads of the log of one name.
+/// Verifies heads of the log with one name.
 #[derive(Debug, Clone)]
 pub struct Verifier {
     name: String,
@@ -83,7 +83,7 @@ pub struct Verifier {
 }
 
 impl Verifier {
-    /// Reads a key as it is handed around: `name+hash+key`. `None` where it is no such key.
+    /// Parses a public key in the form `name+hash+key`. `None` if it is malformed.
     pub fn parse(text: &str) -> Option<Self> {
         let mut parts = text.trim().splitn(3, '+');
         let (name, hash, key) = (parts.next()?, parts.next()?, parts.next()?);
@@ -102,7 +102,7 @@ impl Verifier {
         [hash[0], hash[1], hash[2], hash[3]]
     }
 
-    /// Whether a head was signed so.
+    /// Whether the signature of a head is valid.
     pub fn is_signed(&self, head: &Head, signature: &[u8; 64]) -> bool {
         self.key.verify(head.text(&self.name).as_bytes(), &Signature::from_bytes(signature)).is_ok()
     }
@@ -113,7 +113,7 @@ impl Verifier {
         format!("{}\n\u{2014} {} {}\n", head.text(&self.name), self.name, BASE64_STANDARD.encode(signed))
     }
 
-    /// The head in a note. `None` where it is none of this log's, or not signed by this key.
+    /// Reads the head in a note. `None` if it is of another log or not signed with this key.
     pub fn open(&self, note: &str) -> Option<Head> {
         let (text, signatures) = note.split_once("\n\n")?;
         let text = format!("{text}\n");

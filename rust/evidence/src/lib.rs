@@ -1,9 +1,9 @@
-//! The evidence log: entries that are only ever added, so kept that any later change of them shows.
+//! Evidence log: an append-only log in which any later change is detectable.
 //!
-//! Entries are the leaves of a Merkle tree, hashed as in RFC 9162 (Certificate Transparency), each with a salt before it, so
-//! that the hash of an entry that is gone says nothing about what it was. They are written in *blocks* ([`block`]), each of
-//! which has the tree's root after it, signed ([`head`]), and the hash of the block before it; blocks fill *segments*, the
-//! files of a folder ([`log`]). [`verify`] reads them all and names what is not as it was written.
+//! Entries are the leaves of a Merkle tree, hashed as in RFC 9162 (Certificate Transparency). Each is preceded by a
+//! salt, so the hash of an erased entry reveals nothing about it. Entries are written in *blocks* ([`block`]). Each
+//! block contains the tree's root after it, signed ([`head`]), and the hash of the block before it. Blocks fill
+//! *segments*, the files of a folder ([`log`]). [`verify`] reads all of them and reports every deviation.
 #![deny(unsafe_code)]
 
 pub mod block;

@@ -1,4 +1,4 @@
-//! The log as its one writer has it.
+//! The log, as seen by its only writer or by a reader.
 
 use crate::block::{Block, Draft, MOST_BYTES};
 use crate::head::{Signer, Verifier};
@@ -11,24 +11,24 @@ use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-/// The file in the folder that has the last head, as a note.
+/// File with the last head, as a note.
 pub(crate) const HEAD: &str = "head";
-/// How many random bytes are before each entry.
+/// Length of the salt before each entry, in bytes.
 pub(crate) const SALT: usize = 16;
 const SEGMENT_BYTES: u64 = 32 << 20;
 
-/// Why a log cannot be had, or written.
+/// Why a log cannot be opened or written.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// What is there is not what was written.
+    /// The content is not what was written.
     #[error("{}: {}", .0.place, .0.what)]
     Damaged(Fault),
-    /// What the disk refuses.
+    /// I/O error.
     #[error(transparent)]
     Io(#[from] io::Error),
 }
 
-/// Where a block is.
+/// Location of a block.
 #[derive(Debug, Clone)]
 struct Place {
     segment: String,
@@ -38,45 +38,45 @@ struct Place {
     end: u64,
 }
 
-/// A log that is open. That one alone writes it is the caller's to see to.
+/// An open log. The caller must ensure that there is only one writer.
 pub struct Log {
     folder: PathBuf,
-    /// `None` where it is open for reading.
+    /// `None` if the log is open for reading.
     signer: Option<Signer>,
     verifier: Verifier,
     size: u64,
     tree: Tree,
     chain: Hash,
     note: Option<String>,
-    /// The segment that is written to, and its length.
+    /// Segment being written, and its length.
     current: Option<(String, u64)>,
     segment_bytes: u64,
     places: BTreeMap<[u8; 16], Vec<Place>>,
-    /// What entries are encrypted with.
+    /// Keys of encrypted entries.
     keyring: Keyring,
 }
 
 impl Log {
-    /// Opens the log in a folder, or begins one. What a write left that was cut short goes.
+    /// Opens the log in a folder for writing, or creates it. Removes the rest of a write that was interrupted.
     ///
     /// # Errors
-    /// [`Error::Damaged`] where the log is not as it was written: nothing is added to such a one.
+    /// [`Error::Damaged`] if the log was changed; nothing may be appended to it.
     pub fn open(folder: &Path, signer: Signer) -> Result<Self, Error> {
         let verifier = signer.verifier();
         Self::look_through(folder, verifier, Some(signer))
     }
 
-    /// Opens a log for reading, which may be written meanwhile.
+    /// Opens a log for reading; it may be written meanwhile.
     ///
     /// # Errors
-    /// [`Error::Damaged`] where the log is not as it was written.
+    /// [`Error::Damaged`] if the log was changed.
     pub fn read(folder: &Path, verifier: Verifier) -> Result<Self, Error> {
         Self::look_through(folder, verifier, None)
     }
 
     fn look_through(folder: &Path, verifier: Verifier, signer: Option<Signer>) -> Result<Self, Error> {
         let verifiers = [verifier.clone()];
-        // Asked first: the log may grow meanwhile.
+        // Read the head first, because the log may grow meanwhile.
         let note = fs::read_to_string(folder.join(HEAD));
         let mut places: BTreeMap<[u8; 16], Vec<Place>> = BTreeMap::new();
         let mut current = None;
@@ -87,7 +87,7 @@ impl Log {
         })?;
         let note = match note {
             Ok(note) => Some(note),
-            // The first block of all was written, and not yet its head.
+            // The first block was written, but not its head yet.
             Err(error) if error.kind() == io::ErrorKind::NotFound && walk.blocks <= 1 => None,
             Err(error) => return Err(error.into()),
         };
@@ -121,44 +121,44 @@ impl Log {
         })
     }
 
-    /// Begins a new segment once one has so many bytes.
+    /// Sets the size, in bytes, after which a new segment is started.
     #[must_use]
     pub fn with_segments_of(mut self, bytes: u64) -> Self {
         self.segment_bytes = bytes;
         self
     }
 
-    /// Encrypts what is written from now on, and reads what was encrypted.
+    /// Sets the keys to encrypt new entries with, and to read encrypted ones.
     #[must_use]
     pub fn with_keys(mut self, keyring: Keyring) -> Self {
         self.keyring = keyring;
         self
     }
 
-    /// How many entries there are.
+    /// Number of entries.
     pub fn size(&self) -> u64 {
         self.size
     }
 
-    /// The last head, as a note; `None` of an empty log.
+    /// The last head, as a note; `None` if the log is empty.
     pub fn note(&self) -> Option<&str> {
         self.note.as_deref()
     }
 
-    /// Who checks what this log signs.
+    /// Verifier of this log's signatures.
     pub fn verifier(&self) -> &Verifier {
         &self.verifier
     }
 
-    /// What there are entries about.
+    /// Subjects of the entries.
     pub fn keys(&self) -> impl Iterator<Item = [u8; 16]> + '_ {
         self.places.keys().copied()
     }
 
-    /// Adds entries about one thing. They are on the disk, and signed, once this returns. `time` is in microseconds.
+    /// Appends entries about one subject. They are on disk and signed when this returns. `time` is in microseconds.
     ///
     /// # Errors
-    /// What the disk refuses, and `PermissionDenied` of a log that is open for reading; then nothing was added.
+    /// I/O errors, and `PermissionDenied` if the log is open for reading; nothing was appended then.
     pub fn append(&mut self, key: [u8; 16], entries: &[&[u8]], time: i64) -> Result<(), Error> {
         let mut batch: Vec<Vec<u8>> = Vec::new();
         let mut bytes = 0;
@@ -190,7 +190,7 @@ impl Log {
         };
         let segment = Segment { path: self.folder.join(&name), name: name.clone() };
         if let Err(error) = put(&segment.path, offset, &bytes) {
-            // What of it was written is no block yet, or one that nobody was told of.
+            // Remove what was written: it is not a block, or its head was never returned.
             cut(&segment, offset)?;
             self.current = (offset > 0).then_some((name, offset));
             return Err(error.into());
@@ -217,15 +217,15 @@ impl Log {
         fs::rename(fresh, self.folder.join(HEAD))
     }
 
-    /// The runs of entries about a thing: the first and the last of each.
+    /// Runs of entries about a subject: first and last of each.
     pub fn runs(&self, key: &[u8; 16]) -> Vec<(u64, u64)> {
         self.places.get(key).into_iter().flatten().map(|place| (place.first, place.end - 1)).collect()
     }
 
-    /// The entries about a thing, with their numbers, their salts before them; those that are gone are left out.
+    /// Entries about a subject with their numbers and salts; erased ones are omitted.
     ///
     /// # Errors
-    /// What the disk refuses, and `InvalidData` for what is not as it was written.
+    /// I/O errors, and `InvalidData` if the content was changed.
     pub fn entries(&self, key: &[u8; 16]) -> io::Result<Vec<(u64, Vec<u8>)>> {
         let mut found = Vec::new();
         for place in self.places.get(key).into_iter().flatten() {
@@ -239,15 +239,15 @@ impl Log {
         Ok(found)
     }
 
-    /// The way from each of these entries to the root of the last head.
+    /// Inclusion proof of each entry against the last head.
     ///
     /// # Errors
-    /// What the disk refuses, `InvalidInput` for a number that is no entry's.
+    /// I/O errors, and `InvalidInput` if an entry does not exist.
     pub fn proofs(&self, numbers: &[u64]) -> io::Result<Vec<Vec<Hash>>> {
         let mut leaves = Vec::with_capacity(self.size as usize);
         let verifiers = [self.verifier.clone()];
         Walk::new(&verifiers).through(&self.folder, |_, _, block, _| leaves.extend(block.leaves()))?;
-        // There may be more by now.
+        // The log may have grown.
         leaves.truncate(self.size as usize);
         if leaves.len() as u64 != self.size || numbers.iter().any(|&number| number >= self.size) {
             return Err(io::ErrorKind::InvalidInput.into());
@@ -256,10 +256,11 @@ impl Log {
         Ok(numbers.iter().map(|&number| levels.path(number as usize)).collect())
     }
 
-    /// Takes the entries about these things away for good; only their hashes stay. Say before, in an entry, that it is so.
+    /// Erases the entries about these subjects; only their hashes remain. Append an entry that records the erasure
+    /// first.
     ///
     /// # Errors
-    /// What the disk refuses, when some may be gone, and `PermissionDenied` of a log that is open for reading.
+    /// I/O errors, after which some entries may be erased, and `PermissionDenied` if the log is open for reading.
     pub fn erase(&mut self, keys: &[[u8; 16]]) -> io::Result<()> {
         if self.signer.is_none() {
             return Err(io::ErrorKind::PermissionDenied.into());
@@ -327,7 +328,7 @@ fn place(segment: &Segment, offset: usize, block: &Block<'_>) -> Place {
     }
 }
 
-/// How files are opened: their owner alone may read who looked up whom.
+/// Files are readable by their owner only.
 fn private() -> OpenOptions {
     let mut options = OpenOptions::new();
     options.write(true).create(true).mode(0o600);
@@ -340,7 +341,7 @@ fn put(path: &Path, offset: u64, bytes: &[u8]) -> io::Result<()> {
     file.sync_all()
 }
 
-/// Cuts a segment where a whole block ends; one that has none goes.
+/// Truncates a segment after a complete block; removes it if none is left.
 fn cut(segment: &Segment, length: u64) -> io::Result<()> {
     match OpenOptions::new().write(true).open(&segment.path) {
         Ok(_) if length == 0 => fs::remove_file(&segment.path),

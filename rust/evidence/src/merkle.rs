@@ -1,11 +1,11 @@
-//! The Merkle tree of RFC 9162, section 2.1: its root as leaves come, and proofs that a leaf is in it.
+//! Merkle tree of RFC 9162, section 2.1: incremental root and inclusion proofs.
 
 use sha2::{Digest, Sha256};
 
-/// SHA-256.
+/// SHA-256 hash.
 pub type Hash = [u8; 32];
 
-/// The hash of a leaf.
+/// Hash of a leaf.
 pub fn leaf(entry: &[u8]) -> Hash {
     Sha256::new_with_prefix([0]).chain_update(entry).finalize().into()
 }
@@ -14,19 +14,19 @@ fn node(left: &Hash, right: &Hash) -> Hash {
     Sha256::new_with_prefix([1]).chain_update(left).chain_update(right).finalize().into()
 }
 
-/// A tree that only grows: of it no more is kept than its root takes, a hash for each bit of the size.
+/// Append-only tree that stores only what its root needs: one hash per set bit of the size.
 #[derive(Debug, Clone, Default)]
 pub struct Tree {
     size: u64,
-    /// The roots of its whole subtrees, the largest first.
+    /// Roots of the complete subtrees, largest first.
     edge: Vec<Hash>,
 }
 
 impl Tree {
-    /// Adds the next leaf.
+    /// Appends a leaf.
     pub fn push(&mut self, leaf: Hash) {
         let mut hash = leaf;
-        // As many subtrees end with this leaf as the size has ones at its end.
+        // The leaf completes as many subtrees as the size has trailing ones.
         for _ in 0..self.size.trailing_ones() {
             if let Some(left) = self.edge.pop() {
                 hash = node(&left, &hash);
@@ -36,12 +36,12 @@ impl Tree {
         self.size += 1;
     }
 
-    /// How many leaves there are.
+    /// Number of leaves.
     pub fn size(&self) -> u64 {
         self.size
     }
 
-    /// The hash of all leaves; of none that of nothing.
+    /// Root hash; for an empty tree, the hash of the empty string.
     pub fn root(&self) -> Hash {
         self.edge
             .iter()
@@ -52,15 +52,15 @@ impl Tree {
     }
 }
 
-/// A tree that proofs can be had of: it keeps the root of every whole subtree.
+/// Tree with proofs: stores the root of every complete subtree.
 #[derive(Debug)]
 pub struct Levels {
-    /// The leaves first.
+    /// Hashes by level, leaves first.
     levels: Vec<Vec<Hash>>,
 }
 
 impl Levels {
-    /// The tree of these leaves.
+    /// Builds the tree of these leaves.
     pub fn new(leaves: Vec<Hash>) -> Self {
         let mut levels = vec![leaves];
         while let Some(last) = levels.last()
@@ -72,10 +72,10 @@ impl Levels {
         Self { levels }
     }
 
-    /// The hashes beside the way from a leaf to the root, the lowest first.
+    /// Inclusion proof of a leaf: sibling hashes from the leaf to the root.
     ///
     /// # Panics
-    /// Where there is no such leaf.
+    /// If the leaf does not exist.
     pub fn path(&self, leaf: usize) -> Vec<Hash> {
         let mut path = Vec::new();
         let (mut from, mut until) = (0, self.levels[0].len());
@@ -105,12 +105,12 @@ impl Levels {
     }
 }
 
-/// Where a tree is divided: the largest power of two below its size.
+/// Split point of a tree: the largest power of two below its size.
 fn split(size: usize) -> usize {
     1 << (size - 1).ilog2()
 }
 
-/// Whether a leaf is where it should be in the tree of that size and root (RFC 9162, section 2.1.3.2).
+/// Whether an inclusion proof is valid for a tree of that size and root (RFC 9162, section 2.1.3.2).
 pub fn is_included(leaf: Hash, at: u64, path: &[Hash], size: u64, root: &Hash) -> bool {
     if at >= size {
         return false;
@@ -140,7 +140,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// As the RFC defines it, over and over from the start.
+    /// The recursive definition in the RFC.
     fn by_definition(leaves: &[Hash]) -> Hash {
         match leaves {
             [] => Sha256::digest([]).into(),

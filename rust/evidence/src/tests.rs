@@ -1,4 +1,4 @@
-//! What somebody with the files in hand can do to a log, and a power cut.
+//! Changes that someone with access to the files can make to a log, and power failures.
 
 use crate::block::{Block, Draft};
 use crate::log::{Error, HEAD, Log, SALT};
@@ -44,7 +44,7 @@ fn files(folder: &Path) -> Vec<(String, Vec<u8>)> {
     segments(folder).unwrap().into_iter().map(|one| (one.name, fs::read(one.path).unwrap())).collect()
 }
 
-/// A copy of a folder, to do something to.
+/// A copy of a folder, to be changed.
 fn copy(folder: &Path) -> TempDir {
     let other = TempDir::new().unwrap();
     for file in fs::read_dir(folder).unwrap() {
@@ -54,7 +54,7 @@ fn copy(folder: &Path) -> TempDir {
     other
 }
 
-/// Where the blocks of a segment lie.
+/// Positions of the blocks in a segment.
 fn blocks(bytes: &[u8]) -> Vec<std::ops::Range<usize>> {
     let mut ranges = Vec::new();
     let mut at = 0;
@@ -115,7 +115,7 @@ fn what_is_encrypted_is_whole_to_who_has_the_keys_and_to_nobody_else() {
     assert_named(&report, 0);
     assert_eq!(report.found.len(), 4);
 
-    // What is erased is gone under every key, and the log still holds.
+    // Erased entries are gone under every key, and the log still verifies.
     let mut log = Log::open(folder.path(), signer()).unwrap().with_keys(keyring(&["second", "first"]));
     assert_eq!(log.entries(&key(0)).unwrap().len(), 2);
     log.erase(&[key(0)]).unwrap();
@@ -158,7 +158,7 @@ fn a_large_log_gives_no_byte_away() {
     let total: usize = files.iter().map(|(_, bytes)| bytes.len()).sum();
     let tries = std::env::var("TAMPERED_BYTES").ok().and_then(|tries| tries.parse().ok()).unwrap_or(40);
     for number in 0..tries {
-        // Spread over all of it, by a step that meets every remainder.
+        // Spread over all of it, by a step that reaches every remainder.
         let mut at = (number * 7_368_787 + 31) % total;
         let (name, bytes) = files
             .iter()
@@ -184,7 +184,7 @@ fn a_large_log_gives_no_byte_away() {
         let path = folder.path().join(name);
         fs::remove_file(&path).unwrap();
         assert_named(&report(folder.path()), first);
-        // The next one in its place as well.
+        // The next block is put in its place as well.
         let (_, other) = &files[(number + 1) % files.len()];
         fs::write(&path, other).unwrap();
         assert_named(&report(folder.path()), first);
@@ -220,13 +220,13 @@ proptest! {
         if what == 2 && one == other {
             prop_assert_eq!(report.faults, []);
         } else {
-            // Of two that changed places it is the earlier that is missing where it was.
+            // After two blocks changed places, the earlier one is reported missing.
             assert_named(&report, if what == 2 { one.min(other) } else { one } as u64 * 3);
         }
     }
 }
 
-/// The last block of a log, written anew with another entry: with all its hashes right, and signed by `signer`.
+/// The last block of a log, written again with another entry: all hashes are right, and it is signed by `signer`.
 fn forged(folder: &Path, signer: &Signer) -> u64 {
     let (name, bytes) = files(folder).pop().unwrap();
     let mut tree = Tree::default();
@@ -266,7 +266,7 @@ fn who_has_the_key_cannot_change_what_a_kept_head_is_of() {
     let at = forged(forked.path(), &signer());
     assert_eq!(report(forked.path()).faults, []);
     assert_named(&against(forked.path(), &kept), at);
-    // Nor go back to an earlier state of it, whose head was right once.
+    // Nor may it return to an earlier state, whose head was valid once.
     let earlier = TempDir::new().unwrap();
     log_of(earlier.path(), 3, 4, 1 << 30);
     assert_named(&against(earlier.path(), &kept), 12);
@@ -297,14 +297,14 @@ fn a_write_that_was_cut_short_is_taken_back() {
         log.append(key(10), &[b"and on"], 0).unwrap();
         assert_eq!(report(cut.path()).faults, [], "cut at {length}");
     }
-    // Who reads does not take it back: whoever writes may still be at it.
+    // A reader does not remove it: the writer may still be writing.
     fs::write(folder.path().join(&name), &bytes[..bytes.len() - 1]).unwrap();
     fs::write(folder.path().join(HEAD), fs::read(before.path().join(HEAD)).unwrap()).unwrap();
     let mut reading = Log::read(folder.path(), signer().verifier()).unwrap();
     assert_eq!((reading.size(), reading.entries(&key(1)).unwrap().len()), (6, 2));
     assert!(reading.append(key(1), &[b"more"], 0).is_err());
     assert_eq!(fs::read(folder.path().join(&name)).unwrap().len(), bytes.len() - 1);
-    // What a head tells of is not taken back.
+    // Entries covered by a head are not removed.
     fs::write(folder.path().join(HEAD), log.note().unwrap()).unwrap();
     fs::write(folder.path().join(&name), &bytes[..start]).unwrap();
     assert!(matches!(Log::open(folder.path(), signer()), Err(Error::Damaged(_))));
@@ -321,7 +321,7 @@ fn what_is_erased_leaves_its_hashes() {
     assert!(log.entries(&key(2)).unwrap().is_empty());
     let all: Vec<u8> = files(folder.path()).into_iter().flat_map(|(_, bytes)| bytes).collect();
     assert_eq!(all.windows(4).filter(|bytes| bytes == b"CEB1").count(), 10);
-    // The log goes on, opened again or not, and what is left can be proven.
+    // The log can be continued, reopened or not, and the rest can be proven.
     log.append(key(11), &[b"more"], 0).unwrap();
     let log = Log::open(folder.path(), signer()).unwrap();
     let root =

@@ -1,4 +1,4 @@
-//! Verification: whether a log is as it was written, and if not, where.
+//! Verification: whether a log is unchanged, and where it is not.
 
 use crate::block::Block;
 use crate::head::{Head, Verifier};
@@ -10,30 +10,30 @@ use custodes_cipher::Keyring;
 use std::io;
 use std::path::Path;
 
-/// What there is in a log, and what is wrong with it.
+/// Content of a log, and all faults in it.
 #[derive(Debug, Default)]
 pub struct Report {
-    /// The number after the last entry's.
+    /// Number of entries, erased ones included.
     pub entries: u64,
-    /// How many blocks they are in.
+    /// Number of blocks.
     pub blocks: u64,
-    /// Runs of entries of which only the hashes are left: the first and the last of each.
+    /// Runs of erased entries, of which only hashes remain: first and last of each.
     pub gone: Vec<(u64, u64)>,
-    /// Everything that is not as it was written; empty where all is.
+    /// All deviations; empty if the log is unchanged.
     pub faults: Vec<Fault>,
     /// The last head in the log.
     pub head: Option<Head>,
-    /// Entries that begin as was asked for, without their salts.
+    /// Entries that start with the requested bytes, without their salts.
     pub found: Vec<(u64, Vec<u8>)>,
 }
 
 /// Reads a whole log.
 ///
-/// `heads` are notes that were kept elsewhere, each with the name of where; the one in the folder is always asked. `sought`
-/// is how entries begin that are wanted with the report; `keyring` has the keys of those that are encrypted.
+/// `heads` are notes that were stored elsewhere, each with the name of that place; the head in the folder is always
+/// checked. `sought` is the start of the entries to return; `keyring` has the keys of encrypted entries.
 ///
 /// # Errors
-/// What the disk refuses.
+/// I/O errors.
 pub fn verify(
     folder: &Path,
     verifiers: &[Verifier],
@@ -42,7 +42,7 @@ pub fn verify(
     keyring: &Keyring,
 ) -> io::Result<Report> {
     let mut report = Report::default();
-    // Asked first: the log may grow meanwhile.
+    // Read the head first, because the log may grow meanwhile.
     let head = std::fs::read(folder.join(HEAD));
     let mut walk = Walk::new(verifiers);
     walk.through(folder, |segment, offset, block, faults| {

@@ -1,4 +1,4 @@
-//! The way through all blocks of a folder, with all that must hold from one to the next.
+//! Walk over all blocks of a folder, with the invariants between consecutive blocks.
 
 use crate::block::Block;
 use crate::head::{Head, Verifier};
@@ -8,16 +8,16 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Something that is not as it was written.
+/// A deviation from what was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
-    /// The file it was found in, or the head that tells of it.
+    /// The file, or the head that contradicts it.
     pub place: String,
-    /// How many bytes into the file.
+    /// Byte offset in the file.
     pub offset: Option<u64>,
-    /// The first and the last entry concerned, as far as can be told.
+    /// First and last entry concerned, if known.
     pub entries: Option<(u64, u64)>,
-    /// What is wrong.
+    /// Description.
     pub what: String,
 }
 
@@ -30,12 +30,12 @@ pub(crate) struct Segment {
 
 const SUFFIX: &str = ".evidence";
 
-/// What a segment is called that begins with an entry.
+/// Name of the segment that starts with an entry.
 pub(crate) fn segment_name(first: u64) -> String {
     format!("{first:016}{SUFFIX}")
 }
 
-/// The segments of a folder, in the order of their names.
+/// Segments of a folder, in the order of their names.
 pub(crate) fn segments(folder: &Path) -> io::Result<Vec<Segment>> {
     let mut segments = Vec::new();
     for file in fs::read_dir(folder)? {
@@ -50,14 +50,14 @@ pub(crate) fn segments(folder: &Path) -> io::Result<Vec<Segment>> {
     Ok(segments)
 }
 
-/// Bytes that are no block, in the last segment, with none after them: what a write leaves that was cut short.
+/// Bytes at the end of the last segment that are not a complete block: the rest of an interrupted write.
 #[derive(Debug, Clone)]
 pub(crate) struct Tail {
     pub segment: Segment,
     pub offset: usize,
 }
 
-/// A signature that has not been checked yet.
+/// A signature that was not verified yet.
 struct Signed {
     offset: usize,
     first: u64,
@@ -65,16 +65,16 @@ struct Signed {
     signature: [u8; 64],
 }
 
-/// How far the way has come.
+/// State of the walk.
 pub(crate) struct Walk<'v> {
     verifiers: &'v [Verifier],
     pub faults: Vec<Fault>,
     pub blocks: u64,
-    /// The number of the entry that comes next.
+    /// Number of the next entry.
     pub next: u64,
-    /// `None` once an entry's leaf is not known: from there on every block stands by its own signature.
+    /// `None` after an unknown leaf: from there on every block is verified by its own signature.
     pub tree: Option<Tree>,
-    /// By the number after the last entry, the root and the chain's hash of every block.
+    /// Root and chain hash of every block, by the number after its last entry.
     ends: HashMap<u64, (Hash, Hash)>,
     pub last: Option<(Head, [u8; 64])>,
     pub tail: Option<Tail>,
@@ -94,7 +94,7 @@ impl<'v> Walk<'v> {
         }
     }
 
-    /// Walks through a folder; `visit` sees each block, and may find faults of its own.
+    /// Walks through a folder. `visit` is called for each block and may report further faults.
     pub fn through(
         &mut self,
         folder: &Path,
@@ -172,7 +172,8 @@ impl<'v> Walk<'v> {
         self.last = Some((block.head(), block.signature));
     }
 
-    /// A head's root is of all entries before it: while the tree is whole, a segment's last signature stands for all.
+    /// A head's root covers all entries before it, so while the tree is complete the last signature of a segment
+    /// covers all of it.
     fn check_signatures(&mut self, segment: &Segment, signed: &[Signed], is_whole: bool) {
         let is_signed =
             |one: &Signed| self.verifiers.iter().any(|key| key.is_signed(&one.head, &one.signature));
@@ -186,7 +187,7 @@ impl<'v> Walk<'v> {
         }
     }
 
-    /// Holds the log against heads that were kept, each with the name of where.
+    /// Compares the log with heads stored elsewhere, each with the name of its place.
     pub fn hold_against(&mut self, heads: &[(String, String)]) {
         for (place, note) in heads {
             let mut fault = |entries, what: String| {
@@ -213,7 +214,7 @@ impl<'v> Walk<'v> {
     }
 }
 
-/// Where the next block begins that is as it was written.
+/// Start of the next valid block.
 fn next_block(bytes: &[u8], from: usize) -> Option<usize> {
     (from..bytes.len().saturating_sub(3))
         .filter(|&at| bytes[at..].starts_with(b"CEB1"))

@@ -1,5 +1,5 @@
-//! Counting: however a stream is cut into batches, delayed within the lateness and spread over threads, the findings
-//! it ends with are the same.
+//! Counting: the final findings do not depend on batch boundaries, on delays within the lateness, or on the number of
+//! threads.
 
 #![no_main]
 

@@ -1,5 +1,5 @@
-//! Extraction against serde_json: the same lines are JSON objects, and the same value stands at each path. One
-//! extractor reads all lines of an input, so that what it has learned from one is put to the next.
+//! Extraction compared with serde_json: the same lines are JSON objects, and the same value is found at each path.
+//! One extractor reads all lines of an input, so shapes learned from one line are applied to the next.
 
 #![no_main]
 
@@ -28,7 +28,7 @@ fuzz_target!(|data: &[u8]| {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let paths: Vec<Path> = PATHS.iter().filter_map(|path| Path::parse(path).ok()).collect();
     let mut extractor = Extractor::new(&paths);
-    // Twice: the second time by the shapes the first has left.
+    // Twice: the second time through the shapes learned the first time.
     for record in text.split('\n').chain(text.split('\n')).filter(|record| depth(record) < 100) {
         let read = extractor.read(record);
         match serde_json::from_str::<Value>(record) {
@@ -39,7 +39,7 @@ fuzz_target!(|data: &[u8]| {
                 assert!(read.is_ok(), "refused, but JSON: {record:?} {read:?}");
                 for (slot, path) in PATHS.iter().enumerate() {
                     let pointer = format!("/{}", path.replace(['.', '['], "/").replace(']', ""));
-                    // A pointer's number is an index or a key; a path's is an index.
+                    // In a JSON pointer a number is an index or a key; in a path it is an index.
                     let ambiguous = path.contains('[')
                         && parsed
                             .pointer(&pointer[..pointer.rfind('/').unwrap_or(0)])

@@ -1,5 +1,5 @@
-//! Fetches: whatever the bytes, no panic, no record before the position, and the same on one thread and on three.
-//! Checksums are made right, or nothing behind them would ever be reached.
+//! Fetches: arbitrary bytes cause no panic, no record before the position is counted, and the result is the same on
+//! one thread and on three. Checksums are corrected, otherwise nothing behind them would be reached.
 
 #![no_main]
 

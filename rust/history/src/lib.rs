@@ -1,8 +1,8 @@
-//! Recordings as Parquet.
+//! Recorded events as Parquet.
 //!
-//! The format is open: who looked up whom can be asked with any tool, for as long as it is kept. Values of few kinds are
-//! dictionaries; times and positions are differences; a Bloom filter a row group says which subjects are not in it, so that
-//! asking for one reads next to nothing of a history of millions.
+//! The format is open, so the history can be queried with any tool for as long as it is kept. Columns with few
+//! distinct values are dictionaries; times and positions are delta-encoded. A Bloom filter per row group tells which
+//! subjects it does not contain, so a query for one subject reads almost nothing of a history of millions of rows.
 #![deny(unsafe_code)]
 
 mod merge;
@@ -15,25 +15,25 @@ use custodes_engine::{Micros, Recording, Texts};
 use parquet::data_type::ByteArray;
 use parquet::errors::Result;
 
-/// What one stream has for the history.
+/// Recorded events of one stream.
 #[derive(Debug, Clone, Copy)]
 pub struct Part<'r> {
-    /// The stream's name, the same in every process.
+    /// Name of the stream, the same in every process.
     pub source: &'r str,
-    /// Events before this position have been written already.
+    /// Events before this position were written before.
     pub from: u64,
     /// The events.
     pub recording: &'r Recording,
 }
 
-/// Where the actor is among the history's fields.
+/// Index of the actor among the history's fields.
 const ACTOR: usize = 0;
 
-/// Writes the parts as one Parquet file, sorted by actor and time, so that one person's look-ups lie together. The columns are
-/// `source`, `position`, `time`, those of the history's fields and `record`.
+/// Encodes the parts as one Parquet file, sorted by actor and time, so that one person's accesses are adjacent. The
+/// columns are `source`, `position`, `time`, those of the history's fields, and `record`.
 ///
 /// # Errors
-/// What the format cannot hold; nothing that a recording has.
+/// The format cannot hold the data; a recording never causes this.
 pub fn encode(parts: &[Part<'_>]) -> Result<Vec<u8>> {
     let mut out = Vec::new();
     let mut file = begin(&mut out)?;
@@ -44,10 +44,10 @@ pub fn encode(parts: &[Part<'_>]) -> Result<Vec<u8>> {
     Ok(out)
 }
 
-/// A row: its part, and its number there.
+/// A row: index of its part, and index in the part.
 type Row = (u32, u32);
 
-/// The rows that are not written yet, by actor and time.
+/// The rows to write, ordered by actor and time.
 fn by_actor(parts: &[Part<'_>]) -> Vec<Row> {
     let mut keyed: Vec<(&[u8], Micros, Row)> = Vec::new();
     for (at, part) in parts.iter().enumerate() {
@@ -58,7 +58,7 @@ fn by_actor(parts: &[Part<'_>]) -> Vec<Row> {
             actors.map(|(row, (actor, &time))| (actor.unwrap_or_default(), time, (at as u32, row as u32))),
         );
     }
-    // Of one event the rows stay in their order.
+    // Rows of the same event keep their order.
     keyed.sort_unstable();
     keyed.into_iter().map(|(_, _, row)| row).collect()
 }
@@ -78,7 +78,7 @@ fn gathered(parts: &[Part<'_>], rows: &[Row]) -> Group {
     }
 }
 
-/// The history's fields, and after them the record.
+/// Column number `at`: the history's fields, then the record.
 fn text(recording: &Recording, at: usize) -> &Texts {
     recording.fields.get(at).unwrap_or(&recording.records)
 }
@@ -100,7 +100,7 @@ mod tests {
         engine.process_lines(text.as_bytes(), 1, Input::default()).recording
     }
 
-    /// All that stands in a file, row by row.
+    /// The content of a file, row by row.
     fn rows_of(file: impl parquet::file::reader::ChunkReader + 'static) -> Vec<String> {
         let file = SerializedFileReader::new(file).unwrap();
         file.get_row_iter(None).unwrap().map(|row| row.unwrap().to_string()).collect()
@@ -143,7 +143,7 @@ mod tests {
         let at_once = rows_of(Bytes::from(encode(&parts).unwrap()));
         merge(&files, &merged, &Keyring::default()).unwrap();
         assert_eq!(rows_of(std::fs::File::open(&merged).unwrap()), at_once);
-        // Some of them encrypted, and what comes of it.
+        // Some of the inputs are encrypted, and so is the output.
         let keyring =
             Keyring::new(vec![Key::new("now", [1; 32]).unwrap(), Key::new("before", [2; 32]).unwrap()]);
         let before = Keyring::new(vec![Key::new("before", [2; 32]).unwrap()]);

@@ -1,6 +1,6 @@
-//! Files of the table become one: each is in order, so the next row is always at the head of one of them.
+//! Merging sorted Parquet files into one: a k-way merge by actor and time.
 //!
-//! Of each a few thousand rows are in memory, and of the result one group.
+//! Memory: a few thousand rows of each input and one row group of the output.
 
 use crate::table::{Column, GROUP_ROWS, Group, TEXTS, begin};
 use bytes::{Buf, Bytes};
@@ -15,18 +15,18 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
-/// Rows that are read of a file at a time.
+/// Rows read from a file at a time.
 const BATCH_ROWS: usize = 1 << 12;
 
-/// Bytes that are read of a file at a time.
+/// Bytes read from a file at a time.
 const STRETCH: usize = 1 << 16;
 
-/// Merges files that are sorted by actor and time, each written by this crate or of the same columns; of rows that are
-/// alike in both, those of the earlier file come first. The result, which its owner alone may read, is on the disk afterwards,
-/// under the keyring's key.
+/// Merges files that are sorted by actor and time and have the columns of this crate. Rows with equal keys keep the
+/// order of their files. The output is readable by its owner only, encrypted if the keyring has a key, and on disk
+/// when this returns.
 ///
 /// # Errors
-/// What cannot be read, or written.
+/// A file cannot be read or written.
 pub fn merge(inputs: &[impl AsRef<Path>], output: &Path, keyring: &Keyring) -> Result<()> {
     let out = File::options().write(true).create(true).truncate(true).mode(0o600).open(output)?;
     let mut heads =
@@ -34,7 +34,7 @@ pub fn merge(inputs: &[impl AsRef<Path>], output: &Path, keyring: &Keyring) -> R
     let mut file = begin(Output::begin(&out, keyring)?)?;
     let mut group = Group::default();
     while let Some((first, until)) = next(&heads) {
-        // One actor's rows lie together: most of the time the file that was first still is.
+        // Rows of one actor are adjacent, so the file that was first usually still is.
         loop {
             heads[first].move_into(&mut group);
             if group.len() == GROUP_ROWS {
@@ -58,7 +58,7 @@ pub fn merge(inputs: &[impl AsRef<Path>], output: &Path, keyring: &Keyring) -> R
     Ok(out.sync_all()?)
 }
 
-/// The file with the first row, and the one with the first of all others.
+/// The file with the first row, and the file with the first row of all others.
 fn next(heads: &[Head]) -> Option<(usize, Option<usize>)> {
     let mut order: [Option<usize>; 2] = [None; 2];
     let comes_before = |one: usize, other: Option<usize>| {
@@ -74,12 +74,12 @@ fn next(heads: &[Head]) -> Option<(usize, Option<usize>)> {
     order[0].map(|first| (first, order[1]))
 }
 
-/// A file as Parquet reads it.
+/// A file as read by Parquet.
 struct Source(Arc<Input>);
 
 impl Length for Source {
     fn len(&self) -> u64 {
-        // What cannot be asked how long it is cannot be read either, and that is where it is told.
+        // If the length cannot be read, neither can the content, and that read returns the error.
         self.0.len().unwrap_or_default()
     }
 }
@@ -100,7 +100,7 @@ impl ChunkReader for Source {
     }
 }
 
-/// A file from some place on, a few pages at a time.
+/// A file from some position on, read a few pages at a time.
 struct Stretch {
     of: Arc<Input>,
     at: u64,
@@ -119,13 +119,13 @@ impl io::Read for Stretch {
     }
 }
 
-/// A file, and how far it was read.
+/// A file and the position up to which it was read.
 struct Head {
     file: SerializedFileReader<Source>,
     next_group: usize,
     columns: Vec<ColumnReader>,
     rows: Group,
-    /// The row that comes next, and where its texts are.
+    /// The next row, and the indices of its texts.
     at: usize,
     texts_at: [usize; TEXTS],
 }
@@ -145,7 +145,7 @@ impl Head {
         Ok(head)
     }
 
-    /// What rows are sorted by: the actor, which is the first text, and the time. `None` after the last.
+    /// Sort key: the actor, which is the first text, and the time. `None` after the last row.
     fn key(&self) -> Option<(&[u8], i64)> {
         let time = *self.rows.times.get(self.at)?;
         let actor = &self.rows.texts[0];
@@ -174,7 +174,7 @@ impl Head {
         if self.at == self.rows.len() { self.read() } else { Ok(()) }
     }
 
-    /// Reads the next rows, if there are any more.
+    /// Reads the next rows, if there are any.
     fn read(&mut self) -> Result<()> {
         self.rows = Group::default();
         self.at = 0;
@@ -237,7 +237,7 @@ fn read_rows(columns: &mut [ColumnReader]) -> Result<Group> {
     if is_even { Ok(group) } else { Err(ParquetError::General("its columns differ in length".into())) }
 }
 
-/// Values, and of each row whether there is one; that is empty of a column that always has one.
+/// Returns the values, and for each row whether it has one; the latter is empty for a required column.
 fn read_column<T: DataType>(reader: &mut ColumnReaderImpl<T>) -> Result<(Vec<T::T>, Vec<i16>)> {
     let (mut values, mut is_there) = (Vec::with_capacity(BATCH_ROWS), Vec::new());
     reader.read_records(BATCH_ROWS, Some(&mut is_there), None, &mut values)?;

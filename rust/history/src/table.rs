@@ -1,4 +1,4 @@
-//! The table: its columns, how each is written, and a group of its rows.
+//! The table: columns, their encoding, and one row group.
 
 use bytes::Bytes;
 use custodes_engine::HISTORY_FIELDS;
@@ -11,27 +11,27 @@ use parquet::schema::types::{ColumnPath, Type};
 use std::io::Write;
 use std::sync::Arc;
 
-/// Columns that are looked for across all actors.
+/// Columns that are searched across all actors.
 const SOUGHT: [&str; 1] = ["subject"];
 
-/// Columns whose values hardly come twice in a group: a dictionary of them would only be in the way.
+/// Columns with mostly distinct values, for which a dictionary would be a waste.
 const DISTINCT: [&str; 4] = ["subject", "purpose", "client_ip", "record"];
 
-/// Rows of a group: few enough that who is asked for is in few of them.
+/// Rows per group, few enough that one person's rows are in few groups.
 pub(crate) const GROUP_ROWS: usize = 1 << 16;
 
-/// Rows of a page: a reader decodes whole pages, and one person's rows are in few of them.
+/// Rows per page. Readers decode whole pages, and one person's rows are in few of them.
 const PAGE_ROWS: usize = 1 << 13;
 
-/// Columns of text: the history's fields, and the record.
+/// Text columns: the history's fields and the record.
 pub(crate) const TEXTS: usize = HISTORY_FIELDS.len() + 1;
 
-/// A column of text, of which some rows have none.
+/// An optional text column.
 #[derive(Debug, Default)]
 pub(crate) struct Column {
-    /// Of those rows that have one.
+    /// Values of the rows that have one.
     pub values: Vec<ByteArray>,
-    /// 1 of a row that has a value, else 0.
+    /// For each row, 1 if it has a value, otherwise 0.
     pub is_there: Vec<i16>,
 }
 
@@ -52,7 +52,7 @@ impl Column {
     }
 }
 
-/// Rows that are written together, by column.
+/// One row group, by column.
 #[derive(Debug, Default)]
 pub(crate) struct Group {
     pub sources: Vec<ByteArray>,
@@ -79,7 +79,7 @@ impl Group {
     }
 }
 
-/// `is_there` says of each row whether it has a value; `None`: all have.
+/// `is_there` tells for each row whether it has a value; `None` if all have.
 fn put<T: DataType, W: Write + Send>(
     group: &mut SerializedRowGroupWriter<'_, W>,
     values: &[T::T],
@@ -92,7 +92,7 @@ fn put<T: DataType, W: Write + Send>(
     Ok(())
 }
 
-/// A file of the table that is to be filled.
+/// Starts a file of the table.
 pub(crate) fn begin<W: Write + Send>(out: W) -> Result<SerializedFileWriter<W>> {
     SerializedFileWriter::new(out, Arc::new(schema()?), Arc::new(properties()?))
 }

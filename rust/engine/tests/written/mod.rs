@@ -1,4 +1,4 @@
-//! Record batches written as Kafka's clients write them, for tests and benchmarks.
+//! Record batches as written by Kafka clients, for tests and benchmarks.
 
 #![allow(clippy::unwrap_used)] // writing to memory does not fail
 #![allow(dead_code)] // benchmarks write no transactions
@@ -14,7 +14,8 @@ pub fn varint(value: i64, out: &mut Vec<u8>) {
     out.push(rest as u8);
 }
 
-/// Packs a body as Kafka's clients do. Codec 2 is snappy as Java frames it, 12 as librdkafka writes it.
+/// Compresses a body as Kafka clients do. Codec 2 is snappy with the framing of the Java client, 12 as written by
+/// librdkafka.
 pub fn pack(codec: u16, body: &[u8]) -> Vec<u8> {
     match codec {
         1 => {
