@@ -154,7 +154,7 @@ def findings() -> Dashboard:
                 PanelSpec(
                     "Unlisted groups",
                     "Groups above the threshold without a finding, because their rule has reached findings.most_open.",
-                    f"sum(custodes_findings_unlisted{{{RULES}}})",
+                    f"sum(custodes_findings_suppressed{{{RULES}}})",
                     red_from=1,
                 )
             ),
@@ -338,7 +338,7 @@ def operations() -> Dashboard:
                 PanelSpec(
                     "Evicted groups",
                     "Groups evicted early, per second.",
-                    f"sum by (rule) (rate(custodes_forgotten_groups_total{{{MONITORS}}}[5m])) > 0",
+                    f"sum by (rule) (rate(custodes_evicted_groups_total{{{MONITORS}}}[5m])) > 0",
                     "{{rule}}",
                 )
             ),

@@ -83,7 +83,7 @@ def test_a_valid_configuration_passes(place: Path) -> None:
         (
             "  file:\n    paths: [events.jsonl]",
             "  {}",
-            "custodes.yaml:1: source: wants exactly one of kafka, file",
+            "custodes.yaml:1: source: must have exactly one of kafka, file",
         ),
         ("paths: [events.jsonl]", "paths: [gone.jsonl]", "gone.jsonl: no such file (see source.file.paths)"),
         ("rules: [rules]", "rules: [gone]", "gone: no such file or directory"),
@@ -101,13 +101,13 @@ def test_a_valid_configuration_passes(place: Path) -> None:
         (
             "rules: [rules]",
             "workers: {keyed_by: [actor]}",
-            "custodes.yaml:1: workers share the partitions of Kafka topics: set source.kafka, or leave workers out",
+            "custodes.yaml:1: workers share the partitions of Kafka topics: set source.kafka, or remove workers",
         ),
         (
             "source:\n  file:\n    paths: [events.jsonl]\n",
             "source: {kafka: {bootstrap_servers: [b:9092], topics: [t]}}\nworkers: {keyed_by: [actor]}\n",
-            "custodes.yaml:1: workers share one database of findings: set findings.database to a PostgreSQL URL like "
-            "postgresql+psycopg://custodes@db.example/custodes, or leave workers out",
+            "custodes.yaml:1: workers share one findings database: set findings.database to a PostgreSQL URL such as "
+            "postgresql+psycopg://custodes@db.example/custodes, or remove workers",
         ),
     ],
 )

@@ -215,7 +215,7 @@ class OidcProvider:
                 raise ValueError(f"it is {about['issuer']}")
             for name in ("authorization_endpoint", "token_endpoint", "jwks_uri"):
                 if not is_safe(about[name]):
-                    raise ValueError(f"its {name} is not had by https")
+                    raise ValueError(f"its {name} does not use https")
             keys = KeySet.import_key_set(client.get(about["jwks_uri"]).raise_for_status().json())
         return _ProviderMetadata(self._clock(), about["authorization_endpoint"], about["token_endpoint"], keys)
 

@@ -42,7 +42,7 @@ TimeZoneName = Annotated[str, typer.Option(help="Where hours and days are meant,
 def mapping_and_tables(mapping: str, zone: str, tables: list[str] | None) -> tuple[Mapping, Tables]:
     """What `--mapping`, `--zone` and `--table` say. Raises :class:`FaultsError`."""
     if not is_time_zone(zone):
-        raise FaultsError([Fault(f"--zone: '{zone}' is no time zone", hint="wanted one like Europe/Berlin or UTC")])
+        raise FaultsError([Fault(f"--zone: '{zone}' is not a known time zone", hint="use an IANA name such as Europe/Berlin or UTC")])
     files: dict[str, Path] = {}
     for said in tables or []:
         name, is_given, file = said.partition("=")

@@ -66,7 +66,7 @@ class Derivation(BaseModel):
     def _one_way(self) -> Derivation:
         ways = [name for name in ("slice", "capture", "buckets", "part", "table") if getattr(self, name) is not None]
         if len(ways) != 1:
-            raise ValueError("wants exactly one of slice, capture, buckets, part, table")
+            raise ValueError("must have exactly one of slice, capture, buckets, part, table")
         if self.value is not None and self.table is None:
             raise ValueError("'value' is a column of a table")
         return self

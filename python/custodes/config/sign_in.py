@@ -1,4 +1,4 @@
-"""`http.oidc`: signing in at a provider of OpenID Connect."""
+"""`http.oidc`: sign-in through an OpenID Connect provider."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from custodes.config.section import Section
 
 def _ours(url: str) -> str:
     if not url.startswith(("https://", "http://localhost", "http://127.0.0.1", "http://[::1]")):
-        raise ValueError(f"'{url}' is not had by https: who is between could sign in as anybody")
+        raise ValueError(f"'{url}' must use https: an attacker in between could otherwise sign in as any user")
     return url.rstrip("/")
 
 
@@ -22,29 +22,30 @@ def _issuer(url: str) -> str:
 
 
 class OidcSettings(Section):
-    """People sign in where they do for everything else; local accounts stay beside that."""
+    """Sign-in through the organisation's identity provider; local accounts remain available."""
 
     issuer: Annotated[str, AfterValidator(_issuer)] = Field(
-        description="The provider's URL, exactly as it names itself, e.g. https://login.example/realms/staff."
+        description="URL of the provider, exactly as in its tokens, e.g. https://login.example/realms/staff."
     )
-    client_id: str = Field(min_length=1, description="What the provider calls Custodes.")
-    client_secret_file: Path = Field(description="A file with the secret that the provider gave for it.")
+    client_id: str = Field(min_length=1, description="Client id of Custodes at the provider.")
+    client_secret_file: Path = Field(description="File with the client secret from the provider.")
     url: Annotated[str, AfterValidator(_ours)] = Field(
-        description="Where people's browsers reach the console. The provider is to know `URL/sign-in/back`."
+        description="URL at which browsers reach the console. Register `URL/sign-in/back` as redirect URI at the "
+        "provider."
     )
     roles: dict[str, Literal["viewer", "investigator", "author", "admin", "auditor"]] = Field(
         min_length=1,
-        description="The role of each group of the provider's. Of several that somebody is in the first here counts; "
-        "who is in none does not get in.",
+        description="Role for each group of the provider. With several groups, the first one listed here decides; "
+        "users in no listed group are refused.",
     )
     resources: dict[str, Annotated[list[str], Field(min_length=1)]] = Field(
         default_factory=dict,
-        description="The resources that each group may look into, e.g. `hotel.*`: of several that somebody is in, "
-        "those of all; who is in none of these looks into everything that the role allows.",
+        description="Resources each group may access, e.g. `hotel.*`: union of the patterns of all groups of a user; "
+        "users in no listed group are unrestricted.",
     )
-    roles_claim: str = Field("groups", description="Where the ID token has the groups.")
+    roles_claim: str = Field("groups", description="Claim of the ID token that has the groups.")
     name_claim: str = Field(
-        "preferred_username", description="Where it has the name of the account, which the audit trail will have."
+        "preferred_username", description="Claim of the ID token that has the account name, used in the audit trail."
     )
-    scopes: str = Field("openid profile", pattern=r"(^|.* )openid( .*|$)", description="What is asked for.")
-    title: str = Field("Sign in with your organisation", max_length=60, description="What the button says.")
+    scopes: str = Field("openid profile", pattern=r"(^|.* )openid( .*|$)", description="Requested scopes.")
+    title: str = Field("Sign in with your organisation", max_length=60, description="Text of the sign-in button.")

@@ -79,7 +79,7 @@ def anchor_at(where: str) -> Anchor:
         return SyslogAnchor()
     if scheme in {"http", "https"}:
         return WebAnchor(where)
-    raise ValueError(f"'{where}' is no anchor; wanted file:///…, syslog: or https://…")
+    raise ValueError(f"'{where}' is not an anchor; use file:///…, syslog: or https://…")
 
 
 def heads_in(path: Path) -> list[tuple[str, str]]:

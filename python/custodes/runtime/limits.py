@@ -61,8 +61,8 @@ class Limits:
     def _forgot(self, rule: Rule, groups: int, values: int) -> None:
         if not groups and not values:
             return
-        self._metrics.forgotten_groups.labels(rule.title).inc(groups)
-        self._metrics.forgotten_values.labels(rule.title).inc(values)
+        self._metrics.evicted_groups.labels(rule.title).inc(groups)
+        self._metrics.evicted_values.labels(rule.title).inc(values)
         # By then all that was forgotten would have left the window.
         whole_again = self._clock() + rule.timespan.total_seconds()
         known = self._lasting.get(("memory", rule.id))

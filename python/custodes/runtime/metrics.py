@@ -1,4 +1,4 @@
-"""Prometheus metrics: a closed set of series, whatever the data. The help texts are the reference."""
+"""Prometheus metrics: a closed set of series, independent of the data. The help texts are the reference."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5
 
 
 class Metrics:
-    """Every metric of one monitor, in a registry of its own. All label values exist from the start."""
+    """Every metric of one monitor, in its own registry. All label values exist from the start."""
 
     def __init__(self, rules: Sequence[Rule], source: str) -> None:
         self.registry = registry = CollectorRegistry()
         self._rules = rules
         self.open_findings = Gauge(
             "custodes_open_findings",
-            "Findings whose condition holds and that nobody has closed.",
+            "Ongoing findings without a closing verdict.",
             ["rule", "level"],
             registry=registry,
         )
@@ -35,166 +35,169 @@ class Metrics:
         )
         self.peak_ratio = Gauge(
             "custodes_window_peak_ratio",
-            "Largest count any group reached within the last timespan, divided by the threshold: "
-            "1 and more fires, 0.9 is close.",
+            "Largest count of any group within the last timespan, divided by the threshold: "
+            "a finding opens at 1, and 0.9 is close.",
             ["rule"],
             registry=registry,
         )
         self.groups = Gauge(
-            "custodes_engine_groups", "Groups with events in a live window.", ["rule"], registry=registry
+            "custodes_engine_groups", "Groups with events in a current window.", ["rule"], registry=registry
         )
-        self.unlisted = Gauge(
-            "custodes_findings_unlisted",
-            "Groups that reached the threshold without a finding, because the rule has so many open: "
-            "only those that stand out are added.",
+        self.suppressed = Gauge(
+            "custodes_findings_suppressed",
+            "Groups that reached the threshold without a finding, because the rule has `findings.most_open` findings: "
+            "only groups at a multiple of the threshold open further ones.",
             ["rule"],
             registry=registry,
         )
-        self.forgotten_groups = Counter(
-            "custodes_forgotten_groups",
-            "Groups forgotten before their time because windows outgrew their memory; "
-            "none with a finding, none at more than half of a threshold.",
+        self.evicted_groups = Counter(
+            "custodes_evicted_groups",
+            "Groups evicted early because window state outgrew `engine.memory`; "
+            "never a group with a finding or above half of a threshold.",
             ["rule"],
             registry=registry,
         )
-        self.forgotten_values = Counter(
-            "custodes_forgotten_values",
-            "Values of groups forgotten before their time; those that are seen again count again.",
+        self.evicted_values = Counter(
+            "custodes_evicted_values",
+            "Distinct values evicted early; a value that returns is counted again.",
             ["rule"],
             registry=registry,
         )
         self.memory_limit = Gauge(
-            "custodes_engine_memory_limit_bytes", "Most memory that windows may hold.", registry=registry
+            "custodes_engine_memory_limit_bytes", "Limit of the memory for window state, in bytes.", registry=registry
         )
         self.events = Counter("custodes_events", "Events counted.", ["source"], registry=registry)
         self.rejected = Counter(
             "custodes_events_rejected",
-            "Records not counted, by reason; each is a dead letter.",
+            "Records not counted, by reason; each is kept as a dead letter.",
             ["reason"],
             registry=registry,
         )
         self.late = Counter(
             "custodes_events_late",
-            "Events that came after the watermark had passed them; they count where their pane is live.",
+            "Events behind the watermark; they are counted in panes of current windows.",
             registry=registry,
         )
-        self.lag = Gauge("custodes_source_lag_records", "Records in the source not read yet.", registry=registry)
+        self.lag = Gauge(
+            "custodes_source_lag_records", "Records in the source that are not read yet.", registry=registry
+        )
         self.streams = Gauge(
-            "custodes_source_streams", "Partitions or files being read; 0 means that nothing is.", registry=registry
+            "custodes_source_streams", "Partitions or files being read; at 0 nothing is read.", registry=registry
         )
         self.connected = Gauge(
             "custodes_source_connected",
-            "1 while the source hears whoever it has events from; 0 while no broker answers.",
+            "1 while the source is connected; 0 while no broker answers.",
             registry=registry,
         )
         self.watermark_lag = Gauge(
             "custodes_watermark_lag_seconds",
-            "How far the watermark is behind the clock. NaN before the first event.",
+            "Seconds between the watermark and the clock. NaN before the first event.",
             registry=registry,
         )
         self.batch_seconds = Histogram(
             "custodes_batch_seconds",
-            "Time from a batch's arrival to its findings being stored.",
+            "Seconds from the arrival of a batch until its findings are stored.",
             buckets=_BUCKETS,
             registry=registry,
         )
-        self.engine_bytes = Gauge("custodes_engine_bytes", "Memory held by windows.", registry=registry)
+        self.engine_bytes = Gauge("custodes_engine_bytes", "Memory held by window state, in bytes.", registry=registry)
         self.snapshot_age = Gauge(
             "custodes_snapshot_age_seconds",
-            "Age of the last snapshot. NaN while there is none.",
+            "Seconds since the last snapshot. NaN before the first snapshot.",
             registry=registry,
         )
         self.snapshot_failures = Gauge(
             "custodes_snapshot_failures",
-            "Snapshots in a row that could not be written; a restart would hear events again since the last that was.",
+            "Failed snapshots since the last one that succeeded; a restart replays events since that one.",
             registry=registry,
         )
         self.snapshots_damaged = Gauge(
-            "custodes_snapshots_damaged", "Snapshots that could not be read at start.", registry=registry
+            "custodes_snapshots_damaged", "Snapshots that were unreadable at the last start.", registry=registry
         )
         self.missed = Counter(
             "custodes_events_missed",
-            "Records that were gone from the source before they were read; `/api/v1/gaps` says which.",
+            "Records deleted from the source before they were read; `/api/v1/gaps` lists them.",
             registry=registry,
         )
         self.history_waiting = Gauge(
             "custodes_history_waiting_rows",
-            "Rows of the history not written yet; far more than 250000 where the disk refuses them.",
+            "Rows of the history not written yet; far above 250000 while the disk refuses writes.",
             registry=registry,
         )
         self.history_lost = Gauge(
             "custodes_history_lost_rows",
-            "Rows given up since start because the disk refused them for too long; no finding is missing for it.",
+            "Rows dropped from the history since start because the disk refused writes for too long; findings are "
+            "unaffected.",
             registry=registry,
         )
         self.evidence_entries = Gauge("custodes_evidence_entries", "Entries of the evidence log.", registry=registry)
         self.evidence_waiting = Gauge(
             "custodes_evidence_waiting_findings",
-            "Findings that the evidence log does not have as they are.",
+            "Findings whose latest state is not in the evidence log yet.",
             registry=registry,
         )
         self.evidence_failures = Gauge(
             "custodes_evidence_failures",
-            "Tries in a row in which evidence could not be written; it waits in the history.",
+            "Failed attempts to write evidence since the last success; the events stay in the history.",
             registry=registry,
         )
         self.evidence_unanchored = Gauge(
             "custodes_evidence_anchors_failing",
-            "Anchors that the last head of the evidence could not be told.",
+            "Anchors to which the last head of the evidence log could not be published.",
             registry=registry,
         )
         self.alerts_waiting = Gauge(
             "custodes_alerts_waiting",
-            "News of findings that a receiver was not told yet.",
+            "Notifications not yet sent to a receiver.",
             ["receiver"],
             registry=registry,
         )
         self.alert_failures = Gauge(
             "custodes_alert_failures",
-            "Tries in a row in which a receiver could not be told; what it was not told waits.",
+            "Failed attempts to reach a receiver since the last success; its notifications wait.",
             ["receiver"],
             registry=registry,
         )
         self.alerts_undelivered = Gauge(
             "custodes_alerts_undelivered",
-            "Alerts put aside because their receiver refused them, or could not be reached for too long.",
+            "Alerts set aside because their receiver refused them or could not be reached within `give_up_after`.",
             ["receiver"],
             registry=registry,
         )
         self.findings_waiting = Gauge(
             "custodes_findings_waiting",
-            "Changes of findings that wait because the database refuses them.",
+            "Changes of findings that wait for the database.",
             registry=registry,
         )
         self.letters_waiting = Gauge(
             "custodes_dead_letters_waiting",
-            "Rejected records that wait because they cannot be written where dead letters go.",
+            "Rejected records that wait for the dead-letter file or topic.",
             registry=registry,
         )
         self.up_to_date = Gauge(
             "custodes_last_poll_timestamp_seconds",
-            "When the monitor's loop last went round; standing still means it hangs.",
+            "Time of the last poll, in epoch seconds; it stands still while the monitor hangs.",
             registry=registry,
         )
         build = Gauge("custodes_build_info", "Version of Custodes.", ["version"], registry=registry)
         build.labels(__version__).set(1)
         self.reload_failed = Gauge(
             "custodes_reload_failed",
-            "1 where the configuration could not be taken over at the last reload, and the one before is in force.",
+            "1 after a failed reload, while the previous configuration is in force; otherwise 0.",
             registry=registry,
         )
         self.table_entries = Gauge(
-            "custodes_table_entries", "Entries of a look-up table in force.", ["table"], registry=registry
+            "custodes_table_entries", "Entries of a look-up table.", ["table"], registry=registry
         )
         self.table_failed = Gauge(
             "custodes_table_failed",
-            "1 where a look-up table could not be read when it last changed, and the one before is in force.",
+            "1 after a failed read of a changed look-up table, while its previous content is in force; otherwise 0.",
             ["table"],
             registry=registry,
         )
-        self.table_refused = Counter(
-            "custodes_table_refused",
-            "Records of a look-up table's topic that are no row of it; the log says which.",
+        self.table_rows_rejected = Counter(
+            "custodes_table_rows_rejected",
+            "Records in the topic of a look-up table that are not valid rows; the log names them.",
             ["table"],
             registry=registry,
         )
@@ -212,31 +215,31 @@ class Metrics:
             self.findings.labels(rule.title, rule.level)
             self.peak_ratio.labels(rule.title)
             self.groups.labels(rule.title)
-            self.unlisted.labels(rule.title)
-            self.forgotten_groups.labels(rule.title)
-            self.forgotten_values.labels(rule.title)
+            self.suppressed.labels(rule.title)
+            self.evicted_groups.labels(rule.title)
+            self.evicted_values.labels(rule.title)
 
     def tell_also_of(self, rules: Sequence[Rule]) -> None:
-        """Takes in rules that stay whatever the configuration says."""
+        """Adds rules that stay in force across reloads."""
         self._also = rules
         self._add(rules)
 
     def change_rules(self, rules: Sequence[Rule]) -> None:
-        """Takes in that these are the rules now; the series of others end."""
+        """Replaces the rules; the series of removed rules end."""
         labels = {(rule.title, rule.level) for rule in rules}
         for title, level in {(rule.title, rule.level) for rule in self._rules} - labels:
             self.open_findings.remove(title, level)
             self.findings.remove(title, level)
         for title in {rule.title for rule in self._rules} - {rule.title for rule in rules}:
             for series in (
-                self.peak_ratio, self.groups, self.unlisted, self.forgotten_groups, self.forgotten_values
+                self.peak_ratio, self.groups, self.suppressed, self.evicted_groups, self.evicted_values
             ):  # fmt: skip
                 series.remove(title)
         self._rules = rules
         self._add(rules)
 
     def batch(self, outcome: Outcome, seconds: float) -> None:
-        """Takes in what came of a batch."""
+        """Records the outcome of a batch."""
         self._events.inc(outcome.events)
         self.late.inc(outcome.late)
         for reject in outcome.rejects:
@@ -244,25 +247,25 @@ class Metrics:
         self.batch_seconds.observe(seconds)
 
     def table_read(self, table: str, entries: int | None) -> None:
-        """Takes in that a look-up table was read; ``None`` where it could not be."""
+        """Records a read of a look-up table; ``None`` for a failed one."""
         self.table_failed.labels(table).set(1 if entries is None else 0)
-        self.table_refused.labels(table)
+        self.table_rows_rejected.labels(table)
         if entries is not None:
             self.table_entries.labels(table).set(entries)
 
     def table_gone(self, table: str) -> None:
-        """Takes in that a look-up table is in force no more; its series end."""
-        for series in (self.table_entries, self.table_failed, self.table_refused):
+        """Ends the series of a removed look-up table."""
+        for series in (self.table_entries, self.table_failed, self.table_rows_rejected):
             series.remove(table)
 
-    def row_refused(self, table: str) -> None:
-        """Takes in that something in a look-up table is no row."""
-        self.table_refused.labels(table).inc()
+    def row_rejected(self, table: str) -> None:
+        """Counts a record that is not a valid row of a look-up table."""
+        self.table_rows_rejected.labels(table).inc()
 
     def news(self, kind: str, finding: Finding) -> None:
-        """Takes in that a finding has ``opened`` or ``closed``, without waiting for the next :meth:`state`.
+        """Records that a finding ``opened`` or ``closed``, without waiting for the next :meth:`state`.
 
-        What was expected, and what ends after somebody has closed it, counts as open for nobody.
+        A silenced finding counts as opened, never as open.
         """
         if kind in {"opened", "closed"}:
             self.open_findings.labels(finding.rule, finding.level).inc(1 if kind == "opened" else -1)
@@ -270,13 +273,13 @@ class Metrics:
             self.findings.labels(finding.rule, finding.level).inc()
 
     def state(self, figures: TaskStats, open_findings: dict[str, int], streams: int, lag: int, now: float) -> None:
-        """Takes in how things stand; ``open_findings`` is by rule id, ``now`` in seconds."""
+        """Sets all gauges from current figures; ``open_findings`` is by rule id, ``now`` in epoch seconds."""
         for rule in (*self._rules, *self._also):
             self.open_findings.labels(rule.title, rule.level).set(open_findings.get(rule.id, 0))
         for rule in self._rules:
             self.peak_ratio.labels(rule.title).set(figures.peak_ratio.get(rule.id, 0))
             self.groups.labels(rule.title).set(figures.groups.get(rule.id, 0))
-            self.unlisted.labels(rule.title).set(figures.unlisted.get(rule.id, 0))
+            self.suppressed.labels(rule.title).set(figures.unlisted.get(rule.id, 0))
         self.engine_bytes.set(figures.bytes)
         self.streams.set(streams)
         self.lag.set(lag)
@@ -284,11 +287,11 @@ class Metrics:
             self.watermark_lag.set(now - figures.watermark / 1e6)
 
     def snapshots(self, taken_at: float | None, failures: int, now: float) -> None:
-        """Takes in how snapshots stand; times in epoch seconds."""
+        """Sets the snapshot gauges; times in epoch seconds."""
         self.snapshot_failures.set(failures)
         if taken_at is not None:
             self.snapshot_age.set(now - taken_at)
 
     def exposition(self) -> bytes:
-        """The text format Prometheus scrapes."""
+        """Returns all series in the Prometheus text format."""
         return generate_latest(self.registry)
