@@ -245,5 +245,5 @@ def test_explain_shows_the_groups_state_after_past_events(tmp_path: Path) -> Non
     assert "  actor P1: from 3 to 3, held against 3" in out.splitlines()
     code, out, _ = run(*asked, "--past", tmp_path / "past.jsonl", "--json")
     stood = [one["standings"] for one in json.loads(out)]
-    assert stood[0] == [{"group": {"actor": "P1"}, "before": 2, "after": 3, "threshold": 3, "usual": None}]
+    assert stood[0] == [{"group": {"actor": "P1"}, "before": 2, "after": 3, "threshold": 3, "expected": None}]
     assert stood[2] == [], "nobody has heard of P2"

@@ -18,6 +18,7 @@ from sqlalchemy import event, update
 from custodes._core import Engine, FindingChange, Outcome
 from custodes.config.mapping import load_mapping
 from custodes.database import tables
+from custodes.evidence.entries import PartEntry, read
 from custodes.findings import Finding, FindingAccumulator
 from custodes.findings.outbox import OutboxStore
 from custodes.findings.silences import Silence, SilenceStore
@@ -276,3 +277,15 @@ def test_workers_are_listed_until_long_after_their_end(store: FindingStore) -> N
     assert store.workers() == [("w1", 101.0, "{}"), ("w2", 102.0, '{"a":1}')]
     store.tell_of_worker("w2", 101.0 + 86_401, "{}")
     assert [name for name, _, _ in store.workers()] == ["w2"]
+
+
+def test_a_finding_stored_by_an_earlier_version_is_read() -> None:
+    fields: dict[str, Any] = {
+        "id": "f", "rule_id": "r", "rule": "R", "level": "high", "group": {"actor": "a"}, "opened_at": 1,
+        "closed_at": None, "held_from": 1, "held_until": 2, "peak": 3, "count": 3, "threshold": 3, "keep_open": 0,
+    }  # fmt: skip
+    earlier = Finding.read({**fields, "usual": 1.5})
+    assert earlier == Finding.read({**fields, "expected": 1.5})
+    assert earlier.as_dict()["expected"] == 1.5
+    entry = json.dumps({"kind": "part", "finding": {"id": "f", "usual": 1.5}}).encode()
+    assert read(entry) == PartEntry({"id": "f", "expected": 1.5})

@@ -153,7 +153,7 @@ class DeliveryLog:
         query = select(firing).where(firing.c.receiver == self._receiver)
         with self._engine.connect() as connection:
             rows = connection.execute(query).mappings().all()
-        return [FiringAlert(Finding(**json.loads(row["finding"])), row["since"], row["ended_at"]) for row in rows]
+        return [FiringAlert(Finding.read(json.loads(row["finding"])), row["since"], row["ended_at"]) for row in rows]
 
     def fires(self, alerts: Sequence[FiringAlert], now: int) -> None:
         """It holds them now."""

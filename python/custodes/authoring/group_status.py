@@ -26,8 +26,8 @@ class GroupState:
     after: float
     threshold: float | None
     """What that is held against; ``None`` where a baseline knows nothing yet."""
-    usual: float | None
-    """What is usual for it, where there is a baseline."""
+    expected: float | None
+    """Its expected count, for a rule with a baseline."""
 
 
 class ReplayedRule:

@@ -90,7 +90,7 @@ def _aside(desk: FindingsSession, name: str) -> list[Undelivered]:
 
 
 def _news(one: Undelivered) -> OutboxEntry:
-    return OutboxEntry(**{**one.news, "finding": Finding(**one.news["finding"])})
+    return OutboxEntry(**{**one.news, "finding": Finding.read(one.news["finding"])})
 
 
 def _receiver(desk: FindingsSession, name: str) -> Receiver:

@@ -77,8 +77,8 @@ def show(finding: str, json: AsJson = False, config: ConfigPath = Path("custodes
         write_json(_as_dict(one, triage) | {"history": [note.as_dict() for note in notes]})
         return
     stdout.print(Text.assemble((one.level, LEVEL_STYLES[one.level]), f" {one.rule}: {one.who}"))
-    usual = "" if one.usual is None else f", usual {one.usual:,.1f}"
-    stdout.print(f"peak {one.peak:,}, {one.times_threshold:.1f} times the threshold of {one.threshold:,}{usual}")
+    expected = "" if one.expected is None else f", expected {one.expected:,.1f}"
+    stdout.print(f"peak {one.peak:,}, {one.times_threshold:.1f} times the threshold of {one.threshold:,}{expected}")
     ended = "goes on" if one.closed_at is None else f"ended {rfc3339(one.closed_at)}"
     stdout.print(f"opened {rfc3339(one.opened_at)}, {ended}")
     stdout.print(f"{_stands(triage)}    {one.id}")

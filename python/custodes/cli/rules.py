@@ -193,8 +193,8 @@ def _show_explanation(rule: Rule, number: int, one: Explanation, standings: list
     for stands in standings:
         who = ", ".join(f"{name} {value}" for name, value in stands.group.items()) or "everything"
         against = "nothing, since nothing is usual yet" if stands.threshold is None else f"{stands.threshold:,}"
-        usual = "" if stands.usual is None else f" (usual: {stands.usual:,.1f})"
-        stdout.print(Text(f"  {who}: from {stands.before:,} to {stands.after:,}, held against {against}{usual}"))
+        expected = "" if stands.expected is None else f" (expected: {stands.expected:,.1f})"
+        stdout.print(Text(f"  {who}: from {stands.before:,} to {stands.after:,}, held against {against}{expected}"))
 
 
 @app.command("backtest")

@@ -67,8 +67,8 @@ class FindingOut(BaseModel):
     peak: int | float = Field(description="Largest count, or measure, in any window.")
     count: int = Field(description="Matching events from the opening window's start to the last held pane.")
     threshold: int | float = Field(description="What the count was held against when the finding opened.")
-    usual: float | None = Field(
-        None, description="What was usual for the group; there only where a baseline made the threshold."
+    expected: float | None = Field(
+        None, description="Count that the baseline expected for the group; only for a rule with a baseline."
     )
     triage: TriageOut
 

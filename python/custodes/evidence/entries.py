@@ -16,6 +16,7 @@ from uuid import UUID
 from custodes import __version__
 from custodes.evidence.contributing_events import CountedEvent
 from custodes.findings import Finding, rfc3339
+from custodes.findings.model import current_names
 from custodes.rules import Rule
 
 SALT = 16
@@ -119,6 +120,8 @@ def read(text: bytes) -> LogEntry:
     kind = _KINDS.get(fields.pop("kind", None))
     if kind is None:
         raise ValueError("an entry of a kind that this version does not know")
+    if "finding" in fields and kind in (FindingEntry, PartEntry):
+        fields["finding"] = current_names(fields["finding"])
     try:
         return kind(**fields)
     except TypeError as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -43,8 +43,8 @@ class Finding:
     """What the count was held against when the finding opened."""
     keep_open: int
     """Microseconds that two runs of one finding may lie apart."""
-    usual: float | None = None
-    """What was usual for the group, where a baseline made the threshold."""
+    expected: float | None = None
+    """Count that the baseline expected for the group; ``None`` for a rule without a baseline."""
 
     @classmethod
     def of(cls, change: FindingChange, rules: Sequence[Rule]) -> Finding:
@@ -63,7 +63,7 @@ class Finding:
             peak=change.peak,
             count=change.count,
             threshold=change.threshold if rule.baseline else rule.threshold,
-            usual=change.usual,
+            expected=change.usual,
             keep_open=rule.keep_open // timedelta(microseconds=1),
         )
 
@@ -100,7 +100,7 @@ class Finding:
             rule=other.rule,
             level=other.level,
             threshold=other.threshold,
-            usual=other.usual,
+            expected=other.expected,
             keep_open=other.keep_open,
             opened_at=min(self.opened_at, other.opened_at),
             held_from=min(self.held_from, other.held_from),
@@ -110,8 +110,13 @@ class Finding:
             count=max(self.count, other.count),
         )
 
+    @classmethod
+    def read(cls, fields: Mapping[str, Any]) -> Finding:
+        """A finding from the fields of :func:`vars` that were stored as JSON."""
+        return cls(**current_names(fields))
+
     def as_dict(self) -> dict[str, Any]:
-        """The public fields, the same in ``replay``, in the API and in exports; ``usual`` only where a baseline is."""
+        """The public fields, as in `replay`, API and exports; ``expected`` only for a rule with a baseline."""
         fields = {
             "id": self.id,
             "rule_id": self.rule_id,
@@ -124,4 +129,9 @@ class Finding:
             "count": self.count,
             "threshold": self.threshold,
         }
-        return fields if self.usual is None else {**fields, "usual": round(self.usual, 3)}
+        return fields if self.expected is None else {**fields, "expected": round(self.expected, 3)}
+
+
+def current_names(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a stored finding; before 0.2.0 ``expected`` was called ``usual``."""
+    return {"expected" if name == "usual" else name: value for name, value in fields.items()}

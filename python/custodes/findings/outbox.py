@@ -75,7 +75,7 @@ class OutboxStore:
         query = select(news).where(news.c.number > number).order_by(news.c.number).limit(limit)
         with self._engine.connect() as connection:
             rows = [dict(row) for row in connection.execute(query).mappings()]
-        return [OutboxEntry(**{**row, "finding": Finding(**json.loads(row["finding"]))}) for row in rows]
+        return [OutboxEntry(**{**row, "finding": Finding.read(json.loads(row["finding"]))}) for row in rows]
 
     def count_after(self, number: int) -> int:
         """How many there are after a number."""

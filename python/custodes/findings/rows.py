@@ -12,8 +12,10 @@ from custodes.findings.model import Finding
 
 
 def row_of(finding: Finding) -> dict[str, Any]:
-    return {**vars(finding), "group": group_text(finding.group)}
+    """The column of ``expected`` is called ``usual``."""
+    values = {**vars(finding), "group": group_text(finding.group)}
+    return {"usual" if name == "expected" else name: value for name, value in values.items()}
 
 
 def finding_of(row: RowMapping) -> Finding:
-    return Finding(**{**row, "group": json.loads(row["group"])})
+    return Finding.read({**row, "group": json.loads(row["group"])})

@@ -41,8 +41,8 @@ def reason(finding: Finding, rule: Rule | None, say: Say = in_english) -> str:
     parts = [counted]
     times, threshold = f"{finding.times_threshold:.1f}", amount(finding.threshold)
     parts.append(say("%(times)s times the threshold of %(threshold)s", times=times, threshold=threshold))
-    if finding.usual is not None:
-        parts.append(say("%(usual)s would be usual", usual=amount(finding.usual)))
+    if finding.expected is not None:
+        parts.append(say("%(expected)s expected", expected=amount(finding.expected)))
     goes_on = say("It goes on.") if finding.closed_at is None else say("It lasted %(span)s.", span=_lasted(finding))
     return say("%(why)s. %(until)s", why=say(", ").join(parts), until=goes_on)
 
