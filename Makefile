@@ -63,7 +63,7 @@ check-format: .venv/.installed
 	cargo fmt --manifest-path rust/fuzz/Cargo.toml --check
 	$(BIN)/ruff format --check .
 
-check-clippy:
+check-clippy: .venv/.installed
 	cargo clippy --quiet --workspace --all-targets --locked -- -D warnings
 
 check-ruff: .venv/.installed
@@ -106,7 +106,8 @@ check-wheel: wheel  # installed where there is no compiler, on every Python ther
 
 wheel: .venv/.installed  ## an abi3 wheel for every Python from 3.11 on glibc 2.28 or later, and an sdist, into dist/
 	rm -rf dist
-	$(BIN)/maturin build --release --locked --sdist --zig --compatibility manylinux_2_28 --out dist
+	$(BIN)/maturin build --release --locked --zig --compatibility manylinux_2_28 --out dist
+	$(BIN)/maturin sdist --out dist
 
 release: wheel  ## wheel, sdist, SBOM, checksums and the section of the changelog, into dist/
 	$(BIN)/python deploy/release/write.py dist

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 from types import ModuleType
 
@@ -81,3 +83,28 @@ def test_the_site_builds_and_loads_nothing_from_other_hosts(tmp_path: Path) -> N
     for page in pages:
         loaded = re.findall(r"<(?:script|link|img|iframe)\b[^>]*\b(?:src|href)=\"?(https?:[^\"\s>]+)", page.read_text())
         assert loaded == [], page
+
+
+def test_the_commands_after_the_demo_work_as_the_readme_writes_them(tmp_path: Path) -> None:
+    """As pasted into a shell in the checkout, after ``make demo`` has made the environment."""
+    blocks = re.findall(r"((?:^    .*\n)+)", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    (replay,) = [textwrap.dedent(block) for block in blocks if "custodes replay" in block]
+    (run,) = [textwrap.dedent(block) for block in blocks if "custodes run" in block]
+    check = "".join(line for line in run.splitlines(keepends=True) if not line.startswith("custodes run"))
+    for name in (".venv", "deploy"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    environment = {name: value for name, value in os.environ.items() if name not in ("PATH", "VIRTUAL_ENV")}
+    done = subprocess.run(
+        ["/bin/bash", "-euo", "pipefail", "-c", replay + check],
+        cwd=tmp_path,
+        env={**environment, "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert re.search(r"^events +1$", done.stderr, re.MULTILINE), done.stderr
+    # No broker runs here, so reaching it is the only fault that the check reports.
+    assert "cannot reach Kafka at localhost:9092" in done.stderr
+    assert "command not found" not in done.stderr
+    assert "Traceback" not in done.stderr
