@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from custodes.retry import Retry
 
 
-class Clock:
+class ManualClock:
     def __init__(self) -> None:
         self.now = 0.0
 
@@ -17,7 +17,7 @@ class Clock:
 
 
 def test_delays_double_up_to_the_limit_and_start_over_after_a_success() -> None:
-    clock = Clock()
+    clock = ManualClock()
     retry = Retry(2.0, 30.0, clock)
     delays = []
     for _ in range(6):
@@ -32,14 +32,14 @@ def test_delays_double_up_to_the_limit_and_start_over_after_a_success() -> None:
 
 
 def test_without_a_limit_every_delay_is_the_first() -> None:
-    retry = Retry(5.0, clock=Clock())
+    retry = Retry(5.0, clock=ManualClock())
     for _ in range(3):
         retry.failed()
         assert retry.delay == 5
 
 
 def test_an_attempt_is_due_when_the_delay_has_passed() -> None:
-    clock = Clock()
+    clock = ManualClock()
     retry = Retry(2.0, clock=clock)
     assert retry.is_due()
     retry.failed()
@@ -53,7 +53,7 @@ def test_an_attempt_is_due_when_the_delay_has_passed() -> None:
 
 @given(st.lists(st.booleans(), max_size=200))
 def test_a_series_of_failures_is_announced_once_and_ended_once(outcomes: list[bool]) -> None:
-    retry = Retry(1.0, 60.0, Clock())
+    retry = Retry(1.0, 60.0, ManualClock())
     announced = False
     for succeeded in outcomes:
         if succeeded:
@@ -66,7 +66,7 @@ def test_a_series_of_failures_is_announced_once_and_ended_once(outcomes: list[bo
 
 
 def test_failures_for_years_do_not_overflow() -> None:
-    retry = Retry(1.0, 60.0, Clock())
+    retry = Retry(1.0, 60.0, ManualClock())
     for _ in range(5_000):
         retry.failed()
     assert retry.delay == 60

@@ -21,13 +21,13 @@ from custodes.rules import Rule, build_plan, load_rules, own_rules
 _REACH = timedelta(hours=3)
 """How much of the trail is heard again at the start: more than any window, and what a finding stays open for."""
 
-Changes = Sequence[tuple[str, Finding]]
+FindingChanges = Sequence[tuple[str, Finding]]
 
 
 class SelfMonitor:
     """Hears what is new in the trail. Used from any thread."""
 
-    def __init__(self, trail: AuditTrail, store: FindingStore, on_news: Callable[[Changes], None]) -> None:
+    def __init__(self, trail: AuditTrail, store: FindingStore, on_news: Callable[[FindingChanges], None]) -> None:
         """``on_news`` hears of findings that open and close, as the monitor's own do."""
         self.rules: Sequence[Rule] = load_rules(own_rules())
         self._trail, self._store, self._on_news = trail, store, on_news

@@ -19,6 +19,7 @@ from custodes.accounts.roles import Permission, Role
 from custodes.accounts.store import AccountStore
 from custodes.accounts.tokens import TokenStore
 from custodes.cli.encryption import keys_of
+from custodes.cli.findings_session import ConfigPath
 from custodes.cli.output import stdout, write_json
 from custodes.config import Fault, FaultsError, parse_duration
 from custodes.config.load import load_config
@@ -27,7 +28,6 @@ from custodes.findings import rfc3339
 
 app = typer.Typer(help="Who may sign in. With the first account nobody comes in without one.", no_args_is_help=True)
 
-ConfigPath = Annotated[Path, typer.Option("-c", "--config", help="Configuration file: it says where the database is.")]
 
 Resources = Annotated[
     list[str] | None,

@@ -24,7 +24,7 @@ from custodes.config import Fault, FaultsError
 from custodes.config.mapping import load_mapping
 from custodes.console import ConsoleServer, build_app
 from custodes.demo import Agency, DemoSource, Insider
-from custodes.demo.agency import Day
+from custodes.demo.agency import AgencyDay
 from custodes.demo.half_year import DAYS, HalfYear, write
 from custodes.evidence.anchors import Anchors
 from custodes.evidence.contributing_events import ContributingEvents
@@ -121,7 +121,7 @@ def _write_half_year(seed: int, folder: Path) -> None:
     with Progress(console=stderr, transient=True) as progress:
         days = progress.add_task("writing", total=DAYS)
 
-        def on_day(day: Day) -> None:
+        def on_day(day: AgencyDay) -> None:
             nonlocal events
             events += len(day.events)
             progress.advance(days)

@@ -15,6 +15,7 @@ from rich.text import Text
 from custodes._core import EvidenceDamagedError
 from custodes.cli.encryption import keys_of
 from custodes.cli.findings_session import ConfigPath, open_desk
+from custodes.cli.options import AsJson
 from custodes.cli.output import stdout, write_json
 from custodes.config import Fault, FaultsError
 from custodes.config.load import load_config
@@ -29,7 +30,6 @@ from custodes.findings import rfc3339
 
 app = typer.Typer(help="The events behind findings, in a log in which any later change shows.", no_args_is_help=True)
 
-AsJson = Annotated[bool, typer.Option("--json", help="JSON instead of text.")]
 FindingId = Annotated[str, typer.Argument(help="A finding's id, or the beginning of one that means it alone.")]
 _TRIES = 3
 """A log that is written meanwhile may be read in the middle of a block."""

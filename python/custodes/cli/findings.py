@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from custodes.cli.findings_session import ConfigPath, open_desk
+from custodes.cli.options import AsJson
 from custodes.cli.output import LEVEL_STYLES, stdout, write_json
 from custodes.config import Fault, FaultsError, parse_duration
 from custodes.findings import Finding, rfc3339
@@ -25,7 +26,6 @@ app = typer.Typer(
 )
 
 FindingIds = Annotated[list[str], typer.Argument(help="Ids of findings, or beginnings of them that mean one alone.")]
-AsJson = Annotated[bool, typer.Option("--json", help="JSON instead of text.")]
 NoteOption = Annotated[str, typer.Option("--note", "-m", help="Why, or what else there is to say.")]
 
 

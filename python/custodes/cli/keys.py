@@ -26,14 +26,14 @@ from custodes.state import FolderInUseError, LocalFolder
 
 app = typer.Typer(help="The keys by which files and the database are encrypted.", no_args_is_help=True)
 
-ConfigPath = Annotated[Path, typer.Option("-c", "--config", help="Configuration file: it says where the keys are.")]
+KeysConfigPath = Annotated[Path, typer.Option("-c", "--config", help="Configuration file: it says where the keys are.")]
 
 _KEY = re.compile(rb"CUSTCRPT\x01(?P<length>(?s:.))(?P<name>[a-z0-9-]{1,64})")
 """How what is encrypted begins in a file (``rust/cipher``)."""
 
 
 @app.command()
-def add(name: str, config: ConfigPath = Path("custodes.yaml")) -> None:
+def add(name: str, config: KeysConfigPath = Path("custodes.yaml")) -> None:
     """Make a key, by which everything is encrypted from the next start on; the others stay, for what there is."""
     with _faults():
         path = _path(load_config(config))
@@ -43,7 +43,7 @@ def add(name: str, config: ConfigPath = Path("custodes.yaml")) -> None:
 
 @app.command("list")
 def list_(
-    config: ConfigPath = Path("custodes.yaml"),
+    config: KeysConfigPath = Path("custodes.yaml"),
     json: Annotated[bool, typer.Option("--json", help="The keys as a JSON array.")] = False,
 ) -> None:
     """List the keys, and what is encrypted by each: one by which nothing is can go."""
@@ -66,7 +66,7 @@ def list_(
 
 
 @app.command()
-def reencrypt(config: ConfigPath = Path("custodes.yaml")) -> None:
+def reencrypt(config: KeysConfigPath = Path("custodes.yaml")) -> None:
     """Encrypt the database and the history by the first key, what was not encrypted included.
 
     The monitor must not run. Snapshots are others within the hour; evidence keeps its keys for as long as it is kept.
@@ -94,7 +94,7 @@ def reencrypt(config: ConfigPath = Path("custodes.yaml")) -> None:
 def remove(
     name: str,
     force: Annotated[bool, typer.Option("--force", help="Though things are encrypted by it: they are lost.")] = False,
-    config: ConfigPath = Path("custodes.yaml"),
+    config: KeysConfigPath = Path("custodes.yaml"),
 ) -> None:
     """Let go of a key by which nothing is encrypted any more."""
     settings = load_config(config)

@@ -20,6 +20,7 @@ RulePaths = Annotated[
         help="Sigma rule file or directory; may be given again. Default: the shipped pack.", show_default=False
     ),
 ]
+AsJson = Annotated[bool, typer.Option("--json", help="JSON instead of text.")]
 MappingName = Annotated[str, typer.Option(help="Built-in mapping or mapping file.")]
 Lateness = Annotated[str, typer.Option(help="How far out of order events count exactly.")]
 Threads = Annotated[
@@ -42,7 +43,9 @@ TimeZoneName = Annotated[str, typer.Option(help="Where hours and days are meant,
 def mapping_and_tables(mapping: str, zone: str, tables: list[str] | None) -> tuple[Mapping, Tables]:
     """What `--mapping`, `--zone` and `--table` say. Raises :class:`FaultsError`."""
     if not is_time_zone(zone):
-        raise FaultsError([Fault(f"--zone: '{zone}' is not a known time zone", hint="use an IANA name such as Europe/Berlin or UTC")])
+        raise FaultsError(
+            [Fault(f"--zone: '{zone}' is not a known time zone", hint="use an IANA name such as Europe/Berlin or UTC")]
+        )
     files: dict[str, Path] = {}
     for said in tables or []:
         name, is_given, file = said.partition("=")

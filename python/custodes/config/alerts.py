@@ -10,14 +10,14 @@ from pydantic import Field, field_validator
 
 from custodes.config.section import Duration, Section
 
-Level = Literal["informational", "low", "medium", "high", "critical"]
+FindingLevel = Literal["informational", "low", "medium", "high", "critical"]
 Until = Literal["ended", "judged"]
 _Url = Annotated[str, Field(pattern=r"^https?://[^\s/]+")]
 
 
 class _ReceiverSettings(Section):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$", description="Name of the receiver in logs and metrics.")
-    level: Level = Field("medium", description="Least severe level of findings that are sent.")
+    level: FindingLevel = Field("medium", description="Least severe level of findings that are sent.")
     names: bool = Field(
         False,
         description="Whether names are sent. Otherwise the receiver gets pseudonyms, the same as in the console.",

@@ -48,7 +48,7 @@ class Insider:
 
 
 @dataclass(frozen=True)
-class Day:
+class AgencyDay:
     """One day's events as JSON Lines, in order of time."""
 
     date: datetime
@@ -76,7 +76,7 @@ class Agency:
         year = self._random.randint(1940, 2007)
         return f"{region}{year}{self._random.randint(1, 12):02}{self._random.randint(1, 28):02}{n % 10_000:04}"
 
-    def days(self, stopped: Callable[[], bool] = lambda: False) -> Iterator[Day]:
+    def days(self, stopped: Callable[[], bool] = lambda: False) -> Iterator[AgencyDay]:
         """Yields day after day from :data:`FIRST_DAY` on; ends early, also within a day, once ``stopped``."""
         for number in count():
             day = self._day(number, stopped)
@@ -84,7 +84,7 @@ class Agency:
                 return
             yield day
 
-    def _day(self, number: int, stopped: Callable[[], bool]) -> Day | None:
+    def _day(self, number: int, stopped: Callable[[], bool]) -> AgencyDay | None:
         date = FIRST_DAY + number * DAY
         workday = date.weekday() < 5
         events: list[tuple[int, bytes]] = []
@@ -109,7 +109,7 @@ class Agency:
             for subject in self._random.sample(self._subjects, 130):
                 slow.times.append(self._look(events, self._in_shift(date), _SLOW_COPIER, subject))
         events.sort(key=lambda event: event[0])
-        return Day(date, events)
+        return AgencyDay(date, events)
 
     def _in_shift(self, date: datetime) -> datetime:
         """A time between eight and six, with the lunch hour quieter."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from operator import itemgetter
 
-from custodes.demo.agency import DAY, FIRST_DAY, FORTNIGHT, Agency, Day
+from custodes.demo.agency import DAY, FIRST_DAY, FORTNIGHT, Agency, AgencyDay
 from custodes.sources import LineChunk, SourceMessage, StatelessSource
 
 _TICK = 0.1
@@ -36,7 +36,7 @@ class DemoSource(StatelessSource):
         Once ``stopped`` returns true, polls generate nothing more and return at once.
         """
         days = agency.days(stopped)
-        self._days: Iterator[Day] = islice(days, FORTNIGHT) if once else days
+        self._days: Iterator[AgencyDay] = islice(days, FORTNIGHT) if once else days
         self._speed = speed
         self._stopped = stopped
         self._waiting: list[tuple[int, bytes]] = []

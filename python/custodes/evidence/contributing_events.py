@@ -28,7 +28,7 @@ MOST_EVENTS = 10_000
 
 
 @dataclass(frozen=True)
-class CountedEvent:
+class ContributingEvent:
     """An event that counted."""
 
     access: Access
@@ -43,7 +43,7 @@ class CountedEvent:
 class Contribution:
     """What is behind a finding."""
 
-    events: Sequence[CountedEvent]
+    events: Sequence[ContributingEvent]
     """The earliest first."""
     findings: Sequence[Finding]
     """The findings that counted, where a rule counts findings; the earliest first."""
@@ -90,7 +90,7 @@ class ContributingEvents:
             return None
         since = finding.held_from - _micros(rule.timespan)
         until = finding.held_until
-        found: dict[tuple[str, int], CountedEvent] = {}
+        found: dict[tuple[str, int], ContributingEvent] = {}
         is_whole = True
         for one, group, earliest in self._counting_events(rule, tuple(finding.group.values()), since):
             recorded = self._history.records(
@@ -136,7 +136,7 @@ class ContributingEvents:
                         found[one.id] = one
         return sorted(found.values(), key=lambda one: (one.opened_at, one.id))
 
-    def _counted(self, rule: Rule, group: _GroupKey, found: Sequence[RecordedEvent]) -> Iterator[CountedEvent]:
+    def _counted(self, rule: Rule, group: _GroupKey, found: Sequence[RecordedEvent]) -> Iterator[ContributingEvent]:
         plan = self.ruleset.write([], handed_on=[rule], shares=1, among_workers={"history": False})
         engine = Engine(plan)
         engine.use_tables(self.tables)
@@ -145,7 +145,7 @@ class ContributingEvents:
             for at, fields in _unpacked(parcel):
                 if _is_in(rule, group, fields):
                     values = () if rule.distinct is None else _texts(fields.get(rule.distinct))
-                    yield CountedEvent(found[at].access, _texts(fields.get("subject")), values, found[at].record)
+                    yield ContributingEvent(found[at].access, _texts(fields.get("subject")), values, found[at].record)
 
 
 _GroupKey = tuple[str | None, ...]
@@ -194,7 +194,7 @@ def _is_in(rule: Rule, group: _GroupKey, fields: dict[str, Any]) -> bool:
     )
 
 
-def _curve(rule: Rule, events: Sequence[CountedEvent]) -> list[tuple[int, float]]:
+def _curve(rule: Rule, events: Sequence[ContributingEvent]) -> list[tuple[int, float]]:
     """How many there were, or how many values, in the timespan up to each event, and when that became less."""
     if rule.measure is not None or rule.parts or rule.together or rule.follows:
         return []

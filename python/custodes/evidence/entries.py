@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 from uuid import UUID
 
 from custodes import __version__
-from custodes.evidence.contributing_events import CountedEvent
+from custodes.evidence.contributing_events import ContributingEvent
 from custodes.findings import Finding, rfc3339
 from custodes.findings.model import current_names
 from custodes.rules import Rule
@@ -42,7 +42,7 @@ class EventEntry:
     record: str
 
     @classmethod
-    def of(cls, event: CountedEvent) -> EventEntry:
+    def of(cls, event: ContributingEvent) -> EventEntry:
         access = event.access
         return cls(access.source, access.position, str(rfc3339(access.time)), event.record.decode())
 

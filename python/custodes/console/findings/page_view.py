@@ -11,7 +11,7 @@ from custodes.console.auth.session import Caller
 from custodes.console.charts.bars_and_curves import count_over_time
 from custodes.console.localization import say
 from custodes.console.services import Services
-from custodes.evidence.contributing_events import CountedEvent
+from custodes.evidence.contributing_events import ContributingEvent
 from custodes.findings import Finding
 from custodes.findings.triage import Note, Triage
 from custodes.findings.wording import reason
@@ -40,7 +40,7 @@ class FindingView:
     chart: Markup
     counted: list[Finding]
     """The findings that counted, where a rule counts findings; the latest first."""
-    events: list[CountedEvent]
+    events: list[ContributingEvent]
     """The latest first."""
     event_count: int | None
     """How many were found; ``None`` where they cannot be."""

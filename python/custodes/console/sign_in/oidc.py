@@ -42,14 +42,14 @@ def _configured(request: Request) -> FederatedSignIn:
     return elsewhere
 
 
-Federated = Annotated[FederatedSignIn, Depends(_configured)]
+ConfiguredSignIn = Annotated[FederatedSignIn, Depends(_configured)]
 
 
 @router.get("/sign-in/elsewhere")
 def out(
     request: Request,
     services: Provided,
-    federated: Federated,
+    federated: ConfiguredSignIn,
     wanted: Annotated[str, Query(alias="next", max_length=2000)] = "/",
 ) -> Response:
     try:
@@ -67,7 +67,7 @@ def out(
 def back(
     request: Request,
     services: Provided,
-    federated: Federated,
+    federated: ConfiguredSignIn,
     state: Annotated[str, Query(max_length=200)] = "",
     code: Annotated[str, Query(max_length=4000)] = "",
     error: Annotated[str, Query(max_length=200)] = "",

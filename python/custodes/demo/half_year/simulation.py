@@ -7,7 +7,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from itertools import accumulate
 
-from custodes.demo.agency import Day
+from custodes.demo.agency import AgencyDay
 from custodes.demo.half_year.calendar import DAYS, Calendar
 from custodes.demo.half_year.casework import HOUR_MS, RecordAccess, Workday
 from custodes.demo.half_year.insiders import KINDS, Deed, InsiderScenario, ScenarioContext
@@ -83,12 +83,12 @@ class HalfYear:
         accounts = "".join(f"{one.account},{one.identity}\n" for one in self.staff)
         return {"watched": f"person\n{self.canary}\n", "actors": f"account,person\n{accounts}"}
 
-    def days(self) -> Iterator[Day]:
+    def days(self) -> Iterator[AgencyDay]:
         """One day after the other, in order of time."""
         for work, deeds in self.days_apart():
-            yield Day(work.date, sorted([*work.events, *deeds.events]))
+            yield AgencyDay(work.date, sorted([*work.events, *deeds.events]))
 
-    def days_apart(self) -> Iterator[tuple[Day, Day]]:
+    def days_apart(self) -> Iterator[tuple[AgencyDay, AgencyDay]]:
         """Of each day what is work, and what insiders take beside."""
         work, deeds = _Pending(), _Pending()
         for day in range(DAYS):
@@ -98,7 +98,7 @@ class HalfYear:
             work.add(_written(begins, look) for look in self._work(day))
             deeds.add(_written(begins, look) for look in self._insiders_looks(day, begins))
             ends = (begins + _DAY_MS) * 1000
-            yield Day(date, work.take(ends)), Day(date, deeds.take(ends))
+            yield AgencyDay(date, work.take(ends)), AgencyDay(date, deeds.take(ends))
 
     def _work(self, day: int) -> Iterator[RecordAccess]:
         is_workday = self._calendar.is_workday(day)

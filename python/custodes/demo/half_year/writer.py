@@ -9,11 +9,11 @@ from pathlib import Path
 import orjson
 import zstandard
 
-from custodes.demo.agency import Day
+from custodes.demo.agency import AgencyDay
 from custodes.demo.half_year.simulation import HalfYear
 
 
-def write(half_year: HalfYear, folder: Path, on_day: Callable[[Day], None] = lambda day: None) -> None:
+def write(half_year: HalfYear, folder: Path, on_day: Callable[[AgencyDay], None] = lambda day: None) -> None:
     """Writes ``events.jsonl.zst``, ``labels.jsonl`` as ``rules backtest`` reads them, and a CSV file for each table."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "events.jsonl.zst").open("wb") as raw, zstandard.ZstdCompressor().stream_writer(raw) as out:
