@@ -335,9 +335,9 @@ def test_a_user_who_browses_many_people_is_found(bench: MonitorHarness, accounts
         look(client, page, f"/subjects/{bench.secrets.hidden('subject', f's{n}')}")
     (finding,) = bench.store.page().findings
     assert (finding.rule, finding.group, finding.peak) == (
-        "A user of Custodes looks at many people", {"actor": "the-investigator"}, 40,
+        "Many people looked up in Custodes", {"actor": "the-investigator"}, 40,
     )  # fmt: skip
-    series = 'custodes_findings_total{level="high",rule="A user of Custodes looks at many people"}'
+    series = 'custodes_findings_total{level="high",rule="Many people looked up in Custodes"}'
     assert bench.value(series) == 1
     assert "40 different subjects within 1h" in client.get(f"/findings/{finding.id}").text
     assert finding.rule in visit(bench, Role.AUDITOR).get("/rules").text

@@ -124,7 +124,7 @@ class BulkAtNight:
 
 
 class Enumeration:
-    """Identity numbers one after the other, some a minute, inside the shift."""
+    """Sequential identity numbers, some a minute, inside the shift."""
 
     def __init__(self, world: ScenarioContext) -> None:
         self._world = world
@@ -158,7 +158,7 @@ class Celebrity:
 
 
 class Stalking:
-    """One person again and again, over three months."""
+    """Repeated look-ups of one person, over three months."""
 
     def __init__(self, world: ScenarioContext) -> None:
         self._world = world
