@@ -277,7 +277,7 @@ def test_the_configuration_checks_roles_and_requires_https() -> None:
     }  # fmt: skip
     assert OidcSettings.model_validate(right).url == "https://c.example"
     for name in ("issuer", "url"):
-        with pytest.raises(ValueError, match="does not use https"):
+        with pytest.raises(ValueError, match="must use https"):
             OidcSettings.model_validate(right | {name: "http://login.example"})
     with pytest.raises(ValueError, match="scopes"):
         OidcSettings.model_validate(right | {"scopes": "profile"})
