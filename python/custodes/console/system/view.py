@@ -40,7 +40,7 @@ SECTIONS: dict[str, dict[str, Callable[[float], bool]]] = {
     "Counting": {
         "custodes_engine_bytes": _never, "custodes_engine_memory_limit_bytes": _never,
         "custodes_findings_waiting": _some, "custodes_reload_failed": _some, "custodes_table_entries": _never,
-        "custodes_table_failed": _some, "custodes_table_refused_total": _some,
+        "custodes_table_failed": _some, "custodes_table_rows_rejected_total": _some,
     },
     "Snapshots": {
         "custodes_snapshot_age_seconds": _never, "custodes_snapshot_failures": _some,
