@@ -49,7 +49,7 @@ def save_what_is_not_stored(build: Build) -> None:
             build.work.tasks()[0].unstored.clear()
             raise
 
-    build.store.apply = drop_what_is_refused  # type: ignore[method-assign]
+    build.store.apply = drop_what_is_refused  # type: ignore[method-assign, assignment]
 
 
 @pytest.mark.parametrize(
