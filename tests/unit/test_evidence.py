@@ -384,5 +384,5 @@ def test_a_failing_anchor_is_reported_and_retried(bench: MonitorHarness, tmp_pat
     anchors.step(bench.vault.log.head, at_once=True)
     assert anchors.failing == {"https://127.0.0.1:1/heads"}
     assert heads_in(tmp_path / "later" / "heads.jsonl")[0][1] == bench.vault.log.head
-    with pytest.raises(ValueError, match="is no anchor"):
+    with pytest.raises(ValueError, match="is not an anchor"):
         anchor_at("ftp://somewhere")
