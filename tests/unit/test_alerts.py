@@ -481,7 +481,7 @@ def test_link_local_addresses_are_refused(monkeypatch: pytest.MonkeyPatch, addre
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     found = [(family, socket.SOCK_STREAM, 6, "", (address, 80))]
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
-    with pytest.raises(OSError, match="where alerts are not sent"):
+    with pytest.raises(OSError, match="alerts are never sent"):
         HttpClient("http://metadata.example/latest").post(b"{}", {})
 
 

@@ -1,1 +1,1 @@
-"""Alerts: who else is told of findings, and of what about them."""
+"""Alerts: receivers of findings, and the data each of them gets."""

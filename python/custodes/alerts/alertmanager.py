@@ -1,7 +1,7 @@
-"""Alertmanager: it is told what fires, over and over, for it forgets what it does not hear of; and what is over.
+"""Alertmanager: firing alerts are re-sent regularly, because Alertmanager expires them; resolved alerts are sent once.
 
-An alert that began and ended while it could not be reached is not left out: it fires for a while first, since of one
-that is over at once Alertmanager tells nobody.
+An alert that began and ended during an outage is still sent: it fires for a while first, because Alertmanager sends no
+notification for an alert that is already resolved.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from custodes.rules.model import LEVELS
 
 _AT_ONCE = 200
 _FORGOTTEN_AFTER = 4
-"""So many times as long as it is told again, an alert stays that is not."""
+"""Lifetime of an alert in Alertmanager without a re-send, in re-send intervals."""
 
 
 class AlertmanagerNotifier:
-    """One receiver: a cluster, each member of which is told."""
+    """One receiver: a cluster of Alertmanagers; every member gets every alert."""
 
     def __init__(self, settings: AlertmanagerReceiver, ledger: DeliveryLog, writer: MessageWriter) -> None:
-        """Raises ``ValueError`` for what is no URL."""
+        """Raises ``ValueError`` for an invalid URL."""
         self._settings = settings
         self._ledger = ledger
         self._writer = writer
@@ -73,7 +73,7 @@ class AlertmanagerNotifier:
 
 
 def post_alert(settings: AlertmanagerReceiver, writer: MessageWriter, finding: Finding) -> None:
-    """Has an alert fire that nobody tells of again. Raises ``OSError``, and ``ValueError`` for what is no URL."""
+    """Sends one firing alert that is never re-sent. Raises ``OSError``, and ``ValueError`` for an invalid URL."""
     webs = _members(settings)
     try:
         _post(webs, [_alert(writer, finding, finding.opened_at + settings.resend // timedelta(microseconds=1))])
@@ -109,7 +109,7 @@ def _alert(writer: MessageWriter, finding: Finding, ends_at: int) -> dict[str, A
 
 
 def _post(webs: Sequence[HttpClient], alerts: Sequence[dict[str, Any]]) -> None:
-    """Tells every member. Raises ``OSError`` where none takes it."""
+    """Posts to every member. Raises ``OSError`` if no member accepts."""
     for start in range(0, len(alerts), _AT_ONCE):
         body = orjson.dumps(alerts[start : start + _AT_ONCE])
         failures: list[Exception] = []

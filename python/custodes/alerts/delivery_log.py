@@ -1,6 +1,7 @@
-"""Who was told what: how far each receiver has come, and what could not be delivered.
+"""Delivery state of every receiver: its position in the outbox, and the alerts that could not be delivered.
 
-Processes that share a database share this: one at a time tells a receiver, and who has lost it is refused from then on.
+Processes that share a database share this state. A lease allows one process at a time to serve a receiver; a process
+that has lost the lease is refused.
 """
 
 from __future__ import annotations
@@ -19,16 +20,16 @@ from custodes.findings import Finding, rfc3339
 from custodes.findings.outbox import OutboxEntry, OutboxStore
 
 _LEASE = 30_000_000
-"""Microseconds for which a process that is not heard of keeps a receiver."""
+"""Lifetime of a lease without renewal, in microseconds."""
 
 
 class LeaseLostError(Exception):
-    """Another process tells this receiver now."""
+    """Another process holds the lease of this receiver."""
 
 
 @dataclass(frozen=True)
 class Undelivered:
-    """A piece of news that a receiver did not take."""
+    """An outbox entry that a receiver did not accept."""
 
     receiver: str
     number: int
@@ -37,7 +38,7 @@ class Undelivered:
     news: dict[str, Any]
 
     def as_dict(self) -> dict[str, Any]:
-        """The public fields."""
+        """Returns the public fields."""
         kind, finding = self.news["kind"], self.news["finding"]
         return {
             "receiver": self.receiver,
@@ -52,17 +53,17 @@ class Undelivered:
 
 @dataclass(frozen=True)
 class FiringAlert:
-    """An alert that a receiver holds, or is to hold."""
+    """An alert that a receiver has, or is about to get."""
 
     finding: Finding
     since: int | None
-    """When it was first told of it, microseconds since the epoch."""
+    """Time of the first delivery, in microseconds since the epoch."""
     ended_at: int | None
-    """When the reason for it ended."""
+    """Time at which the alert was resolved."""
 
 
 class DeliveryLog:
-    """One receiver's part of it, for one process."""
+    """The delivery state of one receiver, for one process."""
 
     def __init__(self, engine: Engine, receiver: str, holder: str) -> None:
         self._engine = engine
@@ -71,18 +72,18 @@ class DeliveryLog:
         self._its = receivers.c.name == receiver
 
     def register(self) -> None:
-        """Makes the receiver known, if it is not: it is told what comes from now on."""
+        """Registers the receiver if it is new; a new receiver gets entries from now on."""
         with self._engine.connect() as connection:
             if connection.execute(select(receivers.c.name).where(self._its)).first() is not None:
                 return
         row = {"name": self._receiver, "number": self._news.latest(), "held_until": 0}
-        # Of two processes that start together one is first, and both are told the same.
+        # Of two processes that start together one inserts the row, and both continue from it.
         with suppress(IntegrityError), self._engine.begin() as connection:
             connection.execute(insert(receivers).values(row))
 
     def hold(self, now: int) -> bool:
-        """Takes the receiver, or keeps it; whether it is this process's. ``now`` is in microseconds."""
-        # It is asked every second, and writing waits for the disk.
+        """Acquires or renews the lease and returns whether this process has it. ``now`` is in microseconds."""
+        # The lease is checked every second, and writing waits for the disk.
         still = select(receivers.c.name).where(self._its, self._is_mine, receivers.c.held_until > now + _LEASE // 2)
         with self._engine.connect() as connection:
             if connection.execute(still).first() is not None:
@@ -93,7 +94,7 @@ class DeliveryLog:
             return bool(connection.execute(mine).rowcount)
 
     def release(self) -> None:
-        """Lets another process have it."""
+        """Releases the lease."""
         with self._engine.begin() as connection:
             connection.execute(update(receivers).where(self._its, self._is_mine).values(holder=None, held_until=0))
 
@@ -102,7 +103,7 @@ class DeliveryLog:
         return receivers.c.holder == self._holder
 
     def untold(self, limit: int) -> Sequence[OutboxEntry]:
-        """What it was not told yet, in its order."""
+        """Returns entries that were not delivered yet, in their order."""
         with self._engine.connect() as connection:
             number = connection.execute(select(receivers.c.number).where(self._its)).scalar_one()
         return self._news.after(number, limit)
@@ -110,7 +111,7 @@ class DeliveryLog:
     def _come_to(self, connection: Connection, number: int) -> None:
         done = connection.execute(update(receivers).where(self._its, self._is_mine).values(number=number))
         if not done.rowcount:
-            raise LeaseLostError(f"{self._receiver} is told by another process")
+            raise LeaseLostError(f"the lease of {self._receiver} is held by another process")
 
     def told(self, news: OutboxEntry) -> None:
         """Raises :class:`LeaseLostError`."""
@@ -118,7 +119,7 @@ class DeliveryLog:
             self._come_to(connection, news.number)
 
     def give_up(self, news: OutboxEntry, why: str, now: int) -> None:
-        """Puts aside what will not be taken. Raises :class:`LeaseLostError`."""
+        """Sets an entry aside that will not be accepted. Raises :class:`LeaseLostError`."""
         kept = json.dumps({**vars(news), "finding": vars(news.finding)}, ensure_ascii=False)
         row = {"receiver": self._receiver, "number": news.number, "at": now, "why": why, "news": kept}
         with self._engine.begin() as connection:
@@ -126,7 +127,7 @@ class DeliveryLog:
             self._come_to(connection, news.number)
 
     def take_firing(self, news: Sequence[OutboxEntry], is_told: Sequence[bool], ends: frozenset[str]) -> None:
-        """Takes news in as alerts that begin and end; ``is_told`` says of each whether it is for this receiver.
+        """Applies entries to the alerts they begin and end; ``is_told`` returns whether an entry is for this receiver.
 
         Raises :class:`LeaseLostError`.
         """
@@ -145,52 +146,52 @@ class DeliveryLog:
             self._come_to(connection, news[-1].number)
 
     def _alert(self, finding: Finding) -> Any:
-        """The condition that a row is this receiver's alert of a finding."""
+        """Returns the condition that a row is this receiver's alert about a finding."""
         return and_(firing.c.receiver == self._receiver, firing.c.finding_id == finding.id)
 
     def firing(self) -> list[FiringAlert]:
-        """The alerts it holds, or is to hold, in no order."""
+        """Returns the alerts that the receiver has or is about to get, in no order."""
         query = select(firing).where(firing.c.receiver == self._receiver)
         with self._engine.connect() as connection:
             rows = connection.execute(query).mappings().all()
         return [FiringAlert(Finding.read(json.loads(row["finding"])), row["since"], row["ended_at"]) for row in rows]
 
     def fires(self, alerts: Sequence[FiringAlert], now: int) -> None:
-        """It holds them now."""
+        """Records that the receiver has these alerts."""
         with self._engine.begin() as connection:
             for one in alerts:
                 alert = self._alert(one.finding)
                 connection.execute(update(firing).where(alert, firing.c.since.is_(None)).values(since=now))
 
     def resolved(self, alerts: Sequence[FiringAlert]) -> None:
-        """It knows that they are over. One that was opened again meanwhile stays."""
+        """Removes resolved alerts that were sent. An alert that was reopened meanwhile stays."""
         with self._engine.begin() as connection:
             for one in alerts:
                 alert = self._alert(one.finding)
                 connection.execute(delete(firing).where(alert, firing.c.ended_at.is_not(None)))
 
     def waiting(self) -> int:
-        """How many pieces of news it was not told yet."""
+        """Returns the number of entries that were not delivered yet."""
         with self._engine.connect() as connection:
             number = connection.execute(select(receivers.c.number).where(self._its)).scalar_one_or_none()
         return 0 if number is None else self._news.count_after(number)
 
     def undelivered_count(self) -> int:
-        """How much was put aside."""
+        """Returns the number of entries that were set aside."""
         query = select(func.count()).where(undelivered.c.receiver == self._receiver)
         with self._engine.connect() as connection:
             return int(connection.execute(query).scalar_one())
 
 
 def undelivered_news(engine: Engine) -> list[Undelivered]:
-    """What was put aside, the earliest first."""
+    """Returns the entries that were set aside, oldest first."""
     with engine.connect() as connection:
         rows = connection.execute(select(undelivered).order_by(undelivered.c.number, undelivered.c.receiver)).mappings()
         return [Undelivered(**{**row, "news": json.loads(row["news"])}) for row in rows]
 
 
 def forget_undelivered(engine: Engine, receiver: str, number: int) -> None:
-    """It was delivered after all, or nobody wants it any more."""
+    """Removes an entry that was set aside, after a late delivery or by an operator."""
     with engine.begin() as connection:
         its = and_(undelivered.c.receiver == receiver, undelivered.c.number == number)
         connection.execute(delete(undelivered).where(its))

@@ -1,4 +1,4 @@
-"""Couriers: a thread a receiver, that tells it the news in their order, again and again until it takes them."""
+"""Dispatchers: one thread per receiver, which delivers outbox entries in order and retries until they are accepted."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from custodes.rules.model import LEVELS
 _EVERY_SECONDS = 1.0
 _MOST_WAIT_SECONDS = 60.0
 _TRIES = 3
-"""How often what was refused is sent before it is put aside."""
+"""Number of attempts before a refused alert is set aside."""
 _AT_ONCE = 100
 
 
@@ -47,12 +47,12 @@ class Notifier(Protocol):
 
 
 class OrderedNotifier:
-    """A receiver that is sent every piece of news once."""
+    """A receiver that gets every outbox entry once, in order."""
 
     def __init__(
         self, ledger: DeliveryLog, sender: MessageSender, writer: MessageWriter, level: str, give_up_after: timedelta
     ) -> None:
-        """``level`` is the least severe it is told of."""
+        """``level`` is the least severe level that is sent."""
         self._ledger = ledger
         self._sender = sender
         self._writer = writer
@@ -89,7 +89,7 @@ class OrderedNotifier:
 
 
 class Dispatcher:
-    """Tells one receiver, in a thread of its own."""
+    """Serves one receiver, in its own thread."""
 
     def __init__(
         self,
@@ -99,8 +99,8 @@ class Dispatcher:
         clock: Callable[[], float] = time.time,
         jitter: float = 0.2,
     ) -> None:
-        """``clock`` is in epoch seconds. Waits are longer or shorter by as much as ``jitter``, so that not all who
-        could not reach somebody try again at once."""
+        """``clock`` is in epoch seconds. Delays vary by the fraction ``jitter``, so that dispatchers do not retry in
+        step."""
         self.name = name
         self._told, self._ledger = told, ledger
         self._clock = clock
@@ -110,9 +110,9 @@ class Dispatcher:
         self._thread = threading.Thread(target=self._run, name=f"alerts-{name}")
         self._retry = Retry(2 * _EVERY_SECONDS, _MOST_WAIT_SECONDS)
         self.waiting = 0
-        """Pieces of news it was not told yet."""
+        """Number of entries not delivered yet."""
         self.undelivered = 0
-        """Pieces put aside."""
+        """Number of entries set aside."""
 
     @property
     def failures(self) -> int:
@@ -120,12 +120,12 @@ class Dispatcher:
         return self._retry.failures
 
     def start(self) -> None:
-        """From now on its receiver is told. Raises the database's errors."""
+        """Registers the receiver and starts the thread. Raises the database's errors."""
         self._ledger.register()
         self._thread.start()
 
     def wake(self) -> None:
-        """There is news."""
+        """Signals that the outbox has a new entry."""
         self._wake.set()
 
     def _run(self) -> None:
@@ -142,7 +142,7 @@ class Dispatcher:
         return self._retry.delay * (1 + random.uniform(-self._jitter, self._jitter))  # noqa: S311 - no secret hangs on it
 
     def step(self) -> None:
-        """Tells what there is to tell, if this process is to do it."""
+        """Delivers pending entries if this process holds the lease."""
         try:
             while not self._stop and self._ledger.hold(self._micros()) and self._told.step(self._micros()):
                 pass
@@ -170,7 +170,7 @@ class Dispatcher:
         return int(self._clock() * 1e6)
 
     def close(self) -> None:
-        """Ends; what was not told waits for the next start."""
+        """Stops the thread; undelivered entries wait for the next start."""
         self._stop = True
         self._wake.set()
         if self._thread.ident is not None:

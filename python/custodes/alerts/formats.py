@@ -1,4 +1,4 @@
-"""Messages as others want them: Standard Webhooks, Slack, Teams, PagerDuty, OCSF, e-mail."""
+"""Message formats: Standard Webhooks, Slack, Teams, PagerDuty, OCSF, e-mail."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _texts = jinja2.Environment(  # noqa: S701 - what it writes is no markup
 )
 
 EncodedMessage = tuple[bytes, Mapping[str, str]]
-"""A body, and its headers."""
+"""A body and its headers."""
 
 
 def _json(data: Any) -> bytes:
@@ -34,7 +34,7 @@ def _json(data: Any) -> bytes:
 
 
 def webhook(message: Message, secret: bytes | None, now: int) -> EncodedMessage:
-    """As https://www.standardwebhooks.com says; ``now`` is in seconds."""
+    """Signs a payload as specified by https://www.standardwebhooks.com; ``now`` is in seconds."""
     body = _json(message.as_dict())
     headers = {"Content-Type": "application/json", "webhook-id": message.id, "webhook-timestamp": str(now)}
     if secret is not None:
@@ -44,7 +44,7 @@ def webhook(message: Message, secret: bytes | None, now: int) -> EncodedMessage:
 
 
 def slack(message: Message) -> EncodedMessage:
-    """An incoming webhook of Slack, or of what understands the same."""
+    """Returns the payload of an incoming webhook of Slack or a compatible service."""
     fields = [{"type": "plain_text", "text": f"{name}\n{value}"[:2000]} for name, value in _facts(message).items()]
     blocks: list[dict[str, Any]] = [
         {"type": "header", "text": {"type": "plain_text", "text": message.title[:150]}},
@@ -53,13 +53,13 @@ def slack(message: Message) -> EncodedMessage:
     if message.link is not None:
         button = {"type": "button", "text": {"type": "plain_text", "text": "Look at it"}, "url": message.link}
         blocks.append({"type": "actions", "elements": [button]})
-    # What is shown where blocks are not, as text in Slack's own markup.
+    # Fallback text in Slack markup, for clients that show no blocks.
     text = message.title.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return _json({"text": text, "blocks": blocks}), {"Content-Type": "application/json"}
 
 
 def teams(message: Message) -> EncodedMessage:
-    """An Adaptive Card, as workflows of Teams take it."""
+    """Returns an Adaptive Card for a workflow of Teams."""
     facts = [{"title": name, "value": _no_markdown(value)} for name, value in _facts(message).items()]
     body = [
         {"type": "TextBlock", "size": "Large", "weight": "Bolder", "wrap": True, "text": _no_markdown(message.title)},
@@ -82,8 +82,8 @@ _URGENCY = {"critical": "critical", "high": "error", "medium": "warning", "low":
 
 
 def pagerduty(message: Message, key: str, until: str) -> EncodedMessage | None:
-    """An event of PagerDuty's Events API v2; ``None`` for what is no news there. ``until`` says what ends an incident:
-    that the finding has ``ended``, or was ``judged``."""
+    """Returns an event of PagerDuty's Events API v2, or ``None`` for an entry that changes no incident. ``until`` says
+    whether an incident ends when its finding has ``ended`` or was ``judged``."""
     ends = {"judged", "merged"} | ({"closed"} if until == "ended" else set())
     if message.kind in ends:
         action = "resolve"
@@ -109,7 +109,7 @@ def pagerduty(message: Message, key: str, until: str) -> EncodedMessage | None:
 
 
 def email(message: Message, sender: str, to: list[str]) -> EmailMessage:
-    """A mail; those about one finding are one conversation."""
+    """Returns a mail; all mails about one finding form one conversation."""
     mail = EmailMessage()
     mail["From"], mail["To"] = sender, ", ".join(to)
     mail["Subject"] = _one_line(f"[{message.finding.level}] {message.title}")
@@ -128,7 +128,7 @@ _STATUS = {"opened": 1, "reopened": 1, "closed": 1, "acknowledged": 2, "merged":
 
 
 def ocsf(message: Message) -> bytes:
-    """A Detection Finding of OCSF 1.3, class 2004."""
+    """Returns a Detection Finding of OCSF 1.3, class 2004."""
     finding = message.finding
     activity = _ACTIVITY[message.kind]
     event: dict[str, Any] = {
@@ -187,7 +187,7 @@ def _facts(message: Message) -> dict[str, str]:
 
 
 def _one_line(text: str) -> str:
-    """Without what would end a header."""
+    """Removes line breaks, which would end a header."""
     return re.sub(r"\s+", " ", text)[:200]
 
 

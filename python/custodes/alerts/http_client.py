@@ -1,4 +1,4 @@
-"""Sending over HTTP to a place that somebody configured: it must not be made to reach another."""
+"""HTTP client for configured receivers, restricted so that it cannot be made to reach another target."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ import httpx
 
 _TIMEOUT_SECONDS = 10.0
 _NEVER_TAKEN = frozenset({400, 405, 413, 415, 422})
-"""Answers after which sending the same again is of no use."""
+"""Status codes after which a retry of the same message is pointless."""
 
 
 class DeliveryRejectedError(Exception):
-    """The receiver has this message, and does not want it."""
+    """The receiver permanently refuses this message."""
 
 
 class HttpClient:
-    """Posts to one URL. Redirects are not followed, and addresses of the machine's own cloud are refused."""
+    """Posts to one URL. Does not follow redirects, and refuses link-local addresses such as cloud metadata services."""
 
     def __init__(self, url: str) -> None:
-        """Raises ``ValueError`` for what is no such URL."""
+        """Raises ``ValueError`` for an invalid URL."""
         self._url = httpx.URL(url)
         if self._url.scheme not in {"http", "https"} or not self._url.host:
-            raise ValueError(f"'{_shown(self._url)}' is no URL of http or https")
-        # What is resolved here must be what is connected to; so the environment's proxies are not asked.
+            raise ValueError(f"'{_shown(self._url)}' is not an http or https URL")
+        # The resolved address must be the connected address, so proxies from the environment are ignored.
         self._client = httpx.Client(timeout=_TIMEOUT_SECONDS, follow_redirects=False, trust_env=False)
 
     def post(self, content: bytes, headers: Mapping[str, str]) -> None:
@@ -53,17 +53,17 @@ class HttpClient:
 
 
 def _address(host: str, port: int) -> str:
-    """Where a host is. Raises ``OSError`` where it is nowhere, or where alerts have no business."""
+    """Resolves a host. Raises ``OSError`` if it cannot be resolved or resolves to a forbidden address."""
     found = [str(one[4][0]) for one in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
     for text in found:
         address = ipaddress.ip_address(text.partition("%")[0])
         if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
             address = address.ipv4_mapped
         if address.is_link_local or address.is_multicast or address.is_unspecified or address.is_reserved:
-            raise OSError(f"{host} is at {text}, where alerts are not sent")
+            raise OSError(f"{host} resolves to {text}, to which alerts are never sent")
     return found[0]
 
 
 def _shown(url: httpx.URL) -> str:
-    """A URL without what may be a secret in it."""
+    """Returns a URL without parts that may be secret."""
     return f"{url.scheme}://{url.host}"

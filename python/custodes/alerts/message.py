@@ -1,4 +1,4 @@
-"""What an alert says: of a piece of news, as much as its receiver may know."""
+"""The content of an alert: an outbox entry, reduced to the data that its receiver may get."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from custodes.rules import Rule
 _TOLD: dict[EntryKind, str] = {
     "opened": "",
     "closed": "ended: ",
-    "merged": "part of another now: ",
+    "merged": "merged into another finding: ",
     "acknowledged": "acknowledged: ",
     "judged": "closed: ",
     "reopened": "open again: ",
@@ -25,25 +25,25 @@ _TOLD: dict[EntryKind, str] = {
 
 @dataclass(frozen=True)
 class Message:
-    """One alert, in words and as data."""
+    """One alert, as text and as data."""
 
     id: str
-    """The same however often it is sent."""
+    """Id of the message, the same for every attempt."""
     kind: EntryKind
     at: int
     """Microseconds since the epoch."""
     finding: Finding
-    """With the names its receiver may see."""
+    """The finding, with names or pseudonyms."""
     who: str
     reason: str
     link: str | None
-    """The finding's page."""
+    """URL of the finding's page."""
     runbook: str | None
     by: str | None
 
     @property
     def title(self) -> str:
-        """A line: what, and who."""
+        """Returns one line: rule and group."""
         return f"{_TOLD[self.kind]}{self.finding.rule}: {self.who}"
 
     @property
@@ -51,7 +51,7 @@ class Message:
         return datetime.fromtimestamp(self.at / 1e6, UTC)
 
     def as_dict(self) -> dict[str, Any]:
-        """As programs read it: the payload of a webhook."""
+        """Returns the payload of a webhook."""
         return {
             "type": f"finding.{self.kind}",
             "timestamp": rfc3339(self.at),
@@ -68,13 +68,13 @@ class Message:
 
 @dataclass(frozen=True)
 class MessageWriter:
-    """Writes messages for one receiver."""
+    """Creates messages for one receiver."""
 
     pseudonyms: Pseudonyms
     rules: Callable[[], Sequence[Rule]]
-    """Those in force."""
+    """The rules in force."""
     console: str | None
-    """Where the console is reached, without a slash at the end."""
+    """URL of the console, without a slash at the end."""
 
     def message(self, news: OutboxEntry) -> Message:
         finding = news.finding
@@ -92,5 +92,5 @@ class MessageWriter:
         )
 
     def shown(self, finding: Finding) -> Finding:
-        """A finding with the names its receiver may see."""
+        """Returns a finding with the names that its receiver may get."""
         return Finding(**{**vars(finding), "group": self.pseudonyms.group(finding)})

@@ -1,4 +1,4 @@
-"""The kinds of receivers, and what each is sent."""
+"""The kinds of receivers, and how each is served."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _TIMEOUT_SECONDS = 10.0
 
 
 class MessageSender(Protocol):
-    """Delivers messages, one after the other."""
+    """Delivers messages, one at a time."""
 
     def send(self, message: Message) -> None:
         """Returns once the receiver accepted the message.
@@ -45,10 +45,10 @@ class MessageSender(Protocol):
 
 
 class WebSender:
-    """Posts what a format makes of a message; what it makes nothing of is no news for its receiver."""
+    """Posts a message in a format; skips messages that the format does not represent."""
 
     def __init__(self, url: str, write: Callable[[Message], formats.EncodedMessage | None]) -> None:
-        """Raises ``ValueError`` for what is no URL."""
+        """Raises ``ValueError`` for an invalid URL."""
         self._web = HttpClient(url)
         self._write = write
 
@@ -62,10 +62,10 @@ class WebSender:
 
 
 class MailSender:
-    """Sends mails by SMTP, a connection each."""
+    """Sends mails by SMTP, with one connection per mail."""
 
     def __init__(self, settings: EmailReceiver) -> None:
-        """Raises ``OSError`` for a password that cannot be read."""
+        """Raises ``OSError`` if the password file cannot be read."""
         self._settings = settings
         self._password = None if settings.password is None else settings.password.read_text().strip()
 
@@ -88,18 +88,18 @@ class MailSender:
             raise OSError(f"{settings.server}: {error}") from error
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Does nothing: no connection stays open."""
 
 
 def _is_for_good(error: smtplib.SMTPException) -> bool:
-    """Whether a mail server's answer says never, and not just now: 5xx, of all recipients."""
+    """Returns whether a mail server's error is permanent: 5xx for all recipients."""
     if isinstance(error, smtplib.SMTPRecipientsRefused):
         return all(code >= 500 for code, _ in error.recipients.values())
     return isinstance(error, smtplib.SMTPResponseException) and error.smtp_code >= 500
 
 
 class KafkaSender:
-    """Writes Detection Findings of OCSF to a topic, those about one finding to one partition."""
+    """Writes OCSF Detection Findings to a topic; all messages about one finding go to one partition."""
 
     def __init__(self, settings: KafkaReceiver, kafka: KafkaSourceSettings) -> None:
         self._topic = settings.topic
@@ -115,7 +115,7 @@ class KafkaSender:
         except MessageSizeTooLargeError as error:
             raise DeliveryRejectedError(str(error)) from error
         except KafkaError as error:
-            # What was not acknowledged is sent again by a producer that knows nothing of it.
+            # Discards the producer: a new one does not remember unacknowledged records, which are sent again.
             self.close()
             raise OSError(f"{self._topic}: {error}") from error
 
@@ -130,7 +130,7 @@ QueueSettings = WebhookReceiver | SlackReceiver | TeamsReceiver | PagerDutyRecei
 
 
 def sender_of(settings: QueueSettings, kafka: KafkaSourceSettings | None) -> MessageSender:
-    """The sender for a receiver. Raises ``OSError`` and ``ValueError`` for secrets that cannot be used."""
+    """Returns the sender of a receiver. Raises ``OSError`` and ``ValueError`` for unusable secrets."""
     match settings:
         case WebhookReceiver():
             secret = None if settings.secret is None else _signing_secret(settings.secret.read_text())
@@ -146,16 +146,16 @@ def sender_of(settings: QueueSettings, kafka: KafkaSourceSettings | None) -> Mes
             return MailSender(settings)
         case KafkaReceiver():
             if kafka is None:
-                raise ValueError("a topic is on the brokers of source.kafka: set it")
+                raise ValueError("a receiver of kind kafka writes to the brokers of source.kafka: set source.kafka")
             return KafkaSender(settings, kafka)
 
 
 def _signing_secret(text: str) -> bytes:
-    """The secret in a file, as Standard Webhooks hands it around. Raises ``ValueError``."""
+    """Returns the secret in a file, in the form of Standard Webhooks. Raises ``ValueError``."""
     try:
         secret = b64decode(text.strip().removeprefix("whsec_"), validate=True)
     except NotBase64Error as error:
-        raise ValueError("a webhook's secret is base64, with whsec_ before it") from error
+        raise ValueError("the secret of a webhook must be base64 with the prefix whsec_") from error
     if len(secret) < 24:
-        raise ValueError(f"a webhook's secret has at least 24 bytes, this one {len(secret)}")
+        raise ValueError(f"the secret of a webhook must have at least 24 bytes, this one has {len(secret)}")
     return secret

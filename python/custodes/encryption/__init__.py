@@ -1,1 +1,1 @@
-"""Encryption at rest: the keys of an installation, and texts encrypted so that equal texts stay equal."""
+"""Encryption at rest: the keys of an installation, and deterministic encryption of texts."""

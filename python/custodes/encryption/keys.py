@@ -1,8 +1,8 @@
-"""Encryption at rest: the keys of an installation, and what is encrypted with them.
+"""Encryption at rest: the keys of an installation, and everything that is encrypted with them.
 
-Files are encrypted in chunks (``rust/cipher``). Names in a database are encrypted each by itself, by AES-SIV (RFC
-5297): under one key a name is the same text each time, a keyed pseudonym that can be looked for, and that is turned
-back with the key alone. What nobody looks for is another text each time.
+Files are encrypted in chunks (``rust/cipher``). Names in a database are encrypted one by one with AES-SIV (RFC 5297):
+under one key, equal names give equal ciphertexts, so they can be searched for; only the key decrypts them. Texts that
+are never searched for get a random nonce, so equal texts differ.
 """
 
 from __future__ import annotations
@@ -22,62 +22,63 @@ if TYPE_CHECKING:
     from custodes.encryption.text_cipher import TextCipher
 
 NOT_PEOPLE = frozenset({"resource", "action", "peer_group", "app"})
-"""The fields whose values say nothing of who somebody is. What was worked out from a name may say it, too."""
+"""Fields whose values do not identify a person. Fields derived from a name may identify one."""
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
 _LENGTH = 32
 _NONCE = 16
 _LOOKED_FOR, _WRAPPED = "~", "~~"
-"""How texts begin that were encrypted; after it come the key's name, another ``~``, and base64."""
+"""Prefix of encrypted texts; the key's name, another ``~`` and base64 follow."""
 
 
 class Keys:
-    """The keys there are. The first is for what is written, all for what is read; without any nothing is encrypted.
+    """The keys of an installation. The first key encrypts, all keys decrypt; without keys nothing is encrypted.
 
-    Used from any thread.
+    Safe to use from any thread.
     """
 
     def __init__(self, named: Sequence[tuple[str, bytes]] = ()) -> None:
-        """Each is a name and 32 random bytes. Raises ``ValueError`` for what is none, or comes twice."""
+        """Each key is a name and 32 random bytes. Raises ``ValueError`` for an invalid or repeated key."""
         for name, secret in named:
             if not _NAME.fullmatch(name):
-                raise ValueError(f"'{name}' is no name of a key: up to 32 of a-z, 0-9 and '-'")
+                raise ValueError(f"'{name}' is not a key name: use up to 32 characters of a-z, 0-9 and '-'")
             if len(secret) != _LENGTH:
-                raise ValueError(f"the key '{name}' has {len(secret)} bytes, not {_LENGTH}")
+                raise ValueError(f"the key '{name}' must have {_LENGTH} bytes, and has {len(secret)}")
         if len({name for name, _ in named}) < len(named):
-            raise ValueError("two keys have one name")
+            raise ValueError("two keys have the same name")
         self.files = Keyring(list(named))
-        """For files."""
+        """Cipher for files."""
         self._texts: dict[str, TextCipher] = {}
         if named:
-            # It takes a while to import, and most commands know of no keys.
+            # Imported here because it is slow, and most commands use no keys.
             from custodes.encryption.text_cipher import TextCipher  # noqa: PLC0415
 
             self._texts = {name: TextCipher(secret) for name, secret in named}
 
     @classmethod
     def kept_in(cls, path: Path) -> Keys:
-        """The keys of a file, as :func:`add_key` writes it. Raises ``OSError``, and ``ValueError`` for another file."""
+        """Reads a key file as :func:`add_key` writes it. Raises ``OSError``, and ``ValueError`` for an invalid file."""
         return cls(_read(path))
 
     @property
     def current(self) -> str | None:
-        """The name of the key for what is written; ``None`` where nothing is encrypted."""
+        """Name of the key that encrypts; ``None`` if nothing is encrypted."""
         return self.files.current
 
     @property
     def names(self) -> list[str]:
-        """All, the one for what is written first."""
+        """Names of all keys, the encrypting one first."""
         return list(self._texts)
 
     def hide(self, kind: str, text: str) -> str:
-        """A text that is to be looked for: the same each time, under one key. ``kind`` is the field it is of."""
+        """Encrypts a text that must be searchable: equal texts give equal ciphertexts. ``kind`` is the name of its
+        field."""
         if self.current is None:
             return text
         encrypted = self._texts[self.current].encrypt(text, [kind.encode()])
         return hidden_by(self.current) + _text(encrypted)
 
     def show(self, kind: str, text: str) -> str:
-        """What was hidden. What was not, or under a key that is not there, is as it is."""
+        """Decrypts a searchable text. Plain texts and texts under an unknown key are returned unchanged."""
         name, encrypted = _parted(text, _LOOKED_FOR)
         if name not in self._texts:
             return text
@@ -87,7 +88,7 @@ class Keys:
             return text
 
     def wrap(self, text: str) -> str:
-        """A text that nobody looks for: another each time."""
+        """Encrypts a text that is never searched for: equal texts give different ciphertexts."""
         if self.current is None:
             return text
         nonce = secrets.token_bytes(_NONCE)
@@ -95,7 +96,7 @@ class Keys:
         return wrapped_by(self.current) + _text(nonce + encrypted)
 
     def unwrap(self, text: str) -> str:
-        """What was wrapped; else as :meth:`show`."""
+        """Decrypts a text of :meth:`wrap`; returns all other texts as :meth:`show` does."""
         name, encrypted = _parted(text, _WRAPPED)
         if name not in self._texts:
             return text
@@ -106,13 +107,13 @@ class Keys:
             return text
 
     def hide_group(self, text: str) -> str:
-        """A group as JSON, with the people in it hidden."""
+        """Returns a group as JSON with its identifying values encrypted."""
         if self.current is None:
             return text
         return group_text({name: self._hidden(name, value) for name, value in json.loads(text).items()})
 
     def show_group(self, text: str) -> str:
-        """The group again."""
+        """Returns the group that :meth:`hide_group` encrypted."""
         if not self._texts or '"~' not in text:
             return text
         return group_text({name: self.show(name, value) for name, value in json.loads(text).items()})
@@ -125,9 +126,9 @@ NO_KEYS = Keys()
 
 
 def add_key(path: Path, name: str) -> None:
-    """Makes a key, by which everything is encrypted from now on, and a file where there is none.
+    """Creates a key that encrypts from the next start on, and the file if it is missing.
 
-    Raises ``OSError``, and ``ValueError`` for a name that is none or taken, and for a file that is none of keys.
+    Raises ``OSError``, and ``ValueError`` for an invalid or existing name and for an invalid file.
     """
     named = [(name, secrets.token_bytes(_LENGTH)), *(_read(path) if path.exists() else [])]
     Keys(named)
@@ -135,7 +136,8 @@ def add_key(path: Path, name: str) -> None:
 
 
 def remove_key(path: Path, name: str) -> None:
-    """Lets go of a key: what is still encrypted under it is lost. Raises as :func:`add_key`; ``KeyError`` for none."""
+    """Removes a key: data that is still encrypted under it is lost. Raises as :func:`add_key`, and ``KeyError`` for an
+    unknown key."""
     named = _read(path)
     left = [one for one in named if one[0] != name]
     if len(left) == len(named):
@@ -152,14 +154,16 @@ def _read(path: Path) -> list[tuple[str, bytes]]:
         try:
             named.append((name, base64.b64decode(secret.strip(), validate=True)))
         except ValueError as error:
-            raise ValueError(f"{path}:{number} is no key: a name, a space, 32 bytes in base64") from error
+            raise ValueError(
+                f"{path}:{number} is not a key: it must be a name, a space and 32 bytes in base64"
+            ) from error
     return named
 
 
 def _write(path: Path, named: Sequence[tuple[str, bytes]]) -> None:
     fresh = path.with_name(f"{path.name}.new")
     with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-        file.write("# Keys of Custodes. By the first is written; keep the others until nothing needs them.\n")
+        file.write("# Keys of Custodes. The first one encrypts; keep the others until no data needs them.\n")
         file.writelines(f"{name} {base64.b64encode(secret).decode()}\n" for name, secret in named)
         file.flush()
         os.fsync(file.fileno())
@@ -167,22 +171,22 @@ def _write(path: Path, named: Sequence[tuple[str, bytes]]) -> None:
 
 
 def group_text(group: dict[str, str]) -> str:
-    """A group in the one way it is written."""
+    """Returns the canonical JSON of a group."""
     return json.dumps(group, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
 
 
 def hidden_by(key: str) -> str:
-    """How texts begin that were hidden by a key."""
+    """Returns the prefix of searchable texts under a key."""
     return f"{_LOOKED_FOR}{key}~"
 
 
 def wrapped_by(key: str) -> str:
-    """How texts begin that were wrapped by a key."""
+    """Returns the prefix of wrapped texts under a key."""
     return f"{_WRAPPED}{key}~"
 
 
 def _parted(text: str, beginning: str) -> tuple[str, str]:
-    """The name of the key, and what is encrypted; nothing of a text that is not."""
+    """Returns the key's name and the ciphertext, or ``None`` for a plain text."""
     if not text.startswith(beginning):
         return "", ""
     name, _, encrypted = text.removeprefix(beginning).partition("~")

@@ -1,4 +1,4 @@
-"""AES-SIV (RFC 5297) of single texts, under a key that is derived from an installation's (HKDF, RFC 5869)."""
+"""AES-SIV (RFC 5297) for single texts, with a key derived from the installation's key (HKDF, RFC 5869)."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 _LENGTH = 64
-"""Bytes of the derived key: AES-256 needs two of 32."""
+"""Length of the derived key in bytes: AES-256-SIV needs two keys of 32."""
 
 
 class TextCipher:
-    """Encrypts texts under one key. Used from any thread."""
+    """Encrypts texts under one key. Safe to use from any thread."""
 
     def __init__(self, secret: bytes) -> None:
         self._siv = AESSIV(HKDF(hashes.SHA256(), _LENGTH, salt=None, info=b"custodes texts").derive(secret))
 
     def encrypt(self, text: str, beside: list[bytes]) -> bytes:
-        """The same for the same text and the same ``beside``, which decrypting needs again."""
-        # There must be something to encrypt, and a text may be empty.
+        """Encrypts deterministically: equal texts with equal ``beside`` (associated data) give equal ciphertexts."""
+        # AES-SIV rejects an empty plaintext, and a text may be empty.
         return self._siv.encrypt(b"=" + text.encode(), beside)
 
     def decrypt(self, encrypted: bytes, beside: list[bytes]) -> str:
-        """The text again. Raises ``ValueError`` for what was not encrypted under this key with this ``beside``."""
+        """Decrypts. Raises ``ValueError`` for a ciphertext of another key or with another ``beside``."""
         try:
             return self._siv.decrypt(encrypted, beside)[1:].decode()
         except InvalidTag as error:
-            raise ValueError("it was encrypted under another key, or is damaged") from error
+            raise ValueError("the text was encrypted under another key, or is damaged") from error

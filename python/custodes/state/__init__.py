@@ -1,4 +1,4 @@
-"""State that outlives the process: snapshots, where they are kept and when they are taken."""
+"""State that outlives the process: snapshots, their storage, and their schedule."""
 
 from custodes.state.checkpoints import Checkpoints
 from custodes.state.claims import StateStore

@@ -1,7 +1,7 @@
-"""When snapshots are taken: part by part between batches, written by a thread of its own.
+"""Snapshot schedule: a snapshot is saved part by part between batches and written by its own thread.
 
-While one is under way each round of the monitor saves one part, so counting pauses for no longer than that takes. A
-disk without room costs that snapshot and nothing else: the ones before stay, the next is tried in its time.
+While a snapshot is in progress, each round of the monitor saves one part, so counting pauses only for the time of one
+part. A full disk costs only that snapshot: earlier ones stay, and the next attempt follows on schedule.
 """
 
 from __future__ import annotations
@@ -18,34 +18,34 @@ from custodes.sources import StreamPosition, positions
 from custodes.state.snapshots import Snapshots, SnapshotWriter
 
 _AFTER_FAILURE = 5.0
-"""Seconds until the next try, at least."""
+"""Shortest delay before the next attempt, in seconds."""
 
 _MOST_WAITING = 2
-"""Sections that may wait for the disk: what is saved is held in memory until it is written."""
+"""Largest number of sections waiting for the disk; each is held in memory until it is written."""
 
 
 @dataclass
 class _PendingSnapshot:
-    """A snapshot that is being taken."""
+    """A snapshot in progress."""
 
     places: list[StreamPosition]
     taken_at: float
     writing: SnapshotWriter | None = None
     parts: int = 0
     steps: list[Future[None]] = field(default_factory=list)
-    """What the thread does for it, in order."""
+    """Steps of the writing thread, in order."""
 
     def waiting(self) -> int:
-        """Steps not done yet."""
+        """Returns the number of steps that are not done."""
         return sum(not step.done() for step in self.steps)
 
     def failure(self) -> BaseException | None:
-        """What went wrong in the steps done so far."""
+        """Returns the first error of the steps that are done."""
         return next((error for step in self.steps if step.done() and (error := step.exception())), None)
 
 
 class Checkpoints:
-    """Takes snapshots of an engine and its source."""
+    """Takes snapshots of an engine and the positions of its source."""
 
     def __init__(
         self,
@@ -59,12 +59,12 @@ class Checkpoints:
         arrived: Callable[[], None] = lambda: None,
         still_ours: Callable[[], bool] = lambda: True,
     ) -> None:
-        """``interval`` is in seconds. ``clock`` says what time it is, ``pace`` counts seconds.
+        """``interval`` is in seconds. ``clock`` returns the time, ``pace`` counts seconds.
 
-        ``begins`` is called before one is begun, and may raise ``OSError``. ``arrived`` is called by the thread before
-        one is finished: it returns once all that was handed on before it began has arrived, and raises if it has not.
-        ``still_ours`` is asked when one is finished: those before it are only removed while nobody else has claimed
-        them to go on from.
+        ``begins`` is called before a snapshot begins and may raise ``OSError``. ``arrived`` is called by the writing
+        thread before a snapshot is finished: it returns once all events that were sent before the snapshot began have
+        arrived, and raises otherwise. ``still_ours`` is called after a snapshot is finished: earlier snapshots are
+        removed only if no other worker has claimed them.
         """
         self._snapshots = snapshots
         self._interval = interval
@@ -76,9 +76,9 @@ class Checkpoints:
         self._due_at = pace()
         self._retry = Retry(min(_AFTER_FAILURE, interval), clock=pace)
         self.covered: set[int] = set()
-        """The streams that a restart would know where to begin in."""
+        """Streams whose position the newest snapshot contains."""
         self.taken_at: float | None = None
-        """When the newest snapshot was begun, in epoch seconds."""
+        """Time at which the newest snapshot began, in epoch seconds."""
 
     @property
     def failures(self) -> int:
@@ -86,14 +86,15 @@ class Checkpoints:
         return self._retry.failures
 
     def went_on_from(self, places: list[StreamPosition], taken_at: float) -> None:
-        """The engine is one that was restored."""
+        """Records that the engine was restored from a snapshot."""
         self.covered = {place.stream for place in places if place.ours}
         self.taken_at = taken_at
 
     def step(self, engine: Engine, places: list[StreamPosition]) -> None:
-        """Does what is next: begins a snapshot when one is due, saves a part, or sees it finished.
+        """Does the next step: begins a snapshot that is due, saves a part, or completes it.
 
-        ``places`` are the source's now. One is due at once where a stream is not covered yet.
+        ``places`` are the current positions of the source. A snapshot is due at once if it would cover a stream that no
+        snapshot covers yet.
         """
         underway = self._underway
         if underway is None:
@@ -156,12 +157,12 @@ class Checkpoints:
         self.drop()
 
     def forget(self, stream: int) -> None:
-        """A stream is somebody else's now."""
+        """Records that a stream now belongs to another worker."""
         self.covered.discard(stream)
         self.drop()
 
     def drop(self) -> None:
-        """Gives up the snapshot under way, if there is one: what it was to hold together no longer does."""
+        """Abandons the snapshot in progress, if any, because its parts no longer belong together."""
         underway, self._underway = self._underway, None
         if underway is None:
             return
@@ -175,7 +176,7 @@ class Checkpoints:
         self._thread.submit(abandon)
 
     def take_now(self, engine: Engine, places: list[StreamPosition], within: float) -> None:
-        """Takes one from start to end, as when the process is about to end; gives up after ``within`` seconds."""
+        """Takes a complete snapshot now, for example before the process ends; gives up after ``within`` seconds."""
         self.drop()
         if not places:
             return
@@ -185,7 +186,7 @@ class Checkpoints:
         until = time.monotonic() + within
         while (underway := self._underway) is not None:
             if wait(underway.steps, timeout=max(0.0, until - time.monotonic())).not_done:
-                self._fail(TimeoutError(f"it was not written within {within:.0f} s"))
+                self._fail(TimeoutError(f"the snapshot was not written within {within:.0f} s"))
                 return
             self.step(engine, places)
 

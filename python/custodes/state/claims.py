@@ -1,8 +1,8 @@
-"""What workers that share a group of partitions need of a place to keep their state in.
+"""Interface of a state store that workers share.
 
-A *task* is the counting that goes with one partition; its state goes from worker to worker with it. Whoever has a task
-claims it first. From then on, what an earlier claimant still writes, not knowing yet that it has lost the partition, is
-nobody's state.
+A *task* is the counting of one partition; its state moves between workers together with the partition. A worker claims
+a task before it restores the state. Anything that an earlier claimant writes after that claim, unaware that it has lost
+the partition, is ignored.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ from custodes.state.folder import Folder
 
 
 class StateStore(Protocol):
-    """Keeps the state of tasks where every worker can reach it. Raises ``KafkaError`` or ``OSError`` as it comes."""
+    """Stores the state of tasks where every worker can reach it. Raises ``KafkaError`` or ``OSError``."""
 
     def agree(self, name: str, proposal: str) -> str:
-        """What the first worker ever to ask has proposed under this name: the same for all, for good."""
+        """Returns the value that was first proposed under this name, by any worker; it never changes."""
 
     def claim(self, task: str) -> Folder:
-        """The task's folder, with what the last claimant left; what others write after this is not in anybody's."""
+        """Claims a task and returns its folder with the state of the previous claimant; later writes of that claimant
+        are ignored."""
 
     def close(self) -> None: ...

@@ -1,4 +1,4 @@
-"""A folder that files can be put into so that they survive a power cut, or were never there."""
+"""A folder whose files survive a power cut completely or not at all."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ class OutputFile(Protocol):
     """A file being written."""
 
     def write(self, data: bytes) -> None:
-        """Appends; raises ``OSError`` where there is no room."""
+        """Appends; raises ``OSError`` if the disk is full."""
 
     def sync(self) -> None:
-        """Returns once all that was written is on the disk."""
+        """Returns once all written data is on the disk."""
 
     def close(self) -> None: ...
 
 
 class Folder(Protocol):
-    """What snapshots need of a place to be kept in. What is not synced may be lost or torn by a power cut."""
+    """Storage operations that snapshots need. Unsynced data may be lost or torn by a power cut."""
 
     def names(self) -> list[str]: ...
 
@@ -35,16 +35,16 @@ class Folder(Protocol):
     def remove(self, name: str) -> None: ...
 
     def sync(self) -> None:
-        """Returns once names that came, changed or went are on the disk."""
+        """Returns once created, renamed and removed names are on the disk."""
 
 
 class FolderInUseError(Exception):
-    """Another process has the folder."""
+    """Another process uses the folder."""
 
 
 class _LocalFile:
     def __init__(self, path: Path) -> None:
-        # Only the owner may read it: it names people, and has the key of their fingerprints.
+        # Only the owner may read it: it contains names, and the key of their fingerprints.
         self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
 
     def write(self, data: bytes) -> None:
@@ -60,10 +60,10 @@ class _LocalFile:
 
 
 class LocalFolder:
-    """A directory, this process's own until it ends: it is locked."""
+    """A directory that this process locks until it ends."""
 
     def __init__(self, path: Path) -> None:
-        """Makes the directory if it is not there. Raises :class:`FolderInUseError`, and ``OSError`` as it comes."""
+        """Creates the directory if it is missing. Raises :class:`FolderInUseError` and ``OSError``."""
         self._path = path
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
@@ -71,10 +71,12 @@ class LocalFolder:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             os.close(self._lock)
-            raise FolderInUseError(f"{path} is another running process's; give each a folder of its own") from error
+            raise FolderInUseError(
+                f"{path} is in use by another running process; give each process its own folder"
+            ) from error
 
     def owner(self) -> str:
-        """A name that stays with the folder: who has it is the same worker, whatever process runs it."""
+        """Name that stays with the folder: any process that uses the folder is the same worker."""
         path = self._path / "worker"
         if not path.exists():
             fresh = path.with_suffix(".new")

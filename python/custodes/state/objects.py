@@ -1,8 +1,9 @@
-"""State in a directory that all workers reach, or in an object store (S3, Google Cloud Storage, Azure), by its URL.
+"""Worker state in a shared directory or an object store (S3, Google Cloud Storage, Azure), by URL.
 
-Under the URL lie `agreed/NAME`, `tasks/TASK/claims/EPOCH` and `tasks/TASK/snapshots/EPOCH/NAME`. All that is asked
-of the store is to create a thing only if it is not there. A claim is such a thing: who creates the next epoch has the
-task. It lists what its claimant found, so that what an earlier one writes later is in nobody's list and is passed over.
+Keys under the URL: `agreed/NAME`, `tasks/TASK/claims/EPOCH` and `tasks/TASK/snapshots/EPOCH/NAME`. The only requirement
+on the store is create-if-absent. A claim is such an object: the worker that creates the next epoch has the task. A
+claim lists the snapshots that its claimant found, so a snapshot that an earlier claimant writes later is in no list and
+is ignored.
 """
 
 from __future__ import annotations
@@ -25,27 +26,29 @@ from custodes.state.folder import OutputFile
 
 SCHEMES = ("file", "s3", "gs", "az")
 _TRIES = 20
-"""To create the next epoch, while others do the same."""
+"""Number of attempts to create the next epoch while others do the same."""
 _CLAIMS_KEPT = 8
 _PATIENCE = timedelta(seconds=10)
 
 
 class ObjectStates:
-    """A state store. Used from one thread, its folders from another."""
+    """A state store. It is used from one thread, its folders from another."""
 
     def __init__(self, url: str) -> None:
-        """Credentials come from the environment, as the store's own tools take them.
+        """Credentials come from the environment, as with the store's own tools.
 
-        Raises ``ValueError`` for a URL that is none of :data:`SCHEMES`, and ``OSError``.
+        Raises ``ValueError`` for a URL with an unknown scheme (:data:`SCHEMES`), and ``OSError``.
         """
         parts = urlsplit(url)
         if parts.scheme not in SCHEMES:
-            raise ValueError(f"'{url}' is no URL of a state store: use {', '.join(f'{one}://' for one in SCHEMES)}")
+            raise ValueError(
+                f"'{url}' is not the URL of a state store: use {', '.join(f'{one}://' for one in SCHEMES)}"
+            )
         self._root: Path | None = None
         with _failures():
             if parts.scheme == "file":
                 self._root = Path(unquote(parts.path))
-                # It will hold names, and the key of the fingerprints.
+                # It will contain names, and the key of the fingerprints.
                 self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
                 self._store = from_url(url)
             else:
@@ -70,7 +73,7 @@ class ObjectStates:
             epochs = self._epochs(claims)
             there = self._snapshots(task)
             if epochs[-1] != last + 1 or (found and not there & set(found)):
-                # Somebody else has it by now, or whoever had it went on until then.
+                # Another worker has claimed it meanwhile, or its previous owner wrote until then.
                 continue
             for key in there - set(found):
                 if _epoch(key) <= last:
@@ -78,10 +81,10 @@ class ObjectStates:
             for epoch in epochs[:-_CLAIMS_KEPT]:
                 self.delete(f"{claims}/{epoch:012}")
             return ObjectFolder(self, f"tasks/{task}/snapshots/{last + 1:012}", sorted(there & set(found)))
-        raise OSError(f"others claim {task} again and again")
+        raise OSError(f"other workers keep claiming {task}")
 
     def _left(self, task: str, epoch: int) -> list[str]:
-        """The snapshots of whoever has an epoch: those it found, and its own."""
+        """Returns the snapshots of an epoch: those its claimant found, and its own."""
         if epoch == 0:
             return []
         there = self._snapshots(task)
@@ -90,7 +93,7 @@ class ObjectStates:
         except FileNotFoundError:
             return []
         left = sorted(key for key in there if key in found or _epoch(key) == epoch)
-        # One whose finds were gone before it could take them up has not begun.
+        # A claimant whose snapshots were removed before it could adopt them has not begun.
         return left if left or not found else self._left(task, epoch - 1)
 
     def _epochs(self, claims: str) -> list[int]:
@@ -105,7 +108,7 @@ class ObjectStates:
                 yield from (one["path"] for one in some)
 
     def _create(self, key: str, value: bytes) -> bool:
-        """Returns whether it was not there."""
+        """Returns whether the object was absent and has been created."""
         with _failures():
             try:
                 self._store.put(key, value, mode="create")
@@ -119,18 +122,18 @@ class ObjectStates:
             return bytes(self._store.get(key).bytes())
 
     def write(self, key: str, content: BinaryIO) -> None:
-        """Writes it whole or not at all."""
+        """Writes an object completely or not at all."""
         with _failures():
             self._store.put(key, content)
         self._settle(key)
 
     def delete(self, key: str) -> None:
-        """Has it gone: whoever claims at the same time clears the same things away."""
+        """Removes an object; a concurrent claimant may have removed it already."""
         with suppress(FileNotFoundError), _failures():
             self._store.delete(key)
 
     def _settle(self, key: str) -> None:
-        """Has a file and its name survive a power cut; object stores see to that themselves."""
+        """Makes a local file and its name survive a power cut; object stores do this themselves."""
         if self._root is None:
             return
         path = self._root / key
@@ -144,11 +147,11 @@ class ObjectStates:
                 break
 
     def close(self) -> None:
-        """There is nothing to let go of."""
+        """Does nothing: no connection stays open."""
 
 
 class ObjectFolder:
-    """A task's files under one claim."""
+    """The files of a task under one claim."""
 
     def __init__(self, states: ObjectStates, place: str, found: list[str]) -> None:
         self._states, self._place = states, place
@@ -162,12 +165,12 @@ class ObjectFolder:
         return io.BytesIO(self._states.read(self._keys[name]))
 
     def create(self, name: str) -> OutputFile:
-        # A file without a name: nobody else reads it, and nothing is left of it.
+        # A temporary file without a name: no other process reads it, and it disappears with the process.
         content = self._unfinished[name] = tempfile.TemporaryFile()  # noqa: SIM115 - closed with its name
         return _Unfinished(content)
 
     def rename(self, name: str, to: str) -> None:
-        """Writes a file to where those who come after find it."""
+        """Uploads a file under the name that later claimants read."""
         content = self._unfinished.pop(name)
         key = f"{self._place}/{to}"
         with content:
@@ -182,11 +185,11 @@ class ObjectFolder:
             self._states.delete(key)
 
     def sync(self) -> None:
-        """A file is safe once it has its name."""
+        """Does nothing: an object is durable once it has its name."""
 
 
 class _Unfinished:
-    """A file on its way."""
+    """A file being written."""
 
     def __init__(self, content: BinaryIO) -> None:
         self._content = content
@@ -198,7 +201,7 @@ class _Unfinished:
         self._content.flush()
 
     def close(self) -> None:
-        """It is closed when it is named, or removed."""
+        """Does nothing: the file is closed when it is renamed or removed."""
 
 
 def _epoch(snapshot: str) -> int:
@@ -207,7 +210,7 @@ def _epoch(snapshot: str) -> int:
 
 @contextmanager
 def _failures() -> Iterator[None]:
-    """What the store raises, as ``OSError``: it may be over the next time."""
+    """Raises the store's errors as ``OSError``, which callers retry."""
     try:
         yield
     except AlreadyExistsError:

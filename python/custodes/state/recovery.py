@@ -1,4 +1,4 @@
-"""Going on from the newest snapshot that can be read."""
+"""Restoring the engine from the newest readable snapshot."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from custodes.state.snapshots import CorruptSnapshotError, IncompatibleSnapshotE
 
 @dataclass(frozen=True)
 class RecoveredState:
-    """What a process begins with."""
+    """The state with which a process starts."""
 
     engine: Engine
     snapshot: Snapshot | None
-    """The one it goes on from; ``None`` begins with empty windows."""
+    """The restored snapshot; ``None`` if the engine starts empty."""
     damaged: int
-    """Newer ones that could not be read."""
+    """Number of newer snapshots that could not be read."""
     left_open: list[tuple[str, int]]
-    """Findings of rules that are gone: ids, and ends of what is known of them."""
+    """Open findings of removed rules: finding id, and end of the interval that is known."""
 
 
 def recover(snapshots: Snapshots, plan: str, rules: Sequence[Rule], threads: int, tables: Tables) -> RecoveredState:
-    """An engine that goes on from the newest snapshot that can be read; one without events if there is none.
+    """Restores an engine from the newest readable snapshot, or returns an empty one if there is none.
 
-    Raises :class:`IncompatibleSnapshotError` for a snapshot of another installation or version, and ``ValueError``
-    for a plan that the engine rejects.
+    Raises :class:`IncompatibleSnapshotError` for a snapshot of another installation or version, and ``ValueError`` for
+    a plan that the engine rejects.
     """
     damaged = 0
     for number in snapshots.numbers():
@@ -40,10 +40,12 @@ def recover(snapshots: Snapshots, plan: str, rules: Sequence[Rule], threads: int
             SnapshotUnreadable(snapshot=number, error=str(error)).emit()
             damaged += 1
             continue
-        engine, windows, decisions, left_open = restore(plan, snapshot.frame, snapshot.parts, threads)
+        restored = restore(plan, snapshot.frame, snapshot.parts, threads)
+        engine, dropped = restored.engine, restored.dropped
         engine.use_tables(tables)
-        tell_of_dropped(windows, decisions, rules)
+        tell_of_dropped(dropped.windows, dropped.decisions, rules)
         SnapshotRestored(snapshot=number, streams=len(snapshot.places)).emit()
+        left_open = [(orphan.id, orphan.held_until) for orphan in dropped.orphans]
         return RecoveredState(engine, snapshot, damaged, left_open)
     if damaged:
         NoSnapshotReadable(damaged=damaged).emit()

@@ -1,6 +1,6 @@
-"""Snapshot files: written whole or not at all, checked when read, kept a few deep.
+"""Snapshot files: written completely or not at all, verified when read, several generations kept.
 
-docs/design/snapshots.md has the format.
+docs/design/snapshots.md describes the format.
 """
 
 from __future__ import annotations
@@ -22,34 +22,34 @@ from custodes.state.folder import Folder, OutputFile
 VERSION = 1
 _MAGIC = b"CUSTODES"
 _TRAILER = struct.Struct("<I32s8s")
-"""Length of the index, its SHA-256, and the magic again: what a file that was not finished cannot end with."""
+"""Length of the index, its SHA-256, and the magic again: an unfinished file cannot end with it."""
 SUFFIX = ".snapshot"
 _UNFINISHED = ".unfinished"
 
 
 class CorruptSnapshotError(Exception):
-    """A file that is no whole snapshot of a version known here."""
+    """The file is not a complete snapshot of a known version."""
 
 
 class IncompatibleSnapshotError(CorruptSnapshotError):
-    """A whole snapshot that is not for us: to go on without it would be to forget what it has."""
+    """The snapshot is complete but cannot be used; starting without it would lose its state."""
 
 
 class VersionError(IncompatibleSnapshotError):
-    """A snapshot of another version of Custodes."""
+    """The snapshot was written by another version of Custodes."""
 
 
 class MissingKeyError(IncompatibleSnapshotError):
-    """A snapshot that is encrypted under a key that is not there."""
+    """The snapshot is encrypted under a key that is missing."""
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The engine's state and where the source was."""
+    """The engine's state and the positions of the source."""
 
     number: int
     taken_at: float
-    """Epoch seconds at which it was begun."""
+    """Time at which the snapshot began, in epoch seconds."""
     places: list[StreamPosition]
     frame: bytes
     parts: list[bytes]
@@ -57,7 +57,7 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class _SnapshotSection:
-    """A run of bytes in the file."""
+    """A range of bytes in the file."""
 
     offset: int
     length: int
@@ -65,7 +65,7 @@ class _SnapshotSection:
 
 
 class SnapshotWriter:
-    """A snapshot on its way to the disk. :meth:`finish` makes it one; until then it is nothing."""
+    """A snapshot being written. It becomes visible with :meth:`finish`."""
 
     def __init__(self, folder: Folder, number: int, keys: Keys) -> None:
         self._folder = folder
@@ -78,7 +78,7 @@ class SnapshotWriter:
         self._file.write(_MAGIC)
 
     def add(self, section: Sequence[bytes]) -> None:
-        """Appends a section, which comes in pieces. Raises ``OSError`` where there is no room."""
+        """Appends a section, given in pieces. Raises ``OSError`` if the disk is full."""
         digest = hashlib.sha256()
         pieces = section if self._keys.current is None else [self._keys.files.encrypt(b"".join(section))]
         for piece in pieces:
@@ -105,7 +105,7 @@ class SnapshotWriter:
         self._folder.sync()
 
     def abandon(self) -> None:
-        """Leaves nothing of it."""
+        """Removes the unfinished file."""
         self._close()
         self._folder.remove(self._name + _UNFINISHED)
 
@@ -119,26 +119,26 @@ class Snapshots:
     """The snapshots in a folder."""
 
     def __init__(self, folder: Folder, keep: int, keys: Keys = NO_KEYS) -> None:
-        """Removes what was left unfinished. ``keep`` is how many are kept; the oldest go. ``keys`` is what they are
-        encrypted by."""
+        """Removes unfinished files. ``keep`` is the number of snapshots to keep; the oldest are removed. ``keys``
+        encrypt them."""
         self._folder = folder
         self._keys = keys
         self._keep = keep
         for name in folder.names():
             if name.endswith(_UNFINISHED):
                 folder.remove(name)
-        # A process killed between naming a snapshot and syncing its name leaves one that a power cut would still take
-        # away, when this process has long committed offsets because of it.
+        # A process killed between renaming a snapshot and syncing the name leaves a snapshot that a power cut would
+        # still remove, after this process has committed offsets that rely on it.
         folder.sync()
         self._next = max(self.numbers(), default=0) + 1
 
     def numbers(self) -> list[int]:
-        """Numbers of the snapshots there are, newest first."""
+        """Returns the numbers of existing snapshots, newest first."""
         stems = (name.removesuffix(SUFFIX) for name in self._folder.names() if name.endswith(SUFFIX))
         return sorted((int(stem) for stem in stems if stem.isdigit()), reverse=True)
 
     def read(self, number: int) -> Snapshot:
-        """Raises :class:`CorruptSnapshotError`, and ``OSError`` as it comes."""
+        """Raises :class:`CorruptSnapshotError` and ``OSError``."""
         with self._folder.open(f"{number:012}{SUFFIX}") as file:
             return _read(file, number, self._keys)
 
@@ -147,25 +147,25 @@ class Snapshots:
         return SnapshotWriter(self._folder, number, self._keys)
 
     def prune(self) -> None:
-        """Removes all but the newest few."""
+        """Removes all but the newest snapshots."""
         for number in self.numbers()[self._keep :]:
             self._folder.remove(f"{number:012}{SUFFIX}")
 
 
 @dataclass(frozen=True)
 class Inspection:
-    """What a file is, seen from outside."""
+    """Properties of a snapshot file."""
 
     file: Path
     size: int
     damage: str | None
-    """Why it cannot be gone on from."""
+    """Reason why it cannot be restored."""
     taken_at: float | None = None
     places: Sequence[StreamPosition] = ()
 
 
 def inspect(path: Path) -> Inspection:
-    """Reads a file whole, as a restart would. Raises ``OSError`` as it comes."""
+    """Reads and verifies a file as a restart would. Raises ``OSError``."""
     size = path.stat().st_size
     with path.open("rb") as file:
         try:
@@ -187,7 +187,7 @@ def _read(file: BinaryIO, number: int, keys: Keys) -> Snapshot:
 
 
 def _read_whole(file: BinaryIO) -> tuple[Any, list[bytes]]:
-    """The index, and the sections as they were written."""
+    """Returns the index, and the sections as they were written."""
     index = _read_index(file)
     return index, [_read_section(file, _SnapshotSection(**section)) for section in index["sections"]]
 
@@ -195,20 +195,20 @@ def _read_whole(file: BinaryIO) -> tuple[Any, list[bytes]]:
 def _read_index(file: BinaryIO) -> Any:
     size = file.seek(0, 2)
     if size < len(_MAGIC) + _TRAILER.size:
-        raise CorruptSnapshotError("it is too short")
+        raise CorruptSnapshotError("the file is too short")
     file.seek(size - _TRAILER.size)
     length, digest, magic = _TRAILER.unpack(file.read(_TRAILER.size))
     if magic != _MAGIC or length > size - _TRAILER.size:
-        raise CorruptSnapshotError("it was not written to its end")
+        raise CorruptSnapshotError("the file was not written to its end")
     file.seek(size - _TRAILER.size - length)
     text = file.read(length)
     if hashlib.sha256(text).digest() != digest:
-        raise CorruptSnapshotError("its index is damaged")
+        raise CorruptSnapshotError("the index is damaged")
     index = orjson.loads(text)
     found, known = (index["version"], index.get("engine")), (VERSION, SNAPSHOT_VERSION)
     if found != known:
         formats = [f"format {file} with engine state {state}" for file, state in (found, known)]
-        raise VersionError(f"it has {formats[0]}; this Custodes reads {formats[1]}")
+        raise VersionError(f"it has {formats[0]}, and this version of Custodes reads {formats[1]}")
     return index
 
 
@@ -216,5 +216,5 @@ def _read_section(file: BinaryIO, section: _SnapshotSection) -> bytes:
     file.seek(section.offset)
     data = file.read(section.length)
     if len(data) != section.length or hashlib.sha256(data).hexdigest() != section.sha256:
-        raise CorruptSnapshotError(f"the {section.length} bytes at {section.offset} are damaged")
+        raise CorruptSnapshotError(f"the {section.length} bytes at offset {section.offset} are damaged")
     return data

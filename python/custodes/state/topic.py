@@ -1,9 +1,8 @@
-"""State in a compacted Kafka topic, so that workers need no other system to hand it over.
+"""Worker state in a compacted Kafka topic, so that workers need no other system.
 
-The log decides. A claim is a record, and its offset is the claimant's *epoch*; a file is its chunks and a record that
-says that it is whole. One whose last record comes after a later claim was written by a worker that had lost the task,
-and is passed over. Keys have the epoch in them, so that such a worker overwrites nothing; compaction removes what was
-removed.
+The order of the log decides. A claim is a record, and its offset is the claimant's *epoch*. A file is its chunks and a
+record that marks it complete. A file whose last record comes after a later claim was written by a worker that had lost
+the task, and is ignored. Keys contain the epoch, so such a worker overwrites nothing; compaction removes deleted files.
 """
 
 from __future__ import annotations
@@ -26,9 +25,9 @@ from custodes.state.folder import OutputFile
 from custodes.state.snapshots import SUFFIX
 
 _CHUNK_BYTES = 900 << 10
-"""Bytes of a file in one record: with its key it must pass under Kafka's default of 1 MiB."""
+"""Bytes of a file in one record: with its key, a record must fit into Kafka's default limit of 1 MiB."""
 _SEND_MS, _ARRIVE_MS = 5_000, 12_000
-"""How long a broker may take to answer, and a record to arrive, tries and all."""
+"""Time limits for an answer of a broker, and for the delivery of a record with all retries, in milliseconds."""
 _SILENT_FOR = 10.0
 """Seconds without a record after which reading the topic has failed."""
 _CLAIMS_KEPT = 8
@@ -36,7 +35,7 @@ _CLAIMS_KEPT = 8
 
 @dataclass
 class _TaskFile:
-    """A file of a task as its records say."""
+    """A file of a task, as described by its records."""
 
     epoch: int
     chunks: dict[int, bytes] = field(default_factory=dict)
@@ -44,23 +43,23 @@ class _TaskFile:
 
 
 class PendingRecord:
-    """A record on its way."""
+    """A record that was sent and not acknowledged yet."""
 
     def __init__(self, topic: StateTopic, producer: Any, future: Any) -> None:
         self._topic, self._producer, self._future = topic, producer, future
 
     def arrive(self) -> int:
-        """Returns its offset once it is in the topic. Raises ``KafkaError`` if that takes too long."""
+        """Returns the record's offset once it is in the topic. Raises ``KafkaError`` after the time limit."""
         try:
             return int(self._future.get(timeout=_ARRIVE_MS / 1000).offset)
         except KafkaError:
-            # One that has given up a record may never send the next (kafka-python 3.0.12).
+            # A producer that has given up on a record may never send the next one (kafka-python 3.0.12).
             self._topic.replace(self._producer)
             raise
 
 
 class StateTopic:
-    """A state store. Used from one thread, its folders from another."""
+    """A state store. It is used from one thread, its folders from another."""
 
     def __init__(self, settings: KafkaSettings, topic: str) -> None:
         self._settings = settings
@@ -76,7 +75,7 @@ class StateTopic:
                     return str(value.decode())
             if attempt == 0:
                 self.send(0, ["agreed", name, str(uuid.uuid4())], proposal.encode()).arrive()
-        raise KafkaError(f"{self._topic} does not keep what is written to it; it must be a compacted topic")
+        raise KafkaError(f"{self._topic} does not keep its records; it must be a compacted topic")
 
     def claim(self, task: str) -> TopicFolder:
         partition = self._partition(task)
@@ -84,7 +83,7 @@ class StateTopic:
         return TopicFolder(self, task, partition, epoch, self._read(partition, until=epoch))
 
     def send(self, partition: int, key: list[str | int], value: bytes | None) -> PendingRecord:
-        """Sends a record off. ``None`` for a value removes the key."""
+        """Sends a record. The value ``None`` deletes the key."""
         producer = self._sender()
         future = producer.send(self._topic, key=json.dumps(key).encode(), value=value, partition=partition)
         return PendingRecord(self, producer, future)
@@ -92,14 +91,14 @@ class StateTopic:
     def _sender(self) -> Any:
         with self._replacing:
             if self._producer is None:
-                # Nothing is wrong with a record that comes twice, so none has to be idempotent.
+                # Duplicate records are harmless, so the producer need not be idempotent.
                 own: dict[str, Any] = {"client_id": "custodes-state", "acks": "all", "enable_idempotence": False}
                 own |= {"max_block_ms": _SEND_MS, "request_timeout_ms": _SEND_MS, "delivery_timeout_ms": _ARRIVE_MS}
                 self._producer = client(KafkaProducer, self._settings, compression_type="zstd", **own)
             return self._producer
 
     def replace(self, producer: Any) -> None:
-        """Sends with another one from now on, unless that has been done."""
+        """Replaces a producer, unless it was replaced already."""
         with self._replacing:
             if self._producer is not producer:
                 return
@@ -111,7 +110,7 @@ class StateTopic:
         return int(task.rpartition("/")[2]) % len(partitions)
 
     def _read(self, partition: int, until: int | None) -> Iterator[tuple[int, list[Any], Any]]:
-        """The records of a partition in order up to the one at ``until``, or to its end: offset, key, value."""
+        """Yields offset, key and value of each record of a partition, in order, up to offset ``until`` or to its end."""
         if self._reader is None:
             own = {"client_id": "custodes-state", "group_id": None, "enable_auto_commit": False}
             self._reader = client(KafkaConsumer, self._settings, auto_offset_reset="earliest", **own)
@@ -138,7 +137,7 @@ class StateTopic:
 
 
 class TopicFolder:
-    """A task's files under one claim."""
+    """The files of a task under one claim."""
 
     def __init__(
         self, store: StateTopic, task: str, partition: int, epoch: int, records: Iterator[tuple[int, list[Any], Any]]
@@ -155,7 +154,7 @@ class TopicFolder:
                     claimed = offset
                     claims.append(key)
                 case ["chunk" | "whole", of, written_in, name, *_] if of == task and value is None:
-                    # What is removed is removed whole.
+                    # A file is always deleted as a whole.
                     found.pop((written_in, name), None)
                 case ["chunk", of, written_in, name, number] if of == task:
                     found.setdefault((written_in, name), _TaskFile(written_in)).chunks[number] = value
@@ -174,7 +173,7 @@ class TopicFolder:
         return sorted(self._files)
 
     def open(self, name: str) -> BinaryIO:
-        """A file that an earlier claimant left; once, since nobody reads it twice."""
+        """Opens a file of an earlier claimant, once: its content is released, because it is never read twice."""
         chunks = self._files[name].chunks
         content = io.BytesIO(b"".join(chunks[number] for number in range(len(chunks))))
         self._files[name].chunks = dict.fromkeys(chunks, b"")
@@ -187,7 +186,7 @@ class TopicFolder:
         return _TopicFile(self, name, file)
 
     def rename(self, name: str, to: str) -> None:
-        """Makes a file one that those who come after find. It keeps its chunks' keys."""
+        """Marks a file complete, which makes it visible to later claimants. It keeps the keys of its chunks."""
         file = self._files.pop(name)
         self._files[to] = file
         self._send(["whole", self._task, self.epoch, _stem(to)], str(len(file.chunks)).encode())
@@ -209,7 +208,7 @@ class TopicFolder:
         self._send(["chunk", self._task, self.epoch, _stem(name), number], chunk)
 
     def sync(self) -> None:
-        """Returns once all that was sent is in the topic."""
+        """Returns once all sent records are in the topic."""
         sent, self._sent = self._sent, []
         for one in sent:
             one.arrive()
@@ -220,7 +219,7 @@ def _stem(name: str) -> str:
 
 
 class _TopicFile:
-    """A file on its way."""
+    """A file being written."""
 
     def __init__(self, folder: TopicFolder, name: str, file: _TaskFile) -> None:
         self._folder, self._name, self._file = folder, name, file
@@ -243,4 +242,4 @@ class _TopicFile:
         self._folder.sync()
 
     def close(self) -> None:
-        """There is nothing to let go of."""
+        """Does nothing: no resource is held."""
