@@ -113,9 +113,9 @@ def test_every_look_at_a_person_is_audited_with_its_purpose(bench: MonitorHarnes
     assert "Bulk lookups: actor P0042" in page
     address = next(iter(re.findall(r'href="(/subjects/[^"]+)"', page)))
     asked = client.get(address)
-    assert "Why do you look at" in asked.text
+    assert "Purpose for viewing" in asked.text
     assert "410105" not in asked.text
-    assert "Why do you look at" in look(client, asked.text, address, "no")
+    assert "Purpose for viewing" in look(client, asked.text, address, "no")
     shown = look(client, asked.text, address)
     subject = re.search(r"<h1>Subject (\d+)</h1>", shown)
     assert subject
@@ -323,7 +323,7 @@ def test_a_finding_shows_its_count_and_events(bench: MonitorHarness) -> None:
     finding = next(one for one in bench.store.page().findings if one.rule == "Bulk lookups")
     page = visit(bench).get(f"/findings/{finding.id}").text
     assert "200 different subjects within 1h, 1.3 times the threshold of 150" in page
-    assert "Whose records (200)" in page
+    assert "Subjects (200)" in page
     assert "Events (200)" in page
     assert 'aria-label="The count rose to 200; the threshold is 150."' in page
 

@@ -144,7 +144,7 @@ def test_no_name_is_on_the_disk(bench: MonitorHarness, tmp_path: Path) -> None:
     assert "(200)" in page
     hidden = bench.secrets.hidden("actor", "P0042")
     form = {"token": token(page), "kind": "actor", "hidden": hidden, "purpose": "a case of mine"}
-    assert "<dt>look-ups kept</dt><dd>200</dd>" in client.post("/look", data=form).text
+    assert "<dt>look-ups in history</dt><dd>200</dd>" in client.post("/look", data=form).text
     assert "P0077" in client.post("/search", data={"token": token(page), "wanted": "P007"}).text
     assert client.post("/search", data={"token": token(page), "wanted": SUBJECTS[0]}).text.count("/subjects/") == 1
     files = [path for path in tmp_path.rglob("*") if path.is_file()]

@@ -132,7 +132,7 @@ def test_evidence_of_correlations_has_their_findings_and_hidden_events(tmp_path:
         assert json.loads(bundle.read("parts.ndjson"))["id"] == bulk.id
         assert bulk.id in bundle.read("report.html").decode()
     page = TestClient(bench.app, base_url="http://custodes").get(f"/findings/{both.id}")
-    assert "Findings that counted (1)" in page.text
+    assert "Contributing findings (1)" in page.text
     assert f'href="/findings/{bulk.id}"' in page.text
     bench.close()
 
@@ -251,9 +251,9 @@ def _without_an_event(proof: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (_changed_entry, "entry 3: the entry is not what is in the log"),
-        (_exchanged, "entry 4: the entry is not what is in the log"),
-        (_without_an_event, "the log had 150 events of it, here are 149"),
+        (_changed_entry, "entry 3: the entry differs from the log"),
+        (_exchanged, "entry 4: the entry differs from the log"),
+        (_without_an_event, "the log had 150 events of the finding, and the bundle has 149"),
     ],
 )
 def test_verification_names_the_change_in_a_bundle(
@@ -300,7 +300,7 @@ def test_an_invalid_bundle_is_refused(bench: MonitorHarness, tmp_path: Path) -> 
     (tmp_path / "text.zip").write_text("no zip")
     _zip(tmp_path / "empty.zip", {"proof.json": b'{"format": 1}'})
     for path in (bomb, tmp_path / "text.zip", tmp_path / "empty.zip"):
-        with pytest.raises(ValueError, match="is no bundle of evidence"):
+        with pytest.raises(ValueError, match="is not an evidence bundle"):
             check(path)
 
 
@@ -323,7 +323,7 @@ def test_only_evidence_of_findings_closed_long_ago_expires(bench: MonitorHarness
     )
     holds = HoldStore(bench.store.engine)
     holds.set(Hold(held.id, "ines", now, "a case"))
-    with pytest.raises(ValueError, match="is held already"):
+    with pytest.raises(ValueError, match="is on hold already"):
         holds.set(Hold(held.id, "omar", now, "another"))
     retention = Retention(bench.vault, bench.store.engine, timedelta(days=730))
     assert retention.step(now + 729 * DAY) == []
@@ -342,7 +342,7 @@ def test_only_evidence_of_findings_closed_long_ago_expires(bench: MonitorHarness
     # An erasure without the record that announces it is a fault.
     bench.vault.log.erase([key_of(fresh.id)])
     faults = verify(bench.vault.path, [bench.vault.log.key]).faults
-    assert {fault.what for fault in faults} == {"entries are gone, and no entry says why"}
+    assert {fault.what for fault in faults} == {"entries are missing, and no entry gives a reason"}
     assert [fault.entries for fault in faults] == bench.vault.log.runs(key_of(fresh.id))
 
 
@@ -372,7 +372,7 @@ def test_an_anchored_head_reveals_a_shortened_log(bench: MonitorHarness, tmp_pat
     assert "entries are missing at the end" in str(fault)
     (tmp_path / "one").write_text("not a head")
     (fault,) = verify(bench.vault.path, [bench.vault.log.key], heads_in(tmp_path / "one")).faults
-    assert "no head of the log" in str(fault)
+    assert "not a head of this log" in str(fault)
 
 
 def test_a_failing_anchor_is_reported_and_retried(bench: MonitorHarness, tmp_path: Path) -> None:

@@ -27,11 +27,12 @@ LOOKED_UP = {
     *STATES, *LEVELS, *SECTIONS, *(role.value for role in Role), *(name.replace("_", " ") for name in VERDICTS),
     *VERDICTS.values(), "live", "ended", "failed", "waiting for a stream", "actor", "subject", "Actor", "Subject",
     "Overview", "Findings", "Cases", "Silences", "Rules", "System", "Audit", "assigned", "reopened", "note", "memory",
-    "storm", "There is no such finding", "There is no such evidence", "There is no such silence",
-    "There is no such view", "There is no such rule", "read", "search", "export",
+    "storm", "Finding not found", "Evidence not found", "Silence not found",
+    "View not found", "Rule not found", "read", "search", "export",
     "acknowledge", "close", "reopen", "assign", "silence", "unsilence", "sign in", "sign out", "refused",
-    "Name or password is wrong", "Say in the note why it is closed so", "Choose how it turned out",
-    "Closing wants a verdict, and only closing has one", "Nothing is to be changed", "Say what it is for",
+    "Name or password is wrong", "A note that explains the verdict is required", "A verdict is required",
+    "Closing requires a verdict, and other changes must not have one", "The change contains nothing to change",
+    "A purpose is required",
     "None of your groups has a role here", "subjects", "resources", "actors",
 }  # fmt: skip
 """Texts that are translated through a variable."""

@@ -82,7 +82,7 @@ def test_people_are_shown_within_permitted_resources(bench: MonitorHarness, acco
 
     status, shown = looked_at("actor", "P0042")
     assert (status, "hotel.guest" in shown, "vehicle.owner" in shown) == (200, True, False)
-    assert "<dt>look-ups kept</dt><dd>200</dd>" in shown
+    assert "<dt>look-ups in history</dt><dd>200</dd>" in shown
     status, shown = looked_at("subject", GUESTS[0])
     assert (status, "P0042" in shown) == (200, True)
     hidden = bench.secrets.hidden("subject", GUESTS[0])

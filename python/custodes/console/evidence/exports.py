@@ -33,7 +33,7 @@ def evidence(
         return page(request, "missing.html", 404, what="evidence")
     if len(purpose.strip()) < LEAST_PURPOSE:
         back = f"/findings/{finding_id}"
-        return page(request, "refused.html", 400, why="Say what it is for.", back=back)
+        return page(request, "refused.html", 400, why="a purpose is required", back=back)
     bundle = proof_of(services, request, visitor, found, purpose.strip())
     if bundle is None:
         return page(request, "refused.html", 403, why=NOT_ALL_OF_IT, back=f"/findings/{finding_id}")

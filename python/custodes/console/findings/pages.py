@@ -90,7 +90,7 @@ def _change(action: str, verdict: str, note: str, version: int | None, by: str) 
         case "close":
             chosen = next((one for one in VERDICTS if one == verdict), None)
             if chosen is None:
-                raise ValueError("choose how it turned out")
+                raise ValueError("a verdict is required")
             return TriageChange(state="closed", verdict=chosen, note=note, version=version)
         case "reopen":
             return TriageChange(state="open", note=note, version=version)

@@ -57,7 +57,7 @@ def network_picture(actor: str, shared: Sequence[SharedSubject], pseudonym: Call
     rows = max(len(shared), len(others), 1)
     height = _TOP * 2 + (rows - 1) * _STEP
     label = say(
-        "%(subjects)s records that were looked at the most, and %(others)s others who look at them",
+        "The %(subjects)s most viewed records, and %(others)s other actors who viewed them",
         subjects=len(shared), others=len(others),
     )  # fmt: skip
     svg = picture("network", label, height)

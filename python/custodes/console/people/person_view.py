@@ -100,5 +100,5 @@ def _read(after: str | None) -> tuple[int, str, int] | None:
     time, _, rest = after.partition(":")
     position, _, source = rest.partition(":")
     if not time.lstrip("-").isdigit() or not position.isdigit() or len(time) > 17 or len(position) > 18:
-        raise ValueError(f"'{after}' is no page's next")
+        raise ValueError(f"'{after}' is not a cursor of a page")
     return int(time), source, int(position)
