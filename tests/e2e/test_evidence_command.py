@@ -58,12 +58,12 @@ def test_evidence_is_held_and_released(place: Path) -> None:
     short = finding(place)[:8]
     assert run(place, "hold", short, "-m", "case 17")[:2] == (0, f"{short} is held\n")
     code, _, fault = run(place, "hold", short, "-m", "case 18")
-    assert (code, "is held already" in fault) == (2, True)
+    assert (code, "is on hold already" in fault) == (2, True)
     (held,) = json.loads(run(place, "holds", "--json")[1])
     assert (held["finding_id"][:8], held["reason"]) == (short, "case 17")
     assert run(place, "release", short, "-m", "dismissed")[0] == 0
     code, _, fault = run(place, "release", short, "-m", "dismissed")
-    assert (code, "is not held" in fault) == (2, True)
+    assert (code, "is not on hold" in fault) == (2, True)
     assert run(place, "holds")[1] == ""
 
 

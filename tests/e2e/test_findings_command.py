@@ -30,7 +30,7 @@ def test_findings_are_listed_and_closed(place: Path) -> None:
     assert short in table
     assert run(place, "findings", "ack", short)[:2] == (0, f"{short} acknowledged, {getpass.getuser()}\n")
     code, _, fault = run(place, "findings", "close", short, "--as", "explained")
-    assert (code, "say in the note why" in fault, "--note" in fault) == (2, True, True)
+    assert (code, "a note that explains the verdict" in fault, "--note" in fault) == (2, True, True)
     assert run(place, "findings", "close", short, "--as", "false_positive", "-m", "a test")[0] == 0
     code, shown, _ = run(place, "findings", "show", short)
     assert code == 0

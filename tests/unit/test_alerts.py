@@ -504,5 +504,5 @@ def test_a_proxy_from_the_environment_is_ignored(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setitem(os.environ, "HTTP_PROXY", "http://127.0.0.1:1")
     HttpClient(f"{ear.url}/hook").post(b"{}", {})
     assert len(ear.heard) == 1
-    with pytest.raises(ValueError, match="is no URL"):
+    with pytest.raises(ValueError, match="is not an http or https URL"):
         HttpClient("file:///etc/passwd")

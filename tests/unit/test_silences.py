@@ -107,7 +107,7 @@ def test_a_reopened_silenced_finding_is_like_any_other(bench: MonitorHarness) ->
     "changes", [{"reason": " "}, {"reason": "x" * 501}, {"until": 0}, {"since": 0, "until": LONGEST + 1}]
 )
 def test_a_silence_ends_and_has_a_reason(bench: MonitorHarness, changes: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"why|90 days"):
+    with pytest.raises(ValueError, match=r"reason|90 days"):
         silence(bench, **changes)
 
 

@@ -211,7 +211,7 @@ def test_pages_are_newest_first_and_complete(rules: list[Rule], store: FindingSt
         assert len(page.findings) == 3
     assert paged == everything
     assert [finding.opened_at for finding in paged] == sorted((f.opened_at for f in paged), reverse=True)
-    with pytest.raises(ValueError, match="is no page's next"):
+    with pytest.raises(ValueError, match="is not a cursor"):
         store.page(3, "junk")
 
 

@@ -69,11 +69,11 @@ def test_a_finding_is_closed_and_reopened(store: FindingStore, triage: TriageSto
 @pytest.mark.parametrize(
     ("change", "fault"),
     [
-        ({"state": "closed"}, "wants a verdict"),
-        ({"verdict": "explained", "note": "x"}, "wants a verdict"),
-        ({"state": "closed", "verdict": "false_positive", "note": "  "}, "say in the note why"),
+        ({"state": "closed"}, "requires a verdict"),
+        ({"verdict": "explained", "note": "x"}, "requires a verdict"),
+        ({"state": "closed", "verdict": "false_positive", "note": "  "}, "a note that explains the verdict"),
         ({"note": "x" * 4001}, "4001 characters"),
-        ({"version": 3}, "nothing is to be changed"),
+        ({"version": 3}, "nothing to change"),
     ],
 )
 def test_invalid_changes_are_refused(change: dict[str, str], fault: str) -> None:
@@ -84,7 +84,7 @@ def test_invalid_changes_are_refused(change: dict[str, str], fault: str) -> None
 def test_a_stale_version_is_refused(triage: TriageStore) -> None:
     seen = triage.of(["two"])["two"].version
     triage.change("two", TriageChange(state="acknowledged", version=seen), "ines", 1)
-    with pytest.raises(ConflictError, match="at version 1, the change was made from 0"):
+    with pytest.raises(ConflictError, match="at version 1, and the change is based on version 0"):
         triage.change("two", TriageChange(state="closed", verdict="confirmed", version=seen), "omar", 2)
     with pytest.raises(KeyError):
         triage.change("four", TriageChange(note="x"), "omar", 3)

@@ -1,1 +1,1 @@
-"""Evidence: the events behind a finding."""
+"""Evidence: the events behind findings, in a tamper-evident log."""

@@ -1,6 +1,6 @@
-"""Anchors: heads of the log, told to others, who can show later what it was.
+"""Anchors: heads of the evidence log published elsewhere, as later proof of its content.
 
-Whoever has the machine has the log and its key; what was told elsewhere stays as it was all the same.
+An administrator of the machine has the log and its key, but cannot change a head that was published elsewhere.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ _TIMEOUT_SECONDS = 10.0
 
 
 class Anchor(Protocol):
-    """Somewhere heads are told to."""
+    """A place to which heads are published."""
 
     where: str
 
     def tell(self, head: str) -> None:
-        """Returns once it is there. Raises ``OSError``."""
+        """Publishes a head; returns once it is stored there. Raises ``OSError``."""
 
 
 class FileAnchor:
-    """A file that is appended to: on a disk that can be written once, or another machine's."""
+    """A file that heads are appended to, on write-once storage or another machine."""
 
     def __init__(self, path: Path) -> None:
         self.where = str(path)
@@ -47,7 +47,7 @@ class FileAnchor:
 
 
 class SyslogAnchor:
-    """The system's log, which is often sent on to another machine."""
+    """The system log, which is often forwarded to another machine."""
 
     where = "syslog"
 
@@ -56,7 +56,7 @@ class SyslogAnchor:
 
 
 class WebAnchor:
-    """A URL that takes heads by POST."""
+    """A URL that accepts heads by POST."""
 
     def __init__(self, url: str) -> None:
         self.where = url
@@ -71,7 +71,7 @@ class WebAnchor:
 
 
 def anchor_at(where: str) -> Anchor:
-    """The anchor of ``file:///…``, ``syslog:`` or ``https://…``. Raises ``ValueError`` for another."""
+    """Returns the anchor for ``file:///…``, ``syslog:`` or ``https://…``. Raises ``ValueError`` for another URL."""
     scheme = urlsplit(where).scheme
     if scheme == "file":
         return FileAnchor(Path(url2pathname(urlsplit(where).path)))
@@ -83,7 +83,8 @@ def anchor_at(where: str) -> Anchor:
 
 
 def heads_in(path: Path) -> list[tuple[str, str]]:
-    """The heads in a file: a note, or what a file anchor wrote; each with the name of where. Raises ``OSError``."""
+    """Returns the heads in a file, a signed note or the output of a file anchor, each with its place. Raises
+    ``OSError``."""
     text = path.read_text(encoding="utf-8")
     if not text.startswith("{"):
         return [(str(path), text)]
@@ -99,14 +100,14 @@ def _head_of(line: str) -> str:
 
 
 class Anchors:
-    """Tells every anchor the last head, not more often than once a minute."""
+    """Publishes the last head to every anchor, at most once a minute."""
 
     def __init__(self, anchors: Sequence[Anchor] = ()) -> None:
         self._anchors = anchors
         self._told: dict[str, str] = {}
         self._tried_at = float("-inf")
         self.failing: set[str] = set()
-        """Where the last head could not be told."""
+        """Anchors to which the last head could not be published."""
 
     def step(self, head: str | None, *, at_once: bool = False) -> None:
         if head is None or (not at_once and time.monotonic() - self._tried_at < _EVERY_SECONDS):

@@ -1,9 +1,8 @@
-"""Bundles: all the evidence about one finding in one file that proves itself, anywhere and without Custodes' machine.
+"""Bundles: all evidence about one finding in one file that can be verified anywhere, without the machine it is from.
 
-A ZIP file. ``proof.json`` has the entries as they stand in the log, the way from each to the root of the log, and that
-root signed; the others are what the entries say, for people and programs: ``report.html``, ``finding.json``,
-``events.ndjson``, ``parts.ndjson`` where findings counted, and ``rules/``. ``README.txt`` says how to check it, also by
-hand.
+A ZIP file. ``proof.json`` has the entries as in the log, the inclusion path of each, and the signed root of the log.
+The other members present the entries for people and programs: ``report.html``, ``finding.json``, ``events.ndjson``,
+``parts.ndjson`` if findings were counted, and ``rules/``. ``README.txt`` describes the verification, also by hand.
 """
 
 from __future__ import annotations
@@ -26,9 +25,9 @@ from custodes.findings import rfc3339
 
 FORMAT = "custodes-evidence-bundle/1"
 _MOST_BYTES = 256 << 20
-"""Unpacked, of one member: what is larger is no bundle."""
+"""Largest unpacked size of a member."""
 _LONG_AGO = (1980, 1, 1, 0, 0, 0)
-"""The earliest a ZIP file can say: the same evidence makes the same file."""
+"""Earliest date of the ZIP format: equal evidence gives an equal file."""
 
 _pages = jinja2.Environment(
     loader=jinja2.PackageLoader("custodes.evidence", "templates"), autoescape=True, trim_blocks=True, lstrip_blocks=True
@@ -37,29 +36,29 @@ _pages = jinja2.Environment(
 
 @dataclass(frozen=True)
 class Contents:
-    """What is in a bundle, sorted."""
+    """The content of a bundle, sorted."""
 
     finding: FindingEntry
-    """As it was last told."""
+    """The latest state of the finding."""
     events: Sequence[EventEntry]
-    """The earliest first."""
+    """Events, earliest first."""
     rules: Sequence[RuleEntry]
     parts: Sequence[PartEntry]
 
     @classmethod
     def of(cls, texts: Sequence[bytes]) -> Contents:
-        """Raises ``ValueError`` where there is no finding among them."""
+        """Raises ``ValueError`` if no entry is a finding."""
         entries = [read(text) for text in texts]
         told = [entry for entry in entries if isinstance(entry, FindingEntry)]
         if not told:
-            raise ValueError("there is no evidence of it")
+            raise ValueError("there is no evidence about the finding")
         events = [entry for entry in entries if isinstance(entry, EventEntry)]
         events.sort(key=lambda event: (event.time, event.source, event.position))
         rules = [entry for entry in entries if isinstance(entry, RuleEntry)]
         return cls(told[-1], events, rules, [entry for entry in entries if isinstance(entry, PartEntry)])
 
     def files(self) -> dict[str, str]:
-        """What the entries say, by name of file."""
+        """Returns the presentation of the entries, by file name."""
         rules = {f"rules/{number}.yml": rule.text for number, rule in enumerate(self.rules, 1)}
         parts = "".join(json.dumps(part.finding, ensure_ascii=False) + "\n" for part in self.parts)
         return {
@@ -71,9 +70,9 @@ class Contents:
 
 
 def export(log: EvidenceLog, finding_id: str, output: BinaryIO) -> int:
-    """Writes the bundle of a finding, and returns how many events are in it.
+    """Writes the bundle of a finding and returns its number of events.
 
-    Raises ``ValueError`` where the log has nothing about it, and ``OSError``.
+    Raises ``ValueError`` if the log has nothing about the finding, and ``OSError``.
     """
     entries = log.entries(key_of(finding_id))
     contents = Contents.of([entry[SALT:] for _, entry in entries])
@@ -112,25 +111,25 @@ def export(log: EvidenceLog, finding_id: str, output: BinaryIO) -> int:
 
 @dataclass(frozen=True)
 class BundleCheck:
-    """What came of a bundle."""
+    """The result of a verification."""
 
     finding: dict[str, Any]
     events: int
     entries: int
     log: str
-    """The key it was held against."""
+    """The public key that was used."""
     signed_at: str
     faults: Sequence[Discrepancy]
 
     def as_dict(self) -> dict[str, Any]:
-        """The public fields."""
+        """Returns the public fields."""
         return vars(self) | {"faults": [vars(fault) for fault in self.faults]}
 
 
 def check(path: Path, key: str | None = None) -> BundleCheck:
-    """Checks a bundle, by a key that was had from elsewhere, else by the one that is in it.
+    """Verifies a bundle, with a given public key, otherwise with the key in the bundle.
 
-    Raises ``ValueError`` for what is no bundle, or signed by another key, and ``OSError``.
+    Raises ``ValueError`` for an invalid bundle or a signature by another key, and ``OSError``.
     """
     try:
         with zipfile.ZipFile(path) as bundle:
@@ -142,28 +141,28 @@ def check(path: Path, key: str | None = None) -> BundleCheck:
             for one in proof["entries"]
         ]
     except (zipfile.BadZipFile, KeyError, TypeError, ValueError, NotImplementedError) as error:
-        raise ValueError(f"{path} is no bundle of evidence: {error}") from error
+        raise ValueError(f"{path} is not an evidence bundle: {error}") from error
     if format_ != FORMAT:
         raise ValueError(f"{path} is a bundle of another version: {format_}")
     opened = open_head([key or in_it], head)
     if opened is None:
-        raise ValueError(f"{path}: the head was not signed by the key {key or in_it}")
+        raise ValueError(f"{path}: the head is not signed by the key {key or in_it}")
     size, root, time = opened
     faults = [
-        Discrepancy("proof.json", "the entry is not what is in the log", entries=(number, number))
+        Discrepancy("proof.json", "the entry differs from the log", entries=(number, number))
         for number, entry, beside in entries
         if any(len(hash_) != len(root) for hash_ in beside) or not is_in_log(entry, number, beside, size, root)
     ]
     entries.sort(key=lambda one: one[0])
     contents = Contents.of([entry[SALT:] for _, entry, _ in entries])
     if contents.finding.events != len(contents.events):
-        what = f"the log had {contents.finding.events} events of it, here are {len(contents.events)}"
+        what = f"the log had {contents.finding.events} events of the finding, and the bundle has {len(contents.events)}"
         faults.append(Discrepancy("proof.json", what))
     if contents.finding.finding.get("id") != proof.get("finding"):
         faults.append(Discrepancy("proof.json", "the entries are about another finding"))
     for name, text in contents.files().items():
         if members.get(name) != text.encode():
-            faults.append(Discrepancy(name, "it is not what the entries say"))
+            faults.append(Discrepancy(name, "the member differs from the entries"))
     return BundleCheck(
         contents.finding.finding, len(contents.events), len(entries), key or in_it, str(rfc3339(time)), faults
     )  # fmt: skip
@@ -171,10 +170,10 @@ def check(path: Path, key: str | None = None) -> BundleCheck:
 
 def _member(bundle: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
     with bundle.open(info) as member:
-        # What it says of its size is not believed.
+        # The size in the header is not trusted.
         content = member.read(_MOST_BYTES + 1)
     if len(content) > _MOST_BYTES:
-        raise ValueError(f"{info.filename} has more than {_MOST_BYTES} bytes")
+        raise ValueError(f"{info.filename} is larger than {_MOST_BYTES} bytes")
     return content
 
 

@@ -1,8 +1,8 @@
-"""The events behind a finding, those before it opened included, found again in the history.
+"""The events that contributed to a finding, including those before its opening, found in the history.
 
-Which events of the group's counted is not guessed: they are put to the engine, with the rule's own condition, mapping
-and look-up tables. Where a rule counts findings, those are what is behind; and where they are such that nobody hears of
-them but the rule, the events behind them.
+The engine decides which events of the group counted: it evaluates them with the rule's own condition, mapping and
+look-up tables. For a rule that counts findings, the contributors are findings; for intermediate rules that only such a
+rule counts, they are the events behind them.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from custodes.rules import Rule, Ruleset
 from custodes.sources.replay import numbered
 
 MOST_EVENTS = 10_000
-"""So many events of a group are looked through for one finding."""
+"""Largest number of events of a group that are read for one finding."""
 
 
 @dataclass(frozen=True)
@@ -32,58 +32,58 @@ class ContributingEvent:
     """An event that counted."""
 
     access: Access
-    """What the history has of it; of several subjects, those of the first row."""
+    """Its row in the history; for several subjects, the first row."""
     subjects: Sequence[str]
     values: Sequence[str]
-    """What it added where distinct values are counted."""
+    """The value it added to a distinct count."""
     record: bytes
 
 
 @dataclass(frozen=True)
 class Contribution:
-    """What is behind a finding."""
+    """The contributors of a finding."""
 
     events: Sequence[ContributingEvent]
-    """The earliest first."""
+    """Events, earliest first."""
     findings: Sequence[Finding]
-    """The findings that counted, where a rule counts findings; the earliest first."""
+    """Contributing findings of a rule that counts findings, earliest first."""
     since: int
-    """From when on they are looked for: the start of the window in which the condition first held."""
+    """Start of the search: the start of the window in which the condition first held."""
     is_whole: bool
-    """Whether the history has, and this shows, all of the stretch."""
+    """Whether the history covers the whole interval, and all of it is included."""
     curve: Sequence[tuple[int, float]]
-    """How the count went: time, and the count from then on. Empty for what is no count of events or values."""
+    """Step curve of the count: time, and the count from then on. Empty for other measures."""
 
     def within(self, covers: Callable[[str | None], bool]) -> Contribution:
-        """The same without the events of resources that are not covered."""
+        """Returns the same without events of resources outside the scope."""
         return replace(self, events=[event for event in self.events if covers(event.access.resource)])
 
     def people(self, kind: str) -> list[tuple[str, int]]:
-        """Whose records, or, of ``actor``, who looked; and how often, the most often first."""
+        """Returns subjects, or actors for ``actor``, with the number of events of each, most frequent first."""
         if kind == "actor":
             return Counter(event.access.actor for event in self.events).most_common()
         return Counter(subject for event in self.events for subject in event.subjects).most_common()
 
     def resources(self) -> list[tuple[str, int]]:
-        """What was looked into, and how often, the most often first."""
+        """Returns resources with the number of events of each, most frequent first."""
         return Counter(event.access.resource for event in self.events if event.access.resource).most_common()
 
 
 class ContributingEvents:
-    """Finds them, by the rules in force."""
+    """Finds contributors, by the rules in force."""
 
     def __init__(self, history: History, ruleset: Ruleset, tables: Tables, store: FindingStore) -> None:
         self._history = history
         self.ruleset = ruleset
-        """Exchanged when the rules are."""
+        """Replaced when the rules change."""
         self.tables = tables
-        """Those in force."""
+        """Look-up tables in force."""
         self._store = store
 
     def of(self, finding: Finding, *, refresh: bool = True) -> Contribution | None:
-        """``None`` for a finding whose rule is not in force any more.
+        """Returns ``None`` for a finding whose rule is no longer in force.
 
-        Without ``refresh`` what the history has not written yet is left out. Raises the database's errors.
+        Without ``refresh``, events that the history has not written yet are left out. Raises the database's errors.
         """
         rule = self.rule(finding.rule_id)
         if rule is None:
@@ -105,14 +105,12 @@ class ContributingEvents:
         return Contribution(events, self._followed(rule, finding, since), since, is_whole, _curve(rule, events))
 
     def rule(self, rule_id: str) -> Rule | None:
-        """The rule in force; ``None`` where there is none."""
+        """Returns the rule in force; ``None`` if there is none."""
         return next((rule for rule in self.ruleset.rules if rule.id == rule_id), None)
 
     def _counting_events(self, rule: Rule, group: _GroupKey, since: int) -> Iterator[tuple[Rule, _GroupKey, int]]:
-        """What looks for the events: rules that count such, with their groups and from when on.
-
-        Those are the rule itself, as far as it counts events, and rules whose findings it alone hears of.
-        """
+        """Returns the rules that select events, each with its groups and start time: the rule itself if it counts
+        events, and the intermediate rules that only it counts."""
         events = tuple(branch for branch in rule.branches if "opened" not in branch.when)
         if not rule.follows:
             yield rule, group, since
@@ -141,15 +139,15 @@ class ContributingEvents:
         engine = Engine(plan)
         engine.use_tables(self.tables)
         records = numbered(one.record for one in found)
-        for _, _, parcel in engine.process_records(records).parcels:
-            for at, fields in _unpacked(parcel):
+        for batch in engine.process_records(records).repartition_batches:
+            for at, fields in _unpacked(batch.events):
                 if _is_in(rule, group, fields):
                     values = () if rule.distinct is None else _texts(fields.get(rule.distinct))
                     yield ContributingEvent(found[at].access, _texts(fields.get("subject")), values, found[at].record)
 
 
 _GroupKey = tuple[str | None, ...]
-"""The values of a rule's group, in its order; ``None``: any."""
+"""Returns the values of a rule's group, in order; ``None`` matches any value."""
 
 
 def _micros(span: timedelta) -> int:
@@ -157,28 +155,28 @@ def _micros(span: timedelta) -> int:
 
 
 def _ways(rule: Rule) -> list[tuple[str, ...]]:
-    """By which fields events are grouped."""
+    """Returns the fields by which events are grouped."""
     return [branch.group_by for branch in rule.branches] or [rule.group_by]
 
 
 def _told_by_name(rule: Rule, group: _GroupKey) -> dict[str, str]:
-    """Those of the group's values that every event of it has under one name."""
+    """Returns the values of the group that every event has under a single name."""
     named = zip(zip(*_ways(rule), strict=True), group, strict=True)
     return {names[0]: value for names, value in named if value is not None and len(set(names)) == 1}
 
 
-def _unpacked(parcel: bytes) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The events of a parcel: of each its position, its length and its JSON."""
+def _unpacked(batch: bytes) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yields position, length and JSON of each event in a batch."""
     at = 0
-    while at < len(parcel):
-        position, length = struct.unpack_from("<QI", parcel, at)
+    while at < len(batch):
+        position, length = struct.unpack_from("<QI", batch, at)
         at += 12
-        yield position, json.loads(parcel[at : at + length], parse_float=str, parse_int=str)
+        yield position, json.loads(batch[at : at + length], parse_float=str, parse_int=str)
         at += length
 
 
 def _texts(value: Any) -> list[str]:
-    """A field's scalars as the engine has them: text, and numbers as they are written."""
+    """Returns a field's scalars as the engine sees them: texts, and numbers as written."""
     each = value if isinstance(value, list) else [value]
     return [
         str(one).lower() if isinstance(one, bool) else str(one)
@@ -195,7 +193,7 @@ def _is_in(rule: Rule, group: _GroupKey, fields: dict[str, Any]) -> bool:
 
 
 def _curve(rule: Rule, events: Sequence[ContributingEvent]) -> list[tuple[int, float]]:
-    """How many there were, or how many values, in the timespan up to each event, and when that became less."""
+    """Step curve of the sliding count: (time, count) at every rise and fall."""
     if rule.measure is not None or rule.parts or rule.together or rule.follows:
         return []
     span = _micros(rule.timespan)

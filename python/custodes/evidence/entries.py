@@ -1,9 +1,8 @@
-"""What the entries of the evidence log say: JSON, one object an entry, about one finding each.
+"""Entries of the evidence log: one JSON object per entry, about one finding.
 
-An *event* has a record as its source had it, and where that was. A *rule* has the text by which was judged. A *finding*
-tells how it stood, and of how many events the log has by then; so a bundle can be seen to be complete. A *part* is a
-finding that counted, where a rule counts findings; there is evidence of it under its own name. *Expired* says which
-entries were erased, for which findings, and why.
+An *event* has a record as its source had it, and its position. A *rule* has the text of the rule in force. A *finding*
+has its state and the number of its events in the log, which proves a bundle complete. A *part* is a counted finding,
+which has its own evidence under its own id. *Expired* lists erased entries, with their findings and the reason.
 """
 
 from __future__ import annotations
@@ -20,20 +19,20 @@ from custodes.findings.model import current_names
 from custodes.rules import Rule
 
 SALT = 16
-"""Random bytes before each entry, where it is hashed."""
+"""Number of random bytes before each hashed entry."""
 OF_THE_LOG = bytes(16)
-"""Names what is about the log itself."""
+"""Key of entries about the log itself."""
 EXPIRED_BEGINS = b'{"kind":"expired"'
 
 
 def key_of(finding_id: str) -> bytes:
-    """What names a finding in the log. Raises ``ValueError`` for what is no finding's id."""
+    """Returns the key of a finding in the log. Raises ``ValueError`` for an invalid id."""
     return UUID(finding_id).bytes
 
 
 @dataclass(frozen=True)
 class EventEntry:
-    """An event behind a finding."""
+    """An event of a finding."""
 
     KIND: ClassVar = "event"
     source: str
@@ -49,14 +48,14 @@ class EventEntry:
 
 @dataclass(frozen=True)
 class RuleEntry:
-    """The rule as it was in force."""
+    """The rule in force."""
 
     KIND: ClassVar = "rule"
     rule_id: str
     text: str
     """Its file."""
     condition: dict[str, Any]
-    """What it came to, in the engine's terms."""
+    """Its compiled form."""
 
     @classmethod
     def of(cls, rule: Rule) -> RuleEntry:
@@ -65,14 +64,14 @@ class RuleEntry:
 
 @dataclass(frozen=True)
 class FindingEntry:
-    """How a finding stood."""
+    """The state of a finding."""
 
     KIND: ClassVar = "finding"
     finding: dict[str, Any]
     events: int
-    """How many events of it are in the log, those written with it included."""
+    """Number of its events in the log, including those written with this entry."""
     is_whole: bool
-    """Whether those are all there were."""
+    """Whether these are all its events."""
     version: str = __version__
 
     @classmethod
@@ -82,7 +81,7 @@ class FindingEntry:
 
 @dataclass(frozen=True)
 class PartEntry:
-    """A finding that counted, as it stood when it was written down here."""
+    """A counted finding, in its state at the time of writing."""
 
     KIND: ClassVar = "part"
     finding: dict[str, Any]
@@ -94,12 +93,12 @@ class PartEntry:
 
 @dataclass(frozen=True)
 class ExpiredEntry:
-    """What was erased."""
+    """Erased entries."""
 
     KIND: ClassVar = "expired"
     findings: list[str]
     runs: list[tuple[int, int]]
-    """The first and the last number of each run of entries."""
+    """First and last number of each run of entries."""
     why: str
 
 
@@ -110,12 +109,12 @@ _KINDS: dict[str, type[LogEntry]] = {
 
 
 def written(entry: LogEntry) -> bytes:
-    """As it stands in the log."""
+    """Returns the entry as written to the log."""
     return json.dumps({"kind": entry.KIND, **asdict(entry)}, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def read(text: bytes) -> LogEntry:
-    """An entry of the log, without its salt. Raises ``ValueError`` for one of another version."""
+    """Reads an entry without its salt. Raises ``ValueError`` for an unknown version."""
     fields = json.loads(text)
     kind = _KINDS.get(fields.pop("kind", None))
     if kind is None:

@@ -1,4 +1,4 @@
-"""Where evidence is kept: the log in its folder, with the keys it is signed by."""
+"""The evidence log in its folder, with its signing key."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ PUBLIC_KEY = "key.pub"
 
 
 class EvidenceStore:
-    """The log of one process. Used from any thread."""
+    """The log of one process. Safe to use from any thread."""
 
     def __init__(self, folder: Path, key: Path, name: str | None = None, keys: Keys = NO_KEYS) -> None:
-        """``key`` is the file with the secret that heads are signed with; better not where the log is. ``keys`` is what
-        entries are encrypted by.
+        """``key`` is the file with the secret that signs heads, preferably outside the folder of the log. ``keys``
+        encrypt entries.
 
         Raises :class:`~custodes.state.FolderInUseError`, :class:`~custodes._core.EvidenceDamagedError`, ``OSError``,
-        and ``ValueError`` for a key that is none.
+        and ``ValueError`` for an invalid key.
         """
         self._folder = LocalFolder(folder)
         try:
@@ -34,15 +34,16 @@ class EvidenceStore:
         self.path = folder
 
     def add(self, finding_id: str, entries: list[LogEntry], time: int) -> None:
-        """Adds entries about a finding; ``time`` is in microseconds. Raises ``OSError``; then none was added."""
+        """Appends entries about a finding; ``time`` is in microseconds. Raises ``OSError``, in which case none was
+        appended."""
         self.log.append(key_of(finding_id), [written(entry) for entry in entries], time)
 
     def about(self, finding_id: str) -> list[LogEntry]:
-        """What there is about a finding, the earliest first. Raises ``OSError``."""
+        """Returns the entries about a finding, earliest first. Raises ``OSError``."""
         return [read(entry[SALT:]) for _, entry in self.log.entries(key_of(finding_id))]
 
     def count(self, finding_id: str) -> int:
-        """How many entries there are about a finding, erased ones included."""
+        """Returns the number of entries about a finding, including erased ones."""
         return sum(last - first + 1 for first, last in self.log.runs(key_of(finding_id)))
 
     def close(self) -> None:
@@ -50,5 +51,5 @@ class EvidenceStore:
 
 
 def open_for_reading(folder: Path, keys: Keys) -> EvidenceLog:
-    """A log that may be another process's. Raises as :class:`EvidenceStore` does."""
+    """Opens a log that another process may be writing. Raises as :class:`EvidenceStore` does."""
     return EvidenceLog.read(folder, (folder / PUBLIC_KEY).read_text().strip(), keys.files)

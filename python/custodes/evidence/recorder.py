@@ -1,7 +1,7 @@
-"""Keeping evidence: soon after a finding opens, and whenever it has changed, what is behind it goes into the log.
+"""Recording: soon after a finding opens, and whenever it changes, its events are written to the evidence log.
 
-It is done beside the counting, and slowly where there is much: nothing waits for it, and what waits for it is in the
-history meanwhile.
+Recording runs in parallel to counting and yields to it under load. Counting never waits for it; events that are not
+recorded yet are in the history.
 """
 
 from __future__ import annotations
@@ -29,44 +29,44 @@ from custodes.rules.model import LEVELS
 
 _EVERY_SECONDS = 2.0
 _GROWN_SECONDS = 300.0
-"""How often findings that only grew are looked at."""
+"""Interval at which findings that only grew are checked."""
 _TIDY_SECONDS = 3600.0
 _ROUND_SECONDS = 60.0
-"""After so long anchors and others have their turn, however much waits."""
+"""Longest time spent on evidence before anchors and retention get their turn."""
 _CLOSE_SECONDS = 5.0
 _REST = 4.0
-"""So many times as long as a finding took, nothing is done."""
+"""Pause after a finding, in multiples of the time it took."""
 _LONG_REST = 49.0
-"""The same where the process is busy, so that evidence takes a fiftieth of the time, whatever comes."""
+"""Pause in a busy process, which limits evidence to a fiftieth of the time."""
 _BUSY = 0.5
-"""The part of its cores that a busy process uses."""
+"""Fraction of its cores that a busy process uses."""
 _MOST_REST_SECONDS = 10.0
 _PATIENCE_SECONDS = 5.0
-"""How long it waits for the history to be written by itself: it is sooner where much comes."""
+"""Longest wait for the history to write by itself, which is sooner under load."""
 _REACH = 35 * 86_400_000_000
-"""How far back findings are looked at after a start: what the history has of earlier ones is not much."""
+"""Age of findings that are checked after a start; the history has little of older ones."""
 
 
 @dataclass(frozen=True)
 class _PendingFinding:
-    """What a finding waits for."""
+    """The requirements of a finding that waits for recording."""
 
     rows: int
-    """How far the history must have come."""
+    """Number of history rows that must be written first."""
     since: float
     rank: int
-    """How severe it is."""
+    """Rank of its level."""
 
 
 class _Load:
-    """How busy this process is."""
+    """CPU usage of this process."""
 
     def __init__(self) -> None:
         self._cores = len(os.sched_getaffinity(0))
         self._at, self._used = time.monotonic(), time.process_time()
 
     def since_last(self) -> float:
-        """The part of its cores that it used since this was last asked."""
+        """Returns the fraction of its cores used since the last call."""
         at, used = time.monotonic(), time.process_time()
         part = (used - self._used) / max(at - self._at, 1e-3) / self._cores
         self._at, self._used = at, used
@@ -74,7 +74,7 @@ class _Load:
 
 
 class EvidenceRecorder:
-    """Fills a vault. :meth:`hear` is the monitor's; the rest is done in a thread of its own."""
+    """Fills the evidence log. :meth:`hear` is called by the monitor; all other work runs in its own thread."""
 
     def __init__(
         self,
@@ -88,7 +88,7 @@ class EvidenceRecorder:
         is_alone: bool = True,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """``is_alone``: whether the store has no other processes' findings, whose events are in their histories."""
+        """``is_alone``: whether the store has no findings of other processes, whose events are in other histories."""
         self.vault = vault
         self._store, self._behind, self._writer = store, behind, writer
         self._retention, self._anchors = retention, anchors
@@ -110,7 +110,7 @@ class EvidenceRecorder:
         self._thread.start()
 
     def hear(self, finding: Finding) -> None:
-        """Takes in that a finding opened, or closed; its events have been given to the history."""
+        """Queues a finding that opened or closed; its events are in the history already."""
         with self._lock:
             self._waiting[finding.id] = _PendingFinding(
                 self._writer.taken, time.monotonic(), LEVELS.index(finding.level)
@@ -118,12 +118,12 @@ class EvidenceRecorder:
 
     @property
     def waiting(self) -> int:
-        """How many findings are not in the log as they are."""
+        """Number of findings whose latest state is not in the log."""
         return len(self._waiting)
 
     @property
     def unanchored(self) -> int:
-        """How many anchors could not be told the last head."""
+        """Number of anchors to which the last head could not be published."""
         return len(self._anchors.failing)
 
     def _run(self) -> None:
@@ -151,7 +151,7 @@ class EvidenceRecorder:
                 EvidenceRecovered().emit()
 
     def look_back(self) -> None:
-        """After a start: what was heard of before the end, and did not get into the log."""
+        """Queues findings of the last run that may not be in the log."""
         if self._is_alone:
             for finding in self._store.since(self._micros() - _REACH):
                 self.hear(finding)
@@ -165,10 +165,10 @@ class EvidenceRecorder:
         self._retention.step(self._micros())
 
     def catch_up(self, *, at_once: bool = False, within: float = float("inf")) -> None:
-        """Writes down those of whose events all are in the history's files by now; ``at_once``: all, without a rest.
+        """Records findings whose events are all in the history's files; with ``at_once`` all findings, without pauses.
 
-        The most severe come first. It ends after so many seconds; what it has not come to waits on. Raises what the
-        disk, the database and the history raise.
+        The most severe come first. Stops after ``within`` seconds; the remaining findings stay queued. Raises the
+        errors of the disk, the database and the history.
         """
         ends = time.monotonic() + within
         with self._lock:
@@ -186,7 +186,7 @@ class EvidenceRecorder:
             try:
                 is_news = self._write_down(finding_id, waits)
             except ValueError as error:
-                # It is this one's fault, and the others are not to wait for it.
+                # The error concerns this finding only; the others must not wait for it.
                 refused = refused or error
                 continue
             if is_news and not at_once:
@@ -196,23 +196,23 @@ class EvidenceRecorder:
             raise refused
 
     def _write_down(self, finding_id: str, waits: _PendingFinding) -> bool:
-        """Whether there was anything to write."""
+        """Returns whether there was anything to write."""
         finding = self._store.get(finding_id)
         is_news = finding is not None and self.record(finding)
         with self._lock:
-            # Unless there has been more of it meanwhile.
+            # Unless it changed again meanwhile.
             if self._waiting.get(finding_id) is waits:
                 del self._waiting[finding_id]
         return is_news
 
     def record(self, finding: Finding) -> bool:
-        """Puts down how a finding stands, and the events behind it that are not in the log yet; whether it was news."""
+        """Writes the state of a finding and its new events; returns whether there was anything new."""
         before = self.vault.about(finding.id)
         told = [entry for entry in before if isinstance(entry, FindingEntry)]
         if told and told[-1].finding == finding.as_dict():
             return False
         if told and told[-1].finding["count"] == finding.count and told[-1].is_whole:
-            # It has ended, or was judged anew: no event came to it.
+            # It ended, or its verdict changed: no event was added.
             entry = FindingEntry.of(finding, told[-1].events, is_whole=True)
             self.vault.add(finding.id, [entry], self._micros())
             return True
@@ -237,7 +237,7 @@ class EvidenceRecorder:
         return int(self._clock() * 1e6)
 
     def close(self) -> None:
-        """Writes what waits, as far as there is time, and ends; the next start makes up for the rest."""
+        """Records queued findings within a time limit and stops; the next start records the rest."""
         self._stop.set()
         if self._thread.ident is not None:
             self._thread.join()

@@ -1,7 +1,7 @@
-"""Retention: evidence of a finding that has ended and was judged goes after a while, unless it is held.
+"""Retention: evidence of an ended and judged finding is erased after a time, unless it is on hold.
 
-An entry of the log says first what goes and why; only then is it erased, and its hashes stay. So what is gone without
-such an entry was taken by somebody.
+First an entry of the log states what is erased and why; then the content is erased, and its hashes stay. Missing
+evidence without such an entry was therefore removed by tampering.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from custodes.log_events import EvidenceErased
 
 @dataclass(frozen=True)
 class Hold:
-    """Evidence that must stay, whatever its age: there is a case about it."""
+    """A hold: evidence that must be kept regardless of its age, for example for a court case."""
 
     finding_id: str
     by: str
@@ -34,49 +34,49 @@ class Hold:
     reason: str
 
     def as_dict(self) -> dict[str, Any]:
-        """The public fields."""
+        """Returns the public fields."""
         return vars(self) | {"at": rfc3339(self.at)}
 
 
 class HoldStore:
-    """Which evidence is held. Used from any thread and process."""
+    """Holds on evidence. Safe to use from any thread and process."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
     def set(self, hold: Hold) -> None:
-        """Raises ``ValueError`` where it is held already."""
+        """Raises ``ValueError`` if there is a hold already."""
         try:
             with self._engine.begin() as connection:
                 connection.execute(insert(holds).values(**vars(hold)))
         except IntegrityError as error:
-            raise ValueError(f"the evidence of {hold.finding_id} is held already") from error
+            raise ValueError(f"the evidence of {hold.finding_id} is on hold already") from error
 
     def release(self, finding_id: str) -> None:
-        """Raises ``ValueError`` where it is not held."""
+        """Raises ``ValueError`` if there is no hold."""
         with self._engine.begin() as connection:
             if not connection.execute(delete(holds).where(holds.c.finding_id == finding_id)).rowcount:
-                raise ValueError(f"the evidence of {finding_id} is not held")
+                raise ValueError(f"the evidence of {finding_id} is not on hold")
 
     def all(self) -> list[Hold]:
-        """The earliest first."""
+        """Returns all holds, earliest first."""
         with self._engine.connect() as connection:
             return [Hold(**row) for row in connection.execute(select(holds).order_by(holds.c.at)).mappings()]
 
 
 class Retention:
-    """Erases what has been kept for long enough."""
+    """Erases evidence at the end of its retention."""
 
     def __init__(self, vault: EvidenceStore, engine: Engine, keep: timedelta | None) -> None:
-        """``keep`` is how long after its end and its judgement a finding's evidence stays; ``None``: for ever."""
+        """``keep`` is the time from the later of end and verdict to erasure; ``None`` keeps evidence forever."""
         self._vault = vault
         self._engine = engine
         self._keep = keep
 
     def step(self, now: int) -> Sequence[str]:
-        """Erases what is due, and returns the findings it was about; ``now`` is in microseconds.
+        """Erases evidence that is due and returns the findings; ``now`` is in microseconds.
 
-        Raises ``OSError``, and the database's errors.
+        Raises ``OSError`` and the database's errors.
         """
         if self._keep is None:
             return []
@@ -96,7 +96,7 @@ class Retention:
         return due
 
     def _joined_before(self, kept: set[str], time: int) -> list[str]:
-        """Findings that are part of others now, whose evidence has theirs too, and that opened before a time."""
+        """Returns merged findings that opened before a time; the finding that absorbed them has their evidence too."""
         with self._engine.connect() as connection:
             there = set(connection.execute(select(findings.c.id)).scalars())
             held = set(connection.execute(select(holds.c.finding_id)).scalars())
@@ -109,7 +109,7 @@ class Retention:
         ]
 
     def _over_since(self, time: int) -> list[str]:
-        """Findings that ended and were judged before a time, and are not held."""
+        """Returns findings that ended and were judged before a time and are not on hold."""
         query = (
             select(findings.c.id)
             .join(triage, triage.c.finding_id == findings.c.id)

@@ -1,4 +1,4 @@
-"""Whether a log is as it was written, and if not, what is wrong and where."""
+"""Verification of an evidence log: whether it is unchanged, and if not, what is wrong and where."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from custodes.evidence.entries import EXPIRED_BEGINS, ExpiredEntry, read
 
 @dataclass(frozen=True)
 class Discrepancy:
-    """Something that is not as it was written."""
+    """A difference from what was written."""
 
     place: str
-    """The file, or the head that tells of it."""
+    """The file, or the head that proves the difference."""
     what: str
     offset: int | None = None
     entries: tuple[int, int] | None = None
-    """The first and the last concerned, as far as can be told."""
+    """First and last entry concerned, if known."""
 
     def __str__(self) -> str:
         where = self.place if self.offset is None else f"{self.place}, byte {self.offset}"
@@ -33,26 +33,26 @@ class Discrepancy:
 
 @dataclass(frozen=True)
 class Verification:
-    """What came of it."""
+    """The result of a verification."""
 
     entries: int
     blocks: int
     expired: int
-    """How many entries were erased after their time; their hashes are still there."""
+    """Number of entries erased at the end of their retention; their hashes remain."""
     faults: Sequence[Discrepancy]
 
     def as_dict(self) -> dict[str, Any]:
-        """The public fields."""
+        """Returns the public fields."""
         return vars(self) | {"faults": [vars(fault) for fault in self.faults]}
 
 
 def verify(
     folder: Path, signers: Sequence[str], heads: Sequence[tuple[str, str]] = (), keys: Keys = NO_KEYS
 ) -> Verification:
-    """Reads a whole log. ``signers`` are the public keys it may be signed by; ``heads`` were kept elsewhere, each with
-    the name of where; ``keys`` are those that its entries may be encrypted by.
+    """Reads a whole log. ``signers`` are the public keys that may have signed it; ``heads`` were kept elsewhere, each
+    with its place; ``keys`` may decrypt entries.
 
-    Raises ``OSError``, and ``ValueError`` for what is no key.
+    Raises ``OSError``, and ``ValueError`` for an invalid key.
     """
     report = verify_evidence(folder, signers, heads, EXPIRED_BEGINS, keys.files)
     faults = [Discrepancy(one.place, one.what, one.offset, one.entries) for one in report.faults]
@@ -61,7 +61,7 @@ def verify(
     ]
     for first, last in report.gone:
         faults += [
-            Discrepancy(str(folder), "entries are gone, and no entry says why", entries=stretch)
+            Discrepancy(str(folder), "entries are missing, and no entry gives a reason", entries=stretch)
             for stretch in _without(first, last, runs)
         ]
     expired = sum(last - first + 1 for first, last in report.gone)
@@ -69,7 +69,7 @@ def verify(
 
 
 def _without(first: int, last: int, runs: Sequence[tuple[int, ...]]) -> list[tuple[int, int]]:
-    """What is left of a stretch without these runs."""
+    """Returns the parts of a range outside these runs."""
     left = []
     for begin, end in sorted(runs):
         if end < first or begin > last:

@@ -1,6 +1,6 @@
-"""Findings: what people triage. The engine reports changes; these are kept, joined and listed here.
+"""Findings: the unit of triage. The engine reports changes; this package stores, joins and lists them.
 
-The store (``custodes.findings.store``) is imported by its own name: it brings a database along.
+The store (``custodes.findings.store``) is imported by its own name, because it imports the database packages.
 """
 
 from custodes.findings.accumulator import FindingAccumulator

@@ -1,4 +1,4 @@
-"""Findings in memory: the latest state of each, for a run that ends."""
+"""Findings in memory: the latest state of each, for a finite run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from custodes.rules import Rule
 
 
 class FindingAccumulator:
-    """Applies the engine's changes, in order."""
+    """Applies changes of the engine, in order."""
 
     def __init__(self, rules: Sequence[Rule]) -> None:
         self._rules = rules
@@ -24,6 +24,6 @@ class FindingAccumulator:
                 self._latest[change.id] = change
 
     def findings(self) -> list[Finding]:
-        """All findings, the earliest first."""
+        """Returns all findings, earliest first."""
         latest = sorted(self._latest.values(), key=lambda change: (change.opened_at, change.id))
         return [Finding.of(change, self._rules) for change in latest]

@@ -1,4 +1,4 @@
-"""What was never seen: records that were gone from the source before they were read."""
+"""Gaps: records that were deleted from the source before they were read."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from custodes.sources import StreamGap
 
 @dataclass(frozen=True)
 class MissedRecords:
-    """A run of positions, beside the findings that may be missing for it."""
+    """A range of missed positions, for which findings may be missing."""
 
     place: str
     """Topic and partition, as JSON."""
     expected: int
-    """The position that was to be read next."""
+    """Position that was to be read next."""
     position: int
-    """The one that was: not above ``expected`` where the source had become shorter and was read anew."""
+    """Position that was read instead; not above ``expected`` if the source was truncated and read from its start."""
     noticed_at: int
     """Microseconds since the epoch."""
 
@@ -28,7 +28,7 @@ class MissedRecords:
         return cls(json.dumps(place, sort_keys=True), gap.expected, gap.position, noticed_at)
 
     def as_dict(self) -> dict[str, Any]:
-        """The public fields."""
+        """Returns the public fields."""
         return {
             **json.loads(self.place),
             "from": self.expected,

@@ -1,4 +1,4 @@
-"""A finding as people and programs see it."""
+"""The public form of a finding."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def rfc3339(micros: int | None) -> str | None:
-    """Microseconds since the epoch as RFC 3339 UTC, with milliseconds, or microseconds where there are any."""
+    """Formats microseconds since the epoch as RFC 3339 UTC, with milliseconds, or microseconds if there are any."""
     if micros is None:
         return None
     time = _EPOCH + timedelta(microseconds=micros)
@@ -24,12 +24,12 @@ def rfc3339(micros: int | None) -> str | None:
 
 @dataclass(frozen=True)
 class Finding:
-    """One rule's condition, held for one group over an interval. Times are microseconds since the epoch."""
+    """A rule's condition that held for a group over an interval. Times are microseconds since the epoch."""
 
     id: str
     rule_id: str
     rule: str
-    """The rule's title."""
+    """Title of the rule."""
     level: str
     group: dict[str, str]
     opened_at: int
@@ -37,18 +37,18 @@ class Finding:
     held_from: int
     held_until: int
     peak: float
-    """The largest count, or what was measured: an ``int`` where it is whole."""
+    """Largest count or measure: an ``int`` if it is whole."""
     count: int
     threshold: float
-    """What the count was held against when the finding opened."""
+    """Threshold at the opening."""
     keep_open: int
-    """Microseconds that two runs of one finding may lie apart."""
+    """Longest gap between two runs of one finding, in microseconds."""
     expected: float | None = None
     """Count that the baseline expected for the group; ``None`` for a rule without a baseline."""
 
     @classmethod
     def of(cls, change: FindingChange, rules: Sequence[Rule]) -> Finding:
-        """The finding a change of the engine tells of."""
+        """Returns the finding that a change of the engine describes."""
         rule = rules[change.rule]
         return cls(
             id=change.id,
@@ -63,22 +63,22 @@ class Finding:
             peak=change.peak,
             count=change.count,
             threshold=change.threshold if rule.baseline else rule.threshold,
-            expected=change.usual,
+            expected=change.expected,
             keep_open=rule.keep_open // timedelta(microseconds=1),
         )
 
     @property
     def who(self) -> str:
-        """The group as a person reads it."""
+        """Returns the group as text."""
         return ", ".join(f"{name} {value}" for name, value in self.group.items()) or "everything"
 
     @property
     def times_threshold(self) -> float:
-        """The peak as a multiple of the threshold."""
+        """Peak divided by the threshold."""
         return self.peak / self.threshold if self.threshold > 0 else max(self.peak, 0)
 
     def joins(self, other: Finding) -> bool:
-        """Whether both are the same finding: same rule and group, and the intervals overlap or join."""
+        """Returns whether both are the same finding: same rule and group, with intervals that overlap or touch."""
         return (
             self.rule_id == other.rule_id
             and self.group == other.group
@@ -87,10 +87,10 @@ class Finding:
         )
 
     def updated_by(self, other: Finding) -> Finding:
-        """This finding, kept under its id, after hearing ``other`` of it.
+        """Returns this finding, under its id, updated with ``other``.
 
-        What is told again by a replay is never more than what is known, so nothing goes back: not the peak,
-        not the count, not a closing at or after the end now told.
+        A replay reports at most the known state, so neither the peak nor the count nor the end of the interval
+        decreases.
         """
         closed_at = other.closed_at
         if self.closed_at is not None and other.held_until <= self.closed_at:
@@ -112,7 +112,7 @@ class Finding:
 
     @classmethod
     def read(cls, fields: Mapping[str, Any]) -> Finding:
-        """A finding from the fields of :func:`vars` that were stored as JSON."""
+        """Returns a finding from the fields of :func:`vars` that were stored as JSON."""
         return cls(**current_names(fields))
 
     def as_dict(self) -> dict[str, Any]:

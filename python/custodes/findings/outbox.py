@@ -1,6 +1,6 @@
-"""News of findings, for whoever is told of them: written with what they tell of, in one transaction.
+"""Notifications use a transactional outbox: an entry is written in the same transaction as the change it describes.
 
-So a crash loses none and makes none up, and whoever was away finds them, in their order, when back.
+A crash therefore neither loses nor invents an entry, and a receiver that was away finds all entries in order.
 """
 
 from __future__ import annotations
@@ -19,29 +19,30 @@ from custodes.findings.model import Finding
 EntryKind = Literal["opened", "closed", "merged", "acknowledged", "judged", "reopened"]
 
 MOST_KEPT = 100_000
-"""So many of the latest are there for whoever was away."""
+"""Number of latest entries kept for receivers that were away."""
 
 _WRITERS_LOCK = 0x4E657773
-"""Makes the order of numbers that of commits in PostgreSQL, so that whoever has read one has read all before it."""
+"""Lock that makes the order of numbers the order of commits in PostgreSQL: a reader that has seen one number has seen
+all lower ones."""
 
 
 @dataclass(frozen=True)
 class OutboxEntry:
-    """One piece."""
+    """One entry of the outbox."""
 
     number: int
     at: int
-    """When it was written, in microseconds since the epoch."""
+    """Time of writing, in microseconds since the epoch."""
     kind: EntryKind
     finding: Finding
-    """As it was then."""
+    """The finding at that time."""
     by: str | None
-    """Who did it, where somebody did."""
+    """Account that made the change, if an account did."""
 
 
 @dataclass(frozen=True)
 class PendingEntry:
-    """News that is about to be written."""
+    """An entry about to be written."""
 
     kind: EntryKind
     finding: Finding
@@ -49,7 +50,7 @@ class PendingEntry:
 
 
 def record(connection: Connection, pieces: Sequence[PendingEntry]) -> None:
-    """Writes news down, in their order, in a transaction of the caller's."""
+    """Writes entries in order, in the caller's transaction."""
     if not pieces:
         return
     if connection.dialect.name == "postgresql":
@@ -65,24 +66,24 @@ def record(connection: Connection, pieces: Sequence[PendingEntry]) -> None:
 
 
 class OutboxStore:
-    """Reads them. Used from any thread."""
+    """Reads the outbox. Safe to use from any thread."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
     def after(self, number: int, limit: int) -> Sequence[OutboxEntry]:
-        """Those after a number, in their order."""
+        """Returns the entries after a number, in order."""
         query = select(news).where(news.c.number > number).order_by(news.c.number).limit(limit)
         with self._engine.connect() as connection:
             rows = [dict(row) for row in connection.execute(query).mappings()]
         return [OutboxEntry(**{**row, "finding": Finding.read(json.loads(row["finding"]))}) for row in rows]
 
     def count_after(self, number: int) -> int:
-        """How many there are after a number."""
+        """Returns the number of entries after a number."""
         with self._engine.connect() as connection:
             return int(connection.execute(select(func.count()).where(news.c.number > number)).scalar_one())
 
     def latest(self) -> int:
-        """The number of the last; 0 where there is none."""
+        """Returns the number of the last entry; 0 if there is none."""
         with self._engine.connect() as connection:
             return connection.execute(select(func.max(news.c.number))).scalar_one() or 0

@@ -1,8 +1,8 @@
-"""Risk: what an actor's findings come to together, as points that fade.
+"""Risk: the findings of an actor combined into a score that decays.
 
-A weak signal alone is no reason to call anybody; several of one person are. Each finding gives points by its level,
-times how far above its threshold it went, and of each rule only the strongest counts in full: the fifth of one kind
-says less than the first of another. Points halve in thirty days. The idea is that of risk-based alerting.
+A single weak signal is no reason for an investigation; several of one person are. Each finding contributes points by
+its level, multiplied by how far it exceeded its threshold. Of each rule only the strongest finding counts in full,
+because a repeated signal says less than a new one. Points halve in thirty days. The idea is risk-based alerting.
 """
 
 from __future__ import annotations
@@ -16,37 +16,37 @@ from custodes.rules.model import POINTS
 
 _DAY = 86_400_000_000
 MOST_TIMES = 4.0
-"""Further above its threshold a finding gives no more."""
+"""Multiple of the threshold above which points no longer increase."""
 HALF_LIFE_DAYS = 30
 AGAIN = 0.25
-"""What another finding of the same rule counts, beside the strongest."""
+"""Weight of further findings of the same rule, relative to the strongest."""
 REACH = 6 * HALF_LIFE_DAYS * _DAY
-"""Microseconds after which a finding gives next to nothing, and is not asked for."""
+"""Age in microseconds after which a finding contributes almost nothing and is not read."""
 
 
 @dataclass(frozen=True)
 class Risk:
-    """One actor's."""
+    """The risk of one actor."""
 
     actor: str
     score: float
     findings: Sequence[Finding]
-    """What makes it up, the latest first."""
+    """Contributing findings, latest first."""
 
     def at(self, time: int) -> float:
-        """The score as it was at a time, in microseconds since the epoch, by the findings known by then."""
+        """Returns the score at a time, in microseconds since the epoch, from the findings known by then."""
         return _score([one for one in self.findings if one.opened_at <= time], time)
 
     @property
     def rules(self) -> list[str]:
-        """The titles of the rules, each once, the latest first."""
+        """Returns the titles of the rules, each once, latest first."""
         return list(dict.fromkeys(finding.rule for finding in self.findings))
 
 
 def risks(findings: Iterable[Finding], now: int) -> list[Risk]:
-    """Actors by their risk at ``now``, in microseconds since the epoch, the highest first.
+    """Returns actors by risk at ``now``, in microseconds since the epoch, highest first.
 
-    Findings after it are not known yet, and those whose groups have no ``actor`` are nobody's.
+    Later findings are ignored, and so are findings whose group has no ``actor``.
     """
     by_actor: dict[str, list[Finding]] = defaultdict(list)
     for finding in findings:

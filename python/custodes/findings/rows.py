@@ -12,7 +12,7 @@ from custodes.findings.model import Finding
 
 
 def row_of(finding: Finding) -> dict[str, Any]:
-    """The column of ``expected`` is called ``usual``."""
+    """The column of ``expected`` has the older name ``usual``."""
     values = {**vars(finding), "group": group_text(finding.group)}
     return {"usual" if name == "expected" else name: value for name, value in values.items()}
 

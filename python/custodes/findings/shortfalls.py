@@ -1,4 +1,4 @@
-"""Where findings fall short of what happened: what was forgotten, or not listed, and when."""
+"""Shortfalls: periods in which a rule lost state to eviction or had findings suppressed."""
 
 from __future__ import annotations
 
@@ -10,21 +10,22 @@ from custodes.findings.model import rfc3339
 
 @dataclass(frozen=True)
 class Shortfall:
-    """A stretch of time in which not everything about a rule was remembered, or told."""
+    """A period in which the counts or findings of a rule are incomplete."""
 
     kind: Literal["memory", "storm"]
-    """``memory``: windows outgrew it. ``storm``: there were more findings than the rule may have open."""
+    """``memory``: window state exceeded its memory limit. ``storm``: the rule exceeded its limit of open findings."""
     rule_id: str
     since: int
     """Microseconds since the epoch."""
     until: int
-    """As far as is known."""
+    """Latest known end."""
     groups: int
-    """``memory``: how many would start at nothing if they came again; each such time a count may be too low, by no more
-    than half the threshold. ``storm``: how many had no finding, at the worst moment."""
+    """``memory``: number of evicted groups, which restart at zero if they return; a count may then be too low by at
+    most half of the threshold. ``storm``: largest number of groups without a finding."""
     values: int
-    """``memory``: how many would count again if they were seen again; a distinct count may be too high by so many."""
+    """``memory``: number of evicted values, which are counted again if they return; a distinct count may be too high by
+    that number."""
 
     def as_dict(self) -> dict[str, Any]:
-        """The public fields."""
+        """Returns the public fields."""
         return vars(self) | {"since": rfc3339(self.since), "until": rfc3339(self.until)}

@@ -1,7 +1,7 @@
-"""Silences: what is known to be coming, and explained beforehand, for a while and for a reason.
+"""Silences: findings that are expected for a limited time, with a reason.
 
-A finding that opens while one covers it is there like any other, with its events and its evidence, but closed as
-explained from the start, and nobody is alerted. A maintenance window is a silence that begins later.
+A finding that opens under a silence has its events and evidence like any other, but is closed as explained from the
+start, and no alert is sent. A maintenance window is a silence that begins later.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from custodes.findings.model import Finding, rfc3339
 from custodes.findings.triage import Triage
 
 LONGEST = 90 * 86_400_000_000
-"""Microseconds: what goes on for longer is for the rule, or its tables of who is meant to."""
+"""Longest silence, in microseconds: a longer exception belongs into the rule or its look-up tables."""
 MOST_REASON = 500
 
 
 @dataclass(frozen=True)
 class Silence:
-    """One. Times are microseconds since the epoch, by the clock: not of the events."""
+    """One silence. Times are microseconds since the epoch, by the clock and not by event time."""
 
     rule_id: str | None
-    """``None``: every rule's findings."""
+    """``None`` matches all rules."""
     group: dict[str, str]
-    """Values that the finding's group has; none: every group."""
+    """Values that the group of a finding must have; an empty mapping matches all groups."""
     since: int
     until: int
     by: str
@@ -38,30 +38,30 @@ class Silence:
     number: int = field(default=0)
 
     def __post_init__(self) -> None:
-        """Raises ``ValueError`` for one that cannot be."""
+        """Raises ``ValueError`` for an invalid silence."""
         if not self.reason.strip() or len(self.reason) > MOST_REASON:
-            raise ValueError(f"say in up to {MOST_REASON} characters why")
+            raise ValueError(f"the reason must have 1 to {MOST_REASON} characters")
         if not self.since < self.until <= self.since + LONGEST:
-            raise ValueError("a silence ends after it begins, and within 90 days")
+            raise ValueError("a silence must end after it begins, and within 90 days")
 
     def covers(self, finding: Finding) -> bool:
-        """Whether the finding is one that was expected, whatever the time is."""
+        """Returns whether the silence matches a finding, regardless of the time."""
         is_its_rule = self.rule_id is None or self.rule_id == finding.rule_id
         return is_its_rule and self.group.items() <= finding.group.items()
 
     def as_dict(self) -> dict[str, Any]:
-        """The public fields."""
+        """Returns the public fields."""
         return vars(self) | {"since": rfc3339(self.since), "until": rfc3339(self.until)}
 
 
 class SilenceStore:
-    """Used from any thread and process."""
+    """Safe to use from any thread and process."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
     def add(self, silence: Silence) -> int:
-        """Returns its number."""
+        """Stores a silence and returns its number."""
         row = {name: value for name, value in vars(silence).items() if name != "number"}
         row["group"] = group_text(silence.group)
         with self._engine.begin() as connection:
@@ -69,12 +69,12 @@ class SilenceStore:
             return int(connection.execute(statement).scalar_one())
 
     def all(self, now: int) -> Sequence[Silence]:
-        """Those that hold, or will; those that end first first."""
+        """Returns current and future silences, in order of their end."""
         with self._engine.connect() as connection:
             return silences_after(connection, now)
 
     def end(self, number: int, now: int) -> None:
-        """It holds no longer. Raises ``KeyError`` where it does not anyway."""
+        """Ends a silence. Raises ``KeyError`` if it is not in force."""
         with self._engine.begin() as connection:
             its = (silences.c.number == number, silences.c.until > now)
             if not connection.execute(update(silences).where(*its).values(until=now)).rowcount:
@@ -82,14 +82,14 @@ class SilenceStore:
 
 
 def silences_after(connection: Connection, now: int) -> list[Silence]:
-    """Those that hold, or will; those that end first first."""
+    """Returns current and future silences, in order of their end."""
     query = select(silences).where(silences.c.until > now).order_by(silences.c.until, silences.c.number)
     rows = connection.execute(query).mappings().all()
     return [Silence(**{**row, "group": json.loads(row["group"])}) for row in rows]
 
 
 def close_silently(connection: Connection, finding: Finding, silence: Silence, now: int) -> Triage:
-    """A finding that was expected is closed as soon as it is there; returns how it stands."""
+    """Closes a finding that a silence matches, and returns its triage state."""
     stands = Triage("closed", "explained", version=1, changed_at=now, silence=silence.number)
     connection.execute(insert(triage).values(finding_id=finding.id, **vars(stands)))
     text = f"explained: silence {silence.number}: {silence.reason}"

@@ -1,10 +1,10 @@
-"""The findings store: one row a finding, in SQLite by default, in PostgreSQL where several workers share it.
+"""The findings store: one row per finding, in SQLite by default, in PostgreSQL if several workers share it.
 
-Writing is idempotent. A change is looked up by its id, else by rule, group and an interval that overlaps or
-joins; so hearing events again, in any allowed order, updates a finding and never makes a second one.
+Writes are idempotent. A change is matched by its id, otherwise by rule, group and an overlapping or touching interval,
+so replaying events in any allowed order updates a finding and never creates a second one.
 
-Workers that share a database claim the tasks whose findings they tell of. A claim fences: who had the task before, and
-does not know yet that it was given to another, is refused from then on.
+Workers that share a database claim the tasks whose findings they write. A claim is a fence: the previous owner of a
+task, even if it does not know yet that it lost the task, is refused from then on.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ from custodes.rules import Rule
 from custodes.rules.model import LEVELS
 
 StoreError = SQLAlchemyError
-"""What the store raises when the database refuses: full, locked, damaged, gone."""
+"""Errors of a database that refuses: full, locked, damaged, unreachable."""
 
 _findings, _gaps, _shortfalls = tables.findings, tables.gaps, tables.shortfalls
 _claims, _workers = tables.claims, tables.workers
@@ -56,7 +56,7 @@ _NOBODY_CLOSED = not_(is_in_state(_findings.c.id, "closed"))
 _RANKS = {level: rank for rank, level in enumerate(LEVELS)}
 
 _FORGOTTEN_AFTER = 86_400.0
-"""Seconds after which a worker that was not heard of is no longer listed."""
+"""Seconds without a status report after which a worker is no longer listed."""
 
 _PATIENCE_MS = 5000
 
@@ -64,12 +64,12 @@ _T = TypeVar("_T")
 
 
 class FencedError(Exception):
-    """Another worker has claimed the task since."""
+    """Another worker has claimed the task."""
 
 
 @dataclass(frozen=True)
 class Claim:
-    """The right to tell of a task's findings, until the next one claims it."""
+    """The right to write the findings of a task, until another worker claims it."""
 
     task: str
     epoch: int
@@ -81,31 +81,31 @@ class Page:
 
     findings: list[Finding]
     next: str | None
-    """Where the next page starts; ``None`` on the last one."""
+    """Cursor of the next page; ``None`` on the last page."""
 
 
 class FindingStore:
-    """Findings in a SQL database. One writer a task; readers may be in other threads."""
+    """Findings in a SQL database. One writer per task; readers may use other threads."""
 
     def __init__(self, url: str, keys: Keys = NO_KEYS) -> None:
-        """``keys`` is what names are encrypted by. Raises :data:`StoreError` for a database that cannot be had."""
+        """``keys`` encrypt names. Raises :data:`StoreError` if the database is unusable."""
         self.engine = open_database(url, keys=keys)
         self._url, self._keys = url, keys
         self._known_as: dict[str, str] = {}
 
     def claim(self, task: str, worker: str) -> Claim:
-        """Takes a task over from whoever has it."""
+        """Claims a task, which fences its previous owner."""
         its = _claims.c.task == task
         with self.engine.begin() as connection:
             taken = connection.execute(update(_claims).where(its).values(epoch=_claims.c.epoch + 1, worker=worker))
             if not taken.rowcount:
-                # Of two that claim a new task at once, one is refused and tries again.
+                # If two workers claim a new task at once, one is refused and retries.
                 connection.execute(insert(_claims).values(task=task, epoch=1, worker=worker))
             epoch = connection.execute(select(_claims.c.epoch).where(its)).scalar_one()
         return Claim(task, epoch)
 
     def holds(self, claim: Claim) -> bool:
-        """Whether the claim is in force."""
+        """Returns whether the claim is in force."""
         try:
             with self.engine.begin() as connection:
                 self._check(connection, claim)
@@ -114,34 +114,34 @@ class FindingStore:
         return True
 
     def _check(self, connection: Connection, claim: Claim | None) -> None:
-        """Holds the claim for the rest of the transaction, or raises :class:`FencedError`."""
+        """Locks the claim for the rest of the transaction, or raises :class:`FencedError`."""
         if claim is None:
             return
         query = select(_claims.c.epoch).where(_claims.c.task == claim.task).with_for_update(read=True)
         if connection.execute(query).scalar_one_or_none() != claim.epoch:
-            raise FencedError(f"{claim.task} is another worker's")
+            raise FencedError(f"{claim.task} is claimed by another worker")
 
     def apply(
         self, changes: Iterable[FindingChange], rules: Sequence[Rule], claim: Claim | None = None
     ) -> list[tuple[str, Finding]]:
-        """Takes the engine's changes in, in one transaction.
+        """Applies changes of the engine in one transaction.
 
-        Returns what is new to the store, with each change's kind; a replay's ``opened`` is an ``updated`` here, one
-        that was expected ``silenced``, and one that ends after somebody has closed it ``ended``. Raises
-        :class:`FencedError` where the claim is no longer in force.
+        Returns the findings that are new to the store, with the kind of each change: a replayed ``opened`` becomes
+        ``updated``, a finding under a silence ``silenced``, and a finding that ends after it was closed ``ended``.
+        Raises :class:`FencedError` if the claim is no longer in force.
         """
         with self._writing(claim) as writing:
             return [one for chunk in _chunks(list(changes)) for one in writing.apply(chunk, rules)]
 
     def refresh(self, changes: Sequence[FindingChange], rules: Sequence[Rule], claim: Claim | None = None) -> None:
-        """Takes in changes of findings that only grew: there can be thousands of them at once."""
+        """Applies changes of findings that only grew; there can be thousands at once."""
         with self._writing(claim) as writing:
             for chunk in _chunks(changes):
                 writing.refresh(chunk, rules)
 
     @contextmanager
     def _writing(self, claim: Claim | None) -> Iterator[FindingUpsert]:
-        """A transaction, at whose end the news of it are written."""
+        """Opens a transaction that writes its outbox entries at the end."""
         with self.engine.begin() as connection:
             self._check(connection, claim)
             writing = FindingUpsert(connection, self._known_as)
@@ -159,11 +159,11 @@ class FindingStore:
         state: str | None = None,
         group: Mapping[str, str] = MappingProxyType({}),
     ) -> Page:
-        """A page of findings, newest first. ``after`` is the ``next`` of the page before.
+        """Returns a page of findings, newest first. ``after`` is the ``next`` cursor of the previous page.
 
-        ``state`` is what people made of it; ``group`` has values that the finding's group has, and maybe others beside.
+        ``state`` is the triage state; ``group`` has values that the group of a finding must contain.
 
-        Raises ``ValueError`` for an ``after`` that no page gave.
+        Raises ``ValueError`` for an invalid cursor.
         """
         query = select(_findings).order_by(_findings.c.opened_at.desc(), _findings.c.id.desc()).limit(limit + 1)
         if after is not None:
@@ -186,8 +186,8 @@ class FindingStore:
         return Page(found, f"{found[-1].opened_at}:{found[-1].id}" if more else None)
 
     def to_judge(self, limit: int) -> tuple[int, list[Finding]]:
-        """How many findings nobody has closed, and the most urgent of them first: by level, those that go on before
-        those that have ended, and by how far above their thresholds they went."""
+        """Returns the number of findings without a closing verdict, and the most urgent of them: by level, ongoing
+        before ended, and by multiple of the threshold."""
         table = _findings.c
         goes_on = case((table.closed_at.is_(None), 1), else_=0)
         times = case((table.threshold > 0, table.peak / table.threshold), else_=table.peak)
@@ -201,7 +201,7 @@ class FindingStore:
     def since(
         self, time: int, group: Mapping[str, str] = MappingProxyType({}), *, rule_id: str | None = None
     ) -> list[Finding]:
-        """The findings that opened at or after a time, in microseconds; the rest as in :meth:`page`."""
+        """Returns the findings that opened at or after a time, in microseconds; other arguments as in :meth:`page`."""
         query = self._of_group(select(_findings).where(_findings.c.opened_at >= time), group)
         if rule_id is not None:
             query = query.where(_findings.c.rule_id == rule_id)
@@ -209,7 +209,7 @@ class FindingStore:
             return [finding_of(row) for row in connection.execute(query).mappings()]
 
     def about_then(self, finding: Finding, span: int, limit: int) -> list[Finding]:
-        """Others of the same rule that opened within ``span`` microseconds of a finding, the nearest first."""
+        """Returns other findings of the rule that opened within ``span`` microseconds of a finding, nearest first."""
         table = _findings.c
         apart = func.abs(table.opened_at - finding.opened_at)
         query = (
@@ -228,26 +228,26 @@ class FindingStore:
         return None if row is None else finding_of(row)
 
     def beginning_with(self, beginning: str) -> list[Finding]:
-        """The findings whose ids begin so; two at most."""
+        """Returns the findings whose ids begin with a prefix; at most two."""
         query = select(_findings).where(_findings.c.id.startswith(beginning, autoescape=True)).limit(2)
         with self.engine.connect() as connection:
             return [finding_of(row) for row in connection.execute(query).mappings()]
 
     def record_gap(self, missed: MissedRecords) -> None:
-        """Keeps what was never seen. A gap noticed again after a restart is the same."""
+        """Stores a gap. A gap that is reported again after a restart is the same gap."""
         same = and_(*(_gaps.c[name] == getattr(missed, name) for name in ("place", "expected", "position")))
         with self.engine.begin() as connection:
             if connection.execute(select(_gaps).where(same)).first() is None:
                 connection.execute(insert(_gaps).values(vars(missed)))
 
     def gaps(self, limit: int = 100) -> list[MissedRecords]:
-        """What was never seen, the latest first."""
+        """Returns gaps, latest first."""
         query = select(_gaps).order_by(_gaps.c.noticed_at.desc(), _gaps.c.place, _gaps.c.expected).limit(limit)
         with self.engine.connect() as connection:
             return [MissedRecords(**row) for row in connection.execute(query).mappings()]
 
     def record_shortfalls(self, shortfalls: Iterable[Shortfall]) -> None:
-        """Keeps where findings fall short; one that is known has gone on."""
+        """Stores a shortfall, or extends a known one."""
         with self.engine.begin() as connection:
             for shortfall in shortfalls:
                 row = vars(shortfall)
@@ -256,20 +256,20 @@ class FindingStore:
                     connection.execute(insert(_shortfalls).values(row))
 
     def shortfalls(self, limit: int = 100) -> list[Shortfall]:
-        """Where findings fall short, the latest first."""
+        """Returns shortfalls, latest first."""
         table = _shortfalls.c
         query = select(_shortfalls).order_by(table.since.desc(), table.rule_id, table.kind).limit(limit)
         with self.engine.connect() as connection:
             return [Shortfall(**row) for row in connection.execute(query).mappings()]
 
     def close_left_open(self, ended: Iterable[tuple[str, int]]) -> None:
-        """Closes findings of rules that are gone: ids and ends of what is known of them, microseconds."""
+        """Closes findings of removed rules, given by id and end of the known interval in microseconds."""
         with self._writing(None) as writing:
             for chunk in _chunks(list(ended)):
                 writing.close(chunk)
 
     def tell_of_worker(self, name: str, now: float, status: str) -> None:
-        """Keeps how a worker stands, as JSON, for the others to show; ``now`` is in epoch seconds."""
+        """Stores a worker's status as JSON, for other workers to show; ``now`` is in epoch seconds."""
         row = {"seen_at": now, "status": status}
         with self.engine.begin() as connection:
             if not connection.execute(update(_workers).where(_workers.c.name == name).values(row)).rowcount:
@@ -277,32 +277,33 @@ class FindingStore:
             connection.execute(delete(_workers).where(_workers.c.seen_at < now - _FORGOTTEN_AFTER))
 
     def workers(self) -> list[tuple[str, float, str]]:
-        """Name, when it was last heard of, and status of every worker that shares the database."""
+        """Returns name, time of the last report and status of every worker that shares the database."""
         with self.engine.connect() as connection:
             found = connection.execute(select(_workers).order_by(_workers.c.name))
             return [(row.name, row.seen_at, row.status) for row in found]
 
     def open_counts(self) -> dict[str, int]:
-        """By rule id, how many findings' conditions hold that nobody has closed."""
+        """Returns the number of ongoing findings without a closing verdict, by rule id."""
         rule_id = _findings.c.rule_id
         query = select(rule_id, func.count()).where(_findings.c.closed_at.is_(None), _NOBODY_CLOSED).group_by(rule_id)
         with self.engine.connect() as connection:
             return {row[0]: row[1] for row in connection.execute(query)}
 
     def tallies(self) -> dict[str, tuple[int, int]]:
-        """By rule id, how many findings there are, and when the last of them opened."""
+        """Returns the number of findings and the opening time of the last one, by rule id."""
         query = select(_findings.c.rule_id, func.count(), func.max(_findings.c.opened_at)).group_by(_findings.c.rule_id)
         with self.engine.connect() as connection:
             return {rule_id: (count, last) for rule_id, count, last in connection.execute(query)}
 
     @cached_property
     def peoples(self) -> Engine:
-        """The database for what people do: they wait for their turn, where the monitor would rather come back."""
+        """Database connection for people's actions: they wait for a lock, while the monitor prefers to retry."""
         is_apart = self.engine.dialect.name == "sqlite" and self.engine.url.database
         return open_database(self._url, _PATIENCE_MS, self._keys) if is_apart else self.engine
 
     def _of_group(self, query: Select[Any], group: Mapping[str, str]) -> Select[Any]:
-        """Those whose group has these values: it is JSON written in one way, so what is in it stands there just so."""
+        """Returns the condition that the group has these values: groups are stored as canonical JSON, so a substring
+        matches."""
         as_it_stands = type_coerce(_findings.c.group, String)
         for name, value in group.items():
             pair = self._keys.hide_group(group_text({name: value}))[1:-1]
@@ -316,12 +317,12 @@ class FindingStore:
 
 
 def _chunks(of: Sequence[_T]) -> Iterator[Sequence[_T]]:
-    """As many at a time as are written together."""
+    """Splits into batches that are written together."""
     return (of[start : start + MOST_AT_ONCE] for start in range(0, len(of), MOST_AT_ONCE))
 
 
 def _read_cursor(cursor: str) -> tuple[int, str]:
     opened_at, _, id_ = cursor.partition(":")
     if not opened_at.lstrip("-").isdigit() or not id_:
-        raise ValueError(f"'{cursor}' is no page's next")
+        raise ValueError(f"'{cursor}' is not a cursor of a page")
     return int(opened_at), id_

@@ -1,8 +1,8 @@
-"""Triage: what people make of findings. Whether a rule's condition still holds is another matter.
+"""Triage: what investigators decide about findings, independent of whether the condition still holds.
 
-A finding is open until somebody acknowledges or closes it; closing says with which verdict, and why. Every change is
-kept, with who made it and when. Changes carry the version they were made from, so that of two people who act at once
-the second learns of the first.
+A finding is open until an account acknowledges or closes it; closing needs a verdict and a reason. Every change is
+stored with account and time. A change names the version it is based on, so that of two concurrent changes the second is
+refused.
 """
 
 from __future__ import annotations
@@ -24,36 +24,36 @@ TriageState = Literal["open", "acknowledged", "closed"]
 Verdict = Literal["confirmed", "explained", "false_positive", "duplicate"]
 STATES: tuple[TriageState, ...] = ("open", "acknowledged", "closed")
 VERDICTS: Mapping[Verdict, str] = {
-    "confirmed": "it is what the rule is for",
-    "explained": "it is, and there was a reason",
+    "confirmed": "the rule found a real case",
+    "explained": "the condition was met for a legitimate reason",
     "false_positive": "the rule should not have fired",
-    "duplicate": "another finding is about the same",
+    "duplicate": "another finding covers the same case",
 }
-"""How a finding can turn out, and what that means."""
+"""Verdicts, and the meaning of each."""
 _NEWS: dict[TriageState, EntryKind] = {"open": "reopened", "acknowledged": "acknowledged", "closed": "judged"}
 MOST_TEXT = 4000
-"""Characters of a note."""
+"""Largest number of characters of a note."""
 
 
 class ConflictError(Exception):
-    """Somebody else has changed the finding since."""
+    """The finding was changed by another account meanwhile."""
 
 
 @dataclass(frozen=True)
 class Triage:
-    """How a finding stands with people."""
+    """The triage state of a finding."""
 
     state: TriageState = "open"
     verdict: Verdict | None = None
     assignee: str | None = None
     version: int = 0
     changed_at: int = 0
-    """Microseconds since the epoch; 0 where nobody has touched it."""
+    """Microseconds since the epoch; 0 if it was never changed."""
     silence: int | None = None
-    """The number of the one that closed it."""
+    """Number of the silence that closed it."""
 
     def as_dict(self) -> dict[str, Any]:
-        """The public fields."""
+        """Returns the public fields."""
         changed_at = rfc3339(self.changed_at) if self.version else None
         return {
             "state": self.state,
@@ -74,55 +74,55 @@ class Note:
     text: str
 
     def as_dict(self) -> dict[str, Any]:
-        """The public fields."""
+        """Returns the public fields."""
         return vars(self) | {"at": rfc3339(self.at)}
 
 
 @dataclass(frozen=True)
 class TriageChange:
-    """What somebody does with a finding. ``None`` leaves as it is; an ``assignee`` of ``""`` is nobody."""
+    """A requested change. ``None`` leaves a field unchanged; an empty ``assignee`` removes the assignment."""
 
     state: TriageState | None = None
     verdict: Verdict | None = None
     assignee: str | None = None
     note: str = ""
     version: int | None = None
-    """The one it was made from; ``None`` takes any."""
+    """Version the change is based on; ``None`` accepts any."""
 
     def __post_init__(self) -> None:
-        """Raises ``ValueError`` for what cannot be done."""
+        """Raises ``ValueError`` for an invalid change."""
         if (self.state == "closed") != (self.verdict is not None):
-            raise ValueError("closing wants a verdict, and only closing has one")
+            raise ValueError("closing requires a verdict, and other changes must not have one")
         if self.state == "closed" and self.verdict != "confirmed" and not self.note.strip():
-            raise ValueError("say in the note why it is closed so")
+            raise ValueError("a note that explains the verdict is required")
         if len(self.note) > MOST_TEXT:
-            raise ValueError(f"the note has {len(self.note)} characters; at most {MOST_TEXT} are kept")
+            raise ValueError(f"the note has {len(self.note)} characters, and at most {MOST_TEXT} are allowed")
         if self.state is None and self.assignee is None and not self.note.strip():
-            raise ValueError("nothing is to be changed")
+            raise ValueError("the change contains nothing to change")
 
     @property
     def action(self) -> str:
-        """What it does, in a word."""
+        """Name of the action."""
         names = {"open": "reopen", "acknowledged": "acknowledge", "closed": "close"}
         return names[self.state] if self.state else "note" if self.assignee is None else "assign"
 
 
 class TriageStore:
-    """What people make of findings, in the database of the findings. Used from any thread."""
+    """Triage states, in the findings database. Safe to use from any thread."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
     def of(self, finding_ids: Iterable[str]) -> dict[str, Triage]:
-        """By id; all that are asked for are there."""
+        """Returns the states by id, for every requested id."""
         ids = list(finding_ids)
         with self._engine.connect() as connection:
             return {id_: Triage() for id_ in ids} | _read(connection, ids)
 
     def change(self, finding_id: str, change: TriageChange, by: str, at: int) -> Triage:
-        """Does it; ``at`` is in microseconds.
+        """Applies a change; ``at`` is in microseconds.
 
-        Raises :class:`ConflictError`, and ``KeyError`` for an id that is no finding's.
+        Raises :class:`ConflictError`, and ``KeyError`` for an unknown finding.
         """
         with self._engine.begin() as connection:
             row = connection.execute(select(findings).where(findings.c.id == finding_id)).mappings().first()
@@ -131,7 +131,7 @@ class TriageStore:
             before = _read(connection, [finding_id]).get(finding_id, Triage())
             if change.version is not None and change.version != before.version:
                 raise ConflictError(
-                    f"the finding is at version {before.version}, the change was made from {change.version}"
+                    f"the finding is at version {before.version}, and the change is based on version {change.version}"
                 )
             after = Triage(
                 state=change.state or before.state,
@@ -149,20 +149,20 @@ class TriageStore:
         return after
 
     def history(self, finding_id: str) -> list[Note]:
-        """Everything that was done with a finding, the earliest first."""
+        """Returns the history of a finding, earliest first."""
         query = select(notes.c.at, notes.c.by, notes.c.kind, notes.c.text)
         query = query.where(notes.c.finding_id == finding_id).order_by(notes.c.at, notes.c.number)
         with self._engine.connect() as connection:
             return [Note(*row) for row in connection.execute(query)]
 
     def closed(self) -> dict[str, str]:
-        """By id of those that are closed, with which verdict."""
+        """Returns the verdicts of closed findings, by id."""
         query = select(triage.c.finding_id, triage.c.verdict).where(triage.c.state == "closed")
         with self._engine.connect() as connection:
             return {row.finding_id: row.verdict for row in connection.execute(query)}
 
     def verdicts(self) -> dict[str, dict[str, int]]:
-        """By rule id, how many findings were closed with each verdict."""
+        """Returns the number of findings per verdict, by rule id."""
         query = (
             select(findings.c.rule_id, triage.c.verdict, func.count())
             .join(triage, triage.c.finding_id == findings.c.id)
@@ -177,7 +177,7 @@ class TriageStore:
 
 
 def is_in_state(finding_id: ColumnElement[str], state: str) -> ColumnElement[bool]:
-    """The condition that a finding is in a state; nobody's are open."""
+    """Returns the condition that a finding is in a state; a finding without a row is open."""
     if state == "open":
         return not_(
             select(triage.c.finding_id).where(triage.c.finding_id == finding_id, triage.c.state != "open").exists()
@@ -186,12 +186,13 @@ def is_in_state(finding_id: ColumnElement[str], state: str) -> ColumnElement[boo
 
 
 def closed_ones(connection: Connection, finding_ids: Sequence[str]) -> dict[str, Triage]:
-    """By id, how those of the findings stand that are closed."""
+    """Returns the triage states of the closed ones among some findings, by id."""
     return {id_: stands for id_, stands in _read(connection, finding_ids).items() if stands.state == "closed"}
 
 
 def hand_over(connection: Connection, swallowed: str, survivor: str) -> None:
-    """A finding became part of another: what people wrote goes with it, and how it stood if the other was untouched."""
+    """Moves notes and, if the other finding is untouched, the state of a merged finding to the finding that absorbed
+    it."""
     connection.execute(update(notes).where(notes.c.finding_id == swallowed).values(finding_id=survivor))
     theirs = triage.c.finding_id == swallowed
     if connection.execute(select(triage.c.finding_id).where(triage.c.finding_id == survivor)).first() is None:
@@ -207,7 +208,7 @@ def _read(connection: Connection, finding_ids: Sequence[str]) -> dict[str, Triag
 
 
 def _write(connection: Connection, finding_id: str, before: Triage, after: Triage) -> None:
-    """Raises :class:`ConflictError` where another transaction was first."""
+    """Raises :class:`ConflictError` if another transaction was first."""
     if before.version == 0:
         try:
             connection.execute(insert(triage).values(finding_id=finding_id, **vars(after)))
@@ -220,7 +221,7 @@ def _write(connection: Connection, finding_id: str, before: Triage, after: Triag
 
 
 def _told(change: TriageChange, before: Triage) -> list[tuple[str, str]]:
-    """The entries a change leaves in the history."""
+    """Yields the history entries of a change."""
     told: list[tuple[str, str]] = []
     if change.assignee is not None and (change.assignee or None) != before.assignee:
         told.append(("assigned", change.assignee))

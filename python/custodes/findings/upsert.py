@@ -1,7 +1,7 @@
-"""A transaction that takes in what the engine tells of findings.
+"""A transaction that applies changes of the engine to stored findings.
 
-What is told of is read at once, gone through in memory in its order, and written at once: a batch of a busy hour has
-hundreds of changes, and a statement for each step of each of them takes as long as counting does.
+All findings concerned are read in one go, changed in memory in order, and written in one go: a batch of a busy hour has
+hundreds of changes, and one statement per step would take as long as counting.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from custodes.findings.triage import Triage, closed_ones, hand_over
 from custodes.rules import Rule
 
 MOST_AT_ONCE = 500
-"""Changes taken in together: databases limit what one statement may name."""
+"""Number of changes applied together: databases limit the size of a statement."""
 
 _findings = tables.findings
 
-# Built once: making a statement costs more than running it.
+# Built once: building a statement costs more than running it.
 _BY_IDS = select(_findings).where(_findings.c.id.in_(bindparam("ids", expanding=True)))
-# Every rule with every group, rather than pairs of them, for which SQLite would look at the whole table.
+# Every rule with every group instead of pairs, for which SQLite would scan the table.
 _NEAR = (
     select(_findings)
     .where(_findings.c.rule_id.in_(bindparam("rules", expanding=True)))
@@ -51,10 +51,10 @@ NewEntries = list[tuple[str, Finding]]
 
 
 class FindingUpsert:
-    """Findings as they stand in a transaction, what is to be written of them, and the news that it makes."""
+    """Findings as of a transaction, their pending writes, and the outbox entries they cause."""
 
     def __init__(self, connection: Connection, known_as: MutableMapping[str, str]) -> None:
-        """``known_as`` has, by the id the engine gives a finding, the one it is stored under, where that is another."""
+        """``known_as`` maps ids of the engine to ids of the store where they differ."""
         self._connection = connection
         self._known_as = known_as
         self._stored: dict[str, Finding] = {}
@@ -65,10 +65,10 @@ class FindingUpsert:
         self._gone: list[str] = []
         self._pieces: list[PendingEntry] = []
 
-    # ---- what is told ----
+    # ---- changes ----
 
     def apply(self, changes: Sequence[FindingChange], rules: Sequence[Rule]) -> NewEntries:
-        """Takes changes in, in their order. Returns what is new, as :meth:`.FindingStore.apply` does."""
+        """Applies changes in order. Returns what is new, as :meth:`.FindingStore.apply` does."""
         news: NewEntries = []
         told = [Finding.of(change, rules) for change in changes]
         self._read(told)
@@ -81,7 +81,7 @@ class FindingUpsert:
         return news
 
     def refresh(self, changes: Sequence[FindingChange], rules: Sequence[Rule]) -> None:
-        """Takes in changes of findings that only grew; of one that is not there nothing is known any more."""
+        """Applies changes of findings that only grew; a finding that is no longer stored is skipped."""
         told = [Finding.of(change, rules) for change in changes]
         self._read(told)
         for finding in told:
@@ -91,7 +91,7 @@ class FindingUpsert:
         self._write()
 
     def close(self, ends: Iterable[tuple[str, int]]) -> None:
-        """Closes findings that are still open: ids as the engine gave them, and ends, in microseconds."""
+        """Closes findings that are still open: ids of the engine, and ends in microseconds."""
         named = [(self._known_as.pop(id_, id_), end) for id_, end in ends]
         self._read_ids([id_ for id_, _ in named])
         self._read_closed()
@@ -102,7 +102,7 @@ class FindingUpsert:
         self._write()
 
     def tell(self) -> None:
-        """Writes the news down: last of all, so that others wait for as short as can be."""
+        """Writes the outbox entries, last of all, so that other writers wait as short as possible."""
         record(self._connection, self._pieces)
 
     # ---- one change ----
@@ -126,15 +126,15 @@ class FindingUpsert:
             self._known_as.pop(told.id, None)
 
     def _grow(self, stored: Finding, told: Finding) -> Finding | None:
-        """A finding after hearing more of it; ``None`` where it is as it was."""
+        """Returns a finding after an update; ``None`` if it is unchanged."""
         current = stored.updated_by(told)
         return None if current == stored else self._put(self._absorb(stored, current))
 
     def _absorb(self, stored: Finding, grown: Finding) -> Finding:
-        """A finding that has grown, with those it has come to reach, whose rows go.
+        """Extends a finding, and absorbs findings that it reaches; their rows are deleted.
 
-        The engine tells of such a joining itself, but not of one it lost in a crash between two findings that, hearing
-        events again in another order, it then never saw apart.
+        The engine reports such a merge itself, except one that it lost in a crash between two findings, which it then
+        never saw apart when events were replayed in another order.
         """
         if (stored.held_from, stored.held_until) == (grown.held_from, grown.held_until):
             return grown
@@ -146,13 +146,13 @@ class FindingUpsert:
         return replace(grown, id=stored.id)
 
     def _merge(self, told: Finding, into: str | None) -> None:
-        """``told`` was swallowed by ``into``, whose joined figures follow."""
+        """Merges ``told`` into ``into``, whose combined figures follow in a separate change."""
         swallowed = self._known_as.pop(told.id, told.id)
         if into is not None and (survivor := self._known_as.get(into, into)) != swallowed:
             self._remove(swallowed, survivor)
 
     def _remove(self, swallowed: str, survivor: str) -> None:
-        """Removes a finding that is part of another now, which has what people made of it."""
+        """Deletes a merged finding; its triage moves to the finding that absorbed it."""
         stored = self._stored.pop(swallowed, None)
         if stored is not None:
             self._pieces.append(PendingEntry("merged", stored))
@@ -166,7 +166,7 @@ class FindingUpsert:
         self._closed.pop(swallowed, None)
         self._closed |= closed_ones(self._connection, [survivor])
 
-    # ---- news ----
+    # ---- outbox entries ----
 
     @cached_property
     def _silences(self) -> list[Silence]:
@@ -174,7 +174,7 @@ class FindingUpsert:
         return [one for one in silences_after(self._connection, now) if one.since <= now]
 
     def _opens(self, finding: Finding) -> str:
-        """A finding is there: tells of it, or closes it where it was expected."""
+        """Announces a new finding, or closes it if a silence matches."""
         silence = next((one for one in self._silences if one.covers(finding)), None)
         if silence is None:
             self._pieces.append(PendingEntry("opened", finding))
@@ -183,7 +183,7 @@ class FindingUpsert:
         return "silenced"
 
     def _ends(self, finding: Finding) -> str:
-        """A finding's condition holds no longer: tells of it, if anybody was told of its opening."""
+        """Announces that the condition of a finding no longer holds, if its opening was announced."""
         judged = self._closed.get(finding.id)
         if judged is None or judged.silence is None:
             self._pieces.append(PendingEntry("closed", finding))
@@ -199,7 +199,8 @@ class FindingUpsert:
         return next(self._near(told), None) if known is None else known
 
     def _near(self, finding: Finding) -> Iterator[Finding]:
-        """Those that are the same finding, the earliest first: same rule and group, and they overlap or join."""
+        """Returns the findings that are the same as this one, earliest first: same rule and group, with intervals that
+        overlap or touch."""
         from_, until = _reach(finding)
         known = [self._stored[id_] for id_ in self._of_key[_key(finding)]]
         near = [one for one in known if one.held_until >= from_ and one.held_from <= until]
@@ -217,7 +218,7 @@ class FindingUpsert:
             self._of_key[_key(finding)].append(finding.id)
 
     def _read(self, told: Sequence[Finding]) -> None:
-        """Reads what the findings told of are stored as, with all that they could come to reach."""
+        """Reads the stored findings that these changes concern, and all that they could reach."""
         if not told:
             return
         self._read_ids([self._name(finding) for finding in told])
@@ -233,7 +234,7 @@ class FindingUpsert:
         self._keep(_BY_IDS, {"ids": ids})
 
     def _read_closed(self) -> None:
-        """Which of those that can end somebody has closed."""
+        """Returns the ids of the findings that were closed, among those that can end."""
         can_end = [one.id for one in self._stored.values() if one.closed_at is None]
         self._closed |= closed_ones(self._connection, can_end)
 
@@ -242,7 +243,7 @@ class FindingUpsert:
             self._add(finding_of(row))
 
     def _write(self) -> None:
-        """Writes what has changed, and lets go of what was read."""
+        """Writes all changes and clears the cache."""
         if self._gone:
             self._connection.execute(_DELETE, {"ids": self._gone})
         if self._new:
@@ -255,10 +256,10 @@ class FindingUpsert:
 
 
 def _reach(finding: Finding) -> tuple[int, int]:
-    """What another finding must touch to be the same: from, until."""
+    """Returns the interval that another finding must touch to be the same."""
     return finding.held_from - finding.keep_open, finding.held_until + finding.keep_open
 
 
 def _key(finding: Finding) -> tuple[str, str]:
-    """Its rule and its group, as they stand in the table."""
+    """Returns rule and group, as stored in the table."""
     return finding.rule_id, group_text(finding.group)

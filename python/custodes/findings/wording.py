@@ -1,4 +1,4 @@
-"""Findings in words, the same on a page and in an alert."""
+"""Findings in words, the same on pages and in alerts."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from custodes.rules import Rule
 
 
 def amount(number: float) -> str:
-    """A count, or a measure, for people."""
+    """Formats a count or a measure."""
     return f"{int(number):,}" if number == int(number) else f"{number:,.1f}"
 
 
 def span(seconds: float) -> str:
-    """A stretch of time for people."""
+    """Formats a duration."""
     for size, unit in ((86_400, "d"), (3600, "h"), (60, "min")):
         if seconds >= size:
             return f"{seconds / size:.1f} {unit}"
@@ -23,18 +23,18 @@ def span(seconds: float) -> str:
 
 
 class Say(Protocol):
-    """Says a message in somebody's language; ``%(name)s`` in it stands for one of the values."""
+    """Translates a message and fills in the values for ``%(name)s``."""
 
     def __call__(self, message: str, /, **values: object) -> str: ...
 
 
 def in_english(message: str, /, **values: object) -> str:
-    """The language that messages are written in."""
+    """The identity translation: the language in which messages are written."""
     return message % values if values else message
 
 
 def reason(finding: Finding, rule: Rule | None, say: Say = in_english) -> str:
-    """Why it fired, in a sentence."""
+    """Returns the reason for the finding, in one sentence."""
     counted = _counted(rule, finding.peak, say)
     if rule:
         counted = say("%(counted)s within %(span)s", counted=counted, span=format_duration(rule.timespan))
@@ -43,7 +43,7 @@ def reason(finding: Finding, rule: Rule | None, say: Say = in_english) -> str:
     parts.append(say("%(times)s times the threshold of %(threshold)s", times=times, threshold=threshold))
     if finding.expected is not None:
         parts.append(say("%(expected)s expected", expected=amount(finding.expected)))
-    goes_on = say("It goes on.") if finding.closed_at is None else say("It lasted %(span)s.", span=_lasted(finding))
+    goes_on = say("It is ongoing.") if finding.closed_at is None else say("It lasted %(span)s.", span=_lasted(finding))
     return say("%(why)s. %(until)s", why=say(", ").join(parts), until=goes_on)
 
 
