@@ -26,7 +26,9 @@ def findings_over_restarts(
         if rng.random() < 0.3:
             frame = engine.save_frame()
             parts = [b"".join(engine.save_part(part, {})) for part in range(engine.parts())]
-            engine, *dropped = restore(plan, frame, parts)
-            assert dropped == [[], [], []]
+            restored = restore(plan, frame, parts)
+            dropped = restored.dropped
+            assert (dropped.windows, dropped.decisions, dropped.orphans) == ([], [], [])
+            engine = restored.engine
     ledger.apply(engine.finish().changes)
     return ledger.findings()

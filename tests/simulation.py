@@ -294,7 +294,7 @@ class MonitorSimulation:
     def _with_own_key(self, fresh: Engine) -> Engine:
         """An engine with a fingerprint key from the seed, so that a schedule is reproducible."""
         frame, parts = fresh.save_frame(), [b"".join(fresh.save_part(part, {})) for part in range(fresh.parts())]
-        return restore(self.plan, frame[:2] + self.rng.randbytes(16) + frame[18:], parts)[0]
+        return restore(self.plan, frame[:2] + self.rng.randbytes(16) + frame[18:], parts).engine
 
     def differences(self) -> list[str]:
         """Returns rules whose findings differ from the oracle's, with both."""

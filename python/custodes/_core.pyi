@@ -5,45 +5,83 @@ from pathlib import Path
 from typing import Literal, Protocol, final
 
 VERSION: str
-"""The version, from Cargo.toml's workspace."""
+"""The version of the workspace in Cargo.toml."""
 REASONS: Sequence[str]
-"""Every reason a record can be rejected for: the values of ``Reject.reason``."""
+"""All values of ``Reject.reason``."""
 SNAPSHOT_VERSION: int
-"""The version of what :meth:`Engine.save_frame` and :meth:`Engine.save_part` give; no other can be restored."""
+"""Version of the snapshot format; no other can be restored."""
 DEBUG_BUILD: bool
-"""Whether the engine was compiled without optimisation; such a build is many times slower."""
+"""Whether the engine was compiled without optimisation, and is many times slower."""
 
 def count_lines(text: bytes) -> int:
-    """How many line ends ``text`` has."""
+    """Returns the number of line ends in ``text``."""
 
 def is_time_zone(name: str) -> bool:
-    """Whether the IANA database, which comes with the engine, has a time zone of this name."""
+    """Returns whether the IANA database, which is part of the engine, has a time zone of this name."""
 
-def fetched_pieces(fetched: bytes, least: int) -> list[tuple[int, int, int, int, int]]:
-    """Cuts a fetch of record batches between batches, into pieces of at least ``least`` bytes, by headers alone.
+class PlanError(ValueError):
+    """A plan cannot be run. The message contains the location; the attributes give its parts."""
 
-    Of each: where it ends, the offset after it, its last batch's leader epoch, how many records its batches say they
-    have, and the latest timestamp of one (epoch milliseconds; -1 for none). Empty where no batch is whole.
+    kind: str
+    """``schema``, ``path``, ``unmapped``, ``derived``, ``time_zone``, ``key``, ``partition``, ``threads``, ``rule``."""
+    rule: str | None
+    """Id of the rule, if the fault is in one."""
+    field: str | None
+    """Name of the field, if the fault is in one."""
+    problem: str
+    """The fault, without its location."""
 
-    Raises ``ValueError`` for bytes that are no batches of message format v2.
+class RestoreError(ValueError):
+    """A snapshot cannot be restored."""
+
+    kind: str
+    """``version``, ``damaged`` or ``key`` (made with another fingerprint key)."""
+
+class TableError(ValueError):
+    """A look-up table cannot be loaded."""
+
+    line: int
+    """Line of the fault, from 1."""
+    problem: str
+    """The fault, without its line."""
+
+@final
+class FetchedPiece:
+    """A run of complete record batches of a fetch, as described by their headers."""
+
+    end: int
+    """End in the fetch, in bytes; the piece starts at the end of the previous one."""
+    next_offset: int
+    """Offset after the piece."""
+    leader_epoch: int
+    """Leader epoch of the last batch."""
+    records: int
+    """Number of records, control records included."""
+    latest_ms: int
+    """Largest timestamp of a record, in epoch milliseconds; -1 if there is none."""
+
+def fetched_pieces(fetched: bytes, least: int) -> list[FetchedPiece]:
+    """Splits a fetch between record batches into pieces of at least ``least`` bytes, by headers alone.
+
+    Returns no pieces if no batch is complete. Raises ``ValueError`` if the bytes are not of message format v2.
     """
 
 def encode_history(parts: Sequence[tuple[str, int, Recording]]) -> bytes:
-    """Writes recordings as one Parquet file.
+    """Encodes recorded events as one Parquet file.
 
-    Each part is the name of a stream, the first position of it that is not written yet, and what was recorded. The
+    Each part is the name of a stream, its first position to write, and its recorded events. The
     columns are ``source``, ``position``, ``time``, ``actor``, ``subject``, ``resource``, ``action``, ``peer_group``,
-    ``purpose``, ``client_ip``, ``app`` and ``record``, which stands in the first row of an event only.
+    ``purpose``, ``client_ip``, ``app`` and ``record``, which is in the first row of an event only.
     """
 
 def merge_history(inputs: Sequence[Path], output: Path, keyring: Keyring) -> None:
-    """Merges files that are sorted as :func:`encode_history` sorts, by actor and time, each encrypted or not.
+    """Merges files sorted as by :func:`encode_history`, by actor and time, each encrypted or not.
 
-    The result is safely on the disk. Raises ``OSError`` for what cannot be read or written.
+    The output is on disk when this returns. Raises ``OSError`` if a file cannot be read or written.
     """
 
 class SourceRecord(Protocol):
-    """What ``process_records`` needs of a record; kafka-python's ``ConsumerRecord`` is one."""
+    """Attributes of a record for ``process_records``; kafka-python's ``ConsumerRecord`` has them."""
 
     @property
     def offset(self) -> int: ...
@@ -52,32 +90,32 @@ class SourceRecord(Protocol):
 
 @final
 class FindingChange:
-    """A finding that changed in a batch, with its figures at the batch's end."""
+    """A changed finding, as of the end of the batch."""
 
     kind: Literal["opened", "updated", "closed", "merged"]
-    """``merged``: an event out of order joined it to ``merged_into``, which carries on."""
+    """``merged``: an out-of-order event joined it to ``merged_into``, which continues."""
     id: str
-    """UUIDv5 of rule id, group and opening pane; stable once given."""
+    """UUIDv5 of rule id, group and opening pane; stable once reported."""
     rule: int
-    """The rule's position in the plan."""
+    """Index of the rule in the plan."""
     group: list[str]
-    """The values of the rule's group-by fields, in its order."""
+    """Values of the rule's group-by fields, in their order."""
     opened_at: int
     """Time of the event that made the condition hold."""
     closed_at: int | None
-    """End of the last pane at which it held; ``None`` while open."""
+    """End of the last pane in which the condition held; ``None`` while open."""
     held_from: int
-    """Start of the first pane at which it held."""
+    """Start of the first pane in which the condition held."""
     held_until: int
-    """End of the last pane at which it holds as far as is known."""
+    """End of the last pane in which the condition is known to hold."""
     peak: float
-    """Largest count in any pane."""
+    """Largest count or measure in any pane."""
     threshold: float
-    """What its group's count is held against."""
-    usual: float | None
-    """What was usual for the group, where a baseline made the threshold."""
+    """Threshold that the count is compared with."""
+    expected: float | None
+    """Expected count, if a baseline made the threshold."""
     count: int
-    """Matching events from the opening window's start to the last held pane."""
+    """Matching events from the start of the opening window to the last pane in which the condition held."""
     merged_into: str | None
 
 @final
@@ -89,108 +127,164 @@ class Reject:
     reason: str
     """One of ``REASONS``."""
     detail: str
-    """What exactly, for a person."""
+    """Details for a person."""
     value: bytes
-    """The record as it came; empty for a tombstone. Of a corrupt record batch, the batch."""
+    """The record as received; empty for a tombstone. For a corrupt record batch, the batch."""
+
+@final
+class RepartitionBatch:
+    """Events from one source for one partition, which another engine counts."""
+
+    partition: int
+    first: int
+    """Source position of the first event."""
+    events: bytes
+    """The encoded events."""
+    def __new__(cls, partition: int, first: int, events: bytes) -> RepartitionBatch: ...
 
 @final
 class Outcome:
-    """What came of a batch."""
+    """Result of a batch."""
 
     changes: list[FindingChange]
-    """Findings that opened, were merged or closed; for those that only grew see :meth:`Engine.updates`."""
+    """Findings that opened, were merged or closed; those that only grew are in :meth:`Engine.updates`."""
     rejects: list[Reject]
     events: int
-    """Records counted."""
+    """Number of records counted."""
     late: int
-    """Of these, events the watermark had already passed."""
+    """Number of these that were late: the watermark had passed their time."""
     watermark: int | None
     clock: int | None
-    """The largest event time seen on the batch's stream."""
-    parcels: list[tuple[int, int, bytes]]
-    """Events that other engines count: each parcel's share, the position of its first event, and the events."""
+    """Largest event time on the batch's stream."""
+    repartition_batches: list[RepartitionBatch]
+    """Events that other engines count; batches for one partition are in order."""
     recording: Recording
-    """The events, where the plan wants them kept for the history; else empty."""
+    """The events, if the plan records the history; otherwise empty."""
 
 @final
 class Recording:
-    """What is kept of a batch's events: a row for each event and each of its subjects."""
+    """The recorded events of a batch: one row per event and subject."""
 
     last_position: int | None
-    """Where the last event is in its stream; ``None`` where there is none."""
+    """Position of the last event in its stream; ``None`` if there are no events."""
     def __len__(self) -> int: ...
 
 @final
 class RuleStats:
-    """Figures of one rule now."""
+    """Statistics of one rule."""
 
     groups: int
     open_findings: int
-    unlisted: int
-    """Groups for which the condition holds, but of which there are too many for a finding each."""
+    suppressed: int
+    """Groups that meet the condition but got no finding because too many are open."""
     opened: int
     matched: int
     peak_ratio: float
-    """Largest count any group reached within the last timespan, over the threshold."""
+    """Ratio of the largest count of any group within the last timespan to the threshold."""
 
 @final
-class Shed:
-    """What was forgotten because memory ran short."""
+class EvictedCounts:
+    """Evicted state of one rule."""
+
+    groups: int
+    """Groups that start from zero if they return."""
+    values: int
+    """Values that count again if they return."""
+
+@final
+class Evicted:
+    """State that was evicted because memory ran short."""
 
     before: int
-    """It had last been seen before this time."""
-    rules: list[tuple[int, int]]
-    """By rule: groups that start at nothing if they come again, and values that count again if they do."""
+    """Cut-off: the evicted groups and values were last seen before this time."""
+    rules: list[EvictedCounts]
+    """Per rule, in the plan's order."""
+
+@final
+class GroupStatus:
+    """Status of a group for one rule."""
+
+    level: float
+    """Current count or measure."""
+    threshold: float | None
+    """Threshold that it is compared with; ``None`` while a baseline has no expected value."""
+    expected: float | None
+    """Expected count, if the rule has a baseline."""
+
+@final
+class OrphanedFinding:
+    """An open finding whose rule changed or was removed."""
+
+    id: str
+    held_until: int
+    """End of the last pane in which the condition is known to hold."""
+
+@final
+class Dropped:
+    """State of a snapshot that the plan cannot use."""
+
+    windows: list[str]
+    """Ids of rules whose windows start empty or no longer exist."""
+    decisions: list[str]
+    """Ids of rules whose open findings ended."""
+    orphans: list[OrphanedFinding]
+    """Those findings."""
+
+@final
+class Restored:
+    """A restored engine, and the state that its plan cannot use."""
+
+    engine: Engine
+    dropped: Dropped
 
 @final
 class Stats:
-    """Figures of the engine now."""
+    """Current statistics."""
 
     rules: list[RuleStats]
     bytes: int
-    """Memory held by windows."""
+    """Memory of all windows, in bytes."""
     watermark: int | None
     newest: int | None
-    """Largest event time seen."""
+    """Largest event time."""
 
 @final
 class Tables:
-    """The look-up tables of derived fields, shared by engines and exchanged while they are at work."""
+    """Look-up tables of derived fields, shared by engines and replaced while they run."""
 
     def __new__(cls) -> Tables: ...
     def put(self, name: str, csv: bytes, keys: int, value: str | None, secret: bytes) -> int:
-        """Puts a table in force from the next batch on; returns how many entries it has.
+        """Replaces a table from the next batch on; returns its number of entries.
 
-        ``csv`` has a header line. Its first ``keys`` columns are the key; ``value`` names the column that is looked up,
-        ``None`` asks whether the key is there. ``secret`` are 16 random bytes. Raises ``ValueError`` with the line of
-        what is wrong; then the table before it stays.
+        ``csv`` has a header line. Its first ``keys`` columns are the key; ``value`` names the column to look up,
+        ``None`` tests whether the key exists. ``secret`` is 16 random bytes. Raises :class:`TableError`; the previous
+        table is kept then.
         """
     def update_from(self, others: Tables) -> None:
-        """Puts all of another's tables in force at once, from the next batch on."""
+        """Replaces or adds all tables of another set, at once, from the next batch on."""
     def become_like(self, others: Tables) -> None:
-        """Puts another's tables in force, and none beside them."""
+        """Replaces the whole set by another."""
 
 @final
 class Engine:
-    """Counts events by the rules of a plan (JSON, see ``rust/engine/src/plan.rs``).
+    """Counts events by the rules of a plan (JSON, see ``rust/engine/src/plan``).
 
-    Calls from several threads take turns; the interpreter lock is free while the engine works.
-    ``threads`` share the work of a batch; any number of them comes to the same findings.
-    Raises ``ValueError`` for a plan that cannot be run, naming rule and field.
+    Calls from several threads are serialised; the GIL is free while the engine works. The findings do not depend on
+    the number of ``threads``. Raises :class:`PlanError` if the plan cannot be run.
     """
 
     def __new__(cls, plan: str, threads: int = 1) -> Engine: ...
     def use_tables(self, tables: Tables) -> None:
-        """Has derived fields look up in these tables. An engine made of this one has them as well."""
+        """Sets the look-up tables of derived fields. Engines made from this one use them too."""
 
     def process_lines(self, text: bytes, first_line: int = 1, stream: int = 0, now: int | None = None) -> Outcome:
-        """Counts a batch of JSON Lines. ``first_line`` numbers the first line for rejects.
+        """Counts a batch of JSON Lines. ``first_line`` is the number of the first line, for rejects.
 
-        ``now`` is the clock that future times are told against; ``None`` takes any time.
+        ``now`` is the current time, used to reject times too far in the future; ``None`` accepts all.
         """
 
     def process_records(self, records: Sequence[SourceRecord], stream: int = 0, now: int | None = None) -> Outcome:
-        """Counts a batch of records of one stream, in the order given."""
+        """Counts a batch of records of one stream, in the given order."""
 
     def process_fetched(
         self,
@@ -201,211 +295,209 @@ class Engine:
         aborted: Sequence[tuple[int, int]] | None = None,
         span: tuple[int, int] | None = None,
     ) -> Outcome:
-        """Counts Kafka record batches (message format v2) of one partition, records before ``position`` excepted.
+        """Counts Kafka record batches (message format v2) of one partition; skips records before ``position``.
 
-        ``aborted`` lists aborted transactions as (producer id, first offset), whose records are passed over;
-        ``None`` reads all. ``span`` is the part of the bytes that is meant (from, to); ``None`` is all. A batch that is
-        damaged is one reject, with its base offset.
+        ``aborted`` lists aborted transactions as (producer id, first offset), whose records are skipped; ``None`` reads
+        all. ``span`` limits the call to a range of the bytes (from, to). A damaged batch yields one reject at its base
+        offset.
         """
 
-    def process_parcel(self, parcel: bytes, position: int = 0, stream: int = 0) -> Outcome:
-        """Counts events that another engine handed on, which are ``stream``'s; those before ``position`` came before.
+    def process_repartition_batch(self, batch: bytes, position: int = 0, stream: int = 0) -> Outcome:
+        """Counts events that another engine forwarded, as events of ``stream``; skips those before ``position``.
 
-        Raises ``ValueError`` for bytes that are no parcel; then nothing is counted.
+        ``batch`` is the bytes of one :class:`RepartitionBatch`, or of several joined. Raises ``ValueError`` if they are
+        malformed; nothing is counted then.
         """
 
     def observe(self, stream: int, time: int) -> Outcome:
-        """Takes notice of how far a stream has come whose other events are counted elsewhere."""
+        """Advances the clock of a stream whose events another engine counts."""
 
     def parts(self) -> int:
-        """How many parts a snapshot has."""
+        """Returns the number of parts of a snapshot."""
 
     def save_frame(self) -> bytes:
-        """What all parts of a snapshot share. It comes first: where the source then is, it begins after a restart."""
+        """Saves what all parts of a snapshot have in common. Call it before :meth:`save_part`.
 
-    def save_part(self, part: int, positions: Mapping[int, int]) -> list[bytes]:
-        """A part of the state as it stands. Batches may be counted between two parts.
-
-        ``positions`` are the source's: by stream, the position of its next event. The bytes come in pieces, which
-        belong together.
+        After a restore the source starts at its position of this moment.
         """
 
-    def replanned(
-        self, plan: str, positions: Mapping[int, int], threads: int = 1
-    ) -> tuple[Engine, list[str], list[str], list[tuple[str, int]]]:
-        """An engine that goes on from this one under another plan; what is returned is as for :func:`restore`."""
+    def save_part(self, part: int, positions: Mapping[int, int]) -> list[bytes]:
+        """Saves one part as of now. Batches may be counted between two parts.
 
-    def begin_anew(self, stream: int) -> None:
-        """Counts a stream's events from wherever it begins now, though a snapshot had counted further."""
+        ``positions`` holds, for each source stream, the position of its next event. The bytes are returned in chunks to
+        be joined.
+        """
+
+    def replanned(self, plan: str, positions: Mapping[int, int], threads: int = 1) -> Restored:
+        """Returns an engine with another plan and this engine's state.
+
+        Raises :class:`PlanError`; this engine stays usable then.
+        """
+
+    def reset_stream(self, stream: int) -> None:
+        """Counts a stream from its next event on, even if the snapshot had counted further."""
 
     def join(self, stream: int) -> None:
-        """Lets a stream hold the watermark back from now on: a new one before its first event, an idle one again."""
+        """Lets a stream hold the watermark back: before its first event, or again after it was idle."""
 
     def leave(self, stream: int) -> Outcome:
-        """Takes a stream away; the watermark may move on."""
+        """Removes a stream; the watermark may advance."""
 
     def set_idle(self, stream: int) -> Outcome:
-        """Lets the watermark go on without this stream until its next event."""
+        """Stops a stream from holding the watermark back until its next event."""
 
     def finish(self) -> Outcome:
-        """No more events will come: judges and closes everything."""
+        """Ends the input: evaluates and closes everything."""
 
     def updates(self) -> list[FindingChange]:
-        """Findings whose figures have changed since they were last told of, one entry each.
+        """Returns the findings whose values changed since they were last reported, one entry each.
 
-        A busy finding changes with every batch, so its reader says how often it wants to hear of it. Opening,
-        merging and closing are in the outcome of the very call that brought them about.
+        An active finding changes with every batch, so the caller decides how often to ask. Opening, merging and closing
+        are in the outcome of the call that caused them.
         """
 
     def used_bytes(self) -> int:
-        """Memory held by windows, in bytes, without what waits to be used again."""
+        """Returns the memory in use, in bytes, without free slots."""
 
-    def shed(self, most_bytes: int) -> Shed | None:
-        """Forgets what has not been seen for longest until no more than ``most_bytes`` are in use.
+    def evict(self, most_bytes: int) -> Evicted | None:
+        """Evicts the groups and values with the oldest events until at most ``most_bytes`` are in use.
 
-        Groups with an open finding, or at more than half of a threshold, are kept, and so is what may still come out of
-        order; it may not be enough. ``None`` where nothing needed to be forgotten.
+        Groups with an open finding or above half of a threshold are kept, and so is everything that can still be
+        reordered, so it may not suffice. Returns ``None`` if nothing had to be evicted.
         """
 
-    def standing(self, rule: int, group: Sequence[str], time: int) -> tuple[float, float | None, float | None] | None:
-        """How a group stands with the plan's ``rule``th rule in the window that ends with the pane of ``time`` (µs).
+    def group_status(self, rule: int, group: Sequence[str], time: int) -> GroupStatus | None:
+        """Returns the status of a group for rule number ``rule``, in the window that ends with the pane of ``time``.
 
-        Its count or measure, what that is held against (``None`` where nothing is known yet), and what is usual for it
-        where there is a baseline. ``None`` for a group that is not known.
+        ``group`` holds the values of the rule's group-by fields. ``None`` if the group is unknown.
         """
 
     def stats(self) -> Stats:
-        """Figures now."""
+        """Returns the current statistics."""
 
-def restore(
-    plan: str, frame: bytes, parts: Sequence[bytes], threads: int = 1
-) -> tuple[Engine, list[str], list[str], list[tuple[str, int]]]:
-    """An engine that goes on from what :meth:`Engine.save_frame` and :meth:`Engine.save_part` gave.
+def restore(plan: str, frame: bytes, parts: Sequence[bytes], threads: int = 1) -> Restored:
+    """Restores an engine from what :meth:`Engine.save_frame` and :meth:`Engine.save_part` returned.
 
-    The source begins where it was when the frame was saved. What a part had counted by then or later, which it knows
-    by the events' positions, is not counted in it again.
+    The source starts where it was when the frame was saved. Events that a part had counted by then or later are
+    recognised by their positions and not counted in it again. The plan may have changed.
 
-    The plan may be another. Returned are ids of rules whose windows were dropped, ids of rules whose open findings
-    were, and these findings as (id, end of the last pane they are known to have held).
-
-    Raises ``ValueError`` for a plan that cannot be run and for bytes that are damaged or of another version.
+    Raises :class:`PlanError` if the plan cannot be run, :class:`RestoreError` if the snapshot cannot be read.
     """
 
 class Keyring:
-    """Keys of files, by name: the first is for what is written, all for what is read. Used from any thread."""
+    """Named keys: the first encrypts, all decrypt. Thread-safe."""
 
     def __init__(self, keys: Sequence[tuple[str, bytes]]) -> None:
-        """Each is a name and 32 bytes. Raises ``ValueError``."""
+        """Each key is a name and 32 bytes. Raises ``ValueError``."""
 
     @property
     def current(self) -> str | None:
-        """The name of the key for what is written; ``None`` where nothing is encrypted."""
+        """Name of the key used to encrypt; ``None`` if nothing is encrypted."""
 
     def encrypt(self, plain: bytes) -> bytes:
-        """As it is written; without a key as it is."""
+        """Encrypts the bytes; without a key, returns them unchanged."""
 
     def decrypt(self, encrypted: bytes) -> bytes:
-        """Raises ``PermissionError`` where its key is not there, ``OSError`` for what is not as it was written."""
+        """Raises ``PermissionError`` if the key is not in the keyring, ``OSError`` if the bytes were changed."""
 
     def open(self, path: Path) -> StoredFile:
-        """A file, encrypted or not. Raises as :meth:`decrypt`, and what the disk refuses."""
+        """Opens a file, encrypted or not. Raises like :meth:`decrypt`, and ``OSError``."""
 
 class StoredFile:
-    """A file that is read at any place, as it was before it was encrypted. Used from any thread."""
+    """The plain content of a file, read at any position. Thread-safe."""
 
     def __len__(self) -> int: ...
     def read_at(self, offset: int, count: int) -> bytes:
-        """Fewer bytes than wanted where it ends before. Raises as :meth:`Keyring.decrypt`."""
+        """Reads up to ``count`` bytes; fewer at the end. Raises like :meth:`Keyring.decrypt`."""
 
 class EvidenceDamagedError(Exception):
-    """An evidence log is not as it was written; the message says where. Nothing is added to such a one."""
+    """An evidence log was changed; the message contains the place. Nothing is appended to such a log."""
 
 class EvidenceLog:
-    """An append-only log in which later changes show, open. Used from any thread.
+    """An open append-only log in which later changes are detectable. Thread-safe.
 
-    What an entry is about is named by 16 bytes. Entries are read with 16 random bytes before them, as they are hashed.
+    The subject of an entry is named by 16 bytes. Entries are read with the 16 random bytes before them, as hashed.
     """
 
     def __init__(self, folder: Path, name: str, secret: bytes, keyring: Keyring) -> None:
-        """``secret`` is 32 random bytes, which heads are signed with; entries are encrypted by ``keyring``. That nobody
-        else writes is the caller's care.
+        """``secret`` is 32 random bytes used to sign heads; entries are encrypted with ``keyring``. The caller must
+        ensure that there is only one writer.
 
         Raises :class:`EvidenceDamagedError`, and ``OSError``.
         """
 
     @staticmethod
     def read(folder: Path, key: str, keyring: Keyring) -> EvidenceLog:
-        """A log that others may write meanwhile, open for reading.
+        """Opens a log for reading that may be written meanwhile.
 
-        Raises as the constructor does, and ``ValueError`` for what is no key.
+        Raises like the constructor, and ``ValueError`` if the key is malformed.
         """
 
     def append(self, key: bytes, entries: Sequence[bytes], time: int) -> None:
-        """Adds entries: they are on the disk and signed once this returns. ``time`` is in microseconds.
+        """Appends entries: they are on disk and signed when this returns. ``time`` is in microseconds.
 
-        Raises ``OSError``; then none was added.
+        Raises ``OSError``; nothing was appended then.
         """
 
     @property
     def size(self) -> int:
-        """How many entries there are."""
+        """Number of entries."""
 
     @property
     def head(self) -> str | None:
-        """Size and root of the log, signed: a C2SP checkpoint. ``None`` of an empty log."""
+        """Size and root of the log, signed: a C2SP checkpoint. ``None`` if the log is empty."""
 
     @property
     def key(self) -> str:
-        """The public key, as C2SP signed notes have it."""
+        """The public key in the format of C2SP signed notes."""
 
     def keys(self) -> list[bytes]:
-        """What there are entries about."""
+        """Subjects of the entries."""
 
     def runs(self, key: bytes) -> list[tuple[int, int]]:
-        """The runs of entries about a thing: the first and the last of each."""
+        """Runs of entries about a subject: first and last of each."""
 
     def entries(self, key: bytes) -> list[tuple[int, bytes]]:
-        """The entries about a thing with their numbers, without those that were erased. Raises ``OSError``."""
+        """Entries about a subject with their numbers; erased ones are omitted. Raises ``OSError``."""
 
     def proofs(self, numbers: Sequence[int]) -> list[list[bytes]]:
-        """The hashes beside the way from each of these entries to the last head's root. Raises ``OSError``."""
+        """Inclusion proof of each of these entries against the last head. Raises ``OSError``."""
 
     def erase(self, keys: Sequence[bytes]) -> None:
-        """Takes the entries about these things away for good; only their hashes stay. Raises ``OSError``."""
+        """Erases the entries about these subjects; only their hashes remain. Raises ``OSError``."""
 
 class EvidenceFault:
-    """Something that is not as it was written."""
+    """A deviation from what was written."""
 
     place: str
-    """The file, or the head that tells of it."""
+    """The file, or the head that contradicts it."""
     offset: int | None
-    """How many bytes into the file."""
+    """Byte offset in the file."""
     entries: tuple[int, int] | None
-    """The first and the last entry concerned, as far as can be told."""
+    """First and last entry concerned, if known."""
     what: str
 
 class EvidenceReport:
-    """What there is in a log, and what is wrong with it."""
+    """Content of a log, and all faults in it."""
 
     entries: int
     blocks: int
     gone: list[tuple[int, int]]
-    """Runs of entries of which only the hashes are left: the first and the last of each."""
+    """Runs of erased entries, of which only hashes remain: first and last of each."""
     faults: list[EvidenceFault]
     found: list[tuple[int, bytes]]
-    """The entries that begin as was asked for, without their random bytes."""
+    """Entries that start with the requested bytes, without their random bytes."""
 
 def verify_evidence(
     folder: Path, keys: Sequence[str], heads: Sequence[tuple[str, str]], sought: bytes, keyring: Keyring
 ) -> EvidenceReport:
-    """Reads a whole log, and holds it against heads that were kept, each with the name of where.
+    """Reads a whole log and compares it with heads stored elsewhere, each with the name of its place.
 
-    ``sought`` is how entries begin that are wanted with the report. Raises ``OSError``, and ``ValueError`` for what
-    is no key.
+    ``sought`` is the start of the entries to return. Raises ``OSError``, and ``ValueError`` if a key is malformed.
     """
 
 def open_head(keys: Sequence[str], note: str) -> tuple[int, bytes, int] | None:
-    """Size, root and time in microseconds of a head that one of the keys has signed; ``None`` for anything else."""
+    """Returns size, root and time in microseconds of a head signed with one of the keys; ``None`` for anything else."""
 
 def is_in_log(entry: bytes, number: int, path: Sequence[bytes], size: int, root: bytes) -> bool:
-    """Whether an entry is where it should be in the tree of that size and root (RFC 9162)."""
+    """Returns whether an entry is included in the tree of that size and root (RFC 9162)."""

@@ -302,14 +302,15 @@ def test_a_changed_factor_keeps_the_baseline(rule: Rule) -> None:
     engine = Engine(build_plan([rule], mapping))
     lines = [json.dumps(event).encode() for event in events]
     engine.process_lines(b"\n".join(lines))
-    engine, windows, decisions, _ = engine.replanned(build_plan([stricter], mapping), {})
-    assert (windows, decisions) == ([], [rule.id])
+    restored = engine.replanned(build_plan([stricter], mapping), {})
+    assert (restored.dropped.windows, restored.dropped.decisions) == ([], [rule.id])
+    engine = restored.engine
     same = Engine(build_plan([stricter], mapping))
     same.process_lines(b"\n".join(lines))
     burst = [{**events[-1], "time": START + 10 * DAY + n, "subject": f"S{n}"} for n in range(20)]
     late = b"\n".join(json.dumps(event).encode() for event in burst)
     opened = [
-        [(change.threshold, change.usual) for change in one.process_lines(late).changes if change.kind == "opened"]
+        [(change.threshold, change.expected) for change in one.process_lines(late).changes if change.kind == "opened"]
         for one in (engine, same)
     ]
     assert opened[0] == opened[1] != []
@@ -334,7 +335,7 @@ def test_an_invalid_baseline_is_an_error_with_its_line(said: str, fault: str, tm
 def test_a_baseline_requires_a_lower_bound(tmp_path: Path) -> None:
     path = tmp_path / "rules.yml"
     path.write_text(RULE.replace("gte: 3", "lt: 3"))
-    with pytest.raises(FaultsError, match="a baseline raises a threshold; wanted gte or gt"):
+    with pytest.raises(FaultsError, match="a baseline raises a threshold; the condition must be gte or gt"):
         load_rules([path])
 
 

@@ -337,12 +337,12 @@ def test_shares_give_the_result_of_one_engine(
     alone.apply(whole.finish().changes)
     ruleset = Ruleset(every, partial(build_plan, mapping=MAPPING))
     handing_on, together = Engine(ruleset.plan_where_read(KEY, 3)), FindingAccumulator(every)
-    parcels = handing_on.process_records(records).parcels
+    batches = handing_on.process_records(records).repartition_batches
     for share in range(3):
         counting = Engine(ruleset.plan_by_share(KEY, share, 3))
-        for to, _, parcel in parcels:
-            if to == share:
-                outcome = counting.process_parcel(parcel)
+        for batch in batches:
+            if batch.partition == share:
+                outcome = counting.process_repartition_batch(batch.events)
                 assert outcome.rejects == []
                 together.apply(outcome.changes)
         together.apply(counting.finish().changes)
@@ -364,8 +364,7 @@ def test_aggregates_are_evicted_except_near_the_threshold(
         engine.process_lines(look(0, "close", 60) + b"".join(look(n // 100, f"S{n}", 5) for n in range(20_000)))
         engine.process_lines(look(3600, "later", 1))
         before = engine.used_bytes()
-        shed = engine.shed(before // 2)
-        assert shed is not None
+        assert engine.evict(before // 2) is not None
         assert engine.used_bytes() <= before // 2
         engine.process_lines(look(3700, "close", 140 if kind == "value_avg" else 40))
         ledger.apply(engine.finish().changes)

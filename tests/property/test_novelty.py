@@ -202,6 +202,6 @@ def test_repartitioned_events_contain_the_novelty_field(rule: Rule) -> None:
     )
     engine = Engine(plan)
     event = {"time": START, "actor": "P0", "resource": ["r1"], "action": "read", "app": "x"}
-    (parcel,) = engine.process_lines(json.dumps(event).encode()).parcels
-    assert b'"resource":["r1"]' in parcel[2]
-    assert b"app" not in parcel[2]
+    (batch,) = engine.process_lines(json.dumps(event).encode()).repartition_batches
+    assert b'"resource":["r1"]' in batch.events
+    assert b"app" not in batch.events

@@ -41,7 +41,10 @@ def sent(engine: Engine, source: int, records: list[StreamRecord], shares: int) 
     """Returns the result of a batch, by share."""
     outcome = engine.process_records(records, source)
     begin, end = records[0].offset, records[-1].offset + 1
-    by_share = [b"".join(parcel for at, _, parcel in outcome.parcels if at == share) for share in range(shares)]
+    by_share = [
+        b"".join(batch.events for batch in outcome.repartition_batches if batch.partition == share)
+        for share in range(shares)
+    ]
     return [SentBatch(source, begin, end, parcel, outcome.clock) for parcel in by_share]
 
 
@@ -89,7 +92,7 @@ def test_shares_equal_the_oracle(
             sends = data.draw(st.sampled_from([one for one in waiting if one]))
             one = sends.pop()
             assert one.begin <= upto[one.source], "nothing was left out"
-            outcomes = [engine.process_parcel(one.parcel, upto[one.source], one.source)]
+            outcomes = [engine.process_repartition_batch(one.parcel, upto[one.source], one.source)]
             upto[one.source] = max(upto[one.source], one.end)
             if one.clock is not None:
                 outcomes.append(engine.observe(one.source, one.clock))

@@ -35,7 +35,7 @@ def begin_at_the_committed_offsets(build: Build) -> None:
 
 def forget_what_a_part_had_counted(build: Build) -> None:
     for stream in range(3):
-        build.work.tasks()[0].engine.begin_anew(stream)
+        build.work.tasks()[0].engine.reset_stream(stream)
 
 
 def save_what_is_not_stored(build: Build) -> None:

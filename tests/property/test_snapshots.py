@@ -70,8 +70,10 @@ class SimulatedRun:
         return len(saved.parts) == self.engine.parts()
 
     def crash(self, saved: Saved, threads: int = 1) -> None:
-        self.engine, windows, decisions, orphans = restore(self.plan, saved.frame, saved.parts, threads)
-        assert (windows, decisions, orphans) == ([], [], [])
+        restored = restore(self.plan, saved.frame, saved.parts, threads)
+        dropped = restored.dropped
+        assert (dropped.windows, dropped.decisions, dropped.orphans) == ([], [], [])
+        self.engine = restored.engine
         self.next = dict(saved.start)
         self._join()
 
@@ -186,7 +188,9 @@ def test_changed_rules_do_not_affect_unchanged_ones(
         pass
     names = [*(f"r{at}" for at in range(len(stay))), *(f"new{at}" for at in range(len(added)))]
     after = SimulatedRun([*stay, *added], [arriving], names)
-    after.engine, windows, decisions, orphans = restore(after.plan, saved.frame, saved.parts)
+    restored = restore(after.plan, saved.frame, saved.parts)
+    after.engine, dropped = restored.engine, restored.dropped
+    windows, decisions = dropped.windows, dropped.decisions
     after.store, after.next = first.store, dict(saved.start)
     plan = json.loads(after.plan)
     gone = {f"r{at}" for at in range(len(stay), len(before))}
@@ -194,7 +198,7 @@ def test_changed_rules_do_not_affect_unchanged_ones(
     assert set(windows) <= set(decisions)
     if windows_stay(plan, len(stay)):
         assert set(decisions) == gone
-        assert {orphan for orphan, _ in orphans} <= {
+        assert {orphan.id for orphan in dropped.orphans} <= {
             one.id for one in first.store.page(10_000, open_only=True).findings
         }
         after.finish()

@@ -95,8 +95,10 @@ def test_temporal_equals_the_oracle_also_over_a_restart(
         ledger.apply(engine.updates())
         frame = engine.save_frame()
         parts = [b"".join(engine.save_part(part, {})) for part in range(engine.parts())]
-        engine, *dropped = restore(plan, frame, parts)
-        assert dropped == [[], [], []]
+        restored = restore(plan, frame, parts)
+        dropped = restored.dropped
+        assert (dropped.windows, dropped.decisions, dropped.orphans) == ([], [], [])
+        engine = restored.engine
     ledger.apply(engine.finish().changes)
     known = [{**event, "time": event["time"] * 1_000_000, "met": met(event)} for event in stream]
     for rule, need in zip(rules, (3, 2), strict=True):

@@ -235,10 +235,10 @@ def test_tables_are_updated_together_or_not_at_all(tmp_path: Path) -> None:
         ("x: {from: subject, part: fortnight}", "m.yml:3: x.part: "),
         ("x: {from: subject, slice: [0], value: v}", "m.yml:3: x: 'value' is a column of a table"),
         ("x: {of: subject, slice: [0]}", "m.yml:3: x.from: Field required"),
-        ("x: {from: y, slice: [0]}\ny: {from: x, slice: [0]}", "m.yml:3: 'x' is derived from itself, by way of x, y"),
+        ("x: {from: y, slice: [0]}\ny: {from: x, slice: [0]}", "m.yml:3: 'x' is derived from itself through x, y"),
         ("x: {from: subject, capture: '('}", "m.yml:3: 'x' regular expression: unclosed group"),
-        ("x: {from: [a, b], slice: [0]}", "m.yml:3: 'x' is derived from one field"),
-        ("x: {from: a, buckets: [2, 1]}", "m.yml:3: 'x' buckets want bounds that ascend"),
+        ("x: {from: [a, b], slice: [0]}", "m.yml:3: 'x' must have one source field"),
+        ("x: {from: a, buckets: [2, 1]}", "m.yml:3: 'x' bucket bounds must be ascending"),
     ],
 )
 def test_invalid_derivations_are_faults(tmp_path: Path, text: str, message: str) -> None:
@@ -253,8 +253,8 @@ def test_invalid_derivations_are_faults(tmp_path: Path, text: str, message: str)
     [
         ("watchd", "person\n", "no derived field looks up in a table 'watchd' (did you mean 'watched'?)"),
         ("households", "person,house\nS1,H1\n", "households.csv:1: no column 'household'; there are person, house"),
-        ("assignments", "actor\nP1\n", "assignments.csv:1: 2 columns make the key, and there are 1"),
-        ("watched", "person,why\nS1\n", "watched.csv:2: 1 columns where the header has 2"),
+        ("assignments", "actor\nP1\n", "assignments.csv:1: the key has 2 columns, the header has 1"),
+        ("watched", "person,why\nS1\n", "watched.csv:2: 1 columns, the header has 2"),
     ],
 )
 def test_invalid_tables_are_faults(tmp_path: Path, name: str, text: str, message: str) -> None:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from custodes._core import RepartitionBatch
 from custodes.sources.repartition import RepartitionOutbox, SentRange
 
 sents = st.builds(
@@ -62,12 +63,12 @@ def test_every_offset_is_covered_once_and_in_order(brought: list[tuple[int, list
         if offsets:
             firsts = sorted(before + at % offsets for at in range(len(parcels)))
             lined_up = [
-                (share, first, bytes([first % 256]) * size)
+                RepartitionBatch(share, first, bytes([first % 256]) * size)
                 for (share, size), first in zip(parcels, firsts, strict=True)
             ]
             outbox.add(lined_up)
-            for share, _, parcel in lined_up:
-                given_[share] += parcel
+            for batch in lined_up:
+                given_[batch.partition] += batch.events
         outbox.clock = position
         outbox.send(position, lambda share, one: sent[share].append(one), everybody=everybody)
     outbox.clock = position

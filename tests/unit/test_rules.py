@@ -247,6 +247,7 @@ def test_repartitioned_events_contain_their_keywords(tmp_path: Path) -> None:
     ruleset = Ruleset(rules, partial(build_plan, mapping=load_mapping("custodes")), frozenset({"actor"}))
     reading, counting = Engine(ruleset.plan_where_read("0" * 32, 1)), Engine(ruleset.plan_by_share("0" * 32, 0, 1))
     events = [{"time": 1_700_000_000 + at, "actor": "a", "subject": "s", "note": "Secret"} for at in range(2)]
-    parcels = reading.process_lines("\n".join(map(json.dumps, events)).encode()).parcels
-    changes = [change for _, first, parcel in parcels for change in counting.process_parcel(parcel, first).changes]
+    batches = reading.process_lines("\n".join(map(json.dumps, events)).encode()).repartition_batches
+    outcomes = [counting.process_repartition_batch(batch.events, batch.first) for batch in batches]
+    changes = [change for outcome in outcomes for change in outcome.changes]
     assert [(change.kind, change.group, change.peak) for change in changes] == [("opened", ["s"], 2)]

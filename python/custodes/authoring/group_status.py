@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-from custodes._core import Engine, Tables
+from custodes._core import Engine, GroupStatus, Tables
 from custodes.authoring.explain import Explanation
 from custodes.config.mapping import Mapping
 from custodes.rules import Rule, build_plan
@@ -60,10 +60,16 @@ class ReplayedRule:
         self._engine.process_lines(event)
         after = [self._stands(group, explained.time) for group in names]
         return [
-            GroupState(dict(zip(self._rule.group_by, group, strict=True)), was[0] if was else 0, is_[0], is_[1], is_[2])
-            for group, was, is_ in zip(names, before, after, strict=True)
-            if is_ is not None
+            GroupState(
+                group=dict(zip(self._rule.group_by, group, strict=True)),
+                before=was.level if was else 0,
+                after=status.level,
+                threshold=status.threshold,
+                expected=status.expected,
+            )
+            for group, was, status in zip(names, before, after, strict=True)
+            if status is not None
         ]
 
-    def _stands(self, group: Sequence[str], time: int | None) -> tuple[float, float | None, float | None] | None:
-        return None if time is None else self._engine.standing(0, group, time)
+    def _stands(self, group: Sequence[str], time: int | None) -> GroupStatus | None:
+        return None if time is None else self._engine.group_status(0, group, time)

@@ -17,7 +17,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from custodes._core import Engine
+from custodes._core import Engine, PlanError
 from custodes.config.faults import Fault, FaultsError
 from custodes.config.yamldoc import Document, load_documents
 
@@ -189,10 +189,9 @@ def _try_out(path: Path, sources: dict[str, list[str]], derived: dict[str, Deriv
         spans = {"timespan_ms": 1000, "resolution_ms": 1000, "keep_open_ms": 0}
         try:
             Engine(json.dumps({**plan, "rules": [{**groups, **spans}]}))
-        except ValueError as error:
-            place, _, problem = str(error).removeprefix("derived field '").partition("': ")
-            if place == name:
-                faults.append(load_documents(path)[0].fault(f"'{name}' {problem}", name))
+        except PlanError as error:
+            if error.kind == "derived" and error.field == name:
+                faults.append(load_documents(path)[0].fault(f"'{name}' {error.problem}", name))
     if faults:
         raise FaultsError(faults)
 

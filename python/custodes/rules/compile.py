@@ -14,10 +14,11 @@ from sigma.correlations import (
 from sigma.exceptions import SigmaError
 from sigma.rule import SigmaRule
 
-from custodes._core import Engine
+from custodes._core import Engine, PlanError
 from custodes.config import Fault
 from custodes.config.faults import did_you_mean
 from custodes.config.mapping import Mapping
+from custodes.config.yamldoc import Document
 from custodes.rules.base import base_of
 from custodes.rules.conditions import Condition, UnsupportedError, compile_condition
 from custodes.rules.correlation import ReferencedRule, compile_correlation
@@ -204,10 +205,14 @@ def _runs(rule: Rule, one: ParsedRule, faults: list[Fault], others: list[Rule]) 
     """
     try:
         Engine(build_plan(rule.with_followed(others), Mapping({"time": ["time"], "actor": ["actor"]})))
-    except ValueError as error:
-        problem = str(error).removeprefix(f"rule '{rule.id}': ")
-        named = problem.split("'")[1] if problem.startswith("field '") else None
-        place = field_place(one.document, named) if named else ()
-        faults.append(one.document.fault(problem, *place))
+    except PlanError as error:
+        faults.append(plan_fault(error, one.document))
         return False
     return True
+
+
+def plan_fault(error: PlanError, document: Document) -> Fault:
+    """Returns the engine's error as a fault of a rule's file, at the field that it concerns."""
+    if error.field is None:
+        return document.fault(error.problem)
+    return document.fault(f"field '{error.field}': {error.problem}", *field_place(document, error.field))

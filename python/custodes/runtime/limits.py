@@ -48,10 +48,10 @@ class Limits:
             return
         share = self._memory * (1 - 1 / _ROOM) / sum(bytes_of)
         for task, its_bytes in zip(tasks, bytes_of, strict=True):
-            shed = task.engine.shed(int(its_bytes * share))
-            if shed is not None:
-                for rule, (groups, values) in zip(task.rules, shed.rules, strict=True):
-                    self._forgot(rule, groups, values)
+            evicted = task.engine.evict(int(its_bytes * share))
+            if evicted is not None:
+                for rule, counts in zip(task.rules, evicted.rules, strict=True):
+                    self._forgot(rule, counts.groups, counts.values)
         left = sum(task.engine.used_bytes() for task in tasks)
         if left > self._memory:
             MemoryLimitExceeded(bytes=left).emit()

@@ -181,7 +181,7 @@ class PartitionedTasks:
         if isinstance(arrival, StreamGap) and arrival.position < arrival.expected:
             outbox.begin_anew(arrival.position)
         if outcome is not None:
-            outbox.add(outcome.parcels)
+            outbox.add(outcome.repartition_batches)
             outbox.clock = outcome.clock if outcome.clock is not None else outbox.clock
 
     def _count_parcels(self, held: PartitionState, task: Task, arrival: RepartitionRecords) -> TaskOutcomes:

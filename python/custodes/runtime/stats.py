@@ -40,7 +40,7 @@ class TaskStats:
             for rule, figures in zip(task.rules, stats.rules, strict=True):
                 groups[rule.id] += figures.groups
                 open_findings[rule.id] += figures.open_findings
-                unlisted[rule.id] += figures.unlisted
+                unlisted[rule.id] += figures.suppressed
                 peak_ratio[rule.id] = max(peak_ratio[rule.id], figures.peak_ratio)
             size += stats.bytes
             watermarks.append(stats.watermark)

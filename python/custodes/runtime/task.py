@@ -38,12 +38,12 @@ class Task:
 
         Raises ``ValueError`` for a plan that cannot be run; then nothing has changed.
         """
-        engine, windows, decisions, left_open = self.engine.replanned(plan, positions(self.places()), threads)
-        tell_of_dropped(windows, decisions, [*self.rules, *rules])
-        self.engine, self.rules = engine, rules
+        restored = self.engine.replanned(plan, positions(self.places()), threads)
+        tell_of_dropped(restored.dropped.windows, restored.dropped.decisions, [*self.rules, *rules])
+        self.engine, self.rules = restored.engine, rules
         if self.checkpoints is not None:
             self.checkpoints.drop()
-        return left_open
+        return [(orphan.id, orphan.held_until) for orphan in restored.dropped.orphans]
 
 
 TaskOutcomes = Iterable[tuple[Task, Outcome]]

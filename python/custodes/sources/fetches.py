@@ -77,13 +77,13 @@ class WholeFetch(Fetcher.PartitionRecords):  # type: ignore[misc]
             yield from super()._unpack_records(tp, records, *deserializers)
             return
         if found:
-            _, self.next_fetch_offset, self.leader_epoch, _, _ = found[-1]
-            self.records_read = sum(records for _, _, _, records, _ in found)
+            self.next_fetch_offset, self.leader_epoch = found[-1].next_offset, found[-1].leader_epoch
+            self.records_read = sum(piece.records for piece in found)
             self.bytes_read = len(data)
-            begins = [0, *(end for end, *_ in found)]
+            begins = [0, *(piece.end for piece in found)]
             pieces = [
-                BatchRun((begin, end), next_offset, latest_ms)
-                for begin, (end, next_offset, _, _, latest_ms) in zip(begins, found, strict=False)
+                BatchRun((begin, piece.end), piece.next_offset, piece.latest_ms)
+                for begin, piece in zip(begins, found, strict=False)
             ]
             yield Fetch(self.next_fetch_offset - 1, self.fetch_offset, data, aborted, pieces)
         self.drain()

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-from custodes._core import Tables
+from custodes._core import TableError, Tables
 from custodes.config import Fault, FaultsError
 from custodes.config.faults import did_you_mean
 from custodes.config.mapping import TableUse
@@ -195,9 +195,8 @@ class LookupTables:
         for use in (use for use in uses if use.table == name):
             try:
                 entries = into.put(name, content, use.keys, use.value, self._secret)
-            except ValueError as error:
-                line, _, problem = str(error).removeprefix("line ").partition(": ")
-                raise FaultsError([Fault(problem, source.where, int(line))]) from error
+            except TableError as error:
+                raise FaultsError([Fault(error.problem, source.where, error.line)]) from error
         return state, entries
 
 

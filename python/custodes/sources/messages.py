@@ -98,7 +98,7 @@ class StreamGap:
 
     def feed(self, engine: Engine, now: int | None) -> Outcome | None:
         if self.position < self.expected:
-            engine.begin_anew(self.stream)
+            engine.reset_stream(self.stream)
         return None
 
 

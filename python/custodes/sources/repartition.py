@@ -15,7 +15,7 @@ from typing import Any
 
 from kafka import KafkaProducer
 
-from custodes._core import Engine, Outcome
+from custodes._core import Engine, Outcome, RepartitionBatch
 from custodes.config.model import KafkaSourceSettings as KafkaSettings
 from custodes.sources.client import client
 from custodes.sources.messages import StreamGap, StreamPosition
@@ -153,10 +153,10 @@ class RepartitionOutbox:
         self.clock = None
         self.repeat()
 
-    def add(self, parcels: Iterable[tuple[int, int, bytes]]) -> None:
-        """Takes what the engine hands on: of each parcel its share, the position of its first event and its events."""
-        for share, first, parcel in parcels:
-            self._parcels[share].append((first, parcel))
+    def add(self, batches: Iterable[RepartitionBatch]) -> None:
+        """Adds the batches of an outcome of the engine."""
+        for batch in batches:
+            self._parcels[batch.partition].append((batch.first, batch.events))
 
     def send(self, position: int, to: Callable[[int, SentRange], None], *, everybody: bool) -> None:
         """Sends what there is of the offsets before ``position``.
@@ -234,7 +234,7 @@ class RepartitionInbox:
         """Has counted what is new of a record. Raises ``ValueError`` for one that cannot be read."""
         stream, upto = self._stream(sent.place), self.upto.get(sent.place)
         if sent.anew:
-            engine.begin_anew(stream)
+            engine.reset_stream(stream)
             upto = None
         if upto is not None and sent.end < upto:
             return
@@ -245,7 +245,7 @@ class RepartitionInbox:
         if sent.end > (upto or 0):
             self._wake_all(engine)
         if sent.parcel:
-            yield engine.process_parcel(sent.parcel, upto or 0, stream)
+            yield engine.process_repartition_batch(sent.parcel, upto or 0, stream)
         if sent.clock is not None:
             yield engine.observe(stream, sent.clock)
         if not sent.idle:

@@ -7,7 +7,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Mutex;
 
-/// Encrypts what is written to it. The file is readable only after [`Self::finish`].
+/// Encrypting writer. The file is readable only after [`Self::finish`].
 pub struct Writer<W: Write> {
     out: W,
     cipher: FileCipher,
@@ -38,8 +38,10 @@ impl<W: Write> Writer<W> {
 
     fn put(&mut self, is_last: bool) -> io::Result<()> {
         let chunk = self.cipher.encrypt(self.number, is_last, &self.waiting)?;
-        self.number =
-            self.number.checked_add(1).ok_or_else(|| io::Error::other("it is too long to be encrypted"))?;
+        self.number = self
+            .number
+            .checked_add(1)
+            .ok_or_else(|| io::Error::other("the file is too long to be encrypted"))?;
         self.waiting.clear();
         self.out.write_all(&chunk)
     }

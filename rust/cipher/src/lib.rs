@@ -61,19 +61,18 @@ impl FileCipher {
 
     /// Cipher of the file with this beginning: at least [`MOST_HEADER`] bytes, or the whole file.
     fn read(beginning: &[u8], keyring: &Keyring) -> io::Result<Self> {
-        let cut_short = || damaged("it is cut off within its header");
+        let cut_short = || damaged("the encryption header is truncated");
         let mut rest = beginning.strip_prefix(MAGIC).ok_or_else(|| damaged("it is not encrypted"))?;
         let [version, length] = *rest.first_chunk::<2>().ok_or_else(cut_short)?;
         if version != VERSION {
-            return Err(damaged("it is encrypted in a way that this version does not know"));
+            return Err(damaged("it is encrypted with an unknown version"));
         }
         rest = &rest[2..];
         let name = rest.get(..usize::from(length)).ok_or_else(cut_short)?;
         let header = beginning.get(..MAGIC.len() + 2 + name.len() + SALT).ok_or_else(cut_short)?;
-        let name = str::from_utf8(name).map_err(|_| damaged("the name of its key is no text"))?;
+        let name = str::from_utf8(name).map_err(|_| damaged("the name of its key is not UTF-8"))?;
         let key = keyring.named(name).ok_or_else(|| {
-            let why =
-                format!("it is encrypted under the key '{name}', which is none of those that there are");
+            let why = format!("it is encrypted under the key '{name}', which is not configured");
             io::Error::new(io::ErrorKind::PermissionDenied, why)
         })?;
         Self::of(key, header.to_vec())
@@ -98,9 +97,9 @@ impl FileCipher {
 
     fn decrypt(&self, number: u32, is_last: bool, chunk: &[u8]) -> io::Result<Vec<u8>> {
         let payload = Payload { msg: chunk, aad: &self.header };
-        self.cipher.decrypt(&nonce(number, is_last), payload).map_err(|_| {
-            damaged(&format!("its chunk {number} is not as it was written, or its key is another"))
-        })
+        self.cipher
+            .decrypt(&nonce(number, is_last), payload)
+            .map_err(|_| damaged(&format!("chunk {number} was changed, or was encrypted with another key")))
     }
 
     /// Plain length of the bytes after the header. `None` if no file has that length.

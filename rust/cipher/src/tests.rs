@@ -27,7 +27,7 @@ fn file_of(bytes: &[u8]) -> File {
 const LENGTHS: [usize; 8] = [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK - 1, 2 * CHUNK, 2 * CHUNK + 77];
 
 #[test]
-fn what_was_encrypted_is_read_again_by_each_way() {
+fn encrypted_content_is_readable_both_ways() {
     for length in LENGTHS {
         let plain = text(length);
         let encrypted = keyring(&["a"]).encrypt(&plain).unwrap();
@@ -40,7 +40,7 @@ fn what_was_encrypted_is_read_again_by_each_way() {
 }
 
 #[test]
-fn without_a_key_bytes_are_as_they_are() {
+fn without_a_key_bytes_are_unchanged() {
     let none = Keyring::default();
     assert_eq!(none.encrypt(b"plain").unwrap(), b"plain");
     assert_eq!(keyring(&["a"]).decrypt(b"plain").unwrap(), b"plain");
@@ -50,13 +50,13 @@ fn without_a_key_bytes_are_as_they_are() {
 }
 
 #[test]
-fn the_same_bytes_are_never_encrypted_alike() {
+fn equal_bytes_encrypt_differently() {
     let keys = keyring(&["a"]);
     assert_ne!(keys.encrypt(b"P0042").unwrap(), keys.encrypt(b"P0042").unwrap());
 }
 
 #[test]
-fn another_secret_of_the_same_name_reads_nothing() {
+fn another_secret_with_the_same_name_decrypts_nothing() {
     let encrypted = keyring(&["a"]).encrypt(b"P0042").unwrap();
     let other = Keyring::new(vec![Key::new("a", [9; 32]).unwrap()]);
     assert_eq!(other.decrypt(&encrypted).unwrap_err().kind(), io::ErrorKind::InvalidData);
@@ -80,7 +80,7 @@ fn every_changed_bit_is_found() {
 }
 
 #[test]
-fn what_was_cut_off_swapped_or_taken_from_another_is_found() {
+fn truncated_swapped_and_foreign_chunks_are_detected() {
     let keys = keyring(&["a"]);
     let encrypted = keys.encrypt(&text(3 * CHUNK + 5)).unwrap();
     let header = encrypted.len() - (3 * (CHUNK + TAG) + 5 + TAG);
@@ -104,17 +104,17 @@ fn what_was_cut_off_swapped_or_taken_from_another_is_found() {
 }
 
 #[test]
-fn a_name_is_short_and_there() {
+fn key_name_has_1_to_64_bytes() {
     assert!(Key::new("", [0; 32]).is_none());
     assert!(Key::new(&"n".repeat(MOST_NAME + 1), [0; 32]).is_none());
     let longest = Keyring::new(vec![Key::new(&"n".repeat(MOST_NAME), [0; 32]).unwrap()]);
     assert_eq!(longest.decrypt(&longest.encrypt(b"x").unwrap()).unwrap(), b"x");
-    assert_eq!(format!("{:?}", key("a")), "Key(\"a\")", "no secret is told");
+    assert_eq!(format!("{:?}", key("a")), "Key(\"a\")", "the secret is not shown");
 }
 
 proptest! {
     #[test]
-    fn any_stretch_is_read_as_it_is(
+    fn any_range_reads_as_written(
         length in 0..3 * CHUNK, pieces in prop::collection::vec(1..CHUNK + 2, 1..9),
         stretches in prop::collection::vec((0..3 * CHUNK as u64 + 9, 0..2 * CHUNK), 1..9),
     ) {

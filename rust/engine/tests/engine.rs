@@ -79,7 +79,7 @@ fn a_finding_opens_updates_and_closes() {
     assert_eq!(kinds(&opened), [ChangeKind::Opened]);
     assert_eq!(opened.changes[0].opened_at, (START + 2) * 1_000_000);
     assert_eq!(opened.changes[0].until, (START + 60) * 1_000_000);
-    assert_eq!(kinds(&feed(&mut engine, &[event(3, "a", "4")])), [], "updates are told when asked for");
+    assert_eq!(kinds(&feed(&mut engine, &[event(3, "a", "4")])), [], "updates are reported on request");
     let updates = engine.updates();
     assert_eq!(
         updates.iter().map(|c| (c.kind, c.peak as u64)).collect::<Vec<_>>(),
@@ -96,7 +96,7 @@ fn a_finding_opens_updates_and_closes() {
 }
 
 #[test]
-fn an_event_out_of_order_can_join_two_findings() {
+fn out_of_order_event_can_merge_two_findings() {
     let rule = r#""group_by":["actor"],"timespan_ms":1000,"resolution_ms":1000,"keep_open_ms":1000,
                   "holds":{"gte":1}"#;
     let mut engine = Engine::new(&plan(rule), NonZeroUsize::MIN).unwrap();
@@ -113,7 +113,7 @@ fn an_event_out_of_order_can_join_two_findings() {
 /// Found by fuzzing: the first of three entries of the lateness buffer was removed before the other two, which
 /// followed an entry of another group that is still needed.
 #[test]
-fn an_opening_behind_the_watermark_stays_what_it_was() {
+fn opening_behind_the_watermark_is_final() {
     let rule = r#""group_by":["actor"],"timespan_ms":5000,"resolution_ms":1000,"keep_open_ms":0,
                   "holds":{"gte":3}"#;
     let mut engine = Engine::new(&plan(rule), NonZeroUsize::MIN).unwrap();
@@ -133,7 +133,7 @@ fn an_opening_behind_the_watermark_stays_what_it_was() {
 
 /// Found by fuzzing: the pending recomputation of a finding was lost when another finding absorbed it.
 #[test]
-fn a_swallowed_finding_keeps_its_peak() {
+fn merged_finding_keeps_its_peak() {
     let rule = r#""group_by":["actor"],"distinct":"subject","timespan_ms":1000,"resolution_ms":1000,
                   "keep_open_ms":11000,"holds":{"gte":1}"#;
     let mut engine = Engine::new(&plan(rule), NonZeroUsize::MIN).unwrap();
@@ -147,7 +147,7 @@ fn a_swallowed_finding_keeps_its_peak() {
 }
 
 #[test]
-fn each_finding_is_reported_once_a_batch_also_after_a_merge() {
+fn each_finding_is_reported_once_per_batch_also_after_a_merge() {
     let rule = r#""group_by":["actor"],"timespan_ms":1000,"resolution_ms":1000,"keep_open_ms":1000,
                   "holds":{"gte":1}"#;
     let mut engine = Engine::new(&plan(rule), NonZeroUsize::MIN).unwrap();
@@ -159,7 +159,7 @@ fn each_finding_is_reported_once_a_batch_also_after_a_merge() {
 }
 
 #[test]
-fn plans_that_cannot_run_say_why() {
+fn invalid_plans_are_rejected_with_the_reason() {
     for (rule, wanted) in [
         (
             r#""group_by":["a..b"],"timespan_ms":1000,"resolution_ms":1000,"keep_open_ms":0,"holds":{"gte":1}"#,
@@ -215,7 +215,7 @@ proptest! {
 
     /// Findings do not depend on the order within the lateness or on batch boundaries.
     #[test]
-    fn order_and_batches_do_not_matter(
+    fn findings_do_not_depend_on_order_or_batches(
         mut events in prop::collection::vec((0i64..90_000, 0u8..3, 0u8..5), 1..80),
         delays in prop::collection::vec(0i64..10_000, 80),
         cuts in prop::collection::btree_set(0usize..80, 0..5),

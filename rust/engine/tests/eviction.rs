@@ -57,7 +57,7 @@ proptest! {
     /// Events in order with occasional memory shortages: the counts equal those of the model, also after save and
     /// restore.
     #[test]
-    fn counts_are_those_of_the_policy(
+    fn counts_equal_those_of_the_model(
         steps in prop::collection::vec((0_i64..20, 0_u32..12, 0_u32..8), 1..300),
         shortages in prop::collection::btree_map(0_usize..300, (0_usize..100, any::<bool>()), 0..12),
         need in 1_u64..9,
@@ -125,7 +125,7 @@ proptest! {
 
 /// A hundred thousand groups with one event each, and a few older groups close to their threshold.
 #[test]
-fn a_flood_of_groups_is_forgotten_before_one_that_is_close_to_its_threshold() {
+fn groups_close_to_their_threshold_outlive_a_flood_of_groups() {
     let plan = plan(&[rule("values", Some("subject"), &json!({"gte": 10}))]);
     let mut engine = Engine::new(&plan, NonZeroUsize::new(2).unwrap()).unwrap();
     for actor in 0..40 {
@@ -146,10 +146,10 @@ fn a_flood_of_groups_is_forgotten_before_one_that_is_close_to_its_threshold() {
     assert!(calm < most);
     let evict = engine.evict(most).unwrap();
     assert!(engine.used_bytes() <= most, "{} of {most}", engine.used_bytes());
-    assert!(engine.used_bytes() > most / 2, "no more was forgotten than need be");
+    assert!(engine.used_bytes() > most / 2, "no more was evicted than necessary");
     assert!(evict.rules[0].groups > 50_000, "{evict:?}");
     assert!(engine.stats().bytes >= engine.used_bytes());
-    assert_eq!(engine.evict(most), None, "nothing more needs to be forgotten");
+    assert_eq!(engine.evict(most), None, "nothing more needs to be evicted");
     let mut opened = BTreeSet::new();
     for actor in 0..40 {
         for subject in 6..10 {
@@ -161,7 +161,7 @@ fn a_flood_of_groups_is_forgotten_before_one_that_is_close_to_its_threshold() {
 }
 
 #[test]
-fn groups_judged_for_having_few_events_are_not_forgotten() {
+fn groups_of_low_count_rules_are_not_evicted() {
     let plan = plan(&[rule("few", Some("subject"), &json!({"lte": 2}))]);
     let mut engine = Engine::new(&plan, NonZeroUsize::MIN).unwrap();
     for actor in 0..1000 {
@@ -173,7 +173,7 @@ fn groups_judged_for_having_few_events_are_not_forgotten() {
 
 /// A thousand groups reach the threshold at once, a few of them several times over.
 #[test]
-fn a_storm_opens_findings_up_to_a_bound_and_for_whoever_stands_out() {
+fn flood_opens_findings_up_to_the_limit_and_for_outstanding_groups() {
     let mut rule = rule("events", None, &json!({"gte": 2}));
     rule["most_open"] = json!(100);
     let mut engine = Engine::new(&plan(&[rule]), NonZeroUsize::MIN).unwrap();
@@ -215,7 +215,7 @@ fn a_storm_opens_findings_up_to_a_bound_and_for_whoever_stands_out() {
 
 /// The memory of novelty filters is bounded as well: thousands of values, each new to one group.
 #[test]
-fn what_was_seen_before_is_forgotten_oldest_first() {
+fn novelty_history_is_evicted_oldest_first() {
     let mut rule = rule("new", None, &json!({"gte": 1}));
     rule["sieve"] = json!({"new": {"field": "subject", "over_days": 9, "after_days": 2}});
     let mut engine = Engine::new(&plan(&[rule]), NonZeroUsize::MIN).unwrap();
@@ -229,5 +229,5 @@ fn what_was_seen_before_is_forgotten_oldest_first() {
     assert_eq!(engine.evict(100_000).unwrap().before, (START + 3 * day) * SECOND);
     assert!(engine.used_bytes() < 100_000);
     assert_eq!(opened(feed(&mut engine, 5 * day, 1, 7)), 0, "it was seen two days ago");
-    assert_eq!(opened(feed(&mut engine, 5 * day + 1, 1, 8)), 1, "which is forgotten");
+    assert_eq!(opened(feed(&mut engine, 5 * day + 1, 1, 8)), 1, "its history was evicted");
 }

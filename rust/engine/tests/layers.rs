@@ -118,7 +118,7 @@ fn imports(sources: &Sources) -> BTreeMap<Vec<String>, BTreeSet<Vec<String>>> {
     all
 }
 
-/// The modules on a circle, or between two: what is left when modules without importers or without imports are removed.
+/// The modules on a circle, or between two: the rest after removing modules without importers or without imports.
 fn circles(imports: &BTreeMap<Vec<String>, BTreeSet<Vec<String>>>) -> BTreeSet<Vec<String>> {
     let mut left: BTreeSet<Vec<String>> = imports.keys().cloned().collect();
     loop {

@@ -54,7 +54,7 @@ fn transactional(producer_id: i64, base: i64, count: i64) -> Vec<u8> {
 }
 
 #[test]
-fn aborted_transactions_are_hidden_where_only_committed_ones_are_read() {
+fn read_committed_skips_aborted_transactions() {
     let fetch = [
         transactional(1, 0, 10),
         transactional(2, 10, 10),
@@ -78,7 +78,7 @@ fn aborted_transactions_are_hidden_where_only_committed_ones_are_read() {
 }
 
 #[test]
-fn a_bad_batch_costs_its_own_records_only() {
+fn corrupt_batch_rejects_only_its_own_records() {
     for codec in [0, 1, 2, 12, 3, 4] {
         let mut bad = plain(codec, 10, 5);
         let last = bad.len() - 1;
@@ -93,7 +93,7 @@ fn a_bad_batch_costs_its_own_records_only() {
 }
 
 #[test]
-fn a_body_that_cannot_be_unpacked_says_why() {
+fn rejection_names_the_decompression_fault() {
     let sealed = |codec: u16, body: &[u8]| {
         let mut batch = plain(0, 0, 1)[..61].to_vec();
         batch[22] = codec as u8;
@@ -106,8 +106,8 @@ fn a_body_that_cannot_be_unpacked_says_why() {
     };
     for (codec, body, says) in [
         (1, &b"\x1f\x8bnot gzip"[..], "Gzip"),
-        (2, b"\xff\xff\xff\xff\x0f", "longer than it can be"),
-        (2, b"\x82SNAPPY\0\0\0\0\x01\0\0\0\x01\0\0\0\x09x", "cut off"),
+        (2, b"\xff\xff\xff\xff\x0f", "impossible length"),
+        (2, b"\x82SNAPPY\0\0\0\0\x01\0\0\0\x01\0\0\0\x09x", "truncated"),
         (3, b"not lz4", "Lz4"),
         (4, &zstd::stream::encode_all(&[7; 100][..], 3).unwrap()[..12], "Zstd"),
         (
@@ -115,7 +115,7 @@ fn a_body_that_cannot_be_unpacked_says_why() {
             &zstd::stream::encode_all(std::io::repeat(0).take(257 << 20), 3).unwrap()[..],
             "more than 256 MiB",
         ),
-        (5, b"", "no compression"),
+        (5, b"", "unknown compression"),
         (0, b"\x7f", "malformed"),
     ] {
         let outcome = read(&[sealed(codec, body), plain(0, 1, 1)].concat());
@@ -125,7 +125,7 @@ fn a_body_that_cannot_be_unpacked_says_why() {
 }
 
 #[test]
-fn a_fetch_is_cut_between_whole_batches() {
+fn fetch_is_split_between_complete_batches() {
     let batches = [plain(0, 100, 10), plain(4, 110, 5), plain(0, 115, 5)];
     let [first, second, third] = [0, 1, 2].map(|at| batches[at].len());
     let mut fetch = batches.concat();
@@ -163,7 +163,7 @@ proptest! {
     /// Any division into batches, any compression, keys, headers, nulls and gaps yield the records from the position
     /// on.
     #[test]
-    fn gives_what_the_records_give(
+    fn equals_the_plain_records(
         batches in prop::collection::vec(
             (prop::sample::select(vec![0_u16, 1, 2, 12, 3, 4]),
              prop::collection::vec((0_i64..3, any::<Option<[u8; 3]>>(), prop::option::weighted(0.9, Just(())), 0_usize..3), 1..40)),

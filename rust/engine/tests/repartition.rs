@@ -100,7 +100,7 @@ fn event() -> impl Strategy<Value = Value> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
-    fn it_comes_to_the_same(events in prop::collection::vec(event(), 1..30), shares in 1..4_u32) {
+    fn findings_equal_those_of_one_engine(events in prop::collection::vec(event(), 1..30), shares in 1..4_u32) {
         let lines: Vec<String> = events.iter().map(Value::to_string).collect();
         let text = lines.join("\n");
         let mut alone = engine(&json!({"rules": rules()}));
@@ -130,7 +130,7 @@ proptest! {
 }
 
 #[test]
-fn engines_of_another_key_are_refused() {
+fn snapshot_with_another_fingerprint_key_is_rejected() {
     let saved = engine(&json!({})).save_frame();
     let other = json!({"mapping": {"time": ["when"], "actor": ["who"]}, "rules": [],
         "fingerprint_key": "ffffffffffffffffffffffffffffffff"});

@@ -140,7 +140,7 @@ impl<'b> Block<'b> {
 }
 
 fn unpackable() -> std::io::Error {
-    std::io::Error::new(std::io::ErrorKind::InvalidData, "entries cannot be unpacked")
+    std::io::Error::new(std::io::ErrorKind::InvalidData, "entries cannot be decompressed")
 }
 
 fn chain(first: u64, key: &[u8; 16], time: i64, previous: &Hash, leaves: &[u8]) -> Hash {

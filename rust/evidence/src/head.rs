@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn a_note_is_opened_by_its_own_key_alone() {
+    fn note_opens_with_its_own_key_only() {
         let signer = Signer::new("custodes/test", &[7; 32]);
         let verifier = Verifier::parse(&signer.verifier().to_string()).unwrap();
         let note = verifier.note(&head(), &signer.sign(&head()));
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn a_changed_note_is_no_note() {
+    fn changed_note_is_rejected() {
         let signer = Signer::new("custodes/test", &[7; 32]);
         let note = signer.verifier().note(&head(), &signer.sign(&head()));
         for at in 0..note.len() {
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_with_a_slip_is_refused() {
+    fn malformed_key_is_rejected() {
         let key = Signer::new("custodes/test", &[7; 32]).verifier().to_string();
         assert!(Verifier::parse(&key.replace("test", "tess")).is_none());
         assert!(Verifier::parse("custodes/test").is_none());

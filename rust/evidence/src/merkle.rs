@@ -154,7 +154,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_growing_tree_has_the_root_of_the_definition(size in 0usize..200) {
+        fn incremental_root_equals_the_definition(size in 0usize..200) {
             let leaves: Vec<Hash> = (0..size).map(|number| leaf(&number.to_le_bytes())).collect();
             let mut tree = Tree::default();
             for leaf in &leaves {
@@ -164,7 +164,7 @@ mod tests {
         }
 
         #[test]
-        fn a_path_proves_its_leaf_and_no_other(size in 1usize..200, pick in any::<prop::sample::Index>(), other in 0u64..210) {
+        fn inclusion_proof_is_valid_for_its_leaf_only(size in 1usize..200, pick in any::<prop::sample::Index>(), other in 0u64..210) {
             let leaves: Vec<Hash> = (0..size).map(|number| leaf(&number.to_le_bytes())).collect();
             let root = by_definition(&leaves);
             let at = pick.index(size);

@@ -75,7 +75,7 @@ fn assert_named(report: &Report, entry: u64) {
 }
 
 #[test]
-fn what_was_written_is_whole() {
+fn unchanged_log_verifies() {
     let folder = TempDir::new().unwrap();
     let log = log_of(folder.path(), 20, 7, 2000);
     let report = report(folder.path());
@@ -97,7 +97,7 @@ fn keyring(names: &[&str]) -> Keyring {
 }
 
 #[test]
-fn what_is_encrypted_is_whole_to_who_has_the_keys_and_to_nobody_else() {
+fn encrypted_log_verifies_with_its_keys_only() {
     let folder = TempDir::new().unwrap();
     for (about, keys) in [(0, &["first"][..]), (1, &["second", "first"]), (2, &[])] {
         let mut log = Log::open(folder.path(), signer()).unwrap().with_keys(keyring(keys));
@@ -149,7 +149,7 @@ fn every_bit_counts() {
 }
 
 #[test]
-fn a_large_log_gives_no_byte_away() {
+fn every_changed_byte_of_a_large_log_is_detected() {
     let folder = TempDir::new().unwrap();
     log_of(folder.path(), 1000, 100, 300_000);
     let files = files(folder.path());
@@ -202,7 +202,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(60))]
 
     #[test]
-    fn blocks_that_go_come_twice_or_change_places_are_named(
+    fn removed_repeated_and_swapped_blocks_are_reported(
         one in any::<prop::sample::Index>(), other in any::<prop::sample::Index>(), what in 0..3,
     ) {
         let folder = TempDir::new().unwrap();
@@ -249,7 +249,7 @@ fn forged(folder: &Path, signer: &Signer) -> u64 {
 }
 
 #[test]
-fn who_has_not_the_key_cannot_sign() {
+fn without_the_key_no_head_can_be_forged() {
     let folder = TempDir::new().unwrap();
     log_of(folder.path(), 5, 4, 1 << 30);
     let at = forged(folder.path(), &Signer::new(NAME, &[8; 32]));
@@ -257,7 +257,7 @@ fn who_has_not_the_key_cannot_sign() {
 }
 
 #[test]
-fn who_has_the_key_cannot_change_what_a_kept_head_is_of() {
+fn with_the_key_a_stored_head_still_detects_changes() {
     let folder = TempDir::new().unwrap();
     let log = log_of(folder.path(), 5, 4, 1 << 30);
     let kept = [("the witness".to_owned(), log.note().unwrap().to_owned())];
@@ -273,7 +273,7 @@ fn who_has_the_key_cannot_change_what_a_kept_head_is_of() {
 }
 
 #[test]
-fn a_head_that_goes_is_missed() {
+fn removed_head_is_reported() {
     let folder = TempDir::new().unwrap();
     log_of(folder.path(), 2, 1, 1 << 30);
     fs::remove_file(folder.path().join(HEAD)).unwrap();
@@ -282,7 +282,7 @@ fn a_head_that_goes_is_missed() {
 }
 
 #[test]
-fn a_write_that_was_cut_short_is_taken_back() {
+fn interrupted_write_is_removed() {
     let folder = TempDir::new().unwrap();
     let mut log = log_of(folder.path(), 3, 2, 1 << 30);
     let before = copy(folder.path());
@@ -311,7 +311,7 @@ fn a_write_that_was_cut_short_is_taken_back() {
 }
 
 #[test]
-fn what_is_erased_leaves_its_hashes() {
+fn erased_entries_leave_their_hashes() {
     let folder = TempDir::new().unwrap();
     let mut log = log_of(folder.path(), 10, 5, 1000);
     log.erase(&[key(2), key(7)]).unwrap();

@@ -17,7 +17,7 @@ pub struct Report {
     pub entries: u64,
     /// Number of blocks.
     pub blocks: u64,
-    /// Runs of erased entries, of which only hashes remain: first and last of each.
+    /// Runs of erased entries (only hashes remain): first and last of each.
     pub gone: Vec<(u64, u64)>,
     /// All deviations; empty if the log is unchanged.
     pub faults: Vec<Fault>,
@@ -54,7 +54,7 @@ pub fn verify(
             place: HEAD.into(),
             offset: None,
             entries: None,
-            what: "there is no head: whether entries are missing at the end cannot be told".into(),
+            what: "there is no head; entries missing at the end cannot be detected".into(),
         }),
         Err(error) => return Err(error),
     }

@@ -134,8 +134,11 @@ impl<'v> Walk<'v> {
 
     fn unreadable(&mut self, segment: &Segment, offset: usize, until: usize) {
         self.tree = None;
-        let what =
-            format!("{} bytes are no block; entries from {} on may be in them", until - offset, self.next);
+        let what = format!(
+            "{} bytes are not a block; they may contain entries from {} on",
+            until - offset,
+            self.next
+        );
         self.fault(segment, offset, None, what);
     }
 
@@ -148,23 +151,23 @@ impl<'v> Walk<'v> {
         if block.first > self.next {
             self.tree = None;
             let missing = Some((self.next, block.first - 1));
-            let what = format!("entries are missing: those from {} on come here", block.first);
+            let what = format!("entries are missing: the next block starts with entry {}", block.first);
             self.fault(segment, offset, missing, what);
         } else if block.first < self.next {
             self.tree = None;
-            self.fault(segment, offset, entries, "entries are out of order, or come again".into());
+            self.fault(segment, offset, entries, "entries are out of order or repeated".into());
         }
         let before =
             if block.first == 0 { Some([0; 32]) } else { self.ends.get(&block.first).map(|end| end.1) };
         if before.is_some_and(|chain| chain != block.previous) {
             self.tree = None;
-            self.fault(segment, offset, entries, "the block does not follow the one before it".into());
+            self.fault(segment, offset, entries, "the block does not continue the previous one".into());
         }
         if let Some(tree) = &mut self.tree {
             block.leaves().for_each(|leaf| tree.push(leaf));
             if tree.root() != block.root {
                 self.tree = None;
-                self.fault(segment, offset, entries, "entries are not those that the root is of".into());
+                self.fault(segment, offset, entries, "the entries do not match the root".into());
             }
         }
         self.next = self.next.max(block.end());
@@ -183,7 +186,7 @@ impl<'v> Walk<'v> {
         let unsigned: Vec<_> = signed.iter().filter(|one| !is_signed(one)).collect();
         for one in unsigned {
             let entries = Some((one.first, one.head.size - 1));
-            self.fault(segment, one.offset, entries, "the block was not signed by the log's key".into());
+            self.fault(segment, one.offset, entries, "the block was not signed with the log's key".into());
         }
     }
 
@@ -194,16 +197,16 @@ impl<'v> Walk<'v> {
                 self.faults.push(Fault { place: place.clone(), offset: None, entries, what });
             };
             let Some(head) = self.verifiers.iter().find_map(|key| key.open(note)) else {
-                fault(None, "this is no head of the log, or not signed by its key".into());
+                fault(None, "not a head of this log, or not signed with its key".into());
                 continue;
             };
             if head.size > self.next {
                 fault(
                     Some((self.next, head.size - 1)),
-                    "entries are missing at the end: the head has them".into(),
+                    "entries are missing at the end: the head includes them".into(),
                 );
             } else if head.size > 0 && self.ends.get(&head.size) != Some(&(head.root, head.chain)) {
-                let what = format!("the first {} entries are not those that the head is of", head.size);
+                let what = format!("the first {} entries do not match the head", head.size);
                 fault(Some((0, head.size - 1)), what);
             }
         }

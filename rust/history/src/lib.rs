@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn files_that_are_merged_have_the_rows_of_one_that_was_written_at_once() {
+    fn merged_files_have_the_rows_of_a_single_file() {
         let folder = tempfile::tempdir().unwrap();
         let (most, actors) = (70_000, 37);
         let recordings: Vec<Recording> = [1, 9_000, most, 0]
@@ -156,11 +156,11 @@ mod tests {
         assert!(is_encrypted(&written));
         let only = Keyring::new(vec![Key::new("now", [1; 32]).unwrap()]);
         assert_eq!(rows_of(Bytes::from(only.decrypt(&written).unwrap())), at_once);
-        assert!(merge(&files, &merged, &only).is_err(), "the key of one is not there");
+        assert!(merge(&files, &merged, &only).is_err(), "the key of one file is missing");
     }
 
     #[test]
-    fn what_is_no_file_of_a_history_is_not_merged() {
+    fn foreign_file_is_not_merged() {
         let folder = tempfile::tempdir().unwrap();
         let (torn, merged) = (folder.path().join("torn"), folder.path().join("merged"));
         let whole =
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_recorded_is_read_again() {
+    fn recording_round_trips() {
         let events = "{\"time\":1700000000,\"actor\":\"a\"}\nnot json\n\n\
                       {\"time\":1700000001,\"actor\":\"b\",\"subject\":[\"x\",\"\\u00e9\"]}\n";
         let recording = recorded(events);

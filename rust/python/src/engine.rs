@@ -1,7 +1,8 @@
 //! The engine object.
 
-use crate::outcome::{Amount, FindingChange, Outcome, Shed, Stats};
-use crate::saved::{Restored, as_restored};
+use crate::errors::plan_error;
+use crate::outcome::{Evicted, FetchedPiece, FindingChange, GroupStatus, Outcome, Stats};
+use crate::restore::{Restored, as_restored};
 use crate::tables::Tables;
 use custodes_engine::{Aborted, Engine as Core, Fetched, Input, Plan, Record};
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
@@ -12,14 +13,14 @@ use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::sync::Mutex;
 
-/// Counts events by the rules of a plan. Calls from several threads take turns.
+/// Counts events by the rules of a plan. Calls from several threads are serialised.
 #[pyclass(frozen, module = "custodes._core")]
 pub struct Engine {
     pub(crate) core: Mutex<Core>,
 }
 
 impl Engine {
-    /// Lets go of the interpreter lock, waits for the engine and works with it.
+    /// Releases the GIL, waits for the engine and calls `work` with it.
     fn run<T: Send>(&self, py: Python<'_>, work: impl FnOnce(&mut Core) -> T + Send) -> PyResult<T> {
         py.detach(|| self.core.lock().map(|mut core| work(&mut core)).map_err(|_| ())).map_err(|()| {
             PyRuntimeError::new_err("the engine failed in an earlier call; its state cannot be trusted")
@@ -27,33 +28,27 @@ impl Engine {
     }
 }
 
-/// How many line ends `text` has.
+/// Number of line ends in `text`.
 #[pyfunction]
 pub fn count_lines(py: Python<'_>, text: &Bound<'_, PyBytes>) -> usize {
     let text = PyBackedBytes::from(text.clone());
     py.detach(|| custodes_engine::count_lines(&text))
 }
 
-/// Where a piece of a fetch ends, the offset after it, its last batch's leader epoch, its records and latest timestamp.
-type Piece = (usize, i64, i32, u64, i64);
-
-/// Cuts a fetch between batches, into pieces of at least so many bytes.
+/// Splits a fetch between batches into pieces of at least `least` bytes.
 #[pyfunction]
-pub fn fetched_pieces(fetched: &Bound<'_, PyBytes>, least: usize) -> PyResult<Vec<Piece>> {
+pub fn fetched_pieces(fetched: &Bound<'_, PyBytes>, least: usize) -> PyResult<Vec<FetchedPiece>> {
     let pieces = custodes_engine::fetched_pieces(fetched.as_bytes(), least);
     let pieces = pieces.map_err(|error| PyValueError::new_err(error.to_string()))?;
-    let parts = |piece: custodes_engine::FetchedPiece| {
-        (piece.end, piece.next_offset, piece.leader_epoch, piece.records, piece.latest_ms)
-    };
-    Ok(pieces.into_iter().map(parts).collect())
+    Ok(pieces.into_iter().map(FetchedPiece::from).collect())
 }
 
 #[pymethods]
 impl Engine {
     #[new]
     #[pyo3(signature = (plan, threads = NonZeroUsize::MIN))]
-    fn new(plan: &str, threads: NonZeroUsize) -> PyResult<Self> {
-        let fault = |error: custodes_engine::PlanError| PyValueError::new_err(error.to_string());
+    fn new(py: Python<'_>, plan: &str, threads: NonZeroUsize) -> PyResult<Self> {
+        let fault = |error: custodes_engine::PlanError| plan_error(py, error);
         let plan = Plan::from_json(plan).map_err(fault)?;
         Ok(Self { core: Mutex::new(Core::new(&plan, threads).map_err(fault)?) })
     }
@@ -76,10 +71,10 @@ impl Engine {
         self.run(py, |core| core.process_lines(&text, first_line, Input { stream, now }).into())
     }
 
-    /// `aborted` lists `(producer id, first offset)`; `None` reads transactions that were aborted as well. `span` is the
-    /// part of the bytes that is meant; `None` is all.
+    /// `aborted` lists `(producer id, first offset)`; `None` also reads aborted transactions. `span` limits the call to a
+    /// range of the bytes.
     #[pyo3(signature = (fetched, position = 0, stream = 0, now = None, aborted = None, span = None))]
-    #[allow(clippy::too_many_arguments)] // Python names them
+    #[allow(clippy::too_many_arguments)] // keyword arguments in Python
     fn process_fetched(
         &self,
         py: Python<'_>,
@@ -99,7 +94,10 @@ impl Engine {
         });
         let (from, to) = span.unwrap_or((0, bytes.len()));
         if bytes.get(from..to).is_none() {
-            return Err(PyValueError::new_err(format!("{from} to {to} of {} bytes", bytes.len())));
+            return Err(PyValueError::new_err(format!(
+                "span {from} to {to} is outside of {} bytes",
+                bytes.len()
+            )));
         }
         self.run(py, |core| {
             let fetched = Fetched { bytes: &bytes[from..to], position, aborted: aborted.as_deref() };
@@ -107,7 +105,7 @@ impl Engine {
         })
     }
 
-    /// Each record is an object with `offset` and `value`, as kafka-python hands them out.
+    /// Each record is an object with `offset` and `value`, like those of kafka-python.
     #[pyo3(signature = (records, stream = 0, now = None))]
     fn process_records(
         &self,
@@ -130,18 +128,18 @@ impl Engine {
         })
     }
 
-    /// `parcel` is one of an outcome's, or several joined.
-    #[pyo3(signature = (parcel, position = 0, stream = 0))]
-    fn process_parcel(
+    /// `batch` is the bytes of one of an outcome's batches, or of several joined.
+    #[pyo3(signature = (batch, position = 0, stream = 0))]
+    fn process_repartition_batch(
         &self,
         py: Python<'_>,
-        parcel: &Bound<'_, PyBytes>,
+        batch: &Bound<'_, PyBytes>,
         position: u64,
         stream: u32,
     ) -> PyResult<Outcome> {
-        let parcel = PyBackedBytes::from(parcel.clone());
-        let outcome = self
-            .run(py, |core| core.process_repartition_batch(&parcel, position, Input { stream, now: None }))?;
+        let batch = PyBackedBytes::from(batch.clone());
+        let input = Input { stream, now: None };
+        let outcome = self.run(py, |core| core.process_repartition_batch(&batch, position, input))?;
         outcome.map(Outcome::from).map_err(|error| PyValueError::new_err(error.to_string()))
     }
 
@@ -177,11 +175,11 @@ impl Engine {
         threads: NonZeroUsize,
     ) -> PyResult<Restored> {
         let positions: Vec<(u32, u64)> = positions.into_iter().collect();
-        let plan = Plan::from_json(plan).map_err(|error| PyValueError::new_err(error.to_string()))?;
-        as_restored(self.run(py, |core| core.replanned(&plan, threads, &positions))?)
+        let plan = Plan::from_json(plan).map_err(|error| plan_error(py, error))?;
+        as_restored(py, self.run(py, |core| core.replanned(&plan, threads, &positions))?)
     }
 
-    fn begin_anew(&self, py: Python<'_>, stream: u32) -> PyResult<()> {
+    fn reset_stream(&self, py: Python<'_>, stream: u32) -> PyResult<()> {
         self.run(py, |core| core.reset_stream(stream))
     }
 
@@ -209,21 +207,19 @@ impl Engine {
         self.run(py, |core| core.used_bytes())
     }
 
-    fn shed(&self, py: Python<'_>, most_bytes: usize) -> PyResult<Option<Shed>> {
-        self.run(py, |core| core.evict(most_bytes).map(Shed::from))
+    fn evict(&self, py: Python<'_>, most_bytes: usize) -> PyResult<Option<Evicted>> {
+        self.run(py, |core| core.evict(most_bytes).map(Evicted::from))
     }
 
-    /// `(level, threshold, usual)`.
-    #[allow(clippy::type_complexity, clippy::needless_pass_by_value)] // a tuple, and a list, in Python
-    fn standing(
+    #[allow(clippy::needless_pass_by_value)] // a list in Python
+    fn group_status(
         &self,
         py: Python<'_>,
         rule: usize,
         group: Vec<String>,
         time: i64,
-    ) -> PyResult<Option<(Amount, Option<Amount>, Option<f64>)>> {
-        let standing = self.run(py, |core| core.group_status(rule, &group, time))?;
-        Ok(standing.map(|one| (one.level.into(), one.threshold.map(Amount::from), one.expected)))
+    ) -> PyResult<Option<GroupStatus>> {
+        self.run(py, |core| core.group_status(rule, &group, time).map(GroupStatus::from))
     }
 
     fn stats(&self, py: Python<'_>) -> PyResult<Stats> {

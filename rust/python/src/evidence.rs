@@ -1,4 +1,4 @@
-//! The evidence log as Python has it.
+//! The evidence log for Python.
 
 use crate::keyring::Keyring;
 use custodes_evidence as core;
@@ -19,7 +19,7 @@ fn refused(error: core::Error) -> PyErr {
     }
 }
 
-/// A log that is open for writing.
+/// An open log.
 #[pyclass(frozen, module = "custodes._core")]
 pub struct EvidenceLog {
     core: Mutex<core::Log>,
@@ -34,7 +34,7 @@ impl EvidenceLog {
 #[pymethods]
 impl EvidenceLog {
     #[new]
-    #[allow(clippy::needless_pass_by_value)] // it is how PyO3 hands them over
+    #[allow(clippy::needless_pass_by_value)] // PyO3 passes them by value
     fn new(
         py: Python<'_>,
         folder: PathBuf,
@@ -47,7 +47,7 @@ impl EvidenceLog {
         Ok(Self { core: Mutex::new(log.with_keys(keyring.core.clone())) })
     }
 
-    /// A log that others may write meanwhile, open for reading.
+    /// Opens a log for reading that may be written meanwhile.
     #[staticmethod]
     #[allow(clippy::needless_pass_by_value)]
     fn read(py: Python<'_>, folder: PathBuf, key: String, keyring: &Keyring) -> PyResult<Self> {
@@ -76,7 +76,7 @@ impl EvidenceLog {
         self.core().note().map(str::to_owned)
     }
 
-    /// Who checks what this log signs.
+    /// Verifier of this log's signatures.
     #[getter]
     fn key(&self) -> String {
         self.core().verifier().to_string()
@@ -105,7 +105,7 @@ impl EvidenceLog {
     }
 }
 
-/// Something that is not as it was written.
+/// A deviation from what was written.
 #[pyclass(frozen, get_all, module = "custodes._core")]
 #[derive(Clone)]
 pub struct EvidenceFault {
@@ -115,7 +115,7 @@ pub struct EvidenceFault {
     what: String,
 }
 
-/// What there is in a log, and what is wrong with it.
+/// Content of a log, and all faults in it.
 #[pyclass(frozen, get_all, module = "custodes._core")]
 pub struct EvidenceReport {
     entries: u64,
@@ -134,7 +134,7 @@ fn verifiers(keys: &[String]) -> PyResult<Vec<core::Verifier>> {
         .collect()
 }
 
-/// Reads a whole log, and holds it against heads that were kept, each with the name of where.
+/// Reads a whole log and compares it with heads stored elsewhere, each with the name of its place.
 #[pyfunction]
 #[allow(clippy::needless_pass_by_value)]
 pub fn verify_evidence(
@@ -162,7 +162,7 @@ pub fn verify_evidence(
     })
 }
 
-/// Size, root and time in microseconds of a head that one of the keys has signed; `None` for anything else.
+/// Size, root and time in microseconds of a head signed with one of the keys; `None` for anything else.
 #[pyfunction]
 #[allow(clippy::needless_pass_by_value)]
 pub fn open_head(keys: Vec<String>, note: &str) -> PyResult<Option<(u64, [u8; 32], i64)>> {
@@ -170,7 +170,7 @@ pub fn open_head(keys: Vec<String>, note: &str) -> PyResult<Option<(u64, [u8; 32
     Ok(head.map(|head| (head.size, head.root, head.time)))
 }
 
-/// Whether an entry is where it should be in the tree of that size and root.
+/// Whether an entry is included in the tree of that size and root.
 #[pyfunction]
 #[allow(clippy::needless_pass_by_value)]
 pub fn is_in_log(entry: &[u8], number: u64, path: Vec<[u8; 32]>, size: u64, root: [u8; 32]) -> bool {

@@ -1,4 +1,4 @@
-//! What is kept of every event, on its way to a file.
+//! Recorded events for Python.
 
 use crate::keyring::Keyring;
 use custodes_engine as core;
@@ -9,7 +9,7 @@ use pyo3::types::PyBytes;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// The events of a batch.
+/// The recorded events of a batch.
 #[pyclass(frozen, from_py_object, module = "custodes._core")]
 #[derive(Clone)]
 pub struct Recording {
@@ -34,9 +34,9 @@ impl Recording {
     }
 }
 
-/// Each part is the name of a stream, the first position that is not written yet, and what was recorded.
+/// Each part is the name of a stream, the first position to write, and the recorded events.
 #[pyfunction]
-#[allow(clippy::needless_pass_by_value)] // it is how PyO3 hands them over
+#[allow(clippy::needless_pass_by_value)] // PyO3 passes them by value
 pub fn encode_history(py: Python<'_>, parts: Vec<(String, u64, Recording)>) -> PyResult<Bound<'_, PyBytes>> {
     let written = py.detach(|| {
         let parts = parts.iter().map(|(source, from, recording)| Part {
@@ -50,7 +50,7 @@ pub fn encode_history(py: Python<'_>, parts: Vec<(String, u64, Recording)>) -> P
     Ok(PyBytes::new(py, &written))
 }
 
-/// Files that are each sorted as `encode_history` sorts become one, under the keyring's key.
+/// Merges files sorted as by `encode_history` into one, encrypted if the keyring has a key.
 #[pyfunction]
 #[allow(clippy::needless_pass_by_value)]
 pub fn merge_history(

@@ -1,4 +1,4 @@
-//! Encryption at rest as Python has it.
+//! Encryption at rest for Python.
 
 use custodes_cipher as core;
 use pyo3::exceptions::PyValueError;
@@ -6,7 +6,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use std::path::PathBuf;
 
-/// Keys by name: the first is for what is written, all for what is read.
+/// Named keys: the first encrypts, all decrypt.
 #[pyclass(frozen, module = "custodes._core")]
 pub struct Keyring {
     pub(crate) core: core::Keyring,
@@ -15,7 +15,7 @@ pub struct Keyring {
 #[pymethods]
 impl Keyring {
     #[new]
-    #[allow(clippy::needless_pass_by_value)] // it is how PyO3 hands them over
+    #[allow(clippy::needless_pass_by_value)] // PyO3 passes them by value
     fn new(keys: Vec<(String, [u8; 32])>) -> PyResult<Self> {
         let named = keys.iter().map(|(name, secret)| {
             core::Key::new(name, *secret)
@@ -24,7 +24,7 @@ impl Keyring {
         Ok(Self { core: core::Keyring::new(named.collect::<PyResult<_>>()?) })
     }
 
-    /// The name of the key for what is written; `None` where nothing is encrypted.
+    /// Name of the key used to encrypt; `None` if nothing is encrypted.
     #[getter]
     fn current(&self) -> Option<&str> {
         self.core.current().map(core::Key::name)
@@ -38,14 +38,14 @@ impl Keyring {
         Ok(PyBytes::new(py, &py.detach(|| self.core.decrypt(encrypted))?))
     }
 
-    /// A file, encrypted or not, to be read at any place.
+    /// Opens a file, encrypted or not, to be read at any position.
     #[allow(clippy::needless_pass_by_value)]
     fn open(&self, path: PathBuf) -> PyResult<StoredFile> {
         Ok(StoredFile { core: core::Input::open(&path, &self.core)? })
     }
 }
 
-/// A file that is read at any place.
+/// A file to be read at any position.
 #[pyclass(frozen, module = "custodes._core")]
 pub struct StoredFile {
     core: core::Input,

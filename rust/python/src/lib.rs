@@ -1,19 +1,20 @@
-//! `custodes._core`: the engine as Python sees it. Only translation happens here.
+//! `custodes._core`: the engine as seen from Python. The binding only translates types.
 //!
-//! One call is one batch; the interpreter lock is let go while the engine works ([`Engine::run`] is the only
-//! place). What comes back is small: findings that changed, records refused, counters.
+//! One call processes one batch. The GIL is released while the engine works, in [`engine::Engine::run`] only. Results are
+//! small: changed findings, rejected records, counters.
 
 mod engine;
+mod errors;
 mod evidence;
 mod history;
 mod keyring;
 mod outcome;
-mod saved;
+mod restore;
 mod tables;
 
 use pyo3::prelude::*;
 
-/// Windows are many small lists that grow, and a few tables that grow large; `custodes/__init__.py` has its settings.
+/// Windows are many small growing lists and a few large tables; `custodes/__init__.py` has the allocator's settings.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -21,6 +22,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 mod _core {
     #[pymodule_export]
     use crate::engine::{Engine, count_lines, fetched_pieces};
+    #[pymodule_export]
+    use crate::errors::{PlanError, RestoreError, TableError};
     #[pymodule_export]
     use crate::evidence::{
         EvidenceDamagedError, EvidenceFault, EvidenceLog, EvidenceReport, is_in_log, open_head,
@@ -31,9 +34,12 @@ mod _core {
     #[pymodule_export]
     use crate::keyring::{Keyring, StoredFile};
     #[pymodule_export]
-    use crate::outcome::{FindingChange, Outcome, Reject, RuleStats, Shed, Stats};
+    use crate::outcome::{
+        Evicted, EvictedCounts, FetchedPiece, FindingChange, GroupStatus, Outcome, Reject, RepartitionBatch,
+        RuleStats, Stats,
+    };
     #[pymodule_export]
-    use crate::saved::restore;
+    use crate::restore::{Dropped, OrphanedFinding, Restored, restore};
     #[pymodule_export]
     use crate::tables::{Tables, is_time_zone};
 
@@ -45,6 +51,7 @@ mod _core {
         module.add("VERSION", env!("CARGO_PKG_VERSION"))?;
         module.add("REASONS", Reason::ALL.map(Reason::name).to_vec())?;
         module.add("SNAPSHOT_VERSION", custodes_engine::SNAPSHOT_VERSION)?;
+        crate::errors::declare_attributes(module.py())?;
         module.add("DEBUG_BUILD", cfg!(debug_assertions))
     }
 }

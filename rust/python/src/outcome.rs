@@ -1,10 +1,10 @@
-//! What the engine answers, as plain objects with attributes.
+//! Results of the engine, as plain objects with attributes.
 
 use crate::history::Recording;
 use custodes_engine as core;
 use pyo3::prelude::*;
 
-/// A count, or what was measured: an `int` where it is whole.
+/// A count or measure; an `int` in Python if it is whole.
 #[derive(Debug, Clone, Copy, IntoPyObject)]
 pub enum Amount {
     Whole(i64),
@@ -13,7 +13,7 @@ pub enum Amount {
 
 impl From<f64> for Amount {
     fn from(number: f64) -> Self {
-        /// Up to here every whole number has its own.
+        /// Largest integer up to which every integer is exact.
         const EXACT: f64 = 9_007_199_254_740_992.0;
         if number.fract() == 0.0 && number.abs() <= EXACT {
             Self::Whole(number as i64)
@@ -37,7 +37,7 @@ pub struct FindingChange {
     held_until: i64,
     peak: Amount,
     threshold: Amount,
-    usual: Option<f64>,
+    expected: Option<f64>,
     count: u64,
     merged_into: Option<String>,
 }
@@ -60,7 +60,7 @@ impl From<core::Change> for FindingChange {
             held_until: change.until,
             peak: change.peak.into(),
             threshold: change.threshold.into(),
-            usual: change.expected,
+            expected: change.expected,
             count: change.count,
             merged_into: change.merged_into,
         }
@@ -88,7 +88,7 @@ impl From<core::Reject> for Reject {
     }
 }
 
-/// What came of a batch.
+/// Result of a batch.
 #[pyclass(frozen, get_all, module = "custodes._core")]
 pub struct Outcome {
     changes: Vec<FindingChange>,
@@ -97,7 +97,7 @@ pub struct Outcome {
     late: u64,
     watermark: Option<i64>,
     clock: Option<i64>,
-    parcels: Vec<(u32, u64, Vec<u8>)>,
+    repartition_batches: Vec<RepartitionBatch>,
     recording: Recording,
 }
 
@@ -110,41 +110,108 @@ impl From<core::Outcome> for Outcome {
             late: outcome.late,
             watermark: outcome.watermark,
             clock: outcome.clock,
-            parcels: (outcome.repartition_batches.into_iter())
-                .map(|parcel| (parcel.partition, parcel.first, parcel.bytes))
+            repartition_batches: (outcome.repartition_batches.into_iter())
+                .map(RepartitionBatch::from)
                 .collect(),
             recording: outcome.recording.into(),
         }
     }
 }
 
-/// What was forgotten because memory ran short.
+/// Events from one source for one partition, which another engine counts.
 #[pyclass(frozen, get_all, module = "custodes._core")]
-pub struct Shed {
-    before: i64,
-    rules: Vec<(usize, usize)>,
+#[derive(Clone)]
+pub struct RepartitionBatch {
+    partition: u32,
+    first: u64,
+    events: Vec<u8>,
 }
 
-impl From<core::Evicted> for Shed {
-    fn from(shed: core::Evicted) -> Self {
-        let rules = shed.rules.into_iter().map(|forgotten| (forgotten.groups, forgotten.values));
-        Self { before: shed.before, rules: rules.collect() }
+#[pymethods]
+impl RepartitionBatch {
+    #[new]
+    fn new(partition: u32, first: u64, events: Vec<u8>) -> Self {
+        Self { partition, first, events }
     }
 }
 
-/// Figures of one rule.
+impl From<core::RepartitionBatch> for RepartitionBatch {
+    fn from(batch: core::RepartitionBatch) -> Self {
+        Self { partition: batch.partition, first: batch.first, events: batch.bytes }
+    }
+}
+
+/// A run of complete record batches of a fetch.
+#[pyclass(frozen, get_all, module = "custodes._core")]
+pub struct FetchedPiece {
+    end: usize,
+    next_offset: i64,
+    leader_epoch: i32,
+    records: u64,
+    latest_ms: i64,
+}
+
+impl From<core::FetchedPiece> for FetchedPiece {
+    fn from(piece: core::FetchedPiece) -> Self {
+        let core::FetchedPiece { end, next_offset, leader_epoch, records, latest_ms } = piece;
+        Self { end, next_offset, leader_epoch, records, latest_ms }
+    }
+}
+
+/// Status of a group for one rule.
+#[pyclass(frozen, get_all, module = "custodes._core")]
+pub struct GroupStatus {
+    level: Amount,
+    threshold: Option<Amount>,
+    expected: Option<f64>,
+}
+
+impl From<core::GroupStatus> for GroupStatus {
+    fn from(status: core::GroupStatus) -> Self {
+        Self {
+            level: status.level.into(),
+            threshold: status.threshold.map(Amount::from),
+            expected: status.expected,
+        }
+    }
+}
+
+/// State that was evicted because memory ran short.
+#[pyclass(frozen, get_all, module = "custodes._core")]
+pub struct Evicted {
+    before: i64,
+    rules: Vec<EvictedCounts>,
+}
+
+/// Evicted state of one rule.
+#[pyclass(frozen, get_all, module = "custodes._core")]
+#[derive(Clone)]
+pub struct EvictedCounts {
+    groups: usize,
+    values: usize,
+}
+
+impl From<core::Evicted> for Evicted {
+    fn from(evicted: core::Evicted) -> Self {
+        let rules = evicted.rules.into_iter();
+        let rules = rules.map(|counts| EvictedCounts { groups: counts.groups, values: counts.values });
+        Self { before: evicted.before, rules: rules.collect() }
+    }
+}
+
+/// Statistics of one rule.
 #[pyclass(frozen, get_all, module = "custodes._core")]
 #[derive(Clone)]
 pub struct RuleStats {
     groups: usize,
     open_findings: usize,
-    unlisted: usize,
+    suppressed: usize,
     opened: u64,
     matched: u64,
     peak_ratio: f64,
 }
 
-/// Figures of the engine.
+/// Statistics of the engine.
 #[pyclass(frozen, get_all, module = "custodes._core")]
 pub struct Stats {
     rules: Vec<RuleStats>,
@@ -158,7 +225,7 @@ impl From<core::Stats> for Stats {
         let rules = stats.rules.into_iter().map(|rule| RuleStats {
             groups: rule.groups,
             open_findings: rule.open_findings,
-            unlisted: rule.suppressed,
+            suppressed: rule.suppressed,
             opened: rule.opened,
             matched: rule.matched,
             peak_ratio: rule.peak_ratio,

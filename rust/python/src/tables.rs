@@ -1,19 +1,19 @@
 //! Look-up tables.
 
+use crate::errors::table_error;
 use custodes_engine::{Columns, Lookup, Tables as Core};
-use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::PyBytes;
 use std::sync::Arc;
 
-/// Whether there is a time zone of this name.
+/// Whether the IANA database has a time zone of this name.
 #[pyfunction]
 pub fn is_time_zone(name: &str) -> bool {
     custodes_engine::is_time_zone(name)
 }
 
-/// The tables that engines look up in, which may be exchanged while they are at work.
+/// Look-up tables, shared by engines and replaced while they run.
 #[pyclass(frozen, module = "custodes._core")]
 #[derive(Default)]
 pub struct Tables {
@@ -27,7 +27,7 @@ impl Tables {
         Self::default()
     }
 
-    /// `secret` makes the keys' fingerprints, so that nobody can aim at one.
+    /// `secret` is the key of the fingerprints, so that no input can aim for collisions.
     #[pyo3(signature = (name, csv, keys, value, secret))]
     fn put(
         &self,
@@ -41,7 +41,7 @@ impl Tables {
         let csv = PyBackedBytes::from(csv.clone());
         let columns = Columns { keys, value };
         let table = py.detach(|| Lookup::from_csv(&csv, &columns, secret));
-        let table = table.map_err(|error| PyValueError::new_err(error.to_string()))?;
+        let table = table.map_err(|error| table_error(py, &error))?;
         let entries = table.len();
         self.core.put(name, columns, Arc::new(table));
         Ok(entries)

@@ -39,7 +39,7 @@ impl Path {
                     .and_then(|rest| rest.split_once(']'))
                     .and_then(|(digits, rest)| Some((digits.parse().ok()?, rest)));
                 let Some((index, rest)) = index else {
-                    return Err(format!("path '{text}' wants an index like [0] at '{brackets}'"));
+                    return Err(format!("path '{text}' needs an index like [0] at '{brackets}'"));
                 };
                 steps.push(PathStep::Index(index));
                 brackets = rest;
@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn names_what_is_wrong() {
+    fn rejects_malformed_paths() {
         for text in ["", "a..b", ".a", "a[", "a[x]", "a[0]b", "[0]"] {
             assert!(Path::parse(text).is_err(), "{text}");
         }

@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_is_text_where_all_are() {
+    fn lines_are_text_if_the_batch_is_utf8() {
         let found: Vec<_> = Lines::new("ä\r\nü".as_bytes(), 1).map(|record| record.text).collect();
         assert_eq!(found, [Some("ä"), Some("ü")]);
         let found: Vec<_> = Lines::new(b"a\n\xff\nb", 1).map(|record| (record.value, record.text)).collect();

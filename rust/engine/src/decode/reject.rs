@@ -77,7 +77,7 @@ pub struct Reject {
     pub position: u64,
     /// Why.
     pub reason: Reason,
-    /// What exactly, for a person; never the record's own content beyond a type or a byte position.
+    /// Details for a person; never the record's own content beyond a type or a byte position.
     pub detail: String,
     /// The record as it came, so that it can be kept; of a corrupt batch, all of it.
     pub value: Box<[u8]>,

@@ -73,7 +73,7 @@ pub(crate) struct Profiles {
     span: Day,
     /// Index of the value source that names the peer group.
     pub(crate) peer_value_index: Option<usize>,
-    known: BaselineState,
+    state: BaselineState,
     /// Newest day and its largest ratio of count to threshold.
     closest: (Day, f64),
 }
@@ -84,7 +84,7 @@ pub(crate) struct BaselineState {
     /// By slot.
     groups: Vec<Option<Profile>>,
     /// Peer statistics by peer group and closed day.
-    levels: FxHashMap<Fingerprint, BTreeMap<Day, PeerStats>>,
+    peer_stats: FxHashMap<Fingerprint, BTreeMap<Day, PeerStats>>,
     /// First day that is not closed; 0 before the first event.
     today: Day,
     /// First day with events, if any.
@@ -106,7 +106,7 @@ impl Profiles {
             days,
             span: span_days,
             peer_value_index,
-            known: BaselineState::default(),
+            state: BaselineState::default(),
             closest: (0, 0.0),
         }
     }
@@ -139,10 +139,10 @@ impl Profiles {
     ) {
         let (day, kept, span) = (self.days.day(time), self.kept(), self.span);
         let slot = slot as usize;
-        if slot >= self.known.groups.len() {
-            self.known.groups.resize_with(slot + 1, || None);
+        if slot >= self.state.groups.len() {
+            self.state.groups.resize_with(slot + 1, || None);
         }
-        let profile = self.known.groups[slot].get_or_insert_with(|| Profile {
+        let profile = self.state.groups[slot].get_or_insert_with(|| Profile {
             peer: 0,
             former: None,
             newest: Micros::MIN,
@@ -153,7 +153,7 @@ impl Profiles {
             threshold: None,
         });
         profile.first = profile.first.min(day);
-        self.known.began = Some(self.known.began.map_or(day, |began| began.min(day)));
+        self.state.began = Some(self.state.began.map_or(day, |began| began.min(day)));
         if newest && let Some(peer) = peer {
             // Among events of the same time the larger fingerprint wins, so that the arrival order does not matter.
             let peer = if time == profile.newest { peer.max(profile.peer) } else { peer };
@@ -171,7 +171,7 @@ impl Profiles {
     /// Prefetches the memory that [`Self::record`] reads.
     #[inline]
     pub(crate) fn prefetch(&self, slot: u32) {
-        if let Some(group) = self.known.groups.get(slot as usize) {
+        if let Some(group) = self.state.groups.get(slot as usize) {
             prefetch(group);
         }
     }
@@ -190,7 +190,7 @@ impl Profiles {
     /// threshold.
     pub(crate) fn threshold(&mut self, slot: u32, time: Micros) -> Option<Threshold> {
         let day = self.days.day(time);
-        let profile = self.known.get(slot)?;
+        let profile = self.state.get(slot)?;
         if let Some((known, threshold)) = profile.threshold
             && known == day
         {
@@ -203,9 +203,9 @@ impl Profiles {
         };
         let threshold = Threshold { need, expected: expected.map(|(expected, _)| expected) };
         // While the watermark lags, further days can still become known; do not cache.
-        let is_settled = self.known.today + 1 >= day;
-        if let Some(Some(profile)) = self.known.groups.get_mut(slot as usize) {
-            profile.threshold = Some((day, threshold)).filter(|_| is_settled);
+        let is_final = self.state.today + 1 >= day;
+        if let Some(Some(profile)) = self.state.groups.get_mut(slot as usize) {
+            profile.threshold = Some((day, threshold)).filter(|_| is_final);
         }
         Some(threshold).filter(|threshold| threshold.need < u64::MAX)
     }
@@ -230,9 +230,9 @@ impl Profiles {
         let BaselinePlan { factor, stranger_factor, .. } = self.plan;
         let former = profile.former.filter(|_| day < profile.first + self.span);
         let peers = || {
-            let levels =
+            let peer_stats =
                 former.into_iter().chain([profile.peer]).filter_map(|peer| self.peer_level(peer, day));
-            levels.max_by(f64::total_cmp)
+            peer_stats.max_by(f64::total_cmp)
         };
         match self.plan.of {
             BaselineOf::Peers => peers().map(|expected| (expected, factor)),
@@ -243,9 +243,9 @@ impl Profiles {
                 own.map(|(expected, doubt)| (expected, factor * doubt)).or_else(of_strangers)
             }
             BaselineOf::Both => {
-                let levels = self.known.levels.get(&profile.peer);
+                let peer_stats = self.state.peer_stats.get(&profile.peer);
                 let beside_peers = |day: Day, peak: u32| {
-                    let level = levels?.get(&day)?;
+                    let level = peer_stats?.get(&day)?;
                     (level.count > 0.0).then(|| (f64::from(peak) / level.count, level.worked))
                 };
                 let level = peers()?;
@@ -300,45 +300,45 @@ impl Profiles {
     /// largest, because a low count on a holiday is not what to expect afterwards.
     fn peer_level(&self, peer: Fingerprint, day: Day) -> Option<f64> {
         let last = day.checked_sub(PEERS_LAG)?;
-        let known = self.known.levels.get(&peer)?.range(last.saturating_sub(PEERS_REACH)..=last);
+        let known = self.state.peer_stats.get(&peer)?.range(last.saturating_sub(PEERS_REACH)..=last);
         let alike = known.clone().filter(|&(&known, _)| self.are_alike(known, day));
         let counts = alike.map(|(_, level)| level.count).max_by(f64::total_cmp);
         counts.or_else(|| known.map(|(_, level)| level.count).max_by(f64::total_cmp))
     }
 
     /// Whether two days are of the same kind: working days or weekends. A window of a week or longer contains both.
-    fn are_alike(&self, one: Day, other: Day) -> bool {
-        self.span >= 7 || is_weekend(one) == is_weekend(other)
+    fn are_alike(&self, day: Day, other: Day) -> bool {
+        self.span >= 7 || is_weekend(day) == is_weekend(other)
     }
 
     /// Whether the group's days are still needed.
     pub(crate) fn keeps(&self, slot: u32) -> bool {
         let kept = self.kept() as Day;
-        let profile = self.known.get(slot);
-        profile.is_some_and(|profile| profile.last.saturating_add(kept) >= self.known.today)
+        let profile = self.state.get(slot);
+        profile.is_some_and(|profile| profile.last.saturating_add(kept) >= self.state.today)
     }
 
     pub(crate) fn remove_group(&mut self, slot: u32) {
-        if let Some(group) = self.known.groups.get_mut(slot as usize) {
+        if let Some(group) = self.state.groups.get_mut(slot as usize) {
             *group = None;
         }
     }
 
     /// First day on which windows can be full; `None` before the first event.
     pub(crate) fn full_from(&self) -> Option<Day> {
-        self.known.began.map(|began| began + self.span)
+        self.state.began.map(|began| began + self.span)
     }
 
     /// The days that are over at `watermark` and not closed yet.
     pub(crate) fn over(&self, watermark: Micros) -> std::ops::Range<Day> {
         let today = self.days.day(watermark);
-        let first = self.known.today.max(today.saturating_sub(self.kept() as Day));
+        let first = self.state.today.max(today.saturating_sub(self.kept() as Day));
         if watermark == Micros::MAX { 0..0 } else { first..today }
     }
 
     /// Adds the groups' counts on a day to their peer groups.
     pub(crate) fn on(&self, day: Day, by_peer: &mut ByPeer) {
-        for profile in self.known.groups.iter().flatten() {
+        for profile in self.state.groups.iter().flatten() {
             if let Some((_, peak)) = profile.days(day, day).next() {
                 let worked = profile.days((day + 1).saturating_sub(self.span), day).count();
                 by_peer.entry(profile.peer).or_default().push((f64::from(peak), worked as f64));
@@ -347,15 +347,15 @@ impl Profiles {
     }
 
     /// Closes the days before `today` and stores their peer statistics.
-    pub(crate) fn close(&mut self, today: Day, levels: &[(Day, FxHashMap<Fingerprint, PeerStats>)]) {
-        self.known.today = today;
-        for (day, by_peer) in levels {
+    pub(crate) fn close(&mut self, today: Day, peer_stats: &[(Day, FxHashMap<Fingerprint, PeerStats>)]) {
+        self.state.today = today;
+        for (day, by_peer) in peer_stats {
             for (&peer, &level) in by_peer {
-                self.known.levels.entry(peer).or_default().insert(*day, level);
+                self.state.peer_stats.entry(peer).or_default().insert(*day, level);
             }
         }
         let first = today.saturating_sub((self.kept() as Day).max(PEERS_REACH + PEERS_LAG + 1));
-        self.known.levels.retain(|_, days| {
+        self.state.peer_stats.retain(|_, days| {
             *days = days.split_off(&first);
             !days.is_empty()
         });
@@ -371,19 +371,19 @@ impl Profiles {
     }
 
     pub(crate) fn heap_bytes(&self) -> usize {
-        let days = self.known.groups.iter().flatten().count() * self.kept() * size_of::<u32>();
-        self.known.groups.capacity() * size_of::<Option<Profile>>() + days
+        let days = self.state.groups.iter().flatten().count() * self.kept() * size_of::<u32>();
+        self.state.groups.capacity() * size_of::<Option<Profile>>() + days
     }
 
     pub(crate) fn save(&self, to: &mut StateWriter) {
-        self.known.save(to);
+        self.state.save(to);
     }
 
     /// Restores the state of a rule that stores the same days.
-    pub(crate) fn resume_from(&mut self, known: BaselineState) {
+    pub(crate) fn resume_from(&mut self, state: BaselineState) {
         let kept = self.kept();
-        self.known = known;
-        for group in &mut self.known.groups {
+        self.state = state;
+        for group in &mut self.state.groups {
             group.take_if(|profile| profile.peaks.len() != kept);
         }
     }
@@ -404,7 +404,7 @@ impl BaselineState {
                 profile.save(to);
             }
         });
-        to.list(self.levels.iter(), |to, (&peer, days)| {
+        to.list(self.peer_stats.iter(), |to, (&peer, days)| {
             to.u64(peer);
             to.list(days.iter(), |to, (&day, &level)| {
                 to.u32(day);
@@ -419,7 +419,7 @@ impl BaselineState {
         let began = Some(from.u32()?).filter(|_| has_begun);
         let groups =
             from.list(1, |from| if from.flag()? { Profile::load(from).map(Some) } else { Ok(None) })?;
-        let levels = from.list(16, |from| {
+        let peer_stats = from.list(16, |from| {
             let peer = from.u64()?;
             let days = from.list(20, |from| {
                 let day = from.u32()?;
@@ -428,7 +428,7 @@ impl BaselineState {
             })?;
             Ok((peer, days))
         })?;
-        Ok(Self { groups, levels, today, began })
+        Ok(Self { groups, peer_stats, today, began })
     }
 }
 
@@ -448,7 +448,7 @@ impl Profile {
         let (newest, first, last) = (from.i64()?, from.u32()?, from.u32()?);
         let peaks: Vec<u32> = from.list(4, StateReader::u32)?;
         if peaks.is_empty() {
-            return Err(Damaged("a group's days are none"));
+            return Err(Damaged("a group has no days"));
         }
         let (former, last_peak) = (has_moved.then_some(former), peaks[last as usize % peaks.len()]);
         let peaks = peaks.into_boxed_slice();
@@ -515,7 +515,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn days_that_are_long_gone_are_not_kept() {
+    fn old_days_are_overwritten() {
         let mut profile = Profile {
             peer: 0,
             former: None,

@@ -100,13 +100,13 @@ impl Detector {
         names: &mut NameLookup<'_>,
     ) {
         let (keep, events) = (self.keep, counts.events(slot));
-        if let Some(known) = self.findings.newest(slot)
-            && let Some(finding) = self.findings.get_mut(known).filter(|f| f.joins(pane, pane, pane, keep))
+        if let Some(key) = self.findings.newest(slot)
+            && let Some(finding) = self.findings.get_mut(key).filter(|f| f.joins(pane, pane, pane, keep))
         {
             finding.last = finding.last.max(pane);
             finding.peak = finding.peak.max(count);
             finding.events_through = events;
-            self.findings.mark(known);
+            self.findings.mark(key);
             return;
         }
         if !self.has_room_for(slot, count, threshold.need) {

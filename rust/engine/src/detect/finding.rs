@@ -30,7 +30,7 @@ pub(crate) struct Threshold {
     pub(crate) expected: Option<f64>,
 }
 
-/// What happened to a finding in a batch.
+/// Kind of change of a finding in a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ChangeKind {
     /// Reported for the first time.
@@ -46,7 +46,7 @@ pub enum ChangeKind {
 /// A changed finding, as of the end of the batch.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Change {
-    /// What happened.
+    /// Kind of the change.
     pub kind: ChangeKind,
     /// UUID version 5 of rule id, group and opening pane; stable once reported.
     pub id: String,

@@ -112,7 +112,7 @@ pub(crate) struct RetiredRule {
     /// Ids and last panes of its open findings.
     pub(crate) findings: Vec<(String, PaneIndex)>,
     /// Its baseline days.
-    pub(crate) known: Option<BaselineState>,
+    pub(crate) baseline: Option<BaselineState>,
 }
 
 /// Saved state of a detector.
@@ -120,15 +120,15 @@ struct SavedDetector {
     opened: u64,
     findings: FindingSet,
     deferred: Option<Deferred>,
-    known: Option<BaselineState>,
+    baseline: Option<BaselineState>,
 }
 
 impl SavedDetector {
     fn load(from: &mut StateReader<'_>, over_at: impl Fn(PaneIndex) -> PaneIndex) -> Result<Self, Damaged> {
         let (opened, findings) = (from.u64()?, FindingSet::load(from, over_at)?);
         let deferred = if from.flag()? { Some(Deferred::load(from)?) } else { None };
-        let known = if from.flag()? { Some(BaselineState::load(from)?) } else { None };
-        Ok(Self { opened, findings, deferred, known })
+        let baseline = if from.flag()? { Some(BaselineState::load(from)?) } else { None };
+        Ok(Self { opened, findings, deferred, baseline })
     }
 }
 
@@ -172,14 +172,14 @@ impl Detector {
     pub(crate) fn load(&mut self, from: &mut StateReader<'_>) -> Result<(), Damaged> {
         let saved = SavedDetector::load(from, |last| self.over_at(last))?;
         (self.opened, self.findings, self.deferred) = (saved.opened, saved.findings, saved.deferred);
-        self.resume_from(saved.known);
+        self.resume_from(saved.baseline);
         Ok(())
     }
 
     /// Restores the baseline days of a rule that stores the same days.
-    pub(crate) fn resume_from(&mut self, known: Option<BaselineState>) {
-        if let (Some(profiles), Some(known)) = (&mut self.profiles, known) {
-            profiles.resume_from(known);
+    pub(crate) fn resume_from(&mut self, baseline: Option<BaselineState>) {
+        if let (Some(profiles), Some(baseline)) = (&mut self.profiles, baseline) {
+            profiles.resume_from(baseline);
         }
     }
 
@@ -187,7 +187,7 @@ impl Detector {
     pub(crate) fn load_retired(from: &mut StateReader<'_>) -> Result<RetiredRule, Damaged> {
         let saved = SavedDetector::load(from, |last| last)?;
         let findings = saved.findings.ids().map(|(id, last)| (id.to_string(), last)).collect();
-        Ok(RetiredRule { findings, known: saved.known })
+        Ok(RetiredRule { findings, baseline: saved.baseline })
     }
 
     /// Collects final openings from now on, for [`Self::take_final_openings`].
@@ -286,16 +286,16 @@ impl Detector {
         let CountedEvent { slot, time, pane, newest, .. } = event;
         let total = counts.total(slot);
         let keep = self.keep;
-        if let Some(known) = self.findings.newest(slot)
-            && let Some(finding) = self.findings.get_mut(known).filter(|f| f.joins(pane, pane, pane, keep))
+        if let Some(key) = self.findings.newest(slot)
+            && let Some(finding) = self.findings.get_mut(key).filter(|f| f.joins(pane, pane, pane, keep))
         {
             finding.holding = true;
             finding.last = finding.last.max(pane);
             finding.peak = finding.peak.max(total);
             let recheck = !newest && finding.first == pane;
-            self.findings.mark(known);
+            self.findings.mark(key);
             if recheck {
-                self.findings.recheck_from(known, pane);
+                self.findings.recheck_from(key, pane);
             }
             return;
         }
@@ -365,12 +365,12 @@ impl Detector {
         if self.deferred.is_some() {
             return;
         }
-        if let Some(known) = self.findings.newest(slot)
-            && let Some(finding) = self.findings.get_mut(known).filter(|f| f.holding && f.first <= low)
+        if let Some(key) = self.findings.newest(slot)
+            && let Some(finding) = self.findings.get_mut(key).filter(|f| f.holding && f.first <= low)
         {
             finding.peak = finding.peak.max(counts.total(slot));
-            self.findings.mark(known);
-            return self.findings.recheck_from(known, low);
+            self.findings.mark(key);
+            return self.findings.recheck_from(key, low);
         }
         if counts.at_most(slot, low, high) >= self.need {
             self.reevaluate(counts, slot, low, high, &names(), |finding| finding.first >= settled);

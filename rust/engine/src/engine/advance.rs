@@ -11,7 +11,7 @@ use crate::foundation::watermark::StreamId;
 use crate::keyed::{KeyedBatch, KeyedStream};
 
 impl Engine {
-    /// Lets a stream hold the watermark back from now on: before its first event, or again after it was idle.
+    /// Makes a stream hold the watermark back from now on: before its first event, or again after it was idle.
     pub fn join(&mut self, stream: StreamId) {
         self.watermark.join(stream);
     }

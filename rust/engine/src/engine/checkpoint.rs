@@ -76,7 +76,7 @@ impl Engine {
         let matched = saved.iter().map(|_| from.u64()).collect::<Result<Vec<_>, _>>()?;
         from.end()?;
         if saved.len() * SHARDS != parts.len() {
-            return Err(Damaged("it has too few parts, or too many").into());
+            return Err(Damaged("the number of parts is wrong").into());
         }
         let deferred = plan.rules.iter().filter(|rule| rule.floor().is_none()).map(|rule| rule.id.as_str());
         let mut dropped = Dropped::default();

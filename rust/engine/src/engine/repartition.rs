@@ -36,7 +36,7 @@ pub struct RepartitionBatch {
 
 /// The bytes are not a repartition batch.
 #[derive(Debug, Error, PartialEq, Eq)]
-#[error("byte {0} of the parcel: an event is cut short")]
+#[error("byte {0} of the repartition batch: the event is truncated")]
 pub struct RepartitionBatchError(usize);
 
 /// Collects a worker's events for other engines.
@@ -167,7 +167,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_cut_short_is_no_parcel() {
+    fn truncated_batch_is_rejected() {
         let mut bytes = 7_u64.to_le_bytes().to_vec();
         bytes.extend_from_slice(&2_u32.to_le_bytes());
         bytes.extend_from_slice(b"{}");

@@ -89,10 +89,10 @@ impl Shard {
     /// Location of the baseline rules: stream, window, detector.
     pub(crate) fn baseline_rules(&self) -> impl Iterator<Item = (usize, usize, usize)> {
         self.streams.iter().enumerate().flat_map(|(stream, keyed)| {
-            keyed.windows.iter().enumerate().flat_map(move |(window, one)| {
-                let detectors = one.detectors.iter().enumerate();
+            keyed.windows.iter().enumerate().flat_map(move |(index, window)| {
+                let detectors = window.detectors.iter().enumerate();
                 let baseline_rules = detectors.filter(|(_, detector)| detector.profiles().is_some());
-                baseline_rules.map(move |(at, _)| (stream, window, at))
+                baseline_rules.map(move |(detector, _)| (stream, index, detector))
             })
         })
     }

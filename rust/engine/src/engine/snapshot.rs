@@ -30,7 +30,7 @@ pub struct Dropped {
     pub windows: BTreeSet<String>,
     /// Ids of rules whose open findings ended, because the rule changed or was removed.
     pub decisions: BTreeSet<String>,
-    /// Those findings.
+    /// The findings that ended.
     pub orphans: Vec<OrphanedFinding>,
 }
 

@@ -84,7 +84,7 @@ pub(crate) fn build_topology<'p>(
     Ok(Topology { streams: streams.into(), levels, slots, upstream: graph.upstream() })
 }
 
-/// Which rules count the openings of which.
+/// Graph of the rules that count openings of other rules.
 struct RuleGraph<'p> {
     rules: &'p [RulePlan],
     numbers: BTreeMap<&'p str, usize>,
@@ -104,14 +104,16 @@ impl<'p> RuleGraph<'p> {
                 let fault = |problem: String| PlanError::in_rule(&rule.id, problem);
                 for id in rule.upstream_rules() {
                     let Some(&upstream) = numbers.get(id) else {
-                        return Err(fault(format!("it follows '{id}', which is not among the rules")));
+                        return Err(fault(format!(
+                            "it counts findings of '{id}', which is not among the rules"
+                        )));
                     };
                     if levels[at] <= levels[upstream] {
                         levels[at] = levels[upstream] + 1;
                         has_risen = true;
                     }
                     if levels[at] > rules.len() {
-                        return Err(fault("it follows itself".to_owned()));
+                        return Err(fault("it counts its own findings".to_owned()));
                     }
                 }
             }
@@ -136,7 +138,7 @@ impl<'p> RuleGraph<'p> {
     /// Delay with which openings of upstream rules arrive: one pane per level.
     fn delay(&self, rule: &RulePlan) -> Micros {
         let upstream = rule.branches.iter().filter_map(|branch| self.upstream_of(branch));
-        let delays = upstream.map(|(_, one)| one.resolution_ms as Micros * 1000 + self.delay(one));
+        let delays = upstream.map(|(_, rule)| rule.resolution_ms as Micros * 1000 + self.delay(rule));
         delays.max().unwrap_or(0)
     }
 }

@@ -109,7 +109,7 @@ fn wrong_size(bytes: usize, most: usize) -> Refusal {
     if bytes == 0 {
         return (Reason::Empty, "the record has no bytes".to_owned());
     }
-    (Reason::TooLarge, format!("{bytes} bytes, at most {most} are taken"))
+    (Reason::TooLarge, format!("{bytes} bytes, the limit is {most}"))
 }
 
 #[cold]
@@ -125,7 +125,7 @@ fn not_json(fault: Fault) -> Refusal {
         FaultKind::TooDeep => Reason::TooDeep,
         FaultKind::NotAnObject => Reason::NotAnObject,
     };
-    (reason, format!("byte {}: wanted {}", fault.at, fault.wanted))
+    (reason, format!("byte {}: expected {}", fault.at, fault.wanted))
 }
 
 #[cold]
@@ -163,5 +163,5 @@ fn no_subject(value: Value) -> Refusal {
 }
 
 fn wrong_type(field: &str, wanted: &str, found: &str) -> Refusal {
-    (Reason::WrongType, format!("{field} wants {wanted}, not {found}"))
+    (Reason::WrongType, format!("{field} must be {wanted}, not {found}"))
 }

@@ -60,7 +60,7 @@ impl CompiledDerivation {
             _ => from.len() == 1,
         };
         if !fits {
-            return Err("is derived from one field; only a table's key can have several".to_owned());
+            return Err("must have one source field; only a table's key can have several".to_owned());
         }
         Ok(match by {
             &DerivationMethod::Slice(first, end) => Self::Slice(first, end),
@@ -73,7 +73,7 @@ impl CompiledDerivation {
             DerivationMethod::Together => Self::Together,
             DerivationMethod::Buckets(bounds) => {
                 if bounds.is_empty() || !bounds.is_sorted_by(|a, b| a < b) {
-                    return Err("buckets want bounds that ascend".to_owned());
+                    return Err("bucket bounds must be ascending".to_owned());
                 }
                 Self::Buckets(bounds.clone())
             }
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn slices_are_of_characters_and_may_count_from_the_end() {
+    fn slices_count_characters_also_from_the_end() {
         let cases = [
             (0, Some(6), "410105199001011234", Some("410105")),
             (0, Some(-2), "S000123", Some("S0001")),
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn buckets_take_their_lower_bound_in() {
+    fn buckets_include_their_lower_bound() {
         for (text, wanted) in
             [("9.5", Some("<10")), ("10", Some("10..100")), ("100", Some(">=100")), ("x", None)]
         {

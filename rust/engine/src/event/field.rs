@@ -139,7 +139,7 @@ impl FieldTable {
         let fault = |problem: String| PlanError::in_field(PlanErrorKind::Derived, name, problem);
         let by = CompiledDerivation::compile(derivation, &self.zone).map_err(fault)?;
         if self.under_way.iter().any(|known| known == name) {
-            return Err(fault(format!("is derived from itself, by way of {}", self.under_way.join(", "))));
+            return Err(fault(format!("is derived from itself through {}", self.under_way.join(", "))));
         }
         self.under_way.push(name.to_owned());
         let from = derivation.from.iter().map(|source| self.id(source)).collect::<Result<_, _>>()?;

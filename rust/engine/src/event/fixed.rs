@@ -1,22 +1,22 @@
-//! Patterns of fixed length: of a capture like `^([0-9]{6})[0-9]{12}$`, where each place has its characters, a few table
-//! look-ups say as much as a search.
+//! Fast path for captures of fixed length such as `^([0-9]{6})[0-9]{12}$`: one table look-up per character instead of a
+//! regex search.
 
 use regex_syntax::hir::{Class, Hir, HirKind, Look};
 use std::ops::Range;
 
-/// Longer ones are left to the search.
+/// Longer patterns use the regex.
 const LONGEST: usize = 64;
 
-/// What may stand at each place of a whole text, and which part of it is captured.
+/// Allowed characters at each position of the whole text, and the captured range.
 #[derive(Debug, Clone)]
 pub(crate) struct FixedPattern {
-    /// By place: the bytes that may stand there, a bit each.
+    /// Allowed bytes per position, one bit each.
     places: Vec<[u64; 2]>,
     captured: Range<usize>,
 }
 
 impl FixedPattern {
-    /// The pattern as one of fixed length, if it is: anchored at both ends, of ASCII characters, with one group at most.
+    /// Compiles a pattern of fixed length: anchored at both ends, ASCII only, with at most one group. `None` for others.
     pub(crate) fn of(pattern: &str) -> Option<Self> {
         let parsed = regex_syntax::parse(pattern).ok()?;
         let HirKind::Concat(parts) = parsed.kind() else { return None };
@@ -42,7 +42,7 @@ impl FixedPattern {
         Some(fixed)
     }
 
-    /// Adds the places that a part of a pattern stands for.
+    /// Appends the positions of a part of the pattern.
     fn add(&mut self, part: &Hir) -> Option<()> {
         match part.kind() {
             HirKind::Literal(literal) => {
@@ -80,7 +80,7 @@ impl FixedPattern {
         Some(())
     }
 
-    /// Where in a text that matches the captured part lies.
+    /// Captured range, if the text matches.
     #[inline]
     pub(crate) fn capture(&self, text: &str) -> Option<(usize, usize)> {
         let may_be = |(&byte, place): (&u8, &[u64; 2])| {
@@ -91,7 +91,7 @@ impl FixedPattern {
     }
 }
 
-/// Adds a byte to those that may stand at a place, if it is ASCII.
+/// Allows a byte at a position, if it is ASCII.
 fn allow(place: &mut [u64; 2], byte: u8) -> Option<()> {
     *place.get_mut(usize::from(byte >> 6))? |= 1 << (byte & 63);
     Some(())
@@ -113,7 +113,7 @@ mod tests {
     ];
 
     #[test]
-    fn what_is_of_another_kind_is_left_to_the_search() {
+    fn other_patterns_use_the_regex() {
         let known = PATTERNS.map(|pattern| FixedPattern::of(pattern).is_some());
         assert_eq!(known, [true, true, false, true, true, true], "all but ASCII");
         for other in
@@ -126,7 +126,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_finds_what_the_search_finds(text in "[0-9abcdefXxy-]{0,4}|[0-9]{17}[0-9Xxa]|ab[a-d][d-g]{2}|-[0-9a]-|ababc?|.{0,3}") {
+        fn fixed_pattern_equals_the_regex(text in "[0-9abcdefXxy-]{0,4}|[0-9]{17}[0-9Xxa]|ab[a-d][d-g]{2}|-[0-9a]-|ababc?|.{0,3}") {
             for pattern in PATTERNS {
                 let Some(fixed) = FixedPattern::of(pattern) else { continue };
                 let found = Regex::new(pattern).unwrap().captures(&text).and_then(|found| found.get(found.len() - 1).map(|part| (part.start(), part.end())));

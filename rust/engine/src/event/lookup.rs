@@ -24,22 +24,28 @@ pub enum TableError {
         /// The fault.
         problem: String,
     },
-    /// The header does not have the value column.
-    #[error("line 1: no column '{wanted}'; there are {there}")]
-    Column {
-        /// The requested column.
-        wanted: String,
-        /// The columns of the header.
-        there: String,
+    /// The header does not fit the columns that are used.
+    #[error("line 1: {problem}")]
+    Header {
+        /// The fault.
+        problem: String,
     },
-    /// The header has fewer columns than the key.
-    #[error("line 1: {wanted} columns make the key, and there are {there}")]
-    Narrow {
-        /// Columns of the key.
-        wanted: usize,
-        /// Columns of the header.
-        there: usize,
-    },
+}
+
+impl TableError {
+    /// Line of the fault, from 1.
+    pub fn line(&self) -> u64 {
+        match self {
+            Self::Csv { line, .. } => *line,
+            Self::Header { .. } => 1,
+        }
+    }
+
+    /// The fault, without its line.
+    pub fn problem(&self) -> &str {
+        let (Self::Csv { problem, .. } | Self::Header { problem }) = self;
+        problem
+    }
 }
 
 /// Columns of a table that a derived field uses.
@@ -71,12 +77,13 @@ impl Lookup {
         let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(bytes);
         let header = reader.headers().map_err(|error| csv_fault(&error))?.clone();
         if header.len() < columns.keys {
-            return Err(TableError::Narrow { wanted: columns.keys, there: header.len() });
+            let problem = format!("the key has {} columns, the header has {}", columns.keys, header.len());
+            return Err(TableError::Header { problem });
         }
         let column_of = |wanted: &String| {
-            header.iter().position(|name| name == wanted).ok_or_else(|| TableError::Column {
-                wanted: wanted.clone(),
-                there: header.iter().collect::<Vec<_>>().join(", "),
+            header.iter().position(|name| name == wanted).ok_or_else(|| {
+                let known = header.iter().collect::<Vec<_>>().join(", ");
+                TableError::Header { problem: format!("no column '{wanted}'; there are {known}") }
             })
         };
         let value = columns.value.as_ref().map(column_of).transpose()?;
@@ -140,7 +147,7 @@ fn csv_fault(error: &csv::Error) -> TableError {
     let problem = match error.kind() {
         csv::ErrorKind::Utf8 { .. } => "not UTF-8".to_owned(),
         csv::ErrorKind::UnequalLengths { expected_len, len, .. } => {
-            format!("{len} columns where the header has {expected_len}")
+            format!("{len} columns, the header has {expected_len}")
         }
         _ => error.to_string(),
     };
@@ -191,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_has_its_last_value_and_no_other_key_has_it() {
+    fn last_value_of_a_key_wins() {
         let table = read("person,household\nA,1\nB, 2 \n\"A\",3\nC,\n", 1, Some("household")).unwrap();
         let get = |key: &str| table.get([key.as_bytes()].into_iter());
         assert_eq!((get("A"), get("B"), get("C"), get("D")), (Some("3"), Some("2"), None, None));
@@ -199,18 +206,18 @@ mod tests {
     }
 
     #[test]
-    fn keys_of_several_columns_are_told_apart() {
+    fn keys_of_several_columns_do_not_collide() {
         let table = read("actor,subject\na,bc\n", 2, None).unwrap();
         assert_eq!(table.get([&b"a"[..], b"bc"].into_iter()), Some("true"));
         assert_eq!(table.get([&b"ab"[..], b"c"].into_iter()), None);
     }
 
     #[test]
-    fn what_is_no_table_is_told_with_its_line() {
+    fn malformed_table_is_reported_with_its_line() {
         let faults = [
-            (read("a,b\n1,2\n3\n", 1, None).err(), "line 3: 1 columns where the header has 2"),
+            (read("a,b\n1,2\n3\n", 1, None).err(), "line 3: 1 columns, the header has 2"),
             (read("a,b\n1,2\n", 1, Some("c")).err(), "line 1: no column 'c'; there are a, b"),
-            (read("a\n1\n", 2, None).err(), "line 1: 2 columns make the key, and there are 1"),
+            (read("a\n1\n", 2, None).err(), "line 1: the key has 2 columns, the header has 1"),
         ];
         for (fault, reported) in faults {
             assert_eq!(fault.map(|fault| fault.to_string()).as_deref(), Some(reported));

@@ -18,7 +18,7 @@ const SUBJECT: usize = 1;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Texts {
     bytes: Vec<u8>,
-    /// Length of each text; [`ABSENT`] if there is none.
+    /// Length of each text; [`ABSENT`] if absent.
     lengths: Vec<u32>,
 }
 
@@ -123,7 +123,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn texts_are_read_as_they_were_written() {
+    fn texts_round_trip() {
         let mut texts = Texts::default();
         for text in [Some(&b"one"[..]), None, Some(b""), Some(b"three")] {
             texts.push(text);

@@ -26,10 +26,10 @@ impl TimePart {
 pub(crate) struct Zone(TimeZone);
 
 impl Zone {
-    /// Looks up a zone by its name in the IANA database.
+    /// Finds a zone by its name in the IANA database.
     pub(crate) fn named(name: &str) -> Result<Self, String> {
         let zone = TimeZone::get(name).map(Self);
-        zone.map_err(|_| format!("'{name}' is no time zone; wanted one like Europe/Berlin or UTC"))
+        zone.map_err(|_| format!("'{name}' is not a time zone; use a name like Europe/Berlin or UTC"))
     }
 
     /// Standard time minus UTC, in microseconds.

@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_time() {
+    fn rejects_other_texts() {
         for text in [
             "",
             "-",
@@ -255,12 +255,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_reads_back(time in -60_000_000_000_000_000_i64..250_000_000_000_000_000) {
+        fn times_round_trip(time in -60_000_000_000_000_000_i64..250_000_000_000_000_000) {
             prop_assert_eq!(parse_time_text(&format_rfc3339(time)), Some(time));
         }
 
         #[test]
-        fn any_text_is_answered_without_a_panic(text in ".{0,40}") {
+        fn any_text_parses_without_a_panic(text in ".{0,40}") {
             let _ = parse_time_text(&text);
         }
     }

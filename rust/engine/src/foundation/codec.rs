@@ -104,7 +104,7 @@ impl<'a> StateReader<'a> {
 
     #[inline]
     pub(crate) fn raw<const N: usize>(&mut self) -> Result<[u8; N], Damaged> {
-        let (bytes, rest) = self.rest.split_first_chunk().ok_or(Damaged("it ends too early"))?;
+        let (bytes, rest) = self.rest.split_first_chunk().ok_or(Damaged("it is truncated"))?;
         self.rest = rest;
         Ok(*bytes)
     }
@@ -137,7 +137,10 @@ impl<'a> StateReader<'a> {
     pub(crate) fn len(&mut self, least: usize) -> Result<usize, Damaged> {
         let len = self.u64()?;
         let most = self.rest.len() / least.max(1);
-        usize::try_from(len).ok().filter(|&len| len <= most).ok_or(Damaged("a length is beyond its end"))
+        usize::try_from(len)
+            .ok()
+            .filter(|&len| len <= most)
+            .ok_or(Damaged("a length exceeds the remaining bytes"))
     }
 
     /// Reads a list whose items have at least `least` bytes each.
@@ -162,6 +165,6 @@ impl<'a> StateReader<'a> {
 
     /// Checks that nothing is left.
     pub(crate) fn end(&self) -> Result<(), Damaged> {
-        if self.rest.is_empty() { Ok(()) } else { Err(Damaged("it goes on after its end")) }
+        if self.rest.is_empty() { Ok(()) } else { Err(Damaged("bytes follow its end")) }
     }
 }

@@ -105,7 +105,7 @@ mod tests {
 
         /// The cut-off frees enough, and a cut-off one class earlier would not.
         #[test]
-        fn the_time_is_as_early_as_will_do(
+        fn cutoff_is_as_early_as_possible(
             seen in prop::collection::vec((0_i64..5_000_000, 1_usize..100), 1..50), share in 1_usize..120,
         ) {
             let now = 9_000_000 * SECOND;
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_of_this_second_is_of_no_class() {
+    fn ages_below_a_second_have_no_class() {
         assert_eq!(class(0), None);
         assert_eq!(class(-5), None);
         assert_eq!(class(1), Some(0));

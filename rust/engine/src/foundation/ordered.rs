@@ -45,12 +45,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn levels_are_in_the_order_of_their_numbers() {
+    fn levels_compare_as_their_numbers() {
         let numbers =
             [f64::NEG_INFINITY, -2.5, -1e-300, 0.0, f64::MIN_POSITIVE, 1.0, 1.0 + f64::EPSILON, 9e15];
         let levels = numbers.map(|number| Scale::Reals.encode(number));
         assert!(levels.is_sorted_by(|a, b| a < b));
-        assert!(levels[0] > 0, "nothing is below them all");
+        assert!(levels[0] > 0, "zero is below all levels");
         assert!(
             levels
                 .iter()

@@ -44,7 +44,7 @@ impl Watermark {
         self.clocks.iter().map(|clock| clock.time).filter(|&time| time != Micros::MIN).max()
     }
 
-    /// Lets a stream hold the watermark back from now on: before its first event, or again after it was idle.
+    /// Makes a stream hold the watermark back from now on: before its first event, or again after it was idle.
     pub(crate) fn join(&mut self, stream: StreamId) {
         match self.clocks.iter_mut().find(|clock| clock.stream == stream) {
             Some(clock) => clock.idle = false,
@@ -154,7 +154,7 @@ impl StreamClock {
         Some(self.own).filter(|&time| time != Micros::MIN)
     }
 
-    /// Records events, of which `time` is the largest time.
+    /// Records events with the largest time `time`.
     pub(crate) fn observe(&mut self, time: Micros) {
         self.current = self.watermark_after(time);
         self.own = self.own.max(time);
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn the_slowest_stream_leads_and_an_idle_one_does_not() {
+    fn watermark_follows_the_slowest_stream_that_is_not_idle() {
         let mut watermark = Watermark::new(10);
         watermark.join(1);
         watermark.join(2);
@@ -188,7 +188,7 @@ mod tests {
         assert_eq!(see(&mut watermark, 2, 50), 40);
         watermark.set_idle(2);
         assert_eq!(watermark.current(), 90);
-        assert_eq!(see(&mut watermark, 2, 60), 90, "never goes back");
+        assert_eq!(see(&mut watermark, 2, 60), 90, "never moves back");
         watermark.set_idle(2);
         watermark.join(2);
         assert_eq!(see(&mut watermark, 1, 150), 90, "holds back again");

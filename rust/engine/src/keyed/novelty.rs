@@ -292,7 +292,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_knows_the_days_that_are_settled((days, longest) in days()) {
+        fn history_equals_the_final_days((days, longest) in days()) {
             let (mut seen, mut all) = (SeenDays::default(), BTreeSet::new());
             for day in days {
                 seen.note(day, longest);

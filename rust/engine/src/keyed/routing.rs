@@ -113,7 +113,7 @@ impl EventValues {
     }
 
     /// Appends the values of an event and returns the index of its first range. `met` holds the result of every
-    /// condition; `through` marks the branches by which the event is in this group.
+    /// condition; `through` marks the branches that put the event into this group.
     #[inline]
     fn take(
         &mut self,

@@ -78,7 +78,7 @@ impl KeyedStream {
                 continue;
             };
             if has_series != window.aggregates.is_some() {
-                return Err(Damaged("a window measures something else"));
+                return Err(Damaged("a window has another measure"));
             }
             window.counts = window.counts.load(from)?;
             for (kept, days) in mapping.detectors.iter().zip(&mapping.days) {
@@ -86,10 +86,10 @@ impl KeyedStream {
                     detector.load(from)?;
                     continue;
                 }
-                let (mut gone, known) = load_orphaned(from, mapping.resolution)?;
-                orphans.append(&mut gone);
+                let (mut ended, baseline) = load_orphaned(from, mapping.resolution)?;
+                orphans.append(&mut ended);
                 if let Some(detector) = days.and_then(|at| window.detectors.get_mut(at)) {
-                    detector.resume_from(known);
+                    detector.resume_from(baseline);
                 }
             }
         }
@@ -134,8 +134,8 @@ fn load_orphaned(
     from: &mut StateReader<'_>,
     resolution: Micros,
 ) -> Result<(Vec<OrphanedFinding>, Option<BaselineState>), Damaged> {
-    let RetiredRule { findings, known } = Detector::load_retired(from)?;
+    let RetiredRule { findings, baseline } = Detector::load_retired(from)?;
     let orphan =
         |(id, last)| OrphanedFinding { id, held_until: (Micros::from(last) + 1).saturating_mul(resolution) };
-    Ok((findings.into_iter().map(orphan).collect(), known))
+    Ok((findings.into_iter().map(orphan).collect(), baseline))
 }

@@ -153,9 +153,9 @@ impl ValueTest {
                     .build()
                     .map_err(|error| regex_fault(&error))?,
             )),
-            Test::Cidr(network) => {
-                Self::Cidr(network.parse().map_err(|_| format!("'{network}' is no network in CIDR form"))?)
-            }
+            Test::Cidr(network) => Self::Cidr(
+                network.parse().map_err(|_| format!("'{network}' is not a network in CIDR notation"))?,
+            ),
             Test::Bool(truth) => Self::Bool(*truth),
             Test::Number(n) => Self::Compare(Comparison::Equal, *n),
             Test::Lt(n) => Self::Compare(Comparison::Less, *n),
@@ -164,7 +164,7 @@ impl ValueTest {
             Test::Gte(n) => Self::Compare(Comparison::GreaterOrEqual, *n),
             &Test::Part(part, number) => Self::Part(part, number, zone.clone()),
             Test::Exists(_) | Test::Null | Test::Same { .. } => {
-                return Err("a test of presence is no test of a value".to_owned());
+                return Err("a presence test cannot be used as a value test".to_owned());
             }
         })
     }

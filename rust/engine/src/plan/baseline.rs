@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BaselinePlan {
-    /// Whose days the expected count is computed from.
+    /// Source of the expected count: the group's own days or its peers'.
     pub of: BaselineOf,
     /// Number of past days to use.
     pub over_days: u32,
@@ -29,7 +29,7 @@ pub struct BaselinePlan {
     pub cold: Option<u64>,
 }
 
-/// Whose days the expected count is computed from.
+/// Source of the expected count: the group's own days or its peers'.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BaselineOf {

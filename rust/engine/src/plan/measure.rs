@@ -70,16 +70,16 @@ impl MeasurePlan {
     /// Checks what the schema does not express; `parts` is the number of the rule's parts.
     pub(super) fn check(&self, parts: usize) -> Result<(), &'static str> {
         if self.has_amounts() == (parts > 0) || parts > 64 {
-            return Err("amounts are of a field, and an order is of 1 to 64 conditions");
+            return Err("a measure of amounts needs a field, a sequence 1 to 64 conditions");
         }
         match self {
             Self::Quantile { quantile, .. } if !(0.0..=1.0).contains(quantile) => {
-                Err("a quantile is between 0 and 1")
+                Err("a quantile must be between 0 and 1")
             }
             Self::Pattern { ways }
                 if ways.iter().any(|way| way.met.iter().chain(&way.absent).any(|&part| part >= parts)) =>
             {
-                Err("a pattern is of the rule's own parts")
+                Err("a pattern must use the rule's own parts")
             }
             _ => Ok(()),
         }

@@ -126,29 +126,31 @@ impl RulePlan {
         }
         if self.novelty.as_ref().is_some_and(|novelty| !novelty.is_sound()) {
             return Err(fault(
-                "days that were before are from 2 to 400, and a group is known after no more of them",
+                "a novelty filter needs 2 to 400 days, and after_days must not exceed over_days",
             ));
         }
         if self.distinct.is_some() && !(self.parts.is_empty() && self.measure.is_none()) {
-            return Err(fault("values of a field and conditions are not counted together"));
+            return Err(fault("a rule counts either values of a field or conditions"));
         }
         if self.branches.iter().any(|branch| branch.group_by.len() != self.group_by.len()) {
-            return Err(fault("every branch has as many fields as the groups have names"));
+            return Err(fault("every branch must have as many fields as group_by"));
         }
         if !self.branches.is_empty() && !self.parts.is_empty() && self.branches.len() != self.parts.len() {
-            return Err(fault("every part is a branch, where there are branches"));
+            return Err(fault("with branches, every part must be a branch"));
         }
         if self.branches.len() > 64 {
             return Err(fault("there are more than 64 branches"));
         }
         let upstream_rules = self.upstream_rules().next().is_some();
         if upstream_rules && (self.baseline.is_some() || self.novelty.is_some()) {
-            return Err(fault("openings of findings have neither a baseline nor a novelty"));
+            return Err(fault(
+                "a rule that counts findings can have neither a baseline nor a novelty filter",
+            ));
         }
         if let Some(measure) = &self.measure {
             measure.check(self.parts.len()).map_err(fault)?;
             if self.baseline.is_some() {
-                return Err(fault("a baseline is for counts"));
+                return Err(fault("a baseline needs a count, not a measure"));
             }
         }
         let is_sound = |bound: f64| match self.scale() {
@@ -156,26 +158,24 @@ impl RulePlan {
             Scale::Reals => bound.is_finite(),
         };
         if !self.holds.bounds().all(is_sound) {
-            return Err(fault("a count's bound is a whole number, any other a finite one"));
+            return Err(fault("bounds of counts must be whole numbers, other bounds finite numbers"));
         }
         if let Some(baseline) = &self.baseline {
             if self.floor().is_none() {
-                return Err(fault("a baseline raises a threshold; wanted gte or gt"));
+                return Err(fault("a baseline raises a threshold; the condition must be gte or gt"));
             }
             if !(1..=400).contains(&baseline.over_days)
                 || baseline.least_days == 0
                 || baseline.least_peers == 0
             {
-                return Err(fault(
-                    "a baseline is read from 1 to 400 days, and wants a day and a peer at least",
-                ));
+                return Err(fault("a baseline needs 1 to 400 days, and at least one day and one peer"));
             }
             if !(0.0..=1.0).contains(&baseline.quantile) {
-                return Err(fault("a baseline's quantile is between 0 and 1"));
+                return Err(fault("a baseline's quantile must be between 0 and 1"));
             }
             for factor in [baseline.factor, baseline.stranger_factor] {
                 if !factor.is_finite() || factor <= 0.0 {
-                    return Err(fault("a baseline's factors are positive numbers"));
+                    return Err(fault("a baseline's factors must be positive"));
                 }
             }
         }

@@ -430,7 +430,7 @@ impl Aggregates {
             })
         })?;
         if !cells.iter().is_sorted_by(|cell, next| cell.pane < next.pane) {
-            return Err(Damaged("a series is out of order"));
+            return Err(Damaged("the cells of an aggregate are out of order"));
         }
         self.rows.reach(slot);
         if let Some([row]) = self.rows.get_mut(slot) {
@@ -526,7 +526,7 @@ mod tests {
     }
 
     #[test]
-    fn chains_are_in_the_order_of_the_conditions() {
+    fn chains_follow_the_order_of_the_conditions() {
         for (moments, longest) in [
             (&[0b001, 0b100, 0b010][..], 2),
             (&[0b001, 0b010, 0b100], 3),

@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rows_run_on_from_chunk_to_chunk() {
+    fn rows_continue_across_chunks() {
         let mut rows: ChunkedVec<u32> = ChunkedVec::new(3);
         for n in 0..3000 {
             rows.reach(n);
@@ -71,7 +71,7 @@ mod tests {
         assert_eq!(rows.get(2999).map(<[_]>::len), Some(3), "nothing is lost");
         rows.reach(9000);
         assert_eq!(rows.get(9000), Some(&[0; 3][..]));
-        assert_eq!(rows.get(5000), Some(&[0; 3][..]), "those between are made as well");
+        assert_eq!(rows.get(5000), Some(&[0; 3][..]), "rows in between are created as well");
         assert!(rows.heap_bytes() <= 10 * CHUNK * 3 * 4);
     }
 }

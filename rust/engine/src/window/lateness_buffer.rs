@@ -208,7 +208,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn chains_end_where_they_should_also_when_numbers_come_round() {
+    fn chains_end_correctly_when_numbers_wrap() {
         let mut arrivals = LatenessBuffer { first: u32::MAX - 2, ..LatenessBuffer::default() };
         let mut values = ArrivalValues::default();
         let mut last = [u32::MAX - 3; 2];
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_is_given_back_some_time_after_a_rush() {
+    fn memory_is_freed_some_time_after_a_burst() {
         let mut arrivals = LatenessBuffer::default();
         for time in 0..100_000 {
             arrivals.push(0, time, 0);

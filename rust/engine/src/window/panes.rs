@@ -383,7 +383,7 @@ impl PaneLog {
             return Err(Damaged("panes are out of order"));
         }
         if log.window().map(|pane| u32::from(pane.weight(values))).sum::<u32>() != total {
-            return Err(Damaged("a count is not that of its panes"));
+            return Err(Damaged("a count differs from the sum of its panes"));
         }
         Ok(log)
     }
@@ -419,7 +419,7 @@ mod tests {
             add(&mut log, pane, shape(3, 0), &mut left);
         }
         assert_eq!(left, [10, 11, 13]);
-        assert_eq!(log.from(0).count(), 4, "nothing may be forgotten yet");
+        assert_eq!(log.from(0).count(), 4, "nothing may be dropped yet");
         assert_eq!((log.window().count(), log.total), (1, 1));
         assert!(!log.add_below(12, 3, PanePart::Event, &mut 0));
         assert_eq!(log.window().map(|pane| pane.index).collect::<Vec<_>>(), [20]);
@@ -431,7 +431,7 @@ mod tests {
     }
 
     #[test]
-    fn a_light_group_has_no_heap() {
+    fn light_group_needs_no_heap() {
         assert!(size_of::<PaneLog>() <= 48);
         let mut log = PaneLog::default();
         for pane in 1..1000_u32 {
@@ -443,7 +443,7 @@ mod tests {
     proptest! {
         /// Panes in any order, one of them so full that it needs several entries: the sums equal those of a map.
         #[test]
-        fn sums_are_those_of_a_map(steps in prop::collection::vec((1_u32..12, prop::bool::weighted(0.03), any::<bool>()), 1..60)) {
+        fn sums_equal_those_of_a_map(steps in prop::collection::vec((1_u32..12, prop::bool::weighted(0.03), any::<bool>()), 1..60)) {
             let shape = Shape { span: 5, values: true, expired_through: 0 };
             let mut log = PaneLog::default();
             let mut model: BTreeMap<u32, (u64, u64)> = BTreeMap::new();

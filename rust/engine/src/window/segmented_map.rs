@@ -19,7 +19,7 @@ use crate::foundation::prefetch::prefetch_at;
 const ROOM: usize = 5;
 const FEWEST_BUCKETS: usize = 8;
 const MOST_BUCKETS: usize = 1024;
-/// Number of buckets by which a sweep announces an entry before it visits it.
+/// Distance, in buckets, between announcing an entry and visiting it in a sweep.
 const SWEPT_AHEAD: usize = 3;
 
 /// Stage of a sweep at which an entry is visited.
@@ -153,7 +153,7 @@ impl Segment {
         let mut segment = Self::new(buckets_for(live).min(MOST_BUCKETS), depth);
         for _ in 0..live {
             if segment.is_full() {
-                return Err(Damaged("a segment has more than it holds"));
+                return Err(Damaged("a segment has too many entries"));
             }
             let (key, value) = (from.u64()?, from.u32()?);
             segment.insert(key, value);
@@ -316,7 +316,7 @@ impl SegmentedMap {
             let mut all = true;
             segment.for_each(|key, _| all &= belongs(key));
             if !all {
-                return Err(Damaged("an entry is in another's segment"));
+                return Err(Damaged("an entry is in the wrong segment"));
             }
             table.directory.extend(std::iter::repeat_n(table.segments.len() as u32, places));
             table.live += segment.live;

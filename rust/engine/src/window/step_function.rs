@@ -3,7 +3,7 @@
 use super::panes::PaneIndex;
 use std::collections::BTreeMap;
 
-/// Sum of intervals, each of which adds to the count.
+/// Sum of intervals that each add to the count.
 #[derive(Debug, Default)]
 pub(crate) struct StepFunction {
     steps: BTreeMap<PaneIndex, i64>,

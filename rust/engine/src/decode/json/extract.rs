@@ -144,7 +144,7 @@ impl Extractor {
         let has_shape = !walk.repeats;
         scanner.skip_space();
         if scanner.peek().is_some() {
-            return Err(scanner.fault("nothing after the object"));
+            return Err(scanner.fault("the end of the record"));
         }
         if has_shape {
             self.shapes.learn(record.as_bytes(), &self.met);
@@ -311,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn of_duplicate_keys_the_last_counts_with_all_below_it() {
+    fn last_duplicate_key_wins_with_everything_below_it() {
         let mut e = extractor(&["a.b", "a.c"]);
         e.read(r#"{"a":{"b":1},"a":{"c":2}}"#).unwrap();
         assert_eq!(e.token(0), Token::Absent);

@@ -42,12 +42,12 @@ pub enum Token {
     Object,
 }
 
-/// Where and why a text is not accepted.
+/// Position and reason of a rejected text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fault {
     /// Byte position in the record.
     pub at: usize,
-    /// What was expected there.
+    /// The expected input at this position.
     pub wanted: &'static str,
     /// Kind of the fault.
     pub kind: FaultKind,
@@ -137,7 +137,7 @@ impl<'a> Scanner<'a> {
                     escaped = true;
                     self.escape()?;
                 }
-                Some(0..0x20) => return Err(self.fault("no bare control character in a string")),
+                Some(0..0x20) => return Err(self.fault("an escaped control character")),
                 Some(_) => self.at += 1,
                 None => return Err(self.fault("the string's end")),
             }

@@ -37,7 +37,7 @@ pub(super) enum Compression {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum FramingError {
     /// The length field is smaller than a header.
-    #[error("the batch at byte {at} of the fetch says it has {length} bytes")]
+    #[error("the batch at byte {at} of the fetch has the invalid length {length}")]
     Length {
         /// Byte position in the fetch.
         at: usize,

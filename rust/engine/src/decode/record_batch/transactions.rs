@@ -27,7 +27,7 @@ pub(super) struct Transactions {
 impl Transactions {
     pub(super) fn new(listed: &[Aborted]) -> Self {
         let mut ahead = listed.to_vec();
-        ahead.sort_unstable_by_key(|one| std::cmp::Reverse(one.first_offset));
+        ahead.sort_unstable_by_key(|transaction| std::cmp::Reverse(transaction.first_offset));
         Self { ahead, hidden: Vec::new() }
     }
 
@@ -36,7 +36,9 @@ impl Transactions {
         if header.producer_id < 0 {
             return false;
         }
-        while let Some(begun) = self.ahead.pop_if(|one| one.first_offset <= header.last_offset()) {
+        while let Some(begun) =
+            self.ahead.pop_if(|transaction| transaction.first_offset <= header.last_offset())
+        {
             self.hidden.push(begun.producer_id);
         }
         if header.is_control() && is_abort_marker(body) {

@@ -14,7 +14,7 @@ const STEP: usize = 64 << 10;
 const XERIAL_MAGIC: &[u8; 8] = b"\x82SNAPPY\0";
 const XERIAL_HEADER: usize = 16;
 
-/// Where a batch's records are.
+/// Location of a batch's records.
 #[derive(Debug, Clone)]
 pub(super) enum Body {
     /// In the batch itself.
@@ -60,7 +60,7 @@ impl Unpacker {
             Compression::Lz4 => self.read(lz4_flex::frame::FrameDecoder::new(body)),
             Compression::Snappy => self.snappy(body),
             Compression::Zstd => self.zstd(body),
-            Compression::Unknown(number) => Err(format!("number {number} is no compression known here")),
+            Compression::Unknown(number) => Err(format!("unknown compression {number}")),
         };
         match done {
             Ok(()) => Ok(Body::Unpacked(start..self.filled)),
@@ -111,7 +111,7 @@ impl Unpacker {
                 return Ok(());
             }
             if status.bytes_read == 0 && status.bytes_written == 0 {
-                return Err("is cut off".to_owned());
+                return Err("is truncated".to_owned());
             }
         }
     }
@@ -120,11 +120,11 @@ impl Unpacker {
         if !body.starts_with(XERIAL_MAGIC) {
             return self.snappy_block(body);
         }
-        let mut rest = body.get(XERIAL_HEADER..).ok_or("is cut off")?;
+        let mut rest = body.get(XERIAL_HEADER..).ok_or("is truncated")?;
         while !rest.is_empty() {
-            let (length, blocks) = rest.split_first_chunk().ok_or("is cut off")?;
+            let (length, blocks) = rest.split_first_chunk().ok_or("is truncated")?;
             let length = u32::from_be_bytes(*length) as usize;
-            let (block, after) = blocks.split_at_checked(length).ok_or("is cut off")?;
+            let (block, after) = blocks.split_at_checked(length).ok_or("is truncated")?;
             self.snappy_block(block)?;
             rest = after;
         }
@@ -135,7 +135,7 @@ impl Unpacker {
         let length = snap::raw::decompress_len(block).map_err(|error| error.to_string())?;
         // One byte of snappy expands to at most 64 bytes; reject larger claims before allocating.
         if length > block.len().saturating_mul(64) {
-            return Err("claims to be longer than it can be".to_owned());
+            return Err("states an impossible length".to_owned());
         }
         let start = self.filled;
         let room = self.room(length, start)?;
