@@ -50,7 +50,7 @@ def test_accounts_are_created_and_required(place: Path) -> None:
     code, said, _ = run(place, "accounts", "add", "ines", "--role", "investigator", stdin=PASSWORD)
     assert (code, said) == (0, "ines may sign in as investigator\n")
     code, _, fault = run(place, "accounts", "add", "ines", "--role", "viewer", stdin=PASSWORD)
-    assert (code, "there is an account 'ines' already" in fault) == (2, True)
+    assert (code, "an account 'ines' exists already" in fault) == (2, True)
     code, _, fault = run(place, "accounts", "change", "omar", "--disable")
     assert (code, "there is no account 'omar'" in fault) == (2, True)
     assert run(place, "accounts", "change", "ines", "--role", "viewer", "--disable")[0] == 0

@@ -66,10 +66,10 @@ def test_every_sign_in_gets_a_new_key(accounts: AccountStore) -> None:
 def test_wrong_passwords_lock_longer_and_longer(accounts: AccountStore) -> None:
     now, waits = 0, []
     for _ in range(4):
-        with pytest.raises(SignInError, match="name or password is wrong"):
+        with pytest.raises(SignInError, match="name or the password is wrong"):
             accounts.sign_in("ines", "wrong", now)
     for _ in range(8):
-        with pytest.raises(SignInError, match="name or password is wrong"):
+        with pytest.raises(SignInError, match="name or the password is wrong"):
             accounts.sign_in("ines", "wrong", now)
         with pytest.raises(AccountLockedError) as refused:
             accounts.sign_in("ines", PASSWORD, now)
@@ -112,11 +112,11 @@ def test_changes_end_sessions(accounts: AccountStore) -> None:
 @pytest.mark.parametrize(
     ("name", "password", "fault"),
     [
-        ("ines", PASSWORD, "there is an account 'ines' already"),
-        ("Ines", PASSWORD, "no account's name"),
-        ("a\nb", PASSWORD, "no account's name"),
-        ("", PASSWORD, "no account's name"),
-        ("omar", "short", "has 12 to 256 characters, this has 5"),
+        ("ines", PASSWORD, "an account 'ines' exists already"),
+        ("Ines", PASSWORD, "is not an account name"),
+        ("a\nb", PASSWORD, "is not an account name"),
+        ("", PASSWORD, "is not an account name"),
+        ("omar", "short", "must have 12 to 256 characters, this one has 5"),
     ],
 )
 def test_invalid_accounts_are_refused(accounts: AccountStore, name: str, password: str, fault: str) -> None:
@@ -158,7 +158,7 @@ def test_the_secret_is_kept(tmp_path: Path) -> None:
     assert path.stat().st_mode & 0o777 == 0o600
     assert Secrets.kept_in(path).pseudonym("actor", "P1") == first.pseudonym("actor", "P1")
     path.write_bytes(b"short")
-    with pytest.raises(ValueError, match="5 bytes, and is no secret"):
+    with pytest.raises(ValueError, match="5 bytes and is not a secret"):
         Secrets.kept_in(path)
 
 

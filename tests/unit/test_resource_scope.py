@@ -54,7 +54,7 @@ def test_names_are_visible_for_permitted_resources(bench: MonitorHarness, accoun
     mine, other = finding_about(bench, "P0042"), finding_about(bench, "P0043")
     page = client.get(f"/findings/{mine}").text
     assert "Bulk lookups: actor P0042" in page
-    assert "200 of them are of resources that you may not look into" in page
+    assert "200 of them are not shown: their resources are outside your access" in page
     assert "vehicle.owner" not in page
     refused = client.get(f"/findings/{other}").text
     assert "names are left out" in refused
@@ -129,7 +129,7 @@ def test_an_account_can_be_unrestricted_again(bench: MonitorHarness, accounts: A
 
 @pytest.mark.parametrize("pattern", ["", "a b", "[a]", "x" * 201])
 def test_an_invalid_resource_pattern_is_refused(pattern: str) -> None:
-    with pytest.raises(ValueError, match="names no resources"):
+    with pytest.raises(ValueError, match="is not a resource pattern"):
         ResourceScope.of([pattern])
 
 

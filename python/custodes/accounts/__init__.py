@@ -1,4 +1,4 @@
-"""Accounts: who may use the console and the API, for what, and what they looked at."""
+"""Accounts: access to console and API, permissions, and the audit trail."""
 
 from custodes.accounts.roles import Permission, Role
 

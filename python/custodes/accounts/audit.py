@@ -1,4 +1,4 @@
-"""The audit trail: every look at a person, and everything done with a finding, by whom and what for."""
+"""The audit trail: every access to a person's data and every change of a finding, with account and purpose."""
 
 from __future__ import annotations
 
@@ -21,46 +21,46 @@ class AuditEntry:
     at: int
     account: str
     action: str
-    """``read`` for a look at a person, else what was done."""
+    """``read`` for an access to a person's data, otherwise the action."""
     resource: str
     """``custodes.actor``, ``custodes.subject``, ``custodes.finding``, …"""
     subject: str | None = None
-    """Who was looked at, or what was changed."""
+    """The person or object concerned."""
     purpose: str | None = None
     address: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """The public fields."""
+        """Returns the public fields."""
         return vars(self) | {"at": rfc3339(self.at)}
 
     def as_event(self) -> dict[str, Any]:
-        """As the access event that it is: Custodes watches its own users as it does others."""
+        """Returns the entry as an access event: Custodes monitors its own users with the same rules as others."""
         named = {"subject": self.subject, "purpose": self.purpose, "client_ip": self.address}
         whole = {"time": self.at, "actor": self.account, "action": self.action, "resource": self.resource, **named}
         return {name: value for name, value in whole.items() if value is not None} | {"app": "custodes"}
 
 
 class AuditTrail:
-    """Appended to, never changed. Used from any thread."""
+    """An append-only table. Safe to use from any thread."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
     def record(self, look: AuditEntry) -> None:
-        """Returns once it is kept: what cannot be put down is not shown. Raises the database's errors."""
+        """Stores an entry; data is shown only after this returns. Raises the database's errors."""
         with self._engine.begin() as connection:
             connection.execute(insert(audit).values(**vars(look)))
-        # Whom, and what for, may name people: that is in the trail alone.
+        # Subject and purpose may name people: they are stored in the trail only, not in the log.
         AuditRecorded(account=look.account, action=look.action, resource=look.resource).emit()
 
     def number_before(self, time: int) -> int:
-        """The number of the last entry before a time; 0 where there is none."""
+        """Returns the number of the last entry before a time; 0 if there is none."""
         query = select(func.max(audit.c.number)).where(audit.c.at < time)
         with self._engine.connect() as connection:
             return connection.execute(query).scalar_one() or 0
 
     def after(self, number: int) -> list[tuple[int, AuditEntry]]:
-        """The entries after a number, in their order."""
+        """Returns the entries after a number, in order."""
         query = select(audit).where(audit.c.number > number).order_by(audit.c.number)
         with self._engine.connect() as connection:
             rows = [dict(row) for row in connection.execute(query).mappings()]
@@ -69,7 +69,7 @@ class AuditTrail:
     def page(
         self, limit: int = 100, before: int | None = None, having: Mapping[str, str] = MappingProxyType({})
     ) -> tuple[list[tuple[int, AuditEntry]], int | None]:
-        """Entries with their numbers, the latest first, and the ``before`` of the next page."""
+        """Returns entries with their numbers, latest first, and the ``before`` cursor of the next page."""
         query = select(audit).order_by(audit.c.number.desc()).limit(limit + 1)
         if before is not None:
             query = query.where(audit.c.number < before)

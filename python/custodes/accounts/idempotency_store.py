@@ -1,4 +1,4 @@
-"""What requests were answered that may come again, for a day."""
+"""Stored responses for retried requests, kept for a day."""
 
 from __future__ import annotations
 
@@ -12,35 +12,36 @@ from custodes.database.tables import answers
 
 _DAY = 86_400_000_000
 _LONGEST = 60_000_000
-"""Microseconds after which a request that was begun and has no answer may be tried again: who did it is gone."""
+"""Microseconds after which a request without a response may be retried: the process that ran it is gone."""
 
 
 class KeyReusedError(Exception):
-    """The key was sent with another request."""
+    """The key was used for a different request."""
 
 
 class InProgressError(Exception):
-    """The same request is being done."""
+    """The same request is in progress."""
 
 
 @dataclass(frozen=True)
 class StoredResponse:
-    """What was answered."""
+    """A stored response."""
 
     status: int
     body: str
 
 
 class IdempotencyStore:
-    """Used from any thread. Times are microseconds since the epoch."""
+    """Safe to use from any thread. Times are microseconds since the epoch."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
     def begin(self, owner: str, key: str, request: str, now: int) -> StoredResponse | None:
-        """What this request was answered before; ``None`` where it is to be done now, and kept with :meth:`keep`.
+        """Returns the stored response to this request; ``None`` if the caller must run it now and then call
+        :meth:`keep`.
 
-        ``request`` says what is asked, and is as long for all. Raises :class:`KeyReusedError` and
+        ``request`` is a digest of the request, of fixed length. Raises :class:`KeyReusedError` and
         :class:`InProgressError`.
         """
         its = answers.c.key == _name(owner, key)
@@ -56,14 +57,14 @@ class IdempotencyStore:
             with self._engine.connect() as connection:
                 row = connection.execute(select(answers).where(its)).mappings().first()
             if row is None or (row["status"] is None and row["request"] == request):
-                raise InProgressError("the same is being done; ask again in a moment") from None
+                raise InProgressError("the same request is in progress; retry in a moment") from None
             if row["request"] != request:
-                raise KeyReusedError("this Idempotency-Key came with another request") from None
+                raise KeyReusedError("this Idempotency-Key was used for a different request") from None
             return StoredResponse(row["status"], row["body"])
         return None
 
     def keep(self, owner: str, key: str, answer: StoredResponse | None) -> None:
-        """Keeps what was answered; with ``None`` the request may be tried again at once."""
+        """Stores a response; with ``None`` the request may be retried at once."""
         its = answers.c.key == _name(owner, key)
         with self._engine.begin() as connection:
             if answer is None:

@@ -1,7 +1,7 @@
-"""Signing in elsewhere: OpenID Connect, by authorization code with PKCE.
+"""Sign-in through an OpenID Connect provider, by authorization code with PKCE.
 
-What is begun here is kept in the browser, sealed, so any of several processes can finish it. Who somebody is comes from
-the ID token alone, whose signature, issuer, audience, age and nonce must be right; what they may, from its groups.
+The state of a sign-in is stored in the browser, encrypted, so that any of several processes can complete it. Identity
+and groups come from the ID token alone, whose signature, issuer, audience, age and nonce are verified.
 """
 
 from __future__ import annotations
@@ -27,36 +27,36 @@ from custodes.accounts.resource_scope import UNRESTRICTED, ResourceScope
 from custodes.accounts.roles import Role
 
 BACK = "/sign-in/back"
-"""Where the provider sends people back to, below the console's own address."""
+"""Path of the redirect URI."""
 _ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
-"""Signatures by the provider's own key; never none, never a secret that we have as well."""
+"""Accepted signature algorithms: asymmetric ones only, never ``none`` and never a shared secret."""
 _TIMEOUT_SECONDS = 10.0
 _KNOWN_SECONDS = 3600.0
-"""How long is believed what the provider said of itself."""
+"""Seconds for which the provider's metadata is cached."""
 _LEAST_AGAIN_SECONDS = 60.0
-"""How soon it is asked again, for a key that is not known."""
+"""Seconds between two refreshes that unknown keys cause."""
 BEGUN_SECONDS = 600
-"""How long somebody may be on the way."""
+"""Seconds within which a sign-in must be completed."""
 _LEEWAY_SECONDS = 60
 
 
 class OidcError(Exception):
-    """It cannot be done, and why."""
+    """The sign-in failed, with the reason."""
 
 
 @dataclass(frozen=True)
 class PendingSignIn:
-    """A way to the provider that somebody is on."""
+    """A sign-in in progress."""
 
     state: str
     nonce: str
     verifier: str
     wanted: str
-    """Where to go in the end."""
+    """Page to open afterwards."""
     at: float
 
     def as_text(self) -> str:
-        """For the browser to keep, sealed."""
+        """State for the browser, encrypted."""
         return json.dumps(asdict(self))
 
     @classmethod
@@ -66,11 +66,11 @@ class PendingSignIn:
 
 @dataclass(frozen=True)
 class FederatedIdentity:
-    """Who came back."""
+    """The authenticated user."""
 
     issuer: str
     subject: str
-    """What the provider calls them, for good."""
+    """Stable identifier at the provider."""
     name: str
     role: Role
     reach: ResourceScope
@@ -79,7 +79,7 @@ class FederatedIdentity:
 
 @dataclass(frozen=True)
 class _ProviderMetadata:
-    """What the provider says of itself."""
+    """Metadata of the provider."""
 
     at: float
     authorize: str
@@ -88,7 +88,7 @@ class _ProviderMetadata:
 
 
 class OidcProvider:
-    """One provider, by which people sign in. Used from any thread."""
+    """One provider. Safe to use from any thread."""
 
     def __init__(
         self,
@@ -104,8 +104,8 @@ class OidcProvider:
         scopes: str,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """``callback`` is the address that it sends people back to; of ``roles``, by group, the first counts that
-        somebody has, and all of ``resources``. ``clock`` is in epoch seconds."""
+        """``callback`` is the redirect URI. The first of ``roles``, by group, that matches decides; the patterns of all
+        matching ``resources`` are combined. ``clock`` is in epoch seconds."""
         self._issuer = issuer
         self._client_id, self._client_secret = client_id, client_secret
         self._callback = callback
@@ -117,7 +117,7 @@ class OidcProvider:
         self._known: _ProviderMetadata | None = None
 
     def begin(self, wanted: str) -> tuple[str, PendingSignIn]:
-        """The provider's address to go to, and what to keep for the way back. Raises :class:`OidcError`."""
+        """Returns the authorization URL, and the state to store in the browser. Raises :class:`OidcError`."""
         begun = PendingSignIn(
             secrets.token_urlsafe(32), secrets.token_urlsafe(32), secrets.token_urlsafe(48), wanted, self._clock()
         )
@@ -131,22 +131,22 @@ class OidcProvider:
         return f"{address}{'&' if urlsplit(address).query else '?'}{urlencode(query)}", begun
 
     def finish(self, begun: PendingSignIn, state: str, code: str) -> FederatedIdentity:
-        """Who it is that came back. Raises :class:`OidcError`."""
+        """Returns the user who came back from the provider. Raises :class:`OidcError`."""
         if not secrets.compare_digest(state.encode(), begun.state.encode()):
-            raise OidcError("this sign-in was not begun here")
+            raise OidcError("this sign-in was not started here")
         if self._clock() - begun.at > BEGUN_SECONDS:
-            raise OidcError("it took too long")
+            raise OidcError("the sign-in took too long")
         form = {
             "grant_type": "authorization_code", "code": code, "redirect_uri": self._callback,
             "code_verifier": begun.verifier,
         }  # fmt: skip
-        # As RFC 6749, 2.3.1, has it: both are encoded before they are joined.
+        # RFC 6749, section 2.3.1: both parts are form-encoded before they are joined.
         who = httpx.BasicAuth(quote_plus(self._client_id), quote_plus(self._client_secret))
         try:
             answer = httpx.post(self._about().token, data=form, auth=who, timeout=_TIMEOUT_SECONDS)
             token = answer.raise_for_status().json()["id_token"]
         except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
-            raise OidcError(f"the provider does not take the code: {_said(error)}") from error
+            raise OidcError(f"the provider rejected the code: {_said(error)}") from error
         claims = self._claims(str(token), begun.nonce)
         name, groups = self._name(claims), self._groups(claims)
         return FederatedIdentity(
@@ -154,7 +154,7 @@ class OidcProvider:
         )  # fmt: skip
 
     def check(self) -> None:
-        """Asks the provider about itself. Raises :class:`OidcError` where it cannot be had, or is another."""
+        """Fetches the provider's metadata. Raises :class:`OidcError` if it is unavailable or of another issuer."""
         self._about()
 
     def _claims(self, token: str, nonce: str) -> dict[str, Any]:
@@ -162,7 +162,7 @@ class OidcProvider:
             try:
                 checked = jwt.decode(token, self._about().keys, algorithms=_ALGORITHMS)
             except InvalidKeyIdError:
-                # Keys change; one that is not known may be new.
+                # Keys rotate, so an unknown key triggers a refresh.
                 checked = jwt.decode(token, self._about(anew=True).keys, algorithms=_ALGORITHMS)
             wanted = jwt.JWTClaimsRegistry(
                 now=lambda: int(self._clock()), leeway=_LEEWAY_SECONDS, iss={"essential": True, "value": self._issuer},
@@ -171,16 +171,16 @@ class OidcProvider:
             )  # fmt: skip
             wanted.validate(checked.claims)
         except (JoseError, ValueError) as error:
-            raise OidcError(f"the provider's token is not to be trusted: {_said(error)}") from error
+            raise OidcError(f"the provider's token is invalid: {_said(error)}") from error
         claims: dict[str, Any] = checked.claims
         if claims.get("azp", self._client_id) != self._client_id:
-            raise OidcError("the provider's token is not to be trusted: it is for another")
+            raise OidcError("the provider's token is invalid: it was issued for another client")
         return claims
 
     def _name(self, claims: Mapping[str, Any]) -> str:
         name = claims.get(self._name_claim)
         if not isinstance(name, str) or not name:
-            raise OidcError(f"the provider tells no '{self._name_claim}'")
+            raise OidcError(f"the provider's token has no claim '{self._name_claim}'")
         return name.lower()
 
     def _groups(self, claims: Mapping[str, Any]) -> list[Any]:
@@ -205,7 +205,7 @@ class OidcProvider:
             try:
                 self._known = self._ask()
             except (httpx.HTTPError, JoseError, ValueError, KeyError, TypeError) as error:
-                raise OidcError(f"{self._issuer} does not say who it is: {_said(error)}") from error
+                raise OidcError(f"the metadata of {self._issuer} cannot be read: {_said(error)}") from error
             return self._known
 
     def _ask(self) -> _ProviderMetadata:
@@ -221,7 +221,7 @@ class OidcProvider:
 
 
 def is_safe(url: str) -> bool:
-    """Whether nobody between can change what is said there: it is had by https, or is on this machine."""
+    """Returns whether an attacker in between cannot change the response: https, or this machine."""
     parts = urlsplit(url)
     return parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in {"localhost", "127.0.0.1", "::1"})
 

@@ -1,4 +1,4 @@
-"""How people are called where names are not to be seen."""
+"""Pseudonyms: display names for readers without access to real names."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from custodes.findings import Finding
 
 @dataclass(frozen=True)
 class Pseudonyms:
-    """What names are shown as."""
+    """How names are displayed."""
 
     secrets: Secrets
     is_plain: bool
-    """Whether they are shown as they are."""
+    """Whether real names are displayed."""
 
     def pseudonym(self, field: str, value: str) -> str:
-        """A value as everybody may see it."""
+        """Returns the displayed form of a value."""
         return value if self.is_plain or field in NOT_PEOPLE else self.secrets.pseudonym(field, value)
 
     def who(self, finding: Finding) -> str:
-        """A finding's group as everybody may see it."""
+        """Returns a finding's group in its displayed form."""
         parts = (
             shown if (shown := self.pseudonym(name, value)) != value else f"{name} {value}"
             for name, value in finding.group.items()

@@ -1,4 +1,4 @@
-"""Need to know: which resources an account may look into, beyond what its role lets it do at all."""
+"""Resource scopes: the resources an account may access, in addition to the permissions of its role."""
 
 from __future__ import annotations
 
@@ -12,31 +12,33 @@ _PATTERN = re.compile(r"[^\s\[\]]{1,200}")
 
 @dataclass(frozen=True)
 class ResourceScope:
-    """The resources whose events, and whose people, somebody may see."""
+    """The resources whose events and people an account may see."""
 
     patterns: tuple[str, ...] = ()
-    """Each a name, in which ``*`` is any text and ``?`` any one character; none: every resource."""
+    """Name patterns, with ``*`` for any text and ``?`` for one character; an empty list means every resource."""
 
     def __post_init__(self) -> None:
-        """Raises ``ValueError`` for what is no pattern."""
+        """Raises ``ValueError`` for an invalid pattern."""
         for pattern in self.patterns:
             if not _PATTERN.fullmatch(pattern):
-                raise ValueError(f"'{pattern}' names no resources: a name, with * for any text, without spaces and []")
+                raise ValueError(
+                    f"'{pattern}' is not a resource pattern: use a name, with * for any text, without spaces and []"
+                )
 
     @classmethod
     def of(cls, patterns: Iterable[str]) -> ResourceScope:
-        """``*`` among them is everything."""
+        """A ``*`` among the patterns means every resource."""
         wanted = tuple(sorted(set(patterns)))
         return cls(() if "*" in wanted else wanted)
 
     @classmethod
     def read(cls, text: str | None) -> ResourceScope:
-        """As :attr:`text` wrote it."""
+        """Reads the form that :attr:`text` wrote."""
         return cls(tuple((text or "").split()))
 
     @property
     def text(self) -> str | None:
-        """For a database; ``None`` of everything."""
+        """Form for the database; ``None`` for every resource."""
         return " ".join(self.patterns) or None
 
     @property
@@ -44,7 +46,7 @@ class ResourceScope:
         return not self.patterns
 
     def covers(self, resource: str | None) -> bool:
-        """Whether it is one of them. What names no resource is for those who may look into everything."""
+        """Returns whether a resource is in scope; only an unrestricted scope has events without a resource."""
         if self.is_everything:
             return True
         return resource is not None and any(fnmatchcase(resource, pattern) for pattern in self.patterns)

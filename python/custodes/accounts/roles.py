@@ -1,4 +1,4 @@
-"""Roles: what each is for, and what it may do. Nobody has more than the job needs."""
+"""Roles and their permissions. Each role has only the permissions that its work needs."""
 
 from __future__ import annotations
 
@@ -6,33 +6,33 @@ from enum import StrEnum
 
 
 class Permission(StrEnum):
-    """Something that is allowed, or not."""
+    """A single permission."""
 
     SEE = "see"
-    """Findings, rules and how the monitor stands, with everybody's names left out."""
+    """Read findings, rules and status, with pseudonyms."""
     REVEAL = "reveal"
-    """Who people are, and what they did: each look is kept, with its purpose."""
+    """Read names and activity of people: every access is audited with its purpose."""
     TRIAGE = "triage"
-    """Acknowledging, closing, noting."""
+    """Acknowledge, close and comment findings."""
     AUDIT = "audit"
-    """What the users of Custodes looked at."""
+    """Read the audit trail of Custodes' own users."""
     OPERATE = "operate"
-    """Reloading the configuration."""
+    """Reload the configuration."""
 
 
 class Role(StrEnum):
-    """What somebody does with Custodes."""
+    """The role of an account."""
 
     VIEWER = "viewer"
     """Dashboards and the on-call screen."""
     INVESTIGATOR = "investigator"
-    """Judges findings, and must know whom they are about."""
+    """Reviews findings, including the names of the people involved."""
     AUTHOR = "author"
-    """Writes rules, and reads how they fare."""
+    """Writes rules and reads their statistics."""
     ADMIN = "admin"
-    """Runs it; needs no names for that."""
+    """Operates the installation, without access to names."""
     AUDITOR = "auditor"
-    """Watches those who watch."""
+    """Reviews the users of Custodes."""
 
     @property
     def permissions(self) -> frozenset[Permission]:
@@ -47,4 +47,4 @@ _MAY = {
     Role.AUDITOR: frozenset({Permission.SEE, Permission.AUDIT}),
 }
 ALL_PERMISSIONS = frozenset(Permission)
-"""What whoever sits at a machine may do that serves itself alone and has no accounts."""
+"""Permissions on a machine that serves only itself and has no accounts."""

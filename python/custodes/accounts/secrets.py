@@ -1,4 +1,4 @@
-"""The secret of an installation, and what is made of it: pseudonyms, addresses that name nobody, tokens of forms."""
+"""The installation's secret, and the keys derived from it: pseudonyms, opaque addresses, form tokens."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from custodes.state.secret_file import LENGTH, secret_kept_in
 
 
 class Secrets:
-    """Keys of one installation. Whoever has the secret can tell who a pseudonym is."""
+    """Keys of one installation. The secret allows to invert pseudonyms."""
 
     def __init__(self, secret: bytes) -> None:
         """``secret`` is 32 random bytes."""
@@ -27,27 +27,27 @@ class Secrets:
 
     @classmethod
     def fresh(cls) -> Secrets:
-        """Of a process that leaves nothing behind."""
+        """Returns keys for a process that stores nothing."""
         return cls(secrets.token_bytes(LENGTH))
 
     @classmethod
     def kept_in(cls, path: Path) -> Secrets:
-        """The secret in a file, made where there is none. Raises ``OSError``, and ``ValueError`` for another file."""
+        """Reads the secret from a file, created if missing. Raises ``OSError``, ``ValueError`` for an invalid file."""
         return cls(secret_kept_in(path))
 
     def pseudonym(self, kind: str, name: str) -> str:
-        """What a person is called where the name is not to be seen: the same each time, and not to be turned back."""
+        """Returns the pseudonym of a person: always the same, and not invertible without the secret."""
         digest = hmac.digest(self._pseudonyms, f"{kind}\0{name}".encode(), hashlib.sha256)
         return f"{kind}-{base64.b32encode(digest)[:8].decode().lower()}"
 
     def hidden(self, kind: str, name: str) -> str:
-        """A name for an address: it is found again from it, here alone."""
-        # There must be something to seal, and a name may be empty.
+        """Encrypts a name for use in an address of the console; only this installation can decrypt it."""
+        # AES-SIV rejects an empty plaintext, and a name may be empty.
         sealed = self._addresses.encrypt(b"=" + name.encode(), [kind.encode()])
         return base64.urlsafe_b64encode(sealed).rstrip(b"=").decode()
 
     def shown(self, kind: str, hidden: str) -> str:
-        """The name again. Raises ``ValueError`` for what this installation did not hide."""
+        """Decrypts a name. Raises ``ValueError`` for a text of another installation."""
         try:
             sealed = base64.urlsafe_b64decode(hidden + "=" * (-len(hidden) % 4))
             name = self._addresses.decrypt(sealed, [kind.encode()])
@@ -56,7 +56,8 @@ class Secrets:
         return name[1:].decode()
 
     def form_token(self, visitor: str) -> str:
-        """What a form must send along, so that it came from a page that this visitor was given."""
+        """Returns the token that a form must contain, which proves that this installation served the form to this
+        visitor."""
         return hmac.new(self._forms, visitor.encode(), hashlib.sha256).hexdigest()
 
     def is_form_token(self, visitor: str, token: str) -> bool:

@@ -1,7 +1,7 @@
-"""Custodes watches its own users: the audit trail, counted by rules of its own on the very engine.
+"""Self-monitoring: the audit trail of Custodes' own users, evaluated by dedicated rules on the same engine.
 
-Several processes that share a database each count the whole trail, which is short; they come to the same findings, and
-the store keeps one of each.
+Processes that share a database each evaluate the whole trail, which is short. They find the same, and the store keeps
+each finding once.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from custodes.findings.store import FindingStore
 from custodes.rules import Rule, build_plan, load_rules, own_rules
 
 _REACH = timedelta(hours=3)
-"""How much of the trail is heard again at the start: more than any window, and what a finding stays open for."""
+"""Part of the trail that is replayed at the start, in microseconds: longer than any window plus ``keep_open``."""
 
 FindingChanges = Sequence[tuple[str, Finding]]
 
 
 class SelfMonitor:
-    """Hears what is new in the trail. Used from any thread."""
+    """Evaluates new entries of the trail. Safe to use from any thread."""
 
     def __init__(self, trail: AuditTrail, store: FindingStore, on_news: Callable[[FindingChanges], None]) -> None:
-        """``on_news`` hears of findings that open and close, as the monitor's own do."""
+        """``on_news`` is called for findings that open and close, as by the monitor."""
         self.rules: Sequence[Rule] = load_rules(own_rules())
         self._trail, self._store, self._on_news = trail, store, on_news
         self._engine = Engine(build_plan(self.rules, load_mapping("custodes"), allowed_lateness=timedelta(minutes=1)))
@@ -36,7 +36,7 @@ class SelfMonitor:
         self._heard: int | None = None
 
     def catch_up(self, now: int) -> None:
-        """Counts what was put down since the last time; ``now`` is in microseconds. Raises the database's errors."""
+        """Evaluates entries since the last call; ``now`` is in microseconds. Raises the database's errors."""
         with self._lock:
             if self._heard is None:
                 self._heard = self._trail.number_before(now - _REACH // timedelta(microseconds=1))
@@ -44,7 +44,7 @@ class SelfMonitor:
             for number, look in looks:
                 self._take(self._engine.process_lines(json.dumps(look.as_event()).encode()))
                 self._heard = number
-            # Those that hold no longer are over although nobody looks any more.
+            # Advancing the clock closes findings although no new entry arrives.
             self._take(self._engine.observe(0, now))
             self._store.refresh(self._engine.updates(), self.rules)
 

@@ -1,6 +1,6 @@
-"""Accounts and their sessions in the database.
+"""Accounts and sessions in the database.
 
-Passwords are hashed by argon2; of a session the hash of its key is kept, so that who reads the database has none.
+Passwords are hashed with argon2. Of a session key only a hash is stored, so database readers cannot use a session.
 """
 
 from __future__ import annotations
@@ -25,26 +25,26 @@ _MOST_PASSWORD: Final = 256
 _NAME = re.compile(r"[a-z0-9][a-z0-9._@-]{0,63}")
 _SECOND = 1_000_000
 _FREE_FAILURES = 5
-"""Wrong passwords in a row before the account is locked, for longer each time."""
+"""Wrong passwords in a row before the account is locked; each further one doubles the time."""
 _FIRST_LOCK = 30 * _SECOND
 _LONGEST_LOCK = 900 * _SECOND
 _IDLE = 8 * 3600 * _SECOND
-"""A session that was not used for so long is over."""
+"""Microseconds without use after which a session ends."""
 _LONGEST_SESSION = 24 * 3600 * _SECOND
 _SEEN_EVERY = 60 * _SECOND
 
 
 class SignInError(Exception):
-    """The name or the password is wrong; it does not say which."""
+    """The name or the password is wrong; the message does not say which."""
 
 
 class AccountLockedError(SignInError):
-    """Too many wrong passwords: the account is locked for a while."""
+    """The account is locked for a while after too many wrong passwords."""
 
 
 @dataclass(frozen=True)
 class Account:
-    """Somebody who may sign in."""
+    """An account."""
 
     name: str
     role: Role
@@ -53,22 +53,22 @@ class Account:
 
 
 class AccountStore:
-    """Used from any thread. Times are microseconds since the epoch."""
+    """Safe to use from any thread. Times are microseconds since the epoch."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._hasher = PasswordHasher()
-        # Somebody who is not there takes as long to refuse as somebody who is.
+        # An unknown name takes as long to refuse as a wrong password.
         self._nobody = self._hasher.hash(secrets.token_hex(16))
 
     def add(self, name: str, role: Role, password: str, now: int, reach: ResourceScope = UNRESTRICTED) -> None:
-        """Raises ``ValueError`` for a name that is taken or none, and for a password that is too short."""
+        """Raises ``ValueError`` for an invalid or existing name and for a short password."""
         row = _row(name, role, reach, now) | {"password": self._hashed(password)}
         try:
             with self._engine.begin() as connection:
                 connection.execute(insert(accounts).values(row))
         except IntegrityError as error:
-            raise ValueError(f"there is an account '{name}' already") from error
+            raise ValueError(f"an account '{name}' exists already") from error
 
     def change(
         self,
@@ -79,7 +79,8 @@ class AccountStore:
         password: str | None = None,
         disable: bool | None = None,
     ) -> None:
-        """Whoever it is has to sign in again. Raises ``KeyError`` for nobody, and ``ValueError`` as :meth:`add`."""
+        """Changes an account and ends its sessions. Raises ``KeyError`` for an unknown name, and ``ValueError`` as
+        :meth:`add`."""
         values: dict[str, object] = {"failures": 0, "locked_until": 0}
         if role is not None:
             values["role"] = role.value
@@ -103,7 +104,7 @@ class AccountStore:
             ]
 
     def exist(self) -> bool:
-        """Whether there is any account: then nobody comes in without one."""
+        """Returns whether any account exists: then every request needs one."""
         with self._engine.connect() as connection:
             return connection.execute(select(func.count()).select_from(accounts)).scalar_one() > 0
 
@@ -113,13 +114,13 @@ class AccountStore:
             row = connection.execute(select(accounts).where(accounts.c.name == name)).mappings().first()
         if row is None or row["is_disabled"]:
             self._is_right(self._nobody, password)
-            raise SignInError("name or password is wrong")
+            raise SignInError("the name or the password is wrong")
         if row["locked_until"] > now:
             seconds = -(-(row["locked_until"] - now) // _SECOND)
-            raise AccountLockedError(f"too many wrong passwords; try again in {seconds} s")
+            raise AccountLockedError(f"too many wrong passwords; retry in {seconds} s")
         if not self._is_right(row["password"], password):
             self._failed(name, row["failures"] + 1, now)
-            raise SignInError("name or password is wrong")
+            raise SignInError("the name or the password is wrong")
         with self._engine.begin() as connection:
             its = accounts.c.name == name
             fresh: dict[str, object] = {"failures": 0, "locked_until": 0}
@@ -129,9 +130,10 @@ class AccountStore:
             return _open_session(connection, name, now)
 
     def arrive(self, name: str, role: Role, reach: ResourceScope, identity: str, now: int) -> str:
-        """Returns the key of a new session of somebody who has signed in elsewhere, and may do this from now on.
+        """Returns the key of a new session for a user authenticated by a provider, and stores the user's role and
+        resources.
 
-        ``identity`` says where, and what they are called there. Raises :class:`SignInError`.
+        ``identity`` is provider and identifier. Raises :class:`SignInError`.
         """
         its = accounts.c.name == name
         try:
@@ -141,7 +143,7 @@ class AccountStore:
                     fresh = _row(name, role, reach, now) | {"password": "", "identity": identity}
                     connection.execute(insert(accounts).values(fresh))
                 elif row["identity"] != identity:
-                    raise SignInError(f"'{name}' is somebody else's account here")
+                    raise SignInError(f"'{name}' is the account of another user here")
                 elif row["is_disabled"]:
                     raise SignInError("the account is disabled")
                 elif (row["role"], row["resources"]) != (role, reach.text):
@@ -152,13 +154,13 @@ class AccountStore:
             raise SignInError(why) from error
 
     def have_passwords(self) -> bool:
-        """Whether anybody signs in here, not elsewhere."""
+        """Returns whether any account has a local password."""
         query = select(func.count()).select_from(accounts).where(accounts.c.password != "")
         with self._engine.connect() as connection:
             return connection.execute(query).scalar_one() > 0
 
     def of_session(self, key: str, now: int) -> Account | None:
-        """Whose session it is; ``None`` where it is over, or never was."""
+        """Returns the account of a session; ``None`` if the session has ended or is unknown."""
         query = (
             select(sessions.c.seen_at, accounts.c.name, accounts.c.role, accounts.c.resources)
             .join(accounts, accounts.c.name == sessions.c.account)
@@ -192,22 +194,22 @@ class AccountStore:
     def _hashed(self, password: str) -> str:
         if not LEAST_PASSWORD <= len(password) <= _MOST_PASSWORD:
             raise ValueError(
-                f"a password has {LEAST_PASSWORD} to {_MOST_PASSWORD} characters, this has {len(password)}"
+                f"the password must have {LEAST_PASSWORD} to {_MOST_PASSWORD} characters, this one has {len(password)}"
             )
         return self._hasher.hash(password)
 
     def _is_right(self, hashed: str, password: str) -> bool:
         try:
-            # What is longer than any password is not worth the work of a hash.
+            # An overlong input cannot be right and is not worth the work of a hash.
             return self._hasher.verify(hashed, password[: _MOST_PASSWORD + 1])
         except (VerificationError, InvalidHashError):
             return False
 
 
 def _row(name: str, role: Role, reach: ResourceScope, now: int) -> dict[str, object]:
-    """A new account. Raises ``ValueError`` for a name that is none."""
+    """Returns a new account. Raises ``ValueError`` for an invalid name."""
     if not _NAME.fullmatch(name):
-        raise ValueError(f"'{name}' is no account's name: up to 64 of a-z, 0-9, '.', '_', '@' and '-'")
+        raise ValueError(f"'{name}' is not an account name: use up to 64 of a-z, 0-9, '.', '_', '@' and '-'")
     return {
         "name": name, "role": role.value, "resources": reach.text, "created_at": now, "is_disabled": False,
         "failures": 0, "locked_until": 0,
@@ -215,7 +217,7 @@ def _row(name: str, role: Role, reach: ResourceScope, now: int) -> dict[str, obj
 
 
 def _open_session(connection: Connection, name: str, now: int) -> str:
-    """Returns its key; those that are over go."""
+    """Creates a session and returns its key; expired sessions are deleted."""
     key = secrets.token_urlsafe(32)
     connection.execute(delete(sessions).where(sessions.c.created_at < now - _LONGEST_SESSION))
     connection.execute(insert(sessions).values(key=_digest(key), account=name, created_at=now, seen_at=now))

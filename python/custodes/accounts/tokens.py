@@ -1,6 +1,6 @@
-"""Tokens, by which programs come in: each an account's, with no more than it may, for a while.
+"""API tokens: each belongs to an account, has at most its permissions, and expires.
 
-Of a token its hash is kept; it is shown once, when it is made.
+Of a token only a hash is stored; the token is shown once, when it is created.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from custodes.database.tables import accounts, tokens
 from custodes.findings import rfc3339
 
 PREFIX: Final = "custodes_"
-"""What a token begins with, so that scanners for secrets know one."""
+"""Prefix of tokens, by which secret scanners recognise them."""
 _LABEL = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _SEEN_EVERY = 60_000_000
 
 
 @dataclass(frozen=True)
 class ApiToken:
-    """What is known of one. Times are microseconds since the epoch."""
+    """Metadata of a token. Times are microseconds since the epoch."""
 
     label: str
     account: str
@@ -39,29 +39,29 @@ class ApiToken:
     seen_at: int | None
 
     def as_dict(self) -> dict[str, Any]:
-        """The public fields."""
+        """Returns the public fields."""
         times = {name: rfc3339(getattr(self, name)) for name in ("created_at", "expires_at", "seen_at")}
         return vars(self) | {"permissions": sorted(self.permissions)} | times
 
 
 class TokenStore:
-    """Used from any thread."""
+    """Safe to use from any thread."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
     def add(self, account: str, label: str, permissions: Iterable[Permission], now: int, expires_at: int) -> str:
-        """Returns the token. Raises ``ValueError`` for a label that is taken or none, and for permissions the account
-        has not; ``KeyError`` for no account."""
+        """Creates and returns a token. Raises ``ValueError`` for an invalid or existing label and for permissions that
+        the account lacks, and ``KeyError`` for an unknown account."""
         if not _LABEL.fullmatch(label):
-            raise ValueError(f"'{label}' is no token's label: up to 64 of a-z, 0-9, '.', '_' and '-'")
+            raise ValueError(f"'{label}' is not a token label: use up to 64 of a-z, 0-9, '.', '_' and '-'")
         with self._engine.connect() as connection:
             role = connection.execute(select(accounts.c.role).where(accounts.c.name == account)).scalar_one_or_none()
         if role is None:
             raise KeyError(account)
         wanted = frozenset(permissions) or Role(role).permissions
         if beyond := sorted(wanted - Role(role).permissions):
-            raise ValueError(f"{account} may not {', '.join(beyond)}: the role is {role}")
+            raise ValueError(f"the role {role} of {account} does not include {', '.join(beyond)}")
         token = PREFIX + secrets.token_urlsafe(32)
         row = {
             "key": _digest(token), "account": account, "label": label, "permissions": " ".join(sorted(wanted)),
@@ -71,13 +71,13 @@ class TokenStore:
             with self._engine.begin() as connection:
                 connection.execute(insert(tokens).values(row))
         except IntegrityError as error:
-            raise ValueError(f"there is a token '{label}' already") from error
+            raise ValueError(f"a token '{label}' exists already") from error
         return token
 
     def of(self, token: str, now: int) -> tuple[Account, frozenset[Permission]] | None:
-        """Whose it is and what it may; ``None`` where it is over, or none.
+        """Returns the account and permissions of a token; ``None`` for an expired or unknown token.
 
-        What the account may no more, its tokens may no more.
+        A permission that the account has lost is lost to its tokens too.
         """
         its = tokens.c.key == _digest(token)
         query = (
@@ -102,7 +102,7 @@ class TokenStore:
         return [ApiToken(**{**row, "permissions": _permissions(row["permissions"])}) for row in rows]
 
     def revoke(self, label: str) -> None:
-        """Raises ``KeyError`` where there is none."""
+        """Raises ``KeyError`` for an unknown label."""
         with self._engine.begin() as connection:
             if not connection.execute(delete(tokens).where(tokens.c.label == label)).rowcount:
                 raise KeyError(label)

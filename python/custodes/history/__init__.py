@@ -1,7 +1,7 @@
-"""The history: who looked up whom, every event, as Parquet files that are kept for a while.
+"""The history: every access event, as Parquet files, for a limited time.
 
-What counts needs no history. People do: to see the events behind a finding, what else an actor did, and who looked at
-one subject's record.
+Counting does not need the history. Investigators do: it shows the events of a finding, the other activity of an actor,
+and all look-ups of a subject.
 """
 
 from custodes.history.queries import Access, AccessProfile, History, Peers

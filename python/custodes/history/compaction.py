@@ -1,7 +1,7 @@
-"""Many small segments become few: merged by the row, sorted by actor, so that one person's days lie together.
+"""Compaction: many small segments are merged into few, sorted by actor, so that one actor's days are adjacent.
 
-It is a log-structured merge. Eight segments of one size in a row become one of the next, up to some ten million rows;
-with those a query opens few files, and reads of each only the row groups that may hold whom it asks for.
+This is a log-structured merge. Eight adjacent segments of one size become one of the next size, up to about ten million
+rows. A query then opens few files, and reads only the row groups that may contain the requested value.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from custodes.history.segments import HistorySegment, SegmentStore
 
 FAN_IN = 8
 MOST_ROWS = 16_000_000
-"""A merged segment has no more."""
+"""Largest number of rows of a merged segment."""
 
 
 def mergeable(segments: Sequence[HistorySegment], most_apart: int) -> Sequence[HistorySegment]:
-    """The segments to be merged next; none if there is nothing to do.
+    """Returns the segments to merge next; an empty list if there is nothing to do.
 
-    They become of no use together, and so must not lie further apart than ``most_apart`` microseconds: so much longer
-    than it should may be kept what comes into one segment with later events.
+    A merged segment is deleted as a whole, so its parts must not be more than ``most_apart`` microseconds apart: an
+    event may be kept that much longer than configured.
     """
     for start in range(len(segments) - FAN_IN + 1):
         row = segments[start : start + FAN_IN]
@@ -35,7 +35,7 @@ def mergeable(segments: Sequence[HistorySegment], most_apart: int) -> Sequence[H
 
 
 def merge(shelf: SegmentStore, row: Sequence[HistorySegment]) -> None:
-    """Merges segments that lie side by side. Raises ``OSError`` and DuckDB's errors; the segments then stay."""
+    """Merges adjacent segments. Raises ``OSError`` and DuckDB's errors, after which the segments are unchanged."""
     first, last = row[0].first, row[-1].last
     fresh = f"{first:010}-{last:010}.new"
     with shelf.reading():

@@ -1,4 +1,4 @@
-"""DuckDB over the history's files: in memory, small, and without a way out to the network."""
+"""DuckDB over the files of the history: in memory, small, without network access."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from custodes._core import StoredFile
 from custodes.encryption.keys import Keys
 
 STORED = "stored"
-"""The scheme of names under which DuckDB reads files through us."""
+"""URL scheme under which DuckDB reads files through this module."""
 
 
 def connect(folder: Path, keys: Keys) -> duckdb.DuckDBPyConnection:
-    """A database without tables that reads the files in ``folder``. A cursor of it is for one thread."""
+    """Returns a database without tables that reads the files in ``folder``. Each thread needs its own cursor."""
     connection = duckdb.connect(
         ":memory:",
         config={
-            # Counting has the cores; questions wait a little longer instead.
+            # The cores are for counting; queries wait a little longer.
             "threads": 1,
             "memory_limit": "256MB",
-            # What is encrypted on the disk is not spilled to it in the plain.
+            # Data that is encrypted on the disk must not be spilled in plain text.
             "temp_directory": "" if keys.current else str(folder / "spilled"),
             "autoinstall_known_extensions": False,
             "autoload_known_extensions": False,
@@ -43,7 +43,7 @@ def connect(folder: Path, keys: Keys) -> duckdb.DuckDBPyConnection:
 
 
 class _StoredFiles(AbstractFileSystem):  # type: ignore[misc] # untyped
-    """The folder, with its files decrypted as they are read."""
+    """The folder, with files decrypted while they are read."""
 
     protocol = STORED
     cachable = False
@@ -72,7 +72,7 @@ class _StoredFiles(AbstractFileSystem):  # type: ignore[misc] # untyped
         return self._at(path).exists()
 
     def glob(self, path: str, **kwargs: Any) -> list[str]:
-        # DuckDB asks of every name whether it is a pattern; ours are none.
+        # DuckDB asks for every name whether it is a pattern; these names never are.
         return [path] if self.exists(path) else []
 
 
@@ -97,4 +97,4 @@ class _OpenFile:
         return self._at
 
     def close(self) -> None:
-        """Nothing to close: the file goes with this."""
+        """Does nothing: the file is closed with this object."""

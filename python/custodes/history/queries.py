@@ -1,4 +1,4 @@
-"""Questions to the history: what an actor did, who looked at a subject, what lies behind a finding."""
+"""Queries over the history: activity of an actor, look-ups of a subject, events of a finding."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from custodes.history.segments import HistorySegment, SegmentStore
 from custodes.history.writer import Freshness, HistoryWriter
 
 FIELDS = ("actor", "subject", "resource", "action", "peer_group", "purpose", "client_ip", "app")
-"""The fields with a column each."""
+"""Fields with their own column."""
 _MOST_NAMES = 20
 _FIRST_FILES = 4
-"""How many files the latest look-ups are looked for in, before twice as many, and so on."""
+"""Number of files searched for the latest look-ups; doubled while too few are found."""
 
 
 @dataclass(frozen=True)
 class Access:
-    """One look-up of one subject, or of none."""
+    """One look-up of one subject, or without a subject."""
 
     time: int
     """Microseconds since the epoch."""
@@ -47,16 +47,16 @@ class RecordedEvent:
 
 @dataclass(frozen=True)
 class AccessProfile:
-    """What one actor did in a stretch of time, or what was done to one subject."""
+    """Activity of one actor, or look-ups of one subject, in an interval."""
 
     accesses: int
     first: int | None
     last: int | None
     others: int
-    """Different subjects of an actor, or actors of a subject."""
+    """Number of distinct subjects of an actor, or actors of a subject."""
     by_day: list[tuple[date, int]]
     by_hour: list[int]
-    """Of each hour of the day, in UTC."""
+    """Number of look-ups by hour of the day, in UTC."""
     resources: list[tuple[str, int]]
     top_others: list[tuple[str, int]]
     peer_groups: list[str]
@@ -64,22 +64,22 @@ class AccessProfile:
 
 @dataclass(frozen=True)
 class Peers:
-    """How an actor stands among those of the same peer group, by how many different people each looked at."""
+    """An actor's rank in its peer group, by number of distinct subjects."""
 
     group: str
     members: int
-    """How many of them looked anybody up, the actor included."""
+    """Number of active actors in the peer group, including this one."""
     theirs: int
-    """The actor's own people."""
+    """Number of distinct subjects of the actor."""
     ahead: int
-    """How many looked at more."""
+    """Number of actors with more subjects."""
     median: float
     most: list[tuple[str, int]]
-    """Who looked at the most, first."""
+    """Actors with the most subjects, in descending order."""
 
 
 class History:
-    """Answers from the segments on a shelf. Used from any thread."""
+    """Answers queries from the segments. Safe to use from any thread."""
 
     def __init__(self, shelf: SegmentStore, writer: HistoryWriter | None = None) -> None:
         self._shelf = shelf
@@ -95,11 +95,11 @@ class History:
         limit: int = 100,
         within: Sequence[str] = (),
     ) -> list[Access]:
-        """Look-ups whose fields have these values, the latest first.
+        """Returns look-ups whose fields have these values, latest first.
 
-        ``before`` is time, source and position of the last one known, for the page after it. ``within`` are patterns
-        of resources, as of the others here: those of no other are left out. Raises ``ValueError`` for a field that has
-        no column.
+        ``before`` is time, source and position of the last known one, for the next page. ``within`` are resource
+        patterns, in all methods: events of other resources are left out. Raises ``ValueError`` for a field without a
+        column.
         """
         where, values = _where(having, since, until, within)
         if before is not None:
@@ -117,14 +117,14 @@ class History:
     def records(
         self, having: Mapping[str, str], *, since: int, until: int, limit: int, refresh: bool = True
     ) -> list[RecordedEvent]:
-        """The events themselves, the earliest first: all that may have these values.
+        """Returns the original events, earliest first: all that may have these values.
 
-        A field without a column leaves nothing out. Without ``refresh`` what is not written yet is left out.
+        A field without a column does not filter. Without ``refresh``, events that are not written yet are left out.
         """
         known = {name: value for name, value in having.items() if name in FIELDS}
         where, values = _where(known, since, until)
         if "subject" in known:
-            # The record stands in the first row of its event, which may be another subject's.
+            # The record is in the first row of its event, which may be about another subject.
             found = self._ask(
                 f"SELECT DISTINCT actor, position FROM read_parquet($files) WHERE {where} LIMIT {int(limit)}",
                 values, since, until, refresh,
@@ -145,7 +145,7 @@ class History:
         return [RecordedEvent(Access(*access), record.encode()) for *access, record in rows]
 
     def latest_records(self, limit: int) -> list[bytes]:
-        """The events of the latest times as their sources had them, the earliest first."""
+        """Returns the latest events as their sources had them, earliest first."""
         query = (
             "SELECT epoch_us(time) AS moment, source, position, record FROM read_parquet($files) "
             f"WHERE record IS NOT NULL ORDER BY moment DESC, source DESC, position DESC LIMIT {int(limit)}"
@@ -153,7 +153,7 @@ class History:
         return [record.encode() for *_, record in reversed(self._latest(query, [], limit))]
 
     def reaches_back_to(self, time: int) -> bool:
-        """Whether events of a time, if there were any, are still kept; ``False`` where all that is kept is later."""
+        """Returns whether events of a time would still be kept; ``False`` if all kept events are later."""
         return any(segment.oldest <= time for segment in self._shelf.segments)
 
     def profile(
@@ -165,7 +165,8 @@ class History:
         until: int | None = None,
         within: Sequence[str] = (),
     ) -> AccessProfile:
-        """How the look-ups of an ``actor``, or of a ``subject``, spread over days, hours, resources and people."""
+        """Returns the distribution of an ``actor``'s or a ``subject``'s look-ups over days, hours, resources and
+        people."""
         other = "subject" if field == "actor" else "actor"
         where, values = _where({field: value}, since, until, within)
         self._refresh()
@@ -204,7 +205,7 @@ class History:
             )
 
     def peers(self, actor: str, group: str, since: int) -> Peers:
-        """How an actor stands in a peer group, from ``since`` on. It reads all there is of it, and takes its time."""
+        """Returns an actor's rank in its peer group since a time. Reads all data of the group, which is slow."""
         self._refresh()
         with self._shelf.reading(since) as segments:
             if not segments:
@@ -227,7 +228,7 @@ class History:
             return Peers(group, members, theirs, ahead, median, most)
 
     def lookers(self, subjects: Sequence[str], within: Sequence[str] = ()) -> dict[str, list[tuple[str, int]]]:
-        """Who looked at each of some people, and how often, the most often first. It takes its time, too."""
+        """Returns the actors of each of some subjects, with the number of look-ups, most frequent first. Slow, too."""
         where, patterns = _where({}, None, None, within)
         rows = self._ask(
             "SELECT subject, actor, count(*) FROM read_parquet($files) "
@@ -240,8 +241,8 @@ class History:
         return found
 
     def actors(self, beginning: str, limit: int = 20, within: Sequence[str] = ()) -> list[str]:
-        """Actors whose names begin with a text."""
-        # Between these two lie all of them, which says of most row groups that there is none in them.
+        """Returns actors whose names begin with a text."""
+        # All of them lie between these two bounds, which excludes most row groups.
         after = _after_all_that_begin_with(beginning)
         bound = "" if after is None else "AND actor < ? "
         theirs, patterns = _where({}, None, None, within)
@@ -253,7 +254,7 @@ class History:
         return [actor for (actor,) in rows]
 
     def knows(self, field: str, value: str, within: Sequence[str] = ()) -> bool:
-        """Whether there is any look-up with this value."""
+        """Returns whether any look-up has this value."""
         return bool(self.accesses({field: value}, limit=1, within=within))
 
     def _refresh(self) -> None:
@@ -269,12 +270,13 @@ class History:
         until: int | None = None,
         then: Callable[[tuple[Any, ...]], Any] = lambda _: 0,
     ) -> list[tuple[Any, ...]]:
-        """Rows that begin with time, source and position, the latest first; those of one event by ``then``."""
+        """Returns rows that begin with time, source and position, latest first; rows of one event in the order of
+        ``then``."""
         self._refresh()
         found: list[tuple[Any, ...]] = []
         with self._shelf.reading(since, until) as segments:
             waiting = sorted(segments, key=lambda one: one.newest)
-            # The latest are in few files as a rule, and the others need not be opened.
+            # The latest look-ups are usually in few files, so the others need not be opened.
             at_once = _FIRST_FILES
             while waiting and not (len(found) >= limit and waiting[-1].newest < found[limit - 1][0]):
                 chosen = [waiting.pop() for _ in range(min(at_once, len(waiting)))]
@@ -296,7 +298,7 @@ class History:
     def _ask_of(self, segments: Sequence[HistorySegment], query: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
         if not segments:
             return []
-        # Placeholders are taken in order; the files stand where the query names them.
+        # Placeholders are positional; the files come at the place where the query names them.
         asked = query.replace("$files", self._listed(segments))
         return self._shelf.database.cursor().execute(asked, list(values)).fetchall()
 
@@ -306,11 +308,11 @@ class History:
 
 
 def _after_all_that_begin_with(beginning: str) -> str | None:
-    """The least text after all that begin so, in the order of code points, which is that of UTF-8's bytes."""
+    """Returns the smallest text after all texts with a prefix, in the order of code points, which is that of UTF-8."""
     for at in range(len(beginning) - 1, -1, -1):
         following = ord(beginning[at]) + 1
         if following == 0xD800:
-            following = 0xE000  # what lies between is no character
+            following = 0xE000  # surrogates are not characters
         if following <= sys.maxunicode:
             return beginning[:at] + chr(following)
     return None

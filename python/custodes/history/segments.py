@@ -1,8 +1,8 @@
-"""The files of the history: which there are, and which a reader may still be in.
+"""The files of the history, and the readers that still use them.
 
-A file is a *segment*. Its name says which numbers it covers, ``first-last.parquet``: one that was written covers its
-own, one that several were merged into all of theirs. So no list of them has to be kept: a segment within another's
-numbers is left over from a merge that a crash cut short, and goes.
+A file is a *segment*. Its name is the range of numbers it covers, ``first-last.parquet``: a written segment covers its
+own number, a merged one the numbers of all its parts. No list of segments is needed: a segment inside the range of
+another was left over by a merge that a crash interrupted, and is deleted.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from custodes.state.folder import LocalFolder
 
 _NAME = re.compile(r"(\d{10})-(\d{10})\.parquet")
 _RECENT = 64
-"""So many of the newest segments are asked how far they have come in each stream."""
+"""Number of newest segments queried for each stream's last position."""
 
 
 @dataclass(frozen=True, order=True)
@@ -42,16 +42,15 @@ class HistorySegment:
 
     @property
     def span(self) -> int:
-        """How many that were written are in it."""
+        """Number of written segments that it contains."""
         return self.last - self.first + 1
 
 
 class SegmentStore:
-    """All segments of one history, in a folder of its own. Used from several threads."""
+    """All segments of one history, in its own folder. Safe to use from several threads."""
 
     def __init__(self, path: Path, keys: Keys = NO_KEYS) -> None:
-        """``keys`` is what files are encrypted by. Raises :class:`~custodes.state.FolderInUseError`, and ``OSError`` as
-        it comes."""
+        """``keys`` encrypt files. Raises :class:`~custodes.state.FolderInUseError` and ``OSError``."""
         self.path = path.resolve()
         self.keys = keys
         self._lock = threading.Lock()
@@ -66,7 +65,7 @@ class SegmentStore:
             raise
 
     def _found(self) -> list[tuple[int, int]]:
-        """The numbers of the files that are to stay; what is left over goes."""
+        """Returns the numbers of the files to keep, and deletes left-over ones."""
         whole: list[tuple[int, int]] = []
         for name in self._folder.names():
             match = _NAME.fullmatch(name)
@@ -80,10 +79,10 @@ class SegmentStore:
         return outer
 
     def _readable(self, first: int, last: int) -> HistorySegment | None:
-        """A segment found at the start; ``None`` where it is damaged, and then it is put aside."""
+        """Reads a segment at the start; returns ``None`` for a damaged one, which is renamed."""
         name = f"{first:010}-{last:010}.parquet"
         try:
-            # Without its key it is as good as ever, and stays where it is.
+            # A segment whose key is missing is not damaged, and stays.
             self.keys.files.open(self.path / name)
             return self._describe(first, last)
         except PermissionError:
@@ -100,12 +99,12 @@ class SegmentStore:
         return HistorySegment(first, last, rows, oldest or 0, newest or 0)
 
     def place(self, name: str) -> str:
-        """Where the database finds a file."""
+        """Returns the name under which the database reads a file."""
         return f"{STORED}://{name}" if self.keys.current else str(self.path / name)
 
     @property
     def segments(self) -> Sequence[HistorySegment]:
-        """Those there are, the earliest written first."""
+        """All segments, earliest written first."""
         with self._lock:
             return tuple(self._segments)
 
@@ -115,7 +114,7 @@ class SegmentStore:
             return self._segments[-1].last + 1 if self._segments else 1
 
     def come_to(self) -> dict[str, int]:
-        """By stream, the position after the last that the newest segments have."""
+        """Returns the position after the last one of each stream, from the newest segments."""
         newest = [self.place(segment.name) for segment in self.segments[-_RECENT:]]
         if not newest:
             return {}
@@ -123,7 +122,7 @@ class SegmentStore:
         return dict(self.database.cursor().execute(query, [newest]).fetchall())
 
     def put(self, first: int, last: int, data: bytes) -> None:
-        """Adds a segment, safely on the disk. Raises ``OSError``."""
+        """Adds a segment; returns once it is on the disk. Raises ``OSError``."""
         fresh = f"{first:010}-{last:010}.new"
         output = self._folder.create(fresh)
         try:
@@ -134,7 +133,7 @@ class SegmentStore:
         self.adopt(fresh, first, last)
 
     def adopt(self, fresh: str, first: int, last: int) -> None:
-        """Takes in a file that was written into the folder, in place of the segments within its numbers."""
+        """Adds a merged file that was written into the folder, in place of the segments in its range."""
         name = f"{first:010}-{last:010}.parquet"
         self._folder.rename(fresh, name)
         self._folder.sync()
@@ -146,14 +145,14 @@ class SegmentStore:
         self._sweep()
 
     def drop(self, segments: Sequence[HistorySegment]) -> None:
-        """Takes segments away for good."""
+        """Deletes segments."""
         with self._lock:
             self._segments = [one for one in self._segments if one not in segments]
             self._leaving += [one.name for one in segments]
         self._sweep()
 
     def _sweep(self) -> None:
-        """Removes files nobody is in any more."""
+        """Removes files that no reader uses any more."""
         with self._lock:
             leaving, self._leaving = ([], self._leaving) if self._readers else (self._leaving, [])
         for name in leaving:
@@ -161,7 +160,7 @@ class SegmentStore:
 
     @contextmanager
     def reading(self, since: int | None = None, until: int | None = None) -> Iterator[list[HistorySegment]]:
-        """The segments with events in a stretch of time, whose files stay while they are read."""
+        """Returns the segments with events in an interval; their files are kept while they are being read."""
         with self._lock:
             self._readers += 1
             within = [

@@ -1,7 +1,7 @@
-"""What is recorded of every event, on its way to the disk.
+"""Writing the history to the disk.
 
-The monitor hands over what the engine recorded; a thread writes it. A snapshot is begun only when all that came before
-it is on the disk, so that a crash loses nothing: what came after is heard, and recorded, once more, and written once.
+The monitor passes on what the engine recorded; a thread writes it. A snapshot begins only after all earlier events are
+on the disk, so a crash loses nothing: later events are replayed, recorded again, and written once.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ from custodes.history.segments import SegmentStore
 from custodes.log_events import HistoryCompactionFailed, HistoryFailed, HistoryNotFlushed, HistoryRecovered
 
 _SEGMENT_ROWS = 250_000
-"""A segment is written when so many rows wait for it."""
+"""Number of waiting rows at which a segment is written."""
 _MOST_WAITING = 2_000_000
-"""Rows that wait for a disk that refuses; more are given up, and counted."""
+"""Largest number of rows that wait for a failing disk; further rows are dropped and counted."""
 _MOST_UNDERWAY = 4
-"""Segments that may be on their way to the disk before counting waits."""
+"""Largest number of segments being written before counting waits."""
 
 _PARTS_KEPT = 16
-"""A segment goes with its newest event; a merged one has at most such a part of the time that events are kept."""
+"""A segment is deleted by its newest event; a merged segment spans at most this fraction of the retention."""
 
 _REST_SECONDS = 20e-6
-"""Rest before a merge, for each of its rows: ten times what merging it takes, so that counting hardly feels it."""
+"""Pause before a merge, in seconds per row: ten times the duration of the merge, so that counting is barely slowed."""
 
 _SegmentPart = tuple[str, int, Recording]
 
 
 class HistoryWriter:
-    """Writes one history. :meth:`take` and :meth:`begin_anew` are the monitor's; the others any thread's."""
+    """Writes one history. :meth:`take` and :meth:`begin_anew` are called by the monitor, all others by any thread."""
 
     def __init__(
         self,
@@ -48,7 +48,7 @@ class HistoryWriter:
         segment_rows: int = _SEGMENT_ROWS,
         most_waiting: int = _MOST_WAITING,
     ) -> None:
-        """``keep`` is how long before the newest event others are kept."""
+        """``keep`` is the age, relative to the newest event, at which events are deleted."""
         self._shelf = shelf
         self._segment_rows, self._most_waiting = segment_rows, most_waiting
         self._keep = keep // timedelta(microseconds=1)
@@ -63,14 +63,14 @@ class HistoryWriter:
         self._is_failing = False
         self._is_closing = threading.Event()
         self.taken = 0
-        """Rows taken in since the start."""
+        """Number of rows received since the start."""
         self.written = 0
-        """Of these, how many of the first are on the disk."""
+        """Number of received rows that are on the disk."""
         self.lost = 0
-        """Rows given up because the disk refused for too long."""
+        """Number of rows dropped because the disk failed for too long."""
 
     def take(self, source: str, recording: Recording) -> None:
-        """Takes in the events of a batch. ``source`` names its stream, the same in every process."""
+        """Receives the events of a batch. ``source`` names the stream, identically in every process."""
         with self._lock:
             if self._waiting_rows >= self._most_waiting:
                 self.lost += len(recording)
@@ -86,12 +86,12 @@ class HistoryWriter:
             oldest.exception()
 
     def begin_anew(self, source: str) -> None:
-        """A stream starts over: its positions are others now."""
+        """Records that a stream was reset: its positions start again."""
         with self._lock:
             self._written.pop(source, None)
 
     def flush(self) -> None:
-        """Returns once all that was taken is on the disk. Raises ``OSError`` if it cannot be put there."""
+        """Returns once all received rows are on the disk. Raises ``OSError`` if they cannot be written."""
         with self._lock:
             self._seal()
             underway = list(self._underway)
@@ -100,13 +100,13 @@ class HistoryWriter:
 
     @property
     def waiting_rows(self) -> int:
-        """How many rows wait for more of them, or for the disk."""
+        """Number of rows that wait for a full segment, or for the disk."""
         with self._lock:
             return self._waiting_rows
 
     @property
     def is_behind(self) -> bool:
-        """Whether something was taken that no question finds yet."""
+        """Whether received rows are not visible to queries yet."""
         with self._lock:
             return bool(self._waiting) or not all(writing.done() for writing in self._underway)
 
@@ -122,7 +122,7 @@ class HistoryWriter:
             self._shelf.put(number, number, encode_history(parts))
         except (OSError, duckdb.Error) as error:
             with self._lock:
-                # They are first again; what came since is after them.
+                # These rows come first again; rows received since follow.
                 self._waiting = parts + self._waiting
                 self._waiting_rows += sum(len(recording) for _, _, recording in parts)
                 if not self._is_failing:
@@ -136,17 +136,17 @@ class HistoryWriter:
         self._merger.submit(self._tidy)
 
     def _tidy(self) -> None:
-        """Lets go of what has been kept for long enough, and merges what can be."""
+        """Deletes expired segments and merges others."""
         try:
             self._let_go()
             while row := mergeable(self._shelf.segments, self._keep // _PARTS_KEPT):
                 if self._is_closing.wait(sum(one.rows for one in row) * _REST_SECONDS):
                     return
                 merge(self._shelf, row)
-                # Where much comes there is always something to merge, and retention is not to wait for that.
+                # Under load there is always something to merge, and retention must not wait for that.
                 self._let_go()
         except (OSError, duckdb.Error) as error:
-            # Nothing is lost by it; there are more files to look into.
+            # Nothing is lost; queries open more files.
             HistoryCompactionFailed(error=str(error)).emit()
 
     def _let_go(self) -> None:
@@ -160,7 +160,7 @@ class HistoryWriter:
         self._merger.submit(lambda: None).result()
 
     def close(self) -> None:
-        """Writes what waits, as far as the disk lets it."""
+        """Writes waiting rows if the disk allows."""
         try:
             self.flush()
         except OSError as error:
@@ -172,9 +172,9 @@ class HistoryWriter:
 
 
 def _give_way() -> None:
-    """Has this thread run where no other wants to: what it does holds no lock that others wait for."""
+    """Gives this thread the lowest priority; it holds no lock that others wait for."""
     if sys.platform == "linux":
-        # There, and only there, threads have priorities of their own.
+        # Linux gives every thread its own priority.
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
 
 
@@ -182,7 +182,7 @@ REFRESH_SECONDS = 1.0
 
 
 class Freshness:
-    """Has what was taken written before a question, but not for every one."""
+    """Writes received rows before a query, but not for every query."""
 
     def __init__(self, writer: HistoryWriter) -> None:
         self._writer = writer
@@ -190,11 +190,11 @@ class Freshness:
         self._lock = threading.Lock()
 
     def ensure(self) -> None:
-        """What is older than a second is on the disk afterwards, where the disk takes it."""
+        """Ensures that rows older than a second are on the disk, if the disk allows."""
         with self._lock:
             if not self._writer.is_behind or time.monotonic() - self._flushed_at < REFRESH_SECONDS:
                 return
-            # A disk that refuses is in the log, and a question is answered with what there is.
+            # A failing disk is in the log; the query is answered from the rows on the disk.
             with suppress(OSError):
                 self._writer.flush()
             self._flushed_at = time.monotonic()
