@@ -1,4 +1,4 @@
-"""Everything served over HTTP: the live page, the API, metrics and probes."""
+"""The HTTP server: console pages, API, metrics and probes."""
 
 from custodes.console.app import LOOPBACK, build_app
 from custodes.console.server import ConsoleServer

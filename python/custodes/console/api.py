@@ -1,4 +1,4 @@
-"""The API under ``/api/v1``: what the console shows, for programs."""
+"""The JSON API under ``/api/v1``, with the data of the console pages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The HTTP application, put together: the door, the pages, the API and the probes."""
+"""Builds the HTTP application: authentication, pages, API and probes."""
 
 from __future__ import annotations
 
@@ -67,12 +67,11 @@ def build_app(
     rates: RateLimits | None = None,
     hosts: Sequence[str] = LOOPBACK,
 ) -> FastAPI:
-    """The application for one monitor.
+    """Builds the application for one monitor.
 
-    ``reload`` reads the configuration again and says what is wrong with it. ``vault`` has the evidence. ``secrets`` are
-    the installation's; without them pseudonyms are others after a restart. ``provider`` is where people sign in who
-    have no password here. ``rates`` is how often somebody may ask: without, any. ``hosts`` are the names it serves
-    under while there are no accounts.
+    ``reload`` reloads the configuration and returns its faults. ``secrets`` are the installation's; without them,
+    pseudonyms change with each restart. ``provider`` is the OpenID Connect provider for federated sign-in. Without
+    ``rates``, requests are not limited. ``hosts`` are the accepted host names while there are no accounts.
     """
     engine = monitor.store.peoples
     trail = AuditTrail(engine)
@@ -97,7 +96,7 @@ def build_app(
         title="Custodes",
         version=__version__,
         openapi_url="/api/v1/openapi.json",
-        docs_url=None,  # both would load scripts from elsewhere
+        docs_url=None,  # both pages load scripts from a CDN
         redoc_url=None,
     )
     app.state.services = services

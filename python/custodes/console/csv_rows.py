@@ -1,4 +1,4 @@
-"""Rows of CSV that a spreadsheet can open without harm: what is in them comes from whoever wrote the events."""
+"""CSV rows that are safe in a spreadsheet: cells come from events, so none may be read as a formula."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import io
 from collections.abc import Iterable
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""With one of these a spreadsheet takes a cell for a formula."""
+"""First characters that make a spreadsheet read a cell as a formula."""
 
 
 def csv_row(cells: Iterable[object]) -> str:
-    """A line; ``None`` is empty, and no text is a formula."""
+    """Formats one CSV line. ``None`` is an empty cell; text that looks like a formula is quoted."""
     out = io.StringIO()
     csv.writer(out).writerow([_harmless(cell) for cell in cells])
     return out.getvalue()

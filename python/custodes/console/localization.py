@@ -1,7 +1,7 @@
-"""In which language, and by which clock, somebody reads.
+"""Language and time zone of each request.
 
-Messages are written in English where they are shown, and looked up in ``locale/LANGUAGE.po``; what is not there stays
-English. Whoever asks says by cookie, else by browser, what they read.
+Messages are written in English in the code and the templates, and translated by ``locale/LANGUAGE.po``; a message
+without a translation stays English. The language is that of a cookie, else of the browser.
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 LANGUAGES = {"en": "English", "zh": "简体中文"}
-"""By code, what each calls itself."""
+"""Native name by language code."""
 LANGUAGE_COOKIE, ZONE_COOKIE = "custodes-language", "custodes-zone"
 
 
 @dataclass(frozen=True)
 class ReaderLocale:
-    """How somebody reads."""
+    """Language and time zone of a reader."""
 
     language: str = "en"
     zone: str = "UTC"
-    """An IANA time zone's name."""
+    """Name of an IANA time zone."""
 
 
 _manner: ContextVar[ReaderLocale] = ContextVar("manner", default=ReaderLocale())  # noqa: B039 - it does not change
 
 
 class LocaleMiddleware:
-    """Finds out, for each request, how whoever asks reads; it holds for all that is done for that request."""
+    """Sets the reader's language and time zone for the duration of a request."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -51,7 +51,7 @@ def _manner_of(request: Request) -> ReaderLocale:
     wanted = request.cookies.get(LANGUAGE_COOKIE)
     if wanted not in LANGUAGES:
         said = [part.partition(";")[0].strip() for part in request.headers.get("accept-language", "").split(",")]
-        # A browser names them in the order in which they are liked, and more exactly than we know them.
+        # Browsers send languages in order of preference, often with script or region.
         known = negotiate_locale([*_with_parents(said)], LANGUAGES, sep="-")
         wanted = known or "en"
     zone = request.cookies.get(ZONE_COOKIE, "UTC")
@@ -59,23 +59,23 @@ def _manner_of(request: Request) -> ReaderLocale:
 
 
 def _with_parents(said: list[str]) -> list[str]:
-    """``zh-Hans-CN`` is ``zh``, too."""
+    """Adds the base language after each tag: ``zh`` after ``zh-Hans-CN``."""
     return [one for name in said for one in (name, name.partition("-")[0]) if one]
 
 
 def current() -> ReaderLocale:
-    """How whoever is being answered reads."""
+    """Returns the language and time zone of the current request."""
     return _manner.get()
 
 
 @cache
 def zones() -> frozenset[str]:
-    """The time zones there are."""
+    """Returns the names of all time zones."""
     return frozenset(name for name in available_timezones() if "/" in name or name == "UTC")
 
 
 def local(micros: float) -> datetime:
-    """A time by the reader's clock; ``micros`` are since the epoch."""
+    """Converts ``micros`` since the epoch to a time in the reader's time zone."""
     return datetime.fromtimestamp(micros / 1e6, UTC).astimezone(ZoneInfo(current().zone))
 
 
@@ -88,6 +88,6 @@ def _catalog(language: str) -> dict[str, str]:
 
 
 def say(message: str, /, **values: object) -> str:
-    """A message in the reader's language; ``%(name)s`` in it stands for one of ``values``."""
+    """Translates a message to the reader's language, and replaces ``%(name)s`` with the named value."""
     text = _catalog(current().language).get(message, message)
     return text % values if values else text

@@ -1,4 +1,4 @@
-"""Templates, and what all pages have in common."""
+"""Renders templates, with the values that all pages share."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _pages = Environment(
 
 
 def moment(micros: int | None) -> Markup:
-    """A time for people, and beside it for machines."""
+    """Formats a time as a ``<time>`` element."""
     if micros is None:
         return Markup("–")
     time = local(micros)
@@ -37,7 +37,7 @@ def moment(micros: int | None) -> Markup:
 
 
 def second(micros: int) -> str:
-    """A time to the second, by the reader's clock, and by which."""
+    """Formats a time to the second, with the reader's time zone."""
     return f"{local(micros):%Y-%m-%d %H:%M:%S} {current().zone}"
 
 
@@ -51,12 +51,12 @@ _pages.filters["duration"] = format_duration
 
 
 def render(template: str, **values: Any) -> str:
-    """A template's text."""
+    """Renders a template to text."""
     return _pages.get_template(template).render(version=__version__, **values)
 
 
 def page(request: Request, template: str, status: int = 200, **values: Any) -> HTMLResponse:
-    """A whole page for whoever asks."""
+    """Renders a whole page for the caller of ``request``."""
     visitor, services = visitor_of(request), services_of(request)
     common = {
         "visitor": visitor,

@@ -1,4 +1,4 @@
-"""The services that pages and API use, and how a route asks for them."""
+"""Services of pages and API, as a FastAPI dependency."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from custodes.runtime.monitor import Monitor
 
 @dataclass(frozen=True)
 class Services:
-    """Everything a request may need."""
+    """Stores and jobs that request handlers use."""
 
     monitor: Monitor
     secrets: Secrets
@@ -48,39 +48,39 @@ class Services:
     grants: PurposeGrants = field(default_factory=PurposeGrants)
 
     def naming(self, visitor: Caller) -> LinkedPseudonyms:
-        """How people are called where this visitor sees them."""
+        """Returns the names that this visitor sees: plain without accounts, else pseudonyms."""
         return LinkedPseudonyms(self.secrets, is_plain=visitor.role is None)
 
     def note_look(
         self, request: Request, visitor: Caller, action: str, resource: str, subject: str | None, purpose: str | None
     ) -> None:
-        """Puts down what is about to be seen or done."""
+        """Writes an entry to the audit trail, before the access or action."""
         self.put_down(request, visitor.name, action, resource, subject, purpose)
 
     def put_down(
         self, request: Request, name: str, action: str, resource: str, subject: str | None, purpose: str | None
     ) -> None:
-        """As :meth:`note_look`, of somebody who is not signed in, by the name that was given."""
+        """Writes an audit entry under ``name``, for callers that are not signed in."""
         address = request.client.host if request.client else None
         at = int(time.time() * 1e6)
         self.audit.record(AuditEntry(at, name, action, f"custodes.{resource}", subject, purpose, address))
         self.watch.catch_up(at)
 
     def events_behind(self, finding: Finding) -> Contribution | None:
-        """What is behind a finding; ``None`` where no history is kept, or its rule is not in force any more."""
+        """Returns the events behind a finding; ``None`` without history, or if its rule is no longer active."""
         return self.behind.of(finding) if self.behind else None
 
     @property
     def rules(self) -> Sequence[Rule]:
-        """The rules in force, and those by which Custodes watches its own users."""
+        """Active rules, including those that monitor the users of Custodes."""
         return (*self.monitor.rules, *self.watch.rules)
 
 
 def services_of(request: Request) -> Services:
-    """The application's services."""
+    """Returns the application's services."""
     services: Services = request.app.state.services
     return services
 
 
 Provided = Annotated[Services, Depends(services_of)]
-"""The parameter of a route that needs the services."""
+"""Route parameter for the services."""

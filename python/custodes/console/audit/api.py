@@ -1,4 +1,4 @@
-"""The API's audit trail."""
+"""API of the audit trail."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ class LookOut(BaseModel):
     account: str
     action: str
     resource: str
-    subject: str | None = Field(description="A pseudonym: auditors need no names.")
+    subject: str | None = Field(description="Pseudonym; auditors do not see names.")
     purpose: str | None
     address: str | None
 
 
 class AuditOut(BaseModel):
-    """A page of the trail, the latest first."""
+    """A page of the audit trail, newest first."""
 
     looks: list[LookOut]
     next: int | None = Field(description="Pass as `before` for the next page; null on the last.")
@@ -37,14 +37,14 @@ class AuditOut(BaseModel):
 def audit(
     visitor: Auditor,
     services: Provided,
-    account: Annotated[str | None, Query(max_length=64, description="Only what this account did.")] = None,
-    before: Annotated[int | None, Query(ge=0, le=2**62, description="The `next` of the page before.")] = None,
-    limit: Annotated[int, Query(ge=1, le=1000, description="Most entries on a page.")] = 100,
+    account: Annotated[str | None, Query(max_length=64, description="Only entries of this account.")] = None,
+    before: Annotated[int | None, Query(ge=0, le=2**62, description="`next` of the previous page.")] = None,
+    limit: Annotated[int, Query(ge=1, le=1000, description="Largest number of entries on a page.")] = 100,
 ) -> AuditOut:
-    """What the users of Custodes looked at and did, and what for; people without their names."""
+    """Accesses and actions of the users of Custodes, with their purposes. People are pseudonyms."""
     looks, following = services.audit.page(limit, before, {"account": account} if account else {})
     naming = services.naming(visitor)
-    told = []
+    entries = []
     for number, look in looks:
-        told.append(LookOut(**(look.as_dict() | {"number": number, "subject": naming.looked_at(look)})))
-    return AuditOut(looks=told, next=following)
+        entries.append(LookOut(**(look.as_dict() | {"number": number, "subject": naming.looked_at(look)})))
+    return AuditOut(looks=entries, next=following)

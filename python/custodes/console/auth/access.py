@@ -1,4 +1,4 @@
-"""Whose names a visitor sees: what the role allows, as far as the account's resources go."""
+"""Access to names: limited by the permissions of the role and the resource scope of the account."""
 
 from __future__ import annotations
 
@@ -13,15 +13,14 @@ from custodes.history import History
 
 
 def sees_every_name(visitor: Caller) -> bool:
-    """Whether no name is kept from somebody who may see names."""
+    """Returns whether the visitor may see all names."""
     return visitor.may(Permission.REVEAL) and visitor.reach.is_everything
 
 
 def sees_who(visitor: Caller, finding: Finding, behind: Callable[[Finding], Contribution | None]) -> bool:
-    """Whether somebody sees whom a finding is about: it must be about one of their resources.
+    """Returns whether the visitor may see the names in a finding: it must concern a resource in the visitor's scope.
 
-    ``behind`` has its events, and is asked where it matters; where they are not known, only a group says what it is
-    about.
+    ``behind`` returns the events of the finding, and is called only if its group does not contain the resource.
     """
     if sees_every_name(visitor):
         return True
@@ -34,18 +33,18 @@ def sees_who(visitor: Caller, finding: Finding, behind: Callable[[Finding], Cont
 
 
 def sees_all_of_it(visitor: Caller, finding: Finding, found: Contribution | None, entries: Iterable[LogEntry]) -> bool:
-    """Whether somebody may have a finding's evidence: each event among its entries must be of their resources.
+    """Returns whether the visitor may see all evidence of a finding: each event must be in the visitor's scope.
 
-    What those are of is known from what was ``found`` behind it; an event that is not there any more is not theirs.
+    The resources of the events are looked up in ``found``; an event that is no longer there is out of scope.
     """
     if found is None or not sees_who(visitor, finding, lambda _: found):
         return False
-    theirs = {(one.access.source, one.access.position) for one in found.within(visitor.reach.covers).events}
-    return all((entry.source, entry.position) in theirs for entry in entries if isinstance(entry, EventEntry))
+    permitted = {(one.access.source, one.access.position) for one in found.within(visitor.reach.covers).events}
+    return all((entry.source, entry.position) in permitted for entry in entries if isinstance(entry, EventEntry))
 
 
 def is_within(history: History | None, visitor: Caller, kind: str, name: str) -> bool:
-    """Whether somebody may see who this is: they did, or had done to them, what the visitor may look into."""
+    """Returns whether a person has any event in the visitor's scope."""
     if visitor.reach.is_everything:
         return True
     return history is not None and history.knows(kind, name, visitor.reach.patterns)

@@ -1,6 +1,7 @@
-"""How people are called on a page: by a pseudonym, unless the visitor may know and has said what for.
+"""Pseudonyms on pages, and links to the pages of people.
 
-Without accounts names are plain everywhere: whoever asks sits at the machine that has them all.
+A name is shown only to visitors with access to it who stated a purpose. Without accounts all names are plain, because
+only local users of the machine that stores them can connect.
 """
 
 from __future__ import annotations
@@ -15,19 +16,19 @@ from custodes.accounts.pseudonyms import Pseudonyms
 
 @dataclass(frozen=True)
 class LinkedPseudonyms(Pseudonyms):
-    """What names are shown as, and where their pages are."""
+    """Pseudonyms, with links to the pages of people."""
 
     def address(self, kind: str, name: str) -> str:
-        """Where a person's page is; it says nothing of who that is."""
+        """Returns the path of a person's page; it does not reveal the name."""
         return f"/{kind}s/{self.secrets.hidden(kind, name)}"
 
     def looked_at(self, look: AuditEntry) -> str | None:
-        """Whom an entry of the trail is about, for whoever watches those who watch: they need no names."""
+        """Returns the pseudonym of the person that an audit entry is about."""
         if look.subject is None or (look.resource == "custodes.finding" and look.action != "read"):
             return look.subject
         is_actor = look.resource in {"custodes.actor", "custodes.finding"}
         return self.secrets.pseudonym("actor" if is_actor else "subject", look.subject)
 
     def link(self, kind: str, name: str) -> Markup:
-        """A pseudonym that leads to a person's page."""
+        """Returns a pseudonym that links to the person's page."""
         return Markup('<a href="{}">{}</a>').format(self.address(kind, name), self.pseudonym(kind, name))

@@ -1,4 +1,4 @@
-"""Who is asking, and what they may: sessions, forms that came from our own pages, and the way in."""
+"""Authentication and permissions of callers: sessions, tokens, and protection against cross-site requests."""
 
 from __future__ import annotations
 
@@ -25,25 +25,25 @@ from custodes.accounts.tokens import TokenStore
 
 COOKIE = "custodes"
 _OPEN = ("/static/", "/metrics", "/-/healthy", "/-/ready", "/sign-in")
-"""What needs no account: nothing of it names anybody."""
+"""Paths without authentication: they contain no names."""
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 _GRANT_SECONDS = 900.0
-"""For how long a purpose holds that was given for one person."""
+"""Validity of a stated purpose for one person."""
 _MOST_GRANTS = 10_000
 
 
 @dataclass(frozen=True)
 class Caller:
-    """Who is asking."""
+    """An authenticated caller."""
 
     name: str
     role: Role | None
-    """``None`` where there are no accounts, and whoever sits at the machine does everything."""
+    """``None`` without accounts: a local user, with all permissions."""
     permissions: frozenset[Permission]
     key: str
-    """What the browser has to prove it."""
+    """Session key or token that authenticates the caller."""
     reach: ResourceScope = resource_scope.UNRESTRICTED
-    """Of which resources they see the events, and the people."""
+    """Resources whose events and people the caller may see."""
 
     def may(self, permission: Permission) -> bool:
         return permission in self.permissions
@@ -51,7 +51,7 @@ class Caller:
 
 @dataclass
 class PurposeGrants:
-    """Purposes that were given for looking at a person. In memory: after a restart one is asked again."""
+    """Stated purposes, by caller and person. They are kept in memory, so a restart asks for them again."""
 
     _until: dict[tuple[str, str, str], tuple[float, str]] = field(default_factory=dict)
 
@@ -61,20 +61,20 @@ class PurposeGrants:
         self._until[(visitor.key, kind, name)] = (time.monotonic() + _GRANT_SECONDS, purpose)
 
     def purpose(self, visitor: Caller, kind: str, name: str) -> str | None:
-        """The purpose it was given for; ``None`` where there is none, or not any more."""
+        """Returns the stated purpose; ``None`` if there is none or it has expired."""
         until, purpose = self._until.get((visitor.key, kind, name), (0.0, ""))
         return purpose if time.monotonic() < until else None
 
 
 class AuthenticationMiddleware:
-    """Lets requests in, or not."""
+    """Authenticates each request, or answers with the sign-in page, 401, 403 or 421."""
 
     def __init__(
         self, app: ASGIApp, *, accounts: AccountStore, tokens: TokenStore, keys: Secrets, hosts: frozenset[str],
         is_guarded: bool = False,
     ) -> None:  # fmt: skip
-        """``hosts`` are the names under which it serves while there are no accounts; ``is_guarded``: people sign in
-        though there are none yet."""
+        """``hosts`` are the accepted host names while there are no accounts; ``is_guarded`` requires sign-in even then,
+        because accounts come from an identity provider."""
         self._app = app
         self._accounts = accounts
         self._tokens = tokens
@@ -103,14 +103,14 @@ class AuthenticationMiddleware:
     def _visitor(self, request: Request) -> Caller | None:
         key = request.cookies.get(COOKIE, "")
         if not self._must_sign_in():
-            # A page of another site may have its own name point to this machine; it would not be one of these.
+            # DNS rebinding: a page of another site can let its own host name resolve to this machine.
             if urlsplit(f"//{request.headers.get('host', '')}").hostname not in self._hosts:
                 return None
             return Caller(getpass.getuser(), None, ALL_PERMISSIONS, key or secrets.token_urlsafe(32))
         now = int(time.time() * 1e6)
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer":
-            # A program says who it is by this alone, whatever else comes with it; and it has no pages.
+            # A token takes precedence over a session cookie, and is valid for the API only.
             found = self._tokens.of(token.strip(), now) if request.url.path.startswith("/api/") else None
             if found is None:
                 return None
@@ -126,7 +126,9 @@ class AuthenticationMiddleware:
 
     def _to_the_door(self, request: Request) -> Response:
         if not self._must_sign_in():
-            return JSONResponse({"detail": "without accounts only this machine itself is served, by its own name"}, 421)
+            return JSONResponse(
+                {"detail": "without accounts, only requests to a host name of this machine are served"}, 421
+            )
         if request.method in _SAFE and not request.url.path.startswith("/api/"):
             wanted = request.url.path + (f"?{request.url.query}" if request.url.query else "")
             return RedirectResponse(f"/sign-in?next={quote(wanted)}", 303)
@@ -134,7 +136,7 @@ class AuthenticationMiddleware:
 
 
 def _with_cookie(send: Send, request: Request, key: str) -> Send:
-    """Sends what is sent, and with it the browser's key."""
+    """Adds the session cookie to the response."""
     carrier = Response()
     set_cookie(carrier, request, key)
 
@@ -147,7 +149,7 @@ def _with_cookie(send: Send, request: Request, key: str) -> Send:
 
 
 def set_cookie(response: Response, request: Request, key: str) -> None:
-    """Gives the browser its key: no script reads it, no other site sends it."""
+    """Sets the session cookie: scripts cannot read it, and other sites cannot send it."""
     put_cookie(response, request, COOKIE, key, same_site="strict")
 
 
@@ -161,22 +163,22 @@ def put_cookie(
     path: str = "/",
     seconds: int | None = None,
 ) -> None:
-    """Gives the browser something to keep, by TLS only where it came by TLS; without ``seconds`` until it is closed."""
+    """Sets a cookie: TLS only if the request came by TLS; without ``seconds``, for the browser session."""
     secure = request.url.scheme == "https"
     response.set_cookie(name, value, seconds, path=path, secure=secure, httponly=True, samesite=same_site)
 
 
 def _is_from_here(request: Request) -> bool:
-    """Whether a browser says that a page of ours sent it; programs say nothing."""
+    """Returns whether a request comes from one of our pages, or from a program, which sends no such headers."""
     if (site := request.headers.get("sec-fetch-site")) is not None:
         return site in {"same-origin", "none"}
-    # Older browsers say less.
+    # Older browsers send only Origin.
     origin = request.headers.get("origin")
     return origin is None or urlsplit(origin).netloc == request.headers.get("host")
 
 
 def visitor_of(request: Request) -> Caller:
-    """Who is asking. Raises 401 where nobody is known."""
+    """Returns the authenticated caller. Raises 401 if there is none."""
     visitor = request.state.visitor
     if not isinstance(visitor, Caller):
         raise HTTPException(401, "sign in first")
@@ -184,7 +186,7 @@ def visitor_of(request: Request) -> Caller:
 
 
 def may(permission: Permission) -> Callable[[Request], Caller]:
-    """The visitor, who must be allowed something; else 403."""
+    """Returns a dependency that requires a permission, else raises 403."""
 
     def allowed(request: Request) -> Caller:
         visitor = visitor_of(request)
@@ -203,12 +205,12 @@ Operator = Annotated[Caller, Depends(may(Permission.OPERATE))]
 
 
 def from_our_form(request: Request, token: Annotated[str, Form()] = "") -> None:
-    """A form must come from a page that this visitor was given; else 403."""
+    """Checks the CSRF token of a form. Raises 403 if it is not the caller's."""
     if not request.app.state.services.secrets.is_form_token(visitor_of(request).key, token):
-        raise HTTPException(403, "the form is out of date; go back, load the page again and send it once more")
+        raise HTTPException(403, "the form has expired: go back, reload the page and submit it again")
 
 
 def local_target(wanted: str) -> str:
-    """Where to go next, if that is one of our own pages; else the first."""
+    """Returns the redirect target if it is a local path, else ``/``."""
     is_ours = wanted.startswith("/") and not wanted.startswith(("//", "/\\")) and "\\" not in wanted
     return wanted if is_ours and not any(ord(letter) < 32 for letter in wanted) else "/"

@@ -1,4 +1,4 @@
-"""The API's cases and risks: actors, ordered by the risk of their findings."""
+"""API of cases: actors with open findings, highest risk first."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ router = APIRouter()
 
 
 class CaseOut(BaseModel):
-    """One actor's findings that nobody has closed."""
+    """An actor's findings that are not closed."""
 
-    actor: str = Field(description="A pseudonym for those who may not know.")
+    actor: str = Field(description="A pseudonym for callers without access to names.")
     score: float
-    findings: list[str] = Field(description="Ids, the latest first; twenty at most.")
+    findings: list[str] = Field(description="Ids, newest first; at most 20.")
     count: int
 
 
 class CasesOut(BaseModel):
-    """Cases, the highest risk first."""
+    """Cases, highest risk first."""
 
     cases: list[CaseOut]
-    count: int = Field(description="How many there are, those left out included.")
+    count: int = Field(description="Number of all cases, including those that are not listed.")
 
 
 @router.get("/cases")
 def cases(request: Request, visitor: Viewer, services: Provided) -> CasesOut:
-    """Findings that nobody has closed, person by person."""
+    """Findings that are not closed, grouped by actor."""
     view, naming, plain = cases_view(services), services.naming(visitor), sees_every_name(visitor)
     if plain and view.cases and visitor.role is not None:
         services.note_look(request, visitor, "read", "cases", None, f"API, {len(view.cases)} cases")
-    told = [
+    listed = [
         CaseOut(
             actor=case.actor if plain else naming.pseudonym("actor", case.actor),
             score=round(case.score, 1),
@@ -44,4 +44,4 @@ def cases(request: Request, visitor: Viewer, services: Provided) -> CasesOut:
         )
         for case in view.cases
     ]
-    return CasesOut(cases=told, count=view.count)
+    return CasesOut(cases=listed, count=view.count)

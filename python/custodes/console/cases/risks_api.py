@@ -1,4 +1,4 @@
-"""The API's risks: actors, ordered by the risk of their findings."""
+"""API of risks: actors, highest risk first."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def risks_(
     request: Request,
     visitor: Viewer,
     services: Provided,
-    limit: Annotated[int, Query(ge=1, le=1000, description="Most actors listed.")] = 50,
+    limit: Annotated[int, Query(ge=1, le=1000, description="Largest number of actors listed.")] = 50,
 ) -> RisksOut:
-    """Actors by what all their findings come to, points that fade: where to look first."""
+    """Actors by risk score, which adds up their findings and decays over time. It is a triage order."""
     newest = services.monitor.status.newest
     now = int(time.time() * 1e6) if newest is None else newest
     listed = risks(services.monitor.store.since(now - REACH), now)[:limit]

@@ -1,4 +1,4 @@
-"""What the page of cases shows: findings that nobody has closed, person by person, the highest risk first."""
+"""View model of the Cases page: findings that are not closed, grouped by actor, highest risk first."""
 
 from __future__ import annotations
 
@@ -15,34 +15,34 @@ _SHOWN_FINDINGS = 20
 
 @dataclass(frozen=True)
 class ActorCase:
-    """One actor's findings that nobody has closed."""
+    """An actor's findings that are not closed."""
 
     actor: str
     score: float
-    """What all of the actor's findings come to, closed ones but false positives included."""
+    """Risk of all findings of the actor, including closed ones except false positives."""
     findings: list[Finding]
-    """The latest first; not more than can be looked through."""
+    """Newest first, at most 20."""
     count: int
 
 
 @dataclass(frozen=True)
 class CasesView:
-    """The whole page."""
+    """The page content."""
 
     cases: list[ActorCase]
     count: int
-    """How many there are."""
+    """Number of all cases."""
 
 
 def cases_view(services: Services) -> CasesView:
-    """Reads it."""
+    """Reads the page content from the stores."""
     newest = services.monitor.status.newest
     now = int(time.time() * 1e6) if newest is None else newest
-    judged = services.triage.closed()
-    known = (one for one in services.monitor.store.since(now - REACH) if judged.get(one.id) != "false_positive")
+    verdicts = services.triage.closed()
+    known = (one for one in services.monitor.store.since(now - REACH) if verdicts.get(one.id) != "false_positive")
     cases = []
     for risk in risks(known, now):
-        waiting = [one for one in risk.findings if one.id not in judged]
+        waiting = [one for one in risk.findings if one.id not in verdicts]
         if waiting:
             cases.append(ActorCase(risk.actor, risk.score, waiting[:_SHOWN_FINDINGS], len(waiting)))
     return CasesView(cases[:_SHOWN_CASES], len(cases))

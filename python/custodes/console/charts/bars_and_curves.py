@@ -1,4 +1,4 @@
-"""Charts of a page: a count over time, and bars."""
+"""Charts: a count over time, and bars."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MOST_POINTS = 600
 def count_over_time(
     curve: Sequence[tuple[int, float]], threshold: float, since: int, until: int, opened_at: int
 ) -> Markup:
-    """How a count went, against its threshold. Times are microseconds since the epoch."""
+    """Draws a count over time and its threshold. Times are microseconds since the epoch."""
     if not curve:
         return Markup("")
     shown = _thinned(curve)
@@ -58,7 +58,7 @@ def count_over_time(
 
 
 def bars(values: Sequence[tuple[str, int]], label: str) -> Markup:
-    """One bar a value, with its name below where there is room."""
+    """Draws one bar per value, with its name below if there is room."""
     if not values:
         return Markup("")
     height, bottom = 120, 22
@@ -78,7 +78,7 @@ def bars(values: Sequence[tuple[str, int]], label: str) -> Markup:
 
 
 def _thinned(curve: Sequence[tuple[int, float]]) -> list[tuple[int, float]]:
-    """At most so many points: of each stretch the highest and the last."""
+    """Reduces a curve to at most ``_MOST_POINTS`` points: the highest and the last of each section."""
     if len(curve) <= _MOST_POINTS:
         return list(curve)
     size = math.ceil(2 * len(curve) / _MOST_POINTS)
@@ -91,7 +91,7 @@ def _thinned(curve: Sequence[tuple[int, float]]) -> list[tuple[int, float]]:
 
 
 def _nice(value: float) -> float:
-    """The next number that reads well as the end of an axis."""
+    """Rounds up to 1, 2, 4 or 5 times a power of ten, for the end of an axis."""
     if value <= 0:
         return 1.0
     power = 10.0 ** math.floor(math.log10(value))

@@ -1,4 +1,4 @@
-"""Pictures as SVG without a style of their own: the page's stylesheet has it, for light and dark."""
+"""SVG pictures without inline styles: the page's style sheet colours them, in light and dark mode."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from xml.etree import ElementTree as Xml
 from markupsafe import Markup
 
 WIDTH = 720
-"""Of every picture, in its own units; the page makes it fit."""
+"""Width of every picture in its own units; the page scales it."""
 
 
 def picture(kind: str, label: str, height: float) -> Xml.Element:
-    """An empty one. ``kind`` is its class; ``label`` says what is on it to whoever does not see it."""
+    """Creates an empty picture. ``kind`` is its CSS class; ``label`` describes it for screen readers."""
     svg = Xml.Element("svg", {"class": kind, "viewBox": f"0 0 {WIDTH} {height:g}", "role": "img", "aria-label": label})
     Xml.SubElement(svg, "title").text = label
     return svg
@@ -27,5 +27,5 @@ def text(svg: Xml.Element, x: float, y: float, text: str, anchor: str) -> None:
 
 
 def finished(svg: Xml.Element) -> Markup:
-    """For a page."""
+    """Serialises a picture for a page."""
     return Markup(Xml.tostring(svg, encoding="unicode"))  # noqa: S704 - ElementTree has escaped it

@@ -1,4 +1,4 @@
-"""The API's evidence: the events behind a finding, and what proves them."""
+"""API of evidence: the events behind a finding, and the signed bundle that proves them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _MOST_EVENTS = 1000
 
 
 class PurposeIn(BaseModel):
-    """Why evidence is wanted."""
+    """Purpose of an export."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -31,23 +31,25 @@ class PurposeIn(BaseModel):
 
 
 class EventsOut(BaseModel):
-    """The events behind a finding, those before it opened included."""
+    """The events behind a finding, including those before it opened."""
 
-    events: list[AccessOut] = Field(description="The latest first; a thousand at most.")
-    count: int = Field(description="How many there are, of the resources that you may look into.")
-    is_whole: bool = Field(description="Whether the history has all of them.")
-    kept_back: int = Field(description="How many are of other resources, and left out.")
+    events: list[AccessOut] = Field(description="Newest first; at most 1,000.")
+    count: int = Field(description="Number of events of resources in your access.")
+    is_whole: bool = Field(description="Whether the history contains all events of the finding.")
+    kept_back: int = Field(
+        description="Number of events that are not listed, because their resources are outside your access."
+    )
 
 
 @router.get("/findings/{finding_id}/events", responses=_MISSING)
 def events(request: Request, visitor: NameViewer, services: Provided, finding_id: str) -> EventsOut:
-    """The events behind a finding, with names: found again in the history."""
+    """The events behind a finding, with names, from the history."""
     found = finding_called(services, finding_id)
     behind = services.events_behind(found)
     if behind is None:
-        raise HTTPException(404, "no history is kept, or the rule is not in force any more")
+        raise HTTPException(404, "no history is kept, or the rule is no longer active")
     if not sees_who(visitor, found, lambda _: behind):
-        raise HTTPException(403, "it is about none of the resources that you may look into")
+        raise HTTPException(403, "the resources of the finding are outside your access")
     services.note_look(request, visitor, "read", "finding", found.group.get("actor"), f"API, events of {finding_id}")
     seen = behind.within(visitor.reach.covers)
     return EventsOut(
@@ -67,7 +69,7 @@ def events(request: Request, visitor: NameViewer, services: Provided, finding_id
     },
 )
 def evidence(request: Request, visitor: NameViewer, services: Provided, finding_id: str, wanted: PurposeIn) -> Response:
-    """All that proves a finding, in one file that can be checked anywhere (`custodes evidence verify`)."""
+    """The evidence of a finding, in one file that `custodes evidence verify` checks on any machine."""
     bundle = proof_of(services, request, visitor, finding_called(services, finding_id), wanted.purpose)
     if bundle is None:
         raise HTTPException(403, NOT_ALL_OF_IT)

@@ -1,4 +1,4 @@
-"""Downloads the evidence bundle of a finding: for a stated purpose, and audited before it is sent."""
+"""Download of a finding's evidence bundle, for a stated purpose. The audit entry is written before it is sent."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from custodes.findings import Finding
 
 router = APIRouter(include_in_schema=False)
 
-NOT_ALL_OF_IT = "there are events of resources among it that you may not look into"
+NOT_ALL_OF_IT = "the evidence contains events of resources outside your access"
 
 
 @router.post("/findings/{finding_id}/evidence", dependencies=[Depends(from_our_form)])
@@ -42,13 +42,13 @@ def evidence(
 
 
 def proof_of(services: Services, request: Request, visitor: Caller, finding: Finding, purpose: str) -> bytes | None:
-    """The bundle of a finding's evidence, on record before it goes; ``None`` where not all of it may be seen.
+    """Writes an audit entry and returns the evidence bundle; ``None`` if the visitor may not see all of it.
 
-    Raises 404 where there is none.
+    Raises 404 if there is no evidence.
     """
     if services.vault is None:
         raise HTTPException(404, "no evidence is kept")
-    # Who may see everything need not be told apart from it, which takes long.
+    # The check of single events is slow, so it is skipped for visitors with access to everything.
     if not sees_every_name(visitor) and not sees_all_of_it(
         visitor, finding, services.events_behind(finding), services.vault.about(finding.id)
     ):

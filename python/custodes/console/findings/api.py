@@ -1,4 +1,4 @@
-"""The API's findings: read, exported, judged."""
+"""API of findings: list, details, triage history and triage."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ def findings(
     request: Request,
     visitor: Viewer,
     services: Provided,
-    limit: Annotated[int, Query(ge=1, le=1000, description="Most findings on a page.")] = 100,
-    after: Annotated[str | None, Query(description="The `next` of the page before.")] = None,
-    open: Annotated[bool, Query(description="Only findings not closed.")] = False,
-    rule_id: Annotated[str | None, Query(description="Only this rule's.")] = None,
-    level: Annotated[str | None, Query(description="Only this level's.")] = None,
-    state: Annotated[TriageState | None, Query(description="Only what people made this of.")] = None,
+    limit: Annotated[int, Query(ge=1, le=1000, description="Largest number of findings on a page.")] = 100,
+    after: Annotated[str | None, Query(description="`next` of the previous page.")] = None,
+    open: Annotated[bool, Query(description="Only ongoing findings.")] = False,
+    rule_id: Annotated[str | None, Query(description="Only findings of this rule.")] = None,
+    level: Annotated[str | None, Query(description="Only findings of this level.")] = None,
+    state: Annotated[TriageState | None, Query(description="Only findings in this triage state.")] = None,
 ) -> FindingsOut:
     """Findings, newest first."""
     try:
@@ -61,7 +61,7 @@ def finding(request: Request, visitor: Viewer, services: Provided, finding_id: s
 
 @router.get("/findings/{finding_id}/history", responses={404: {"model": ProblemOut}})
 def history(visitor: Viewer, services: Provided, finding_id: str) -> HistoryOut:
-    """What people made of a finding, the earliest first."""
+    """Triage history of a finding, oldest first."""
     finding_called(services, finding_id)
     return HistoryOut(notes=[NoteOut(**note.as_dict()) for note in services.triage.history(finding_id)])
 
@@ -72,7 +72,7 @@ def history(visitor: Viewer, services: Provided, finding_id: str) -> HistoryOut:
     dependencies=[IdempotencyKey],
 )
 def triage(request: Request, visitor: Triager, services: Provided, finding_id: str, wanted: ChangeIn) -> TriageOut:
-    """Acknowledges, closes, reopens, assigns or notes."""
+    """Acknowledges, closes, reopens or assigns a finding, or adds a note."""
     try:
         change = TriageChange(**wanted.model_dump())
         after = services.triage.change(finding_id, change, visitor.name, int(time.time() * 1e6))
@@ -87,7 +87,7 @@ def triage(request: Request, visitor: Triager, services: Provided, finding_id: s
 
 
 def finding_called(services: Services, finding_id: str) -> Finding:
-    """Raises 404 for none."""
+    """Returns a finding by id. Raises 404 if it does not exist."""
     found = services.monitor.store.get(finding_id)
     if found is None:
         raise HTTPException(404, f"no finding '{finding_id}'")
@@ -97,7 +97,7 @@ def finding_called(services: Services, finding_id: str) -> Finding:
 def visible_to(
     services: Services, request: Request, visitor: Caller, findings: list[Finding], reveals: bool
 ) -> list[dict[str, Any]]:
-    """Findings as this visitor may see them, with how they stand; names seen are put down."""
+    """Returns findings with their triage, with names or pseudonyms; access to names is audited."""
     if reveals:
         if findings and visitor.role is not None:
             services.note_look(request, visitor, "read", "findings", None, f"API, {len(findings)} findings")

@@ -1,4 +1,4 @@
-"""The API's export of all findings, as NDJSON or CSV."""
+"""API for exporting all findings as NDJSON or CSV."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ def export(
     request: Request,
     visitor: Viewer,
     services: Provided,
-    format: Annotated[Literal["ndjson", "csv"], Query(description="JSON a line, or a table.")] = "ndjson",
-    open: Annotated[bool, Query(description="Only findings not closed.")] = False,
-    rule_id: Annotated[str | None, Query(description="Only this rule's.")] = None,
-    level: Annotated[str | None, Query(description="Only this level's.")] = None,
-    state: Annotated[TriageState | None, Query(description="Only what people made this of.")] = None,
+    format: Annotated[Literal["ndjson", "csv"], Query(description="One JSON object per line, or a table.")] = "ndjson",
+    open: Annotated[bool, Query(description="Only ongoing findings.")] = False,
+    rule_id: Annotated[str | None, Query(description="Only findings of this rule.")] = None,
+    level: Annotated[str | None, Query(description="Only findings of this level.")] = None,
+    state: Annotated[TriageState | None, Query(description="Only findings in this triage state.")] = None,
 ) -> StreamingResponse:
-    """All findings, newest first. In a table no cell is a formula."""
+    """All findings, newest first. In CSV, no cell is read as a formula."""
 
     def each() -> Iterator[dict[str, Any]]:
         after: str | None = None

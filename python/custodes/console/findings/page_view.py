@@ -1,4 +1,4 @@
-"""What the page of one finding shows: enough to judge it in a minute."""
+"""View model of the page of one finding."""
 
 from __future__ import annotations
 
@@ -21,52 +21,52 @@ _SHOWN_EVENTS = 50
 _SHOWN_PEOPLE = 20
 _SHOWN_OTHERS = 10
 _ABOUT_THEN = 86_400_000_000
-"""A day, in microseconds: so near are neighbours."""
+"""Largest distance of findings shown as neighbours: one day, in microseconds."""
 
 
 @dataclass(frozen=True)
 class FindingView:
-    """The whole page."""
+    """The page content."""
 
     finding: Finding
     rule: Rule | None
-    """``None`` where it is not in force any more."""
+    """``None`` if the rule is no longer active."""
     reveals: bool
-    """Whether names may be seen."""
+    """Whether the visitor may see names."""
     who: str
-    """Names where they may be seen, else pseudonyms."""
+    """The group, with names if ``reveals``, else with pseudonyms."""
     names: dict[str, str]
     reason: str
     chart: Markup
     counted: list[Finding]
-    """The findings that counted, where a rule counts findings; the latest first."""
+    """Contributing findings, newest first, if the rule counts findings."""
     events: list[ContributingEvent]
-    """The latest first."""
+    """Newest first."""
     event_count: int | None
-    """How many were found; ``None`` where they cannot be."""
+    """Number of events found; ``None`` without history."""
     events_kept_back: int
-    """How many of these are of resources that the visitor may not look into."""
+    """Number of these that are outside the visitor's resource scope."""
     is_whole: bool
     people_are: str
-    """``subject`` of an actor's finding: whose records; ``actor`` of others: who looked."""
+    """``subject`` in a finding about an actor, ``actor`` in others."""
     people: list[tuple[str, int]]
     people_count: int
     resources: list[tuple[str, int]]
-    """What was looked into, the most often first."""
+    """Resources accessed, most frequent first."""
     others: list[Finding]
-    """Of the same actor, or the same group, the latest first."""
+    """Other findings of the same actor, or of the same group, newest first."""
     neighbours: list[Finding]
-    """Others of the same rule about that time, the nearest first."""
+    """Other findings of the same rule within a day, nearest first."""
     triage: Triage
     stands: dict[str, Triage]
-    """What people made of those that counted."""
+    """Triage of the contributing findings."""
     notes: list[Note]
     entries: int | None
-    """How many there are in the evidence log; ``None`` where none is kept."""
+    """Number of entries in the evidence log; ``None`` if no evidence is kept."""
 
 
 def finding_view(services: Services, finding: Finding, visitor: Caller) -> FindingView:
-    """Reads it, as ``visitor`` may see it."""
+    """Reads the page content that ``visitor`` may see."""
     rule = next((rule for rule in services.rules if rule.id == finding.rule_id), None)
     behind = services.events_behind(finding)
     naming, reveals = services.naming(visitor), sees_who(visitor, finding, lambda _: behind)
@@ -77,8 +77,8 @@ def finding_view(services: Services, finding: Finding, visitor: Caller) -> Findi
         chart = count_over_time(behind.curve, finding.threshold, behind.since, finding.held_until, finding.opened_at)
     about = {"actor": finding.group["actor"]} if "actor" in finding.group else finding.group
     counted = list(behind.findings[::-1]) if behind else []
-    told = {finding.id, *(one.id for one in counted)}
-    others = services.monitor.store.page(_SHOWN_OTHERS + len(told), group=about).findings
+    shown = {finding.id, *(one.id for one in counted)}
+    others = services.monitor.store.page(_SHOWN_OTHERS + len(shown), group=about).findings
     if behind is not None and not visitor.reach.is_everything:
         behind = behind.within(visitor.reach.covers)
     people_are = "subject" if "actor" in finding.group else "actor"
@@ -100,9 +100,9 @@ def finding_view(services: Services, finding: Finding, visitor: Caller) -> Findi
         people=people[:_SHOWN_PEOPLE],
         people_count=len(people),
         resources=behind.resources()[:_SHOWN_OTHERS] if behind else [],
-        others=[one for one in others if one.id not in told][:_SHOWN_OTHERS],
+        others=[one for one in others if one.id not in shown][:_SHOWN_OTHERS],
         neighbours=[
-            one for one in services.monitor.store.about_then(finding, _ABOUT_THEN, _SHOWN_OTHERS) if one.id not in told
+            one for one in services.monitor.store.about_then(finding, _ABOUT_THEN, _SHOWN_OTHERS) if one.id not in shown
         ],
         triage=services.triage.of([finding.id])[finding.id],
         stands=services.triage.of(one.id for one in counted),

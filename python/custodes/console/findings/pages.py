@@ -1,4 +1,4 @@
-"""The findings page, the page of one finding, and the triage form."""
+"""The Findings page, the page of one finding, and the triage form."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def triage(
 
 
 def _change(action: str, verdict: str, note: str, version: int | None, by: str) -> TriageChange:
-    """What a form asks for. Raises ``ValueError``."""
+    """Converts a form to a change. Raises ``ValueError`` if it is invalid."""
     match action:
         case "acknowledge":
             return TriageChange(state="acknowledged", assignee=by, note=note, version=version)

@@ -1,4 +1,4 @@
-"""The findings page's saved views: kept, and let go of."""
+"""Forms that save and delete views of the Findings page."""
 
 from __future__ import annotations
 

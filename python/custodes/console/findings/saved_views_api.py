@@ -1,4 +1,4 @@
-"""The API's saved views."""
+"""API of saved views."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _ViewNumber = Annotated[int, Path(ge=1, le=2**62)]
 
 @router.get("/views")
 def views(visitor: Viewer, services: Provided) -> ViewsOut:
-    """Your own, and those that are shared, by name."""
+    """Your own and all shared views, sorted by name."""
     return ViewsOut(views=[ViewOut(**view.as_dict()) for view in services.views.of(visitor.name)])
 
 
 @router.post("/views", status_code=201, responses={400: {"model": ProblemOut}}, dependencies=[IdempotencyKey])
 def save(visitor: Viewer, services: Provided, wanted: ViewIn) -> ViewOut:
-    """Keeps a choice of findings under a name."""
+    """Saves filters of the findings list under a name."""
     try:
         view = SavedView(by=visitor.name, **(wanted.model_dump() | {"state": wanted.state or ""}))
         number = services.views.save(view)
@@ -36,7 +36,7 @@ def save(visitor: Viewer, services: Provided, wanted: ViewIn) -> ViewOut:
 
 @router.delete("/views/{number}", status_code=204, responses={404: {"model": ProblemOut}})
 def forget(visitor: Viewer, services: Provided, number: _ViewNumber) -> None:
-    """Lets go of one of your own."""
+    """Deletes one of your own views."""
     try:
         services.views.forget(visitor.name, number)
     except KeyError as error:

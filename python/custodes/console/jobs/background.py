@@ -1,4 +1,4 @@
-"""What takes longer to work out than a page should: whoever asks is told to come again."""
+"""Background computation for pages; a page that is not ready yet reloads itself."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from time import monotonic
 from typing import Generic, TypeVar
 
 _PATIENCE_SECONDS = 0.1
-"""For so long a page waits."""
+"""Time that a page waits for the result."""
 _FRESH_SECONDS = 60.0
 _MOST_KEPT = 64
 
@@ -19,7 +19,7 @@ V = TypeVar("V")
 
 
 class BackgroundCache(Generic[K, V]):
-    """Works things out, one after the other, and keeps them for a minute. Used from any thread."""
+    """Computes values one at a time in a thread, and caches them for a minute. Thread-safe."""
 
     def __init__(self, work: Callable[[K], V], name: str) -> None:
         self._work = work
@@ -28,7 +28,7 @@ class BackgroundCache(Generic[K, V]):
         self._known: OrderedDict[K, tuple[float, Future[V]]] = OrderedDict()
 
     def of(self, key: K) -> V | None:
-        """What was worked out; ``None`` as long as it is not. Raises what went wrong with it."""
+        """Returns the value, or ``None`` while it is computed. Raises the exception of the computation."""
         with self._lock:
             begun, coming = self._known.get(key, (0.0, None))
             if coming is None or (coming.done() and monotonic() > begun + _FRESH_SECONDS):
@@ -36,7 +36,7 @@ class BackgroundCache(Generic[K, V]):
                 self._known[key] = monotonic(), coming
             self._known.move_to_end(key)
             while len(self._known) > _MOST_KEPT:
-                _, (_, forgotten) = self._known.popitem(last=False)
-                forgotten.cancel()
+                _, (_, evicted) = self._known.popitem(last=False)
+                evicted.cancel()
         wait([coming], _PATIENCE_SECONDS)
         return coming.result() if coming.done() else None

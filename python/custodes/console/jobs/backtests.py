@@ -1,4 +1,4 @@
-"""What the page of one rule shows: what it says, how it fares, and what it would have found at other thresholds."""
+"""Backtest of a rule for its page: findings that other thresholds would have produced."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from custodes.history import History
 from custodes.rules import Rule
 
 MOST_EVENTS = 200_000
-"""So many of the latest events are counted again."""
+"""Number of newest events to replay."""
 
 
 @dataclass(frozen=True)
 class BacktestResult:
-    """What a rule would have found."""
+    """Result of a backtest."""
 
     tested: Backtest | None
     why_not: str = ""
-    """Why it cannot be told."""
+    """Reason why there is no result."""
 
 
 class BacktestJob:
-    """Works out, in the background, what rules would have found in the latest events of the history."""
+    """Backtests rules on the newest events of the history, in the background."""
 
     def __init__(self, history: History, behind: ContributingEvents) -> None:
         self._history = history
@@ -34,13 +34,13 @@ class BacktestJob:
         self._background = BackgroundCache(self._work_out, "backtest")
 
     def of(self, rule: Rule) -> BacktestResult | None:
-        """``None`` as long as it is being worked out."""
+        """Returns the result, or ``None`` while it is computed."""
         return self._background.of(rule.id)
 
     def _work_out(self, rule_id: str) -> BacktestResult:
         rule = self._behind.rule(rule_id)
         if rule is None:
-            return BacktestResult(None, "it is one by which Custodes watches its own users")
+            return BacktestResult(None, "rules that monitor the users of Custodes have no backtest")
         records = EventRecords(self._history.latest_records(MOST_EVENTS))
         try:
             return BacktestResult(backtest(rule, records, self._behind.ruleset.write, tables=self._behind.tables))

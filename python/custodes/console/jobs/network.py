@@ -1,4 +1,4 @@
-"""The network around an actor: the records looked at the most, and who else looks at them."""
+"""The network around an actor: the most viewed records, and the other actors who viewed them."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ _SUBJECTS = 6
 _OTHERS = 8
 _STEP, _TOP = 34, 24
 _SELF, _MIDDLE, _RIGHT = 110, 360, 610
-"""Where the columns stand."""
+"""Horizontal positions of the three columns."""
 _HALF = 66
-"""Half the width of a name."""
+"""Half the width reserved for a name."""
 
 
 @dataclass(frozen=True)
 class SharedSubject:
-    """One record, and who else looked at it."""
+    """One record, and the other actors who viewed it."""
 
     subject: str
     looks: int
-    """The actor's own."""
+    """Number of views by the actor."""
     others: list[tuple[str, int]]
-    """The most often first."""
+    """Other actors with their number of views, highest first."""
 
 
 def network(
     history: History, actor: str, subjects: Sequence[tuple[str, int]], within: Sequence[str]
 ) -> list[SharedSubject]:
-    """What is around an actor, whose ``subjects`` come with how often each was looked at."""
+    """Returns the actor's most viewed subjects with their other viewers; ``subjects`` has the number of views each."""
     chosen = subjects[:_SUBJECTS]
     lookers = history.lookers([subject for subject, _ in chosen], within) if chosen else {}
     return [
@@ -47,7 +47,7 @@ def network(
 
 
 def network_picture(actor: str, shared: Sequence[SharedSubject], pseudonym: Callable[[str, str], str]) -> Markup:
-    """It drawn: the actor, the records, and those who look at them as well; the thicker, the more often."""
+    """Draws the actor, the records and their other viewers; the line width shows the number of views."""
     if not shared:
         return Markup("")
     most: Counter[str] = Counter()

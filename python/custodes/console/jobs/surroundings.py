@@ -1,6 +1,6 @@
-"""What the page around an actor shows: how they stand among their peers, and who looks at the same records.
+"""An actor's peer comparison and shared records, computed in the background.
 
-It reads the whole history, which may take longer than a page should: whoever asks is told to come again.
+It reads the whole history, which may take longer than a page should: the page reloads itself until it is ready.
 """
 
 from __future__ import annotations
@@ -13,36 +13,36 @@ from custodes.console.jobs.network import SharedSubject, network
 from custodes.history import History, Peers
 
 PEERS_REACH = 7
-"""Days before the newest event for which peers are compared."""
+"""Number of days before the newest event in which peers are compared."""
 _DAY = 86_400_000_000
 
 
 @dataclass(frozen=True)
 class ActorSurroundings:
-    """The whole page."""
+    """The page content."""
 
     peers: Peers | None
-    """``None`` where there is no peer group, or not all of it may be seen."""
+    """``None`` without a peer group, or if the visitor may not see all of it."""
     shared: list[SharedSubject]
 
 
 class SurroundingsJob:
-    """Works it out in the background."""
+    """Computes surroundings in the background."""
 
     def __init__(self, history: History) -> None:
         self._history = history
         self._background = BackgroundCache(self._work_out, "around")
 
     def of(self, actor: str, reach: ResourceScope, newest: int | None) -> ActorSurroundings | None:
-        """What is around an actor, as far as ``reach`` goes; ``None`` as long as it is being worked out.
+        """Returns an actor's surroundings within the scope ``reach``, or ``None`` while they are computed.
 
         ``newest`` is the time of the newest event, in microseconds since the epoch.
         """
         day = None if newest is None else newest // _DAY * _DAY
         return self._background.of((actor, reach, day))
 
-    def _work_out(self, asked: tuple[str, ResourceScope, int | None]) -> ActorSurroundings:
-        actor, reach, day = asked
+    def _work_out(self, key: tuple[str, ResourceScope, int | None]) -> ActorSurroundings:
+        actor, reach, day = key
         within = reach.patterns
         profile = self._history.profile("actor", actor, within=within)
         shared = network(self._history, actor, profile.top_others, within)

@@ -24,8 +24,9 @@ def _key(
         str | None,
         Header(
             max_length=_MOST_KEY,
-            description="Anything that names this request. Sent again with it within a day, it is answered as it was "
-            "and not done again; 422 with another request, 409 while it is being done.",
+            description="Unique key of this request. A retry with the same key within a day gets the stored response "
+            "and is not executed again; 422 if the key was used for another request, 409 while the first is in "
+            "progress.",
         ),
     ] = None,
 ) -> None:
@@ -36,12 +37,12 @@ IdempotencyKey = Depends(_key)
 
 
 def _changes_something(path: str) -> bool:
-    """Looks at people are sent by POST so that no address names them; each is a look, and is on record as one."""
+    """Returns whether a POST changes state. Views of people use POST to keep names out of URLs; each is audited."""
     return path.startswith(_API) and not path.startswith(f"{_API}people/") and not path.endswith("/evidence")
 
 
 class IdempotencyMiddleware:
-    """Answers a request that was done before as it was answered then. It is behind the door: keys are a visitor's."""
+    """Answers a repeated request with the stored response. It runs after authentication: keys belong to an account."""
 
     def __init__(self, app: ASGIApp, answers: IdempotencyStore) -> None:
         self._app = app
@@ -52,9 +53,11 @@ class IdempotencyMiddleware:
         if not key or scope["method"] != "POST" or not _changes_something(scope["path"]):
             await self._app(scope, receive, send)
             return
-        body = await _whole(receive)
+        body = await _read_body(receive)
         if body is None or len(key) > _MOST_KEY:
-            what = f"an Idempotency-Key has at most {_MOST_KEY} characters, and its request {_MOST_BODY} bytes"
+            what = (
+                f"the limit is {_MOST_KEY} characters for an Idempotency-Key, {_MOST_BODY} bytes for its request body"
+            )
             await JSONResponse({"detail": what}, 400)(scope, receive, send)
             return
         owner, now = scope["state"]["visitor"].name, int(time.time() * 1e6)
@@ -65,7 +68,7 @@ class IdempotencyMiddleware:
             await JSONResponse({"detail": str(error)}, 409)(scope, receive, send)
             return
         except KeyReusedError as error:
-            # As FastAPI says what is wrong with a request.
+            # In the format of FastAPI's validation errors.
             wrong = {"loc": ["header", "idempotency-key"], "msg": str(error), "type": "value_error"}
             await JSONResponse({"detail": [wrong]}, 422)(scope, receive, send)
             return
@@ -73,35 +76,35 @@ class IdempotencyMiddleware:
             headers = {"Idempotency-Replayed": "true"}
             await Response(known.body, known.status, headers, "application/json")(scope, receive, send)
             return
-        given = await self._do(scope, body, send)
-        await run_in_threadpool(self._answers.keep, owner, key, given)
+        response = await self._execute(scope, body, send)
+        await run_in_threadpool(self._answers.keep, owner, key, response)
 
-    async def _do(self, scope: Scope, body: bytes, send: Send) -> StoredResponse | None:
-        """What was answered, for another time; ``None`` where it may be tried again."""
-        status, told = 500, b""
+    async def _execute(self, scope: Scope, body: bytes, send: Send) -> StoredResponse | None:
+        """Executes a request and returns the response to store; ``None`` after a server error, which may be retried."""
+        status, response_body = 500, b""
         is_read = False
 
-        async def again() -> Message:
+        async def replay_body() -> Message:
             nonlocal is_read
             if is_read:
                 return {"type": "http.disconnect"}
             is_read = True
             return {"type": "http.request", "body": body, "more_body": False}
 
-        async def listen(message: Message) -> None:
-            nonlocal status, told
+        async def record(message: Message) -> None:
+            nonlocal status, response_body
             if message["type"] == "http.response.start":
                 status = message["status"]
             else:
-                told += message.get("body", b"")
+                response_body += message.get("body", b"")
             await send(message)
 
-        await self._app(scope, again, listen)
-        return None if status >= 500 else StoredResponse(status, told.decode())
+        await self._app(scope, replay_body, record)
+        return None if status >= 500 else StoredResponse(status, response_body.decode())
 
 
-async def _whole(receive: Receive) -> bytes | None:
-    """A request's body; ``None`` of one that is too long."""
+async def _read_body(receive: Receive) -> bytes | None:
+    """Reads the request body; ``None`` if it is too long."""
     body = bytearray()
     while True:
         message = await receive()

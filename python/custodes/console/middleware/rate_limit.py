@@ -1,6 +1,6 @@
-"""How often somebody may ask: of an account all that it asks, of strangers the passwords they try.
+"""Rate limits: requests per account, and sign-in attempts per address.
 
-Counted in the process that is asked; whoever sits at a machine that serves itself alone asks as often as they like.
+They are counted in this process. Local users of an installation without accounts are not limited.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from custodes.console.auth.session import Caller
 
 @dataclass(frozen=True)
 class RateLimits:
-    """How often, a minute."""
+    """Limits per minute."""
 
     requests: int
-    """Of one account, whatever they are for."""
+    """Requests per account."""
     sign_ins: int
-    """Of one address, right or wrong."""
+    """Sign-in attempts per address, successful or not."""
 
 
 class RateLimitMiddleware:
-    """Answers 429 to whoever asks too often, and says when to come again. It stands behind the door."""
+    """Answers 429 with ``Retry-After`` above the limit. It runs after authentication."""
 
     def __init__(self, app: ASGIApp, *, rates: RateLimits) -> None:
         self._app = app
@@ -50,7 +50,7 @@ class RateLimitMiddleware:
         await refusal(scope, receive, send)
 
     def _counted(self, request: Request) -> tuple[RateLimitItem, str, str] | None:
-        """What a request counts towards; ``None`` for what does not count."""
+        """Returns the limit and key that a request counts towards; ``None`` if it is not limited."""
         visitor: Caller | None = request.state.visitor
         if visitor is not None:
             return None if visitor.role is None else (self._requests, "account", visitor.name)

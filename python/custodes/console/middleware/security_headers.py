@@ -1,4 +1,4 @@
-"""What every answer tells the browser not to do."""
+"""Security headers of every response."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _BY_TLS = {"Strict-Transport-Security": "max-age=31536000"}
 
 
 class SecurityHeadersMiddleware:
-    """Adds them, where the answer has none of its own."""
+    """Adds the headers that a response does not set itself."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -28,13 +28,13 @@ class SecurityHeadersMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        wanted = _ALWAYS | (_BY_TLS if scope["scheme"] == "https" else {})
+        required = _ALWAYS | (_BY_TLS if scope["scheme"] == "https" else {})
 
-        async def send_with_them(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                for name, value in wanted.items():
+                for name, value in required.items():
                     headers.setdefault(name, value)
             await send(message)
 
-        await self._app(scope, receive, send_with_them)
+        await self._app(scope, receive, send_with_headers)

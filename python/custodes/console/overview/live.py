@@ -1,4 +1,4 @@
-"""The overview as it changes: rendered once for all who watch it, not once for each."""
+"""Live updates of the overview: one rendering is shared by all open pages."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from custodes.console.services import Services
 
 _REFRESH_SECONDS = 1.0
 _LEAST_SECONDS = 0.2
-"""Between two renderings: a storm of findings must not become a storm of pages."""
+"""Shortest time between two renderings, whatever the rate of findings."""
 _MOST_SENT = 100
-"""Renderings sent in a second, to all who watch; the more there are, the longer each waits for the next."""
+"""Largest number of renderings sent per second to all open pages; with more pages, each is updated less often."""
 
 
 class LiveOverview:
-    """Used from the server's loop alone."""
+    """Streams of overview updates. It is used in the server's event loop only."""
 
     def __init__(self, services: Services) -> None:
         self._feed = services.monitor.feed
@@ -32,9 +32,9 @@ class LiveOverview:
         self._broadcasts: dict[tuple[bool, ReaderLocale], _Broadcast] = {}
 
     async def updates(self, naming: LinkedPseudonyms) -> AsyncIterator[bytes]:
-        """The page as an event whenever something has changed, and once a second; ends with the server.
+        """Yields the page as a server-sent event on each change and once a second, until the server stops.
 
-        It depends on nothing but whether names are shown, and how whoever watches reads.
+        The content depends only on whether names are shown, and on the reader's language and time zone.
         """
         broadcast = self._broadcasts.setdefault((naming.is_plain, current()), _Broadcast(self._services))
         broadcast.watchers += 1
@@ -46,7 +46,7 @@ class LiveOverview:
 
 
 class _Broadcast:
-    """One rendering after the other, each begun by the first who waits for it."""
+    """Renders one page at a time; the first waiting stream starts the rendering."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
@@ -57,7 +57,7 @@ class _Broadcast:
     async def next(self, naming: LinkedPseudonyms) -> bytes:
         if self._coming is None or self._coming.done():
             self._coming = asyncio.create_task(self._render(naming))
-        # Whoever leaves does not take it from the others.
+        # A closed stream must not cancel the rendering for the others.
         return await asyncio.shield(self._coming)
 
     async def _render(self, naming: LinkedPseudonyms) -> bytes:

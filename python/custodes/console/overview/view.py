@@ -1,4 +1,4 @@
-"""What the overview page shows, as data made for reading."""
+"""View model of the Overview page."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SHOWN = 50
 
 @dataclass(frozen=True)
 class Tile:
-    """A figure with its name."""
+    """A value with its label and explanation."""
 
     name: str
     value: str
@@ -25,17 +25,17 @@ class Tile:
 
 @dataclass(frozen=True)
 class Overview:
-    """The whole page."""
+    """The page content."""
 
     source: str
     state: str
     tiles: list[Tile]
     to_judge: int
     findings: list[Finding]
-    """The most urgent of them first."""
+    """Unreviewed findings, most urgent first."""
     stands: dict[str, Triage]
     at: int
-    """By the monitor's clock, in microseconds since the epoch."""
+    """Time of the monitor's clock, in microseconds since the epoch."""
 
 
 def overview(services: Services) -> Overview:

@@ -1,6 +1,6 @@
-"""The API's people: an actor or a subject, for a purpose; and who is called so.
+"""API of people: an actor or a subject, for a stated purpose, and search by name.
 
-Names are in the body, never in an address, which others keep. Each look is on record before it is answered.
+Names are in the request body, never in the URL, which proxies log. The audit entry is written before the response.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _NO_HISTORY = "no history is kept"
 
 @router.post("/people/look", responses=_PROBLEMS)
 def look(request: Request, visitor: NameViewer, services: Provided, wanted: LookIn) -> PersonOut:
-    """What an actor did, or what was done to a subject: a profile, the latest look-ups, the findings."""
+    """Profile, latest look-ups and findings of an actor or a subject."""
     _must_be_within(services, visitor, wanted.kind, wanted.name)
     try:
         view = person_view(services, wanted.kind, wanted.name, wanted.after, visitor.reach)
@@ -40,21 +40,21 @@ def look(request: Request, visitor: NameViewer, services: Provided, wanted: Look
 
 @router.post("/people/around", response_model=AroundOut, responses={**_PROBLEMS, 202: {"model": ProblemOut}})
 def around(request: Request, visitor: NameViewer, services: Provided, wanted: SubjectIn) -> AroundOut | JSONResponse:
-    """How an actor stands among peers, and who looks at the same records. It reads all of the history: 202 as
-    long as it does, and then is asked again."""
+    """An actor's peer comparison and shared records. They are computed from the whole history: 202 until they are
+    ready; then repeat the request."""
     _must_be_within(services, visitor, "actor", wanted.name)
     if services.surroundings is None:
         raise HTTPException(404, _NO_HISTORY)
     view = services.surroundings.of(wanted.name, visitor.reach, services.monitor.status.newest)
     if view is None:
-        return JSONResponse({"detail": "it is being worked out: ask again"}, 202, {"Retry-After": "1"})
+        return JSONResponse({"detail": "the result is being computed: repeat the request"}, 202, {"Retry-After": "1"})
     services.note_look(request, visitor, "read", "actor", wanted.name, wanted.purpose)
     return AroundOut.of(view)
 
 
 @router.post("/people/search")
 def search(request: Request, visitor: NameViewer, services: Provided, wanted: SearchIn) -> SearchOut:
-    """Actors by the beginning of their name, subjects by the whole of it."""
+    """Finds actors by the start of their name, and subjects by their full name."""
     services.note_look(request, visitor, "search", "people", wanted.wanted, None)
     if services.history is None:
         return SearchOut(actors=[], is_subject=False)
@@ -71,9 +71,9 @@ def search(request: Request, visitor: NameViewer, services: Provided, wanted: Se
     responses={**_PROBLEMS, 200: {"content": {"text/csv": {"schema": {"type": "string"}}}}},
 )
 def disclosures(request: Request, visitor: NameViewer, services: Provided, wanted: SubjectIn) -> StreamingResponse:
-    """The account of who looked at a subject, for the person concerned, as a table; no cell is a formula."""
+    """The account of disclosures of a subject, for the person concerned, as CSV. No cell is read as a formula."""
     if not visitor.reach.is_everything:
-        raise HTTPException(403, "you may look into some resources only, and half an account is a wrong one")
+        raise HTTPException(403, "your access covers only some resources, and the account must be complete")
     if services.history is None:
         raise HTTPException(404, _NO_HISTORY)
     services.note_look(request, visitor, "export", "subject", wanted.name, wanted.purpose)
@@ -81,9 +81,9 @@ def disclosures(request: Request, visitor: NameViewer, services: Provided, wante
 
 
 def _must_be_within(services: Services, visitor: Caller, kind: str, name: str) -> None:
-    """Raises 404 for somebody of whom nothing is known in what the visitor may look into: as for nobody at all."""
+    """Raises 404 if a person has no events in the visitor's scope, as for an unknown person."""
     if not is_within(services.history, visitor, kind, name):
-        raise HTTPException(404, f"nothing is known of such a {kind} in what you may look into")
+        raise HTTPException(404, f"no {kind} with this name has events in your access")
 
 
 def _rows(rows: Iterator[tuple[str | None, ...]]) -> Iterator[str]:

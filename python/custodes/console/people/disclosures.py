@@ -1,4 +1,4 @@
-"""The account of disclosures: who looked at a subject's records, as CSV for the person concerned."""
+"""The account of disclosures: all look-ups of a subject, as CSV for the person concerned."""
 
 from __future__ import annotations
 
@@ -29,8 +29,7 @@ def disclosures(request: Request, visitor: NameViewer, services: Provided, hidde
     if services.history is None:
         raise HTTPException(404, NO_HISTORY)
     if not visitor.reach.is_everything:
-        # Half an account of who looked is a wrong one.
-        why = "you may look into some resources only, and the person concerned is to have all of it"
+        why = "your access covers only some resources, and the account must be complete"
         return page(request, "refused.html", 403, why=why, back=f"/subjects/{hidden}")
     services.note_look(request, visitor, "export", "subject", name, purpose)
     file_name = f'attachment; filename="disclosures-{services.secrets.pseudonym("subject", name)}.csv"'
@@ -39,7 +38,7 @@ def disclosures(request: Request, visitor: NameViewer, services: Provided, hidde
 
 
 def account_of(history: History, subject: str) -> Iterator[tuple[str | None, ...]]:
-    """Who looked at a record, when, and what for: the rows of a table, its head first."""
+    """Yields the rows of the account, the header first."""
     yield ("time", "actor", "peer_group", "resource", "action", "purpose", "app")
     for one in history.accesses({"subject": subject}, limit=_MOST_EXPORTED):
         yield (rfc3339(one.time), one.actor, one.peer_group, one.resource, one.action, one.purpose, one.app)

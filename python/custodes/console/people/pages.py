@@ -1,6 +1,6 @@
-"""The pages about people: an actor, and a subject.
+"""The pages of actors and subjects.
 
-Each is seen for a purpose that was given, and every look is kept.
+Each requires a stated purpose, and every view is audited.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def _person(
         pseudonym = services.naming(visitor).pseudonym(kind, name)
         return page(request, "purpose.html", kind=kind, hidden=hidden, pseudonym=pseudonym)
     if not is_within(services.history, visitor, kind, name):
-        why = f"none of the resources that you may look into has anything of this {kind}"
+        why = f"this {kind} has no events in your access"
         return page(request, "refused.html", 403, why=why, back="/findings")
     try:
         view = person_view(services, kind, name, after, visitor.reach)
@@ -106,7 +106,7 @@ def _person(
 
 
 def named(services: Services, kind: str, hidden: str) -> str:
-    """Whom an address is of. Raises 404 for what is none."""
+    """Decrypts the name in a path. Raises 404 if it is invalid."""
     try:
         return services.secrets.shown(kind, hidden)
     except ValueError as error:

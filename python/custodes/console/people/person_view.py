@@ -1,4 +1,4 @@
-"""What the page of a person shows: of an actor what they did, of a subject who looked."""
+"""View model of the pages of actors and subjects."""
 
 from __future__ import annotations
 
@@ -24,39 +24,39 @@ _DAY = 86_400_000_000
 
 @dataclass(frozen=True)
 class PersonView:
-    """The whole page."""
+    """The page content."""
 
     findings: Sequence[Finding]
     stands: dict[str, Triage]
     risk: Risk | None
     profile: AccessProfile | None
-    """``None`` where no history is kept."""
+    """``None`` without history."""
     by_day: Markup
     by_hour: Markup
     by_risk: Markup
-    """How an actor's risk went; empty of a subject, and of who has none."""
+    """An actor's risk by day; empty for a subject, and without risk."""
     accesses: Sequence[Access]
     following: str | None
-    """Where the next page begins."""
+    """Position of the next page."""
 
 
 def person_view(services: Services, kind: str, name: str, after: str | None, reach: ResourceScope) -> PersonView:
-    """Reads it, as far as ``reach`` goes; ``kind`` is ``actor`` or ``subject``.
+    """Reads the page content within the scope ``reach``; ``kind`` is ``actor`` or ``subject``.
 
-    Raises ``ValueError`` for an ``after`` that no page gave.
+    Raises ``ValueError`` for an invalid ``after``.
     """
     store, history = services.monitor.store, services.history
     before = _read(after)
     findings = store.page(_ON_A_PAGE, group={kind: name}).findings
     profile, accesses = None, list[Access]()
     if history is not None:
-        # Both read much, and neither waits for the other.
+        # Two slow queries, in parallel.
         with ThreadPoolExecutor(1, "person") as other:
-            asked = other.submit(history.profile, kind, name, within=reach.patterns)
+            pending = other.submit(history.profile, kind, name, within=reach.patterns)
             accesses = history.accesses(
                 {kind: name}, before=before, limit=_ON_A_PAGE + 1, within=reach.patterns
             )  # fmt: skip
-            profile = asked.result()
+            profile = pending.result()
     newest = services.monitor.status.newest
     risk = _risk(services, name) if kind == "actor" else None
     shown = accesses[:_ON_A_PAGE]
@@ -85,7 +85,7 @@ def _risk(services: Services, actor: str) -> Risk | None:
 
 
 def _over_time(risk: Risk | None, newest: int | None) -> Markup:
-    """The risk at the end of each day, up to the newest event's."""
+    """Draws the risk at the end of each day, up to the day of the newest event."""
     if risk is None or newest is None:
         return Markup("")
     ends = [newest - ago * _DAY for ago in range(_DAYS - 1, -1, -1)]
@@ -94,7 +94,7 @@ def _over_time(risk: Risk | None, newest: int | None) -> Markup:
 
 
 def _read(after: str | None) -> tuple[int, str, int] | None:
-    """What ``following`` said: time, source and position of the last look-up shown."""
+    """Parses ``following``: time, source and position of the last look-up shown."""
     if after is None:
         return None
     time, _, rest = after.partition(":")

@@ -1,4 +1,4 @@
-"""The API's shapes of people. Field descriptions are the reference documentation."""
+"""Request and response models of people. The field descriptions are the API's reference documentation."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from custodes.console.people.person_view import PersonView
 from custodes.findings import rfc3339
 from custodes.history import Access
 
-_NAME = Field(min_length=1, max_length=1000, description="As it is, not a pseudonym.")
-PURPOSE = Field(min_length=LEAST_PURPOSE, max_length=200, description="What for; it goes into the audit trail.")
+_NAME = Field(min_length=1, max_length=1000, description="Plain name, not a pseudonym.")
+PURPOSE = Field(min_length=LEAST_PURPOSE, max_length=200, description="Purpose; it is written to the audit trail.")
 
 
 class SubjectIn(BaseModel):
-    """Whom to look at, and why."""
+    """A person, and the purpose."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -26,14 +26,14 @@ class SubjectIn(BaseModel):
 
 
 class LookIn(SubjectIn):
-    """Whom to look at, why, and from where on."""
+    """A person, the purpose, and the page."""
 
     kind: Literal["actor", "subject"]
-    after: str | None = Field(None, max_length=400, description="The `next` of the page before.")
+    after: str | None = Field(None, max_length=400, description="`next` of the previous page.")
 
 
 class SearchIn(BaseModel):
-    """Who is looked for."""
+    """A search by name."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -41,10 +41,10 @@ class SearchIn(BaseModel):
 
 
 class SearchOut(BaseModel):
-    """Who is called so."""
+    """People found by name."""
 
-    actors: list[str] = Field(description="Those whose names begin so; twenty at most.")
-    is_subject: bool = Field(description="Whether anybody looked at a subject of just that name.")
+    actors: list[str] = Field(description="Actors whose names start with the text; at most 20.")
+    is_subject: bool = Field(description="Whether the history has look-ups of a subject with exactly this name.")
 
 
 class AccessOut(BaseModel):
@@ -62,49 +62,49 @@ class AccessOut(BaseModel):
 
     @classmethod
     def of(cls, access: Access) -> AccessOut:
-        """As the history has it."""
+        """Converts an entry of the history."""
         fields = {name: getattr(access, name) for name in cls.model_fields if name != "time"}
         return cls(time=rfc3339(access.time) or "", **fields)
 
 
 class CountOut(BaseModel):
-    """How often."""
+    """A name with its count."""
 
     name: str
     count: int
 
     @classmethod
     def each(cls, pairs: list[tuple[str, int]]) -> list[CountOut]:
-        """Of a list of both."""
+        """Converts pairs of name and count."""
         return [cls(name=name, count=count) for name, count in pairs]
 
 
 class ProfileOut(BaseModel):
-    """How look-ups spread, as long as the history is kept."""
+    """Distribution of look-ups over the history."""
 
     accesses: int
-    others: int = Field(description="Different subjects of an actor, or actors of a subject.")
+    others: int = Field(description="Number of different subjects of an actor, or actors of a subject.")
     first: str | None
     last: str | None
     by_day: list[CountOut]
-    by_hour: list[int] = Field(description="Of each hour of the day, in UTC.")
+    by_hour: list[int] = Field(description="Look-ups by hour of the day, in UTC.")
     resources: list[CountOut]
     top_others: list[CountOut]
     peer_groups: list[str]
 
 
 class PersonOut(BaseModel):
-    """All there is of an actor, or a subject."""
+    """Profile, findings and look-ups of an actor or a subject."""
 
-    profile: ProfileOut | None = Field(description="null where no history is kept.")
-    risk: float | None = Field(description="Of an actor with findings: what they come to together.")
-    findings: list[str] = Field(description="Ids of the latest.")
-    accesses: list[AccessOut] = Field(description="The latest first.")
-    next: str | None = Field(description="Pass as `after` for the page after this; null on the last.")
+    profile: ProfileOut | None = Field(description="null without history.")
+    risk: float | None = Field(description="Risk of an actor with findings; null otherwise.")
+    findings: list[str] = Field(description="Ids of the latest findings.")
+    accesses: list[AccessOut] = Field(description="Newest first.")
+    next: str | None = Field(description="Pass as `after` for the next page; null on the last.")
 
     @classmethod
     def of(cls, view: PersonView) -> PersonOut:
-        """As the page shows it."""
+        """Converts the page content."""
         known = view.profile
         profile = known and ProfileOut(
             accesses=known.accesses,
@@ -127,33 +127,33 @@ class PersonOut(BaseModel):
 
 
 class PeersOut(BaseModel):
-    """How an actor stands among peers, by how many different people each looked at in the last days."""
+    """Comparison of an actor with peers, by number of different people looked up in the last days."""
 
     group: str
     members: int
     theirs: int
-    ahead: int = Field(description="How many looked at more.")
+    ahead: int = Field(description="Number of peers who looked up more.")
     median: float
     most: list[CountOut]
 
 
 class SharedOut(BaseModel):
-    """A record, and who else looked at it."""
+    """A record, and the other actors who viewed it."""
 
     subject: str
-    looks: int = Field(description="The actor's own.")
+    looks: int = Field(description="Number of views by the actor.")
     others: list[CountOut]
 
 
 class AroundOut(BaseModel):
-    """What is around an actor."""
+    """Peers and shared records of an actor."""
 
-    peers: PeersOut | None = Field(description="null without a peer group, and where not all of it may be seen.")
-    shared: list[SharedOut] = Field(description="The records looked at the most, first.")
+    peers: PeersOut | None = Field(description="null without a peer group, or if part of it is outside your access.")
+    shared: list[SharedOut] = Field(description="Records, most viewed first.")
 
     @classmethod
     def of(cls, view: ActorSurroundings) -> AroundOut:
-        """As the page shows it."""
+        """Converts the page content."""
         peers = view.peers and PeersOut(**(vars(view.peers) | {"most": CountOut.each(view.peers.most)}))
         shared = [
             SharedOut(subject=one.subject, looks=one.looks, others=CountOut.each(one.others)) for one in view.shared

@@ -1,4 +1,4 @@
-"""The page on which somebody says how they read."""
+"""The page for language and time zone."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def prefer(
     time_zone: Annotated[str, Form(max_length=64)],
 ) -> Response:
     if language not in LANGUAGES or time_zone not in zones():
-        raise HTTPException(400, "no such language or time zone")
+        raise HTTPException(400, "unknown language or time zone")
     response = RedirectResponse("/", 303)
     for name, value in ((LANGUAGE_COOKIE, language), (ZONE_COOKIE, time_zone)):
         put_cookie(response, request, name, value, same_site="lax", seconds=_YEAR)

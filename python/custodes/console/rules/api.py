@@ -14,33 +14,33 @@ router = APIRouter()
 
 
 class RuleOut(BaseModel):
-    """A rule in force, and how it fares."""
+    """An active rule with its statistics."""
 
     id: str
     title: str
     level: str
     description: str
-    counts: str = Field(description="What it counts, in words.")
+    counts: str = Field(description="Counted quantity, in words.")
     group_by: list[str]
-    fires: str = Field(description="When it fires, in words.")
-    open: int = Field(description="Findings that hold now, and that nobody has closed.")
-    findings: int = Field(description="All there are.")
-    last: str | None = Field(description="When one last opened.")
-    judged: int = Field(description="Findings that people have closed, duplicates aside.")
+    fires: str = Field(description="Condition, in words.")
+    open: int = Field(description="Ongoing findings that are not closed.")
+    findings: int = Field(description="Number of all findings.")
+    last: str | None = Field(description="Time at which a finding last opened.")
+    judged: int = Field(description="Closed findings, without duplicates.")
     verdicts: dict[str, int]
-    groups: int = Field(description="Groups it remembers now: what it costs.")
-    peak_ratio: float = Field(description="The largest count now, as a share of the threshold.")
+    groups: int = Field(description="Groups for which the rule holds state now, a measure of its memory use.")
+    peak_ratio: float = Field(description="Largest count now, as a share of the threshold.")
 
 
 class RulesOut(BaseModel):
-    """The rules in force, those with open findings first."""
+    """Active rules, those with open findings first."""
 
     rules: list[RuleOut]
 
 
 @router.get("/rules")
 def rules(visitor: Viewer, services: Provided) -> RulesOut:
-    """The rules in force, and how each fares."""
+    """Active rules with their statistics."""
     return RulesOut(
         rules=[
             RuleOut(

@@ -1,4 +1,4 @@
-"""What the page of rules shows: how each fares."""
+"""View model of the Rules page: statistics of each rule."""
 
 from __future__ import annotations
 
@@ -10,33 +10,33 @@ from custodes.rules import Rule
 
 @dataclass(frozen=True)
 class RuleSummary:
-    """One rule."""
+    """A rule with its statistics."""
 
     rule: Rule
     open: int
-    """Findings that hold now."""
+    """Ongoing findings that are not closed."""
     total: int
     last: int | None
-    """When one last opened, in microseconds since the epoch."""
+    """Time at which a finding last opened, in microseconds since the epoch."""
     verdicts: dict[str, int]
     groups: int
-    """Those it remembers now: what it costs."""
+    """Groups for which the rule holds state now, a measure of its memory use."""
     peak_ratio: float
-    """The largest count now, as a share of the threshold."""
+    """Largest count now, as a share of the threshold."""
 
     @property
     def judged(self) -> int:
-        """Findings that people have closed, duplicates aside."""
+        """Number of closed findings, without duplicates."""
         return sum(count for verdict, count in self.verdicts.items() if verdict != "duplicate")
 
     @property
-    def false_share(self) -> str:
-        """Which part of those was no use."""
+    def false_positive_rate(self) -> str:
+        """False-positive rate: their share among the closed findings."""
         return f"{self.verdicts.get('false_positive', 0) / self.judged:.0%}" if self.judged else "–"
 
 
 def rules_view(services: Services) -> list[RuleSummary]:
-    """The rules in force, those with open findings first."""
+    """Returns the active rules, those with open findings first."""
     store = services.monitor.store
     opened, tallies, verdicts = store.open_counts(), store.tallies(), services.triage.verdicts()
     figures = services.monitor.figures

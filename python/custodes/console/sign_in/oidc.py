@@ -1,4 +1,4 @@
-"""Signing in elsewhere: out to the provider, and back."""
+"""Sign-in with OpenID Connect: redirect to the provider, and callback."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ _KIND = "sign-in"
 
 @dataclass(frozen=True)
 class FederatedSignIn:
-    """The provider, and what the button to it says."""
+    """The provider, and the label of its button."""
 
     provider: OidcProvider
     title: str
 
 
 def federated_sign_in(request: Request) -> FederatedSignIn | None:
-    """The application's provider; ``None`` if it has none."""
-    elsewhere: FederatedSignIn | None = request.app.state.federated_sign_in
-    return elsewhere
+    """Returns the application's provider; ``None`` without one."""
+    federated: FederatedSignIn | None = request.app.state.federated_sign_in
+    return federated
 
 
 def _configured(request: Request) -> FederatedSignIn:
-    elsewhere = federated_sign_in(request)
-    if elsewhere is None:
+    federated = federated_sign_in(request)
+    if federated is None:
         raise HTTPException(404)
-    return elsewhere
+    return federated
 
 
 ConfiguredSignIn = Annotated[FederatedSignIn, Depends(_configured)]
@@ -57,7 +57,7 @@ def out(
     except OidcError as error:
         return _refused(services, request, "–", str(error))
     response = RedirectResponse(address, 303)
-    # It comes back from another site, so it is not as strict as the session's; and is of no use but for that.
+    # The provider redirects from another site, so this cookie is SameSite=Lax. It is only valid for the callback.
     kept = services.secrets.hidden(_KIND, begun.as_text())
     put_cookie(response, request, _COOKIE, kept, same_site="lax", path=BACK, seconds=BEGUN_SECONDS)
     return response
@@ -75,7 +75,7 @@ def back(
     try:
         begun = PendingSignIn.read(services.secrets.shown(_KIND, request.cookies.get(_COOKIE, "")))
     except ValueError:
-        return _refused(services, request, "–", "this sign-in was not begun here, or too long ago")
+        return _refused(services, request, "–", "this sign-in was not started in this browser, or it has expired")
     if error:
         return _refused(services, request, "–", f"the provider says: {error}")
     try:
@@ -88,7 +88,7 @@ def back(
     except SignInError as fault:
         return _refused(services, request, identity.name, str(fault))
     services.put_down(request, identity.name, "sign in", "session", None, None)
-    # A page, and no redirect: what follows one from another site comes without our strict cookie.
+    # A page instead of a redirect: after a redirect from another site the browser omits the SameSite=Strict cookie.
     response = HTMLResponse(render("signed-in.html", fault="", wanted=identity.wanted))
     set_cookie(response, request, key)
     response.delete_cookie(_COOKIE, path=BACK)

@@ -1,4 +1,4 @@
-"""Signing in and out."""
+"""Pages for signing in and out."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ _OptionalSignIn = Annotated[FederatedSignIn | None, Depends(federated_sign_in)]
 
 @router.get("/sign-in")
 def sign_in(
-    services: Provided, elsewhere: _OptionalSignIn, wanted: Annotated[str, Query(alias="next", max_length=2000)] = "/"
+    services: Provided, federated: _OptionalSignIn, wanted: Annotated[str, Query(alias="next", max_length=2000)] = "/"
 ) -> Response:
-    return _form(services, elsewhere, wanted)
+    return _form(services, federated, wanted)
 
 
-# It needs no token of ours: it comes from here, or the door does not let it in, and there is nobody to borrow yet.
+# No CSRF token: the authentication middleware refuses cross-site requests, and there is no session yet to abuse.
 @router.post("/sign-in")
 def signed_in(
     request: Request,
     services: Provided,
-    elsewhere: _OptionalSignIn,
+    federated: _OptionalSignIn,
     name: Annotated[str, Form(max_length=64)],
     password: Annotated[str, Form(max_length=1024)],
     wanted: Annotated[str, Form(alias="next", max_length=2000)] = "/",
 ) -> Response:
     now = int(time.time() * 1e6)
     try:
-        # A session begins with a key that nobody had before.
+        # A new session key prevents session fixation.
         key = services.accounts.sign_in(name, password, now)
     except SignInError as error:
         services.put_down(request, name, "refused", "session", None, str(error))
-        return _form(services, elsewhere, wanted, str(error), name, 401)
+        return _form(services, federated, wanted, str(error), name, 401)
     services.put_down(request, name, "sign in", "session", None, None)
     response = RedirectResponse(local_target(wanted), 303)
     set_cookie(response, request, key)
@@ -61,7 +61,7 @@ def sign_out(request: Request, services: Provided) -> Response:
 
 def _form(
     services: Services,
-    elsewhere: FederatedSignIn | None,
+    federated: FederatedSignIn | None,
     wanted: str,
     fault: str = "",
     name: str = "",
@@ -69,6 +69,6 @@ def _form(
 ) -> Response:
     text = render(
         "sign-in.html", wanted=local_target(wanted), fault=fault, name=name,
-        elsewhere=None if elsewhere is None else elsewhere.title, here=services.accounts.have_passwords(),
+        provider=None if federated is None else federated.title, has_passwords=services.accounts.have_passwords(),
     )  # fmt: skip
     return HTMLResponse(text, status)

@@ -1,4 +1,4 @@
-"""The API's silences: what is expected, for a while."""
+"""API of silences."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SilenceNumber = Annotated[int, Path(ge=1, le=2**62)]
 
 @router.get("/silences")
 def silences(visitor: Viewer, services: Provided) -> SilencesOut:
-    """Those that hold, or will."""
+    """Active and scheduled silences."""
     return SilencesOut(silences=[_out(services, visitor, one) for one in services.silences.all(_now())])
 
 
@@ -33,7 +33,7 @@ def silences(visitor: Viewer, services: Provided) -> SilencesOut:
     dependencies=[IdempotencyKey],
 )
 def silence(request: Request, visitor: Triager, services: Provided, wanted: SilenceIn) -> SilenceOut:
-    """Explains findings beforehand: those that open meanwhile are closed at once, and nobody is alerted."""
+    """Creates a silence: matching findings that open during it are closed as explained, and no alert is sent."""
     try:
         since = _now() if wanted.since is None else _micros(wanted.since)
         one = Silence(wanted.rule_id, wanted.group, since, _micros(wanted.until), visitor.name, wanted.reason)
@@ -46,11 +46,11 @@ def silence(request: Request, visitor: Triager, services: Provided, wanted: Sile
 
 @router.delete("/silences/{number}", status_code=204, responses={404: {"model": ProblemOut}})
 def end(request: Request, visitor: Triager, services: Provided, number: _SilenceNumber) -> None:
-    """Ends one."""
+    """Ends a silence."""
     try:
         services.silences.end(number, _now())
     except KeyError as error:
-        raise HTTPException(404, f"no silence {number} holds") from error
+        raise HTTPException(404, f"no active silence {number}") from error
     services.note_look(request, visitor, "unsilence", "finding", str(number), None)
 
 
@@ -58,8 +58,8 @@ def _out(services: Services, visitor: Caller, one: Silence) -> SilenceOut:
     naming = services.naming(visitor)
     plain = sees_every_name(visitor)
     group = {name: value if plain else naming.pseudonym(name, value) for name, value in one.group.items()}
-    told: dict[str, Any] = one.as_dict() | {"group": group}
-    return SilenceOut(**told)
+    fields: dict[str, Any] = one.as_dict() | {"group": group}
+    return SilenceOut(**fields)
 
 
 def _now() -> int:

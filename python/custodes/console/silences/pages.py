@@ -1,4 +1,4 @@
-"""The page of silences, and the way to one from a finding."""
+"""The Silences page, and the form that creates a silence from a finding."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The API's status of the monitor, and where findings may be missing."""
+"""API of the monitor's status, gaps and shortfalls."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ router = APIRouter()
 def gaps(
     visitor: Viewer,
     services: Provided,
-    limit: Annotated[int, Query(ge=1, le=1000, description="Most gaps listed.")] = 100,
+    limit: Annotated[int, Query(ge=1, le=1000, description="Largest number of gaps listed.")] = 100,
 ) -> GapsOut:
-    """Records that were never seen: findings may be missing for them."""
+    """Records that were never read; findings may be missing for them."""
     return GapsOut(gaps=[GapOut(**missed.as_dict()) for missed in services.monitor.store.gaps(limit)])
 
 
@@ -29,16 +29,16 @@ def gaps(
 def shortfalls(
     visitor: Viewer,
     services: Provided,
-    limit: Annotated[int, Query(ge=1, le=1000, description="Most shortfalls listed.")] = 100,
+    limit: Annotated[int, Query(ge=1, le=1000, description="Largest number of shortfalls listed.")] = 100,
 ) -> ShortfallsOut:
-    """When not everything was remembered, or told, and about which rule."""
+    """Periods in which the counts or findings of a rule were incomplete."""
     known = services.monitor.store.shortfalls(limit)
     return ShortfallsOut(shortfalls=[ShortfallOut(**shortfall.as_dict()) for shortfall in known])
 
 
 @router.get("/status")
 def status(visitor: Viewer, services: Provided) -> StatusOut:
-    """How the monitor stands."""
+    """Status of the monitor."""
     now = services.monitor.status
     return StatusOut(
         workers=[WorkerOut.of(*worker) for worker in services.monitor.store.workers()],

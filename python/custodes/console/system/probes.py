@@ -1,4 +1,4 @@
-"""What machines ask: metrics, whether all is well, and to read the configuration again."""
+"""Endpoints for machines: metrics, health probes and reload."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def _reload(request: Request) -> Callable[[], Sequence[Fault]]:
 
 _Reloader = Annotated[Callable[[], Sequence[Fault]], Depends(_reload)]
 _HANGS_AFTER = 30.0
-"""Seconds without a round of the monitor's loop after which it is unhealthy."""
+"""Seconds without an iteration of the monitor's loop after which it is unhealthy."""
 
 
 router = APIRouter(include_in_schema=False)
 reload_router = APIRouter(include_in_schema=False)
-"""For an application that can read its configuration again."""
+"""Router for an application that can reload its configuration."""
 
 
 @router.get("/metrics", response_class=PlainTextResponse)
@@ -38,9 +38,9 @@ def metrics(services: Provided) -> Response:
 def healthy(services: Provided) -> Response:
     if services.monitor.failure is not None:
         return PlainTextResponse(f"the monitor failed: {services.monitor.failure}\n", 503)
-    stood = time.monotonic() - services.monitor.last_poll
-    if stood > _HANGS_AFTER and not services.monitor.status.finished:
-        return PlainTextResponse(f"the monitor has not gone round for {stood:.0f} s\n", 503)
+    idle = time.monotonic() - services.monitor.last_poll
+    if idle > _HANGS_AFTER and not services.monitor.status.finished:
+        return PlainTextResponse(f"the monitor's loop has not run for {idle:.0f} s\n", 503)
     return PlainTextResponse("healthy\n")
 
 

@@ -1,4 +1,4 @@
-"""What the page of the system shows: what the metrics say, in order and in words, and what needs somebody."""
+"""View model of the System page: metrics by section, workers, gaps and shortfalls."""
 
 from __future__ import annotations
 
@@ -55,16 +55,16 @@ SECTIONS: dict[str, dict[str, Callable[[float], bool]]] = {
         "custodes_alerts_waiting": _never, "custodes_alert_failures": _some, "custodes_alerts_undelivered": _some,
     },
 }  # fmt: skip
-"""By section, which metrics, and which of their values somebody has to look after."""
+"""Metrics by section, with the condition under which a value is highlighted as a problem."""
 
 
 @dataclass(frozen=True)
 class MetricValue:
-    """One value of a metric."""
+    """One sample of a metric."""
 
     name: str
     of: str
-    """What of: a receiver, a reason, a table; empty where there is one value."""
+    """Label values, for example receiver, reason or table; empty without labels."""
     value: str
     means: str
     warns: bool
@@ -72,18 +72,18 @@ class MetricValue:
 
 @dataclass(frozen=True)
 class SystemView:
-    """The whole page."""
+    """The page content."""
 
     sections: dict[str, list[MetricValue]]
     workers: list[tuple[WorkerOut, str]]
-    """Those that share the counting, and how long ago each last told."""
+    """Workers, with the time since the last report of each."""
     gaps: list[MissedRecords]
     shortfalls: list[tuple[Shortfall, str]]
-    """With the titles of their rules."""
+    """Shortfalls with the titles of their rules."""
 
 
 def system_view(services: Services) -> SystemView:
-    """Reads it. Raises the database's errors."""
+    """Reads the page content. Raises the database's errors."""
     store, now = services.monitor.store, time.time()
     titles = {rule.id: rule.title for rule in services.rules}
     known = list(_figures(services.monitor.metrics.registry))
@@ -99,19 +99,19 @@ def system_view(services: Services) -> SystemView:
 
 
 def _figures(registry: CollectorRegistry) -> Iterator[MetricValue]:
-    warns = {name: worry for names in SECTIONS.values() for name, worry in names.items()}
+    warns = {name: is_problem for names in SECTIONS.values() for name, is_problem in names.items()}
     for metric in registry.collect():
         for sample in metric.samples:
-            worry = warns.get(sample.name)
-            # A reason for which nothing was rejected is none to read about.
-            if worry is None or (sample.labels.get("reason") and not sample.value):
+            is_problem = warns.get(sample.name)
+            # Reasons without rejects are left out.
+            if is_problem is None or (sample.labels.get("reason") and not sample.value):
                 continue
             yield MetricValue(
                 name=sample.name,
                 of=", ".join(sample.labels.values()),
                 value=_value(sample.name, sample.value),
                 means=metric.documentation,
-                warns=worry(sample.value),
+                warns=is_problem(sample.value),
             )
 
 
