@@ -101,16 +101,22 @@ class MonitorHarness:
             clock=lambda: self.now,
             pace=lambda: self.seconds,
         )
-        self.behind = ContributingEvents(self.history, ruleset, Tables(), self.store)
-        self.vault = EvidenceStore(folder / "evidence", folder / "evidence.key", "custodes/test", keys)
-        self.retention = Retention(self.vault, self.store.peoples, timedelta(days=730))
-        self.keeper = EvidenceRecorder(
-            self.vault, self.store, self.behind, self.writer, self.retention, Anchors(), clock=lambda: self.now
+        self.contributions = ContributingEvents(self.history, ruleset, Tables(), self.store)
+        self.evidence_store = EvidenceStore(folder / "evidence", folder / "evidence.key", "custodes/test", keys)
+        self.retention = Retention(self.evidence_store, self.store.peoples, timedelta(days=730))
+        self.recorder = EvidenceRecorder(
+            self.evidence_store,
+            self.store,
+            self.contributions,
+            self.writer,
+            self.retention,
+            Anchors(),
+            clock=lambda: self.now,
         )
         self.secrets = Secrets.fresh()
         self.app = build_app(
-            self.monitor, history=self.history, behind=self.behind, vault=self.vault, secrets=self.secrets,
-            hosts=["custodes"],
+            self.monitor, history=self.history, contributions=self.contributions, evidence_store=self.evidence_store,
+            secrets=self.secrets, hosts=["custodes"],
         )  # fmt: skip
 
     def feed(self, *arrivals: SourceMessage) -> None:
@@ -119,7 +125,7 @@ class MonitorHarness:
         self.monitor.step(0)
 
     def close(self) -> None:
-        self.keeper.close()
+        self.recorder.close()
         self.writer.close()
         self.store.close()
         self.letters.close()

@@ -192,7 +192,7 @@ def test_a_finding_from_opening_to_verdict(kafka: Kafka, topic: str, base: str, 
 
     # The finding is acknowledged and closed with a reason.
     page.get_by_role("button", name="Acknowledge").click()
-    expect(page.locator(".stands").first).to_have_text("acknowledged")
+    expect(page.locator(".triage").first).to_have_text("acknowledged")
     page.get_by_role("button", name="Close", exact=True).click()
     assert page.url == finding, "without a verdict it stays where it is"
     page.get_by_label("Verdict").select_option("explained")
@@ -203,7 +203,7 @@ def test_a_finding_from_opening_to_verdict(kafka: Kafka, topic: str, base: str, 
     closing.get_by_label("Reason").fill("an inventory that traffic was asked to make")
     closing.get_by_label("Verdict").select_option("explained")
     closing.get_by_role("button", name="Close").click()
-    expect(page.locator(".stands").first).to_have_text("explained")
+    expect(page.locator(".triage").first).to_have_text("explained")
     expect(page.get_by_text("closed: explained: an inventory")).to_be_visible()
     page.get_by_text("Expected activity").click()
     page.get_by_label("Reason").fill("the inventory continues")
@@ -293,10 +293,10 @@ def test_the_tutorial_from_the_demo_to_a_closed_finding(browser: Browser, tmp_pa
     page.get_by_role("row").filter(has_text="Bulk lookups").get_by_role("link").first.click(timeout=30_000)
     expect(page.get_by_text("times the threshold")).to_be_visible()
     page.get_by_role("button", name="Acknowledge").click()
-    expect(page.locator(".stands").first).to_have_text("acknowledged")
+    expect(page.locator(".triage").first).to_have_text("acknowledged")
     page.get_by_label("Verdict").select_option("confirmed: the rule found a real case")
     page.get_by_role("button", name="Close", exact=True).click()
-    expect(page.locator(".stands").first).to_have_text("confirmed")
+    expect(page.locator(".triage").first).to_have_text("confirmed")
     page.get_by_role("link", name="Unreviewed findings").click()
     expect(page.get_by_role("heading", name="Unreviewed")).to_be_visible()
     # The page of a finding about findings links to them.

@@ -164,8 +164,8 @@ def test_evidence_is_exported_for_an_audited_purpose(bench: MonitorHarness, acco
     assert client.post(f"/findings/{finding}/evidence", data=form).status_code == 404
     found = bench.store.get(finding)
     assert found is not None
-    bench.keeper.hear(found)
-    bench.keeper.catch_up(at_once=True)
+    bench.recorder.enqueue(found)
+    bench.recorder.catch_up(at_once=True)
     assert "202 entries in the signed log" in client.get(f"/findings/{finding}").text
     assert client.post(f"/findings/{finding}/evidence", data=form | {"purpose": "no"}).status_code == 400
     answer = client.post(f"/findings/{finding}/evidence", data=form)

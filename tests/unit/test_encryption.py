@@ -129,8 +129,8 @@ def lived_through(bench: MonitorHarness) -> str:
     assert client.post("/api/v1/silences", json=again, headers=key).status_code in {201, 400}
     client.post("/search", data={"token": token(page), "wanted": "P0042"})
     for one in bench.store.page(1000).findings:
-        bench.keeper.hear(one)
-    bench.keeper.catch_up(at_once=True)
+        bench.recorder.enqueue(one)
+    bench.recorder.catch_up(at_once=True)
     bench.writer.flush()
     return finding
 
@@ -176,7 +176,7 @@ def test_findings_are_the_same_under_the_next_key(tmp_path: Path) -> None:
                 encrypt_anew(connection, table)
                 assert not rows_by_key(connection, table, ["one"])["one"], table.name
             assert rows_by_key(connection, metadata.tables["audit"], ["two"])["two"] > 0
-        assert len(again.vault.about(finding)) == 202
+        assert len(again.evidence_store.about(finding)) == 202
 
 
 def test_a_missing_key_loses_no_data(left: Path) -> None:

@@ -56,13 +56,13 @@ def kept(bench: MonitorHarness, actors: list[str], subjects: int = 150) -> None:
 
 def keep(bench: MonitorHarness) -> None:
     for finding in bench.store.page().findings:
-        bench.keeper.hear(finding)
-    bench.keeper.catch_up(at_once=True)
+        bench.recorder.enqueue(finding)
+    bench.recorder.catch_up(at_once=True)
 
 
 def bundled(bench: MonitorHarness, path: Path, actor: str = "P0042") -> Path:
     with path.open("wb") as file:
-        export(bench.vault.log, found(bench, actor).id, file)
+        export(bench.evidence_store.log, found(bench, actor).id, file)
     return path
 
 
@@ -119,14 +119,14 @@ def test_evidence_of_correlations_has_their_findings_and_hidden_events(tmp_path:
     bench.feed(LineChunk(0, "".join(f"{text}\n" for text in texts).encode(), 1))
     (both,) = bench.store.page(rule_id="Both").findings
     (bulk,) = bench.store.page(rule_id="bulk").findings
-    behind = bench.behind.of(both)
-    assert behind is not None
-    assert (list(behind.findings), behind.is_whole, behind.curve) == ([bulk], True, [])
-    assert [json.loads(one.record)["subject"] for one in behind.events] == ["s5", "s6", "s7"]
+    contribution = bench.contributions.of(both)
+    assert contribution is not None
+    assert (list(contribution.findings), contribution.is_whole, contribution.curve) == ([bulk], True, [])
+    assert [json.loads(one.record)["subject"] for one in contribution.events] == ["s5", "s6", "s7"]
     keep(bench)
     path = tmp_path / "bundle.zip"
     with path.open("wb") as file:
-        export(bench.vault.log, both.id, file)
+        export(bench.evidence_store.log, both.id, file)
     assert check(path).faults == []
     with zipfile.ZipFile(path) as bundle:
         assert json.loads(bundle.read("parts.ndjson"))["id"] == bulk.id
@@ -140,23 +140,23 @@ def test_evidence_of_correlations_has_their_findings_and_hidden_events(tmp_path:
 def test_a_failing_finding_does_not_delay_the_evidence_of_others(
     bench: MonitorHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    record = bench.keeper.record
+    record = bench.recorder.record
 
     def refuse_some(finding: Finding) -> bool:
         if finding.group.get("actor") == "P0042":
             raise ValueError("what is behind it cannot be told")
         return record(finding)
 
-    monkeypatch.setattr(bench.keeper, "record", refuse_some)
+    monkeypatch.setattr(bench.recorder, "record", refuse_some)
     with pytest.raises(ValueError, match="cannot be told"):
         kept(bench, ["P0042", "P0007"])
-    assert bench.vault.count(found(bench, "P0007").id)
-    assert bench.keeper.waiting == sum(one.group == {"actor": "P0042"} for one in bench.store.page().findings)
+    assert bench.evidence_store.count(found(bench, "P0007").id)
+    assert bench.recorder.waiting == sum(one.group == {"actor": "P0042"} for one in bench.store.page().findings)
 
 
 def test_evidence_includes_events_before_the_opening(bench: MonitorHarness) -> None:
     kept(bench, ["P0042", "P0007"])
-    entries = bench.vault.about(found(bench).id)
+    entries = bench.evidence_store.about(found(bench).id)
     events = [entry for entry in entries if isinstance(entry, EventEntry)]
     assert [json.loads(event.record)["subject"] for event in events] == [f"s{n}" for n in range(150)]
     assert {json.loads(event.record)["actor"] for event in events} == {"P0042"}
@@ -165,18 +165,18 @@ def test_evidence_includes_events_before_the_opening(bench: MonitorHarness) -> N
     told = entries[-1]
     assert isinstance(told, FindingEntry)
     assert (told.finding, told.events, told.is_whole) == (found(bench).as_dict(), 150, True)
-    assert verify(bench.vault.path, [bench.vault.log.key]).faults == []
+    assert verify(bench.evidence_store.path, [bench.evidence_store.log.key]).faults == []
 
 
 def test_only_what_is_new_is_added(bench: MonitorHarness) -> None:
     kept(bench, ["P0042"])
-    size = bench.vault.log.size
+    size = bench.evidence_store.log.size
     keep(bench)
-    assert bench.vault.log.size == size
+    assert bench.evidence_store.log.size == size
     bench.feed(look_ups(["P0042"], [f"t{n}" for n in range(10)], at=5, first=1000))
     bench.monitor.commit()
     keep(bench)
-    entries = bench.vault.about(found(bench).id)
+    entries = bench.evidence_store.about(found(bench).id)
     subjects = [json.loads(entry.record)["subject"] for entry in entries if isinstance(entry, EventEntry)]
     assert subjects[150:] == [f"t{n}" for n in range(10)]
     told = [entry for entry in entries if isinstance(entry, FindingEntry)]
@@ -186,33 +186,33 @@ def test_only_what_is_new_is_added(bench: MonitorHarness) -> None:
 
 def test_missing_evidence_is_written_after_the_next_start(bench: MonitorHarness) -> None:
     bench.feed(look_ups(["P0042"], [f"s{n}" for n in range(150)]))
-    assert bench.vault.log.size == 0
+    assert bench.evidence_store.log.size == 0
     bench.now += 60
-    bench.keeper.look_back()
-    bench.keeper.catch_up(at_once=True)
-    assert bench.vault.count(found(bench).id) == 152
+    bench.recorder.look_back()
+    bench.recorder.catch_up(at_once=True)
+    assert bench.evidence_store.count(found(bench).id) == 152
 
 
 def test_a_log_has_one_writer_and_refuses_damage(bench: MonitorHarness, tmp_path: Path) -> None:
     kept(bench, ["P0042"])
     with pytest.raises(FolderInUseError):
-        EvidenceStore(bench.vault.path, tmp_path / "evidence.key")
-    (segment,) = bench.vault.path.glob("*.evidence")
+        EvidenceStore(bench.evidence_store.path, tmp_path / "evidence.key")
+    (segment,) = bench.evidence_store.path.glob("*.evidence")
     data = bytearray(segment.read_bytes())
     data[200] ^= 1
     segment.write_bytes(data)
     with pytest.raises(EvidenceDamagedError, match="not those that were written"):
-        open_for_reading(bench.vault.path, NO_KEYS)
-    (fault, *_) = verify(bench.vault.path, [bench.vault.log.key]).faults
+        open_for_reading(bench.evidence_store.path, NO_KEYS)
+    (fault, *_) = verify(bench.evidence_store.path, [bench.evidence_store.log.key]).faults
     assert str(fault).startswith("0000000000000000.evidence, byte 0: entries 0 to")
 
 
 def test_a_bundle_is_verified_without_our_code(bench: MonitorHarness, tmp_path: Path) -> None:
     kept(bench, ["P0042", "P0007", "P0011"])
     bundle = bundled(bench, tmp_path / "bundle.zip")
-    entries = proven(bundle, bench.vault.log.key)
+    entries = proven(bundle, bench.evidence_store.log.key)
     assert [entry["kind"] for entry in entries] == ["event"] * 150 + ["rule", "finding"]
-    checked = check(bundle, bench.vault.log.key)
+    checked = check(bundle, bench.evidence_store.log.key)
     assert (checked.events, checked.entries, checked.faults) == (150, 152, [])
     with zipfile.ZipFile(bundle) as file:
         assert sorted(file.namelist()) == [
@@ -220,7 +220,7 @@ def test_a_bundle_is_verified_without_our_code(bench: MonitorHarness, tmp_path: 
         ]  # fmt: skip
         report = file.read("report.html").decode()
         assert len(file.read("events.ndjson").splitlines()) == 150
-        assert bench.vault.log.key in file.read("README.txt").decode()
+        assert bench.evidence_store.log.key in file.read("README.txt").decode()
     assert report.count("<tr>") == 151
     assert found(bench).id in report
 
@@ -266,7 +266,7 @@ def test_verification_names_the_change_in_a_bundle(
     proof = json.loads(members["proof.json"])
     change(proof)
     _zip(bundle, members | {"proof.json": json.dumps(proof).encode()})
-    assert any(said in str(fault) for fault in check(bundle, bench.vault.log.key).faults)
+    assert any(said in str(fault) for fault in check(bundle, bench.evidence_store.log.key).faults)
 
 
 def _zip(path: Path, members: dict[str, bytes]) -> None:
@@ -325,25 +325,25 @@ def test_only_evidence_of_findings_closed_long_ago_expires(bench: MonitorHarness
     holds.set(Hold(held.id, "ines", now, "a case"))
     with pytest.raises(ValueError, match="is on hold already"):
         holds.set(Hold(held.id, "omar", now, "another"))
-    retention = Retention(bench.vault, bench.store.engine, timedelta(days=730))
+    retention = Retention(bench.evidence_store, bench.store.engine, timedelta(days=730))
     assert retention.step(now + 729 * DAY) == []
     assert retention.step(now + 801 * DAY) == [gone.id]
     assert retention.step(now + 802 * DAY) == []
-    result = verify(bench.vault.path, [bench.vault.log.key])
-    assert (result.faults, result.expired) == ([], bench.vault.count(gone.id))
-    assert bench.vault.about(gone.id) == []
+    result = verify(bench.evidence_store.path, [bench.evidence_store.log.key])
+    assert (result.faults, result.expired) == ([], bench.evidence_store.count(gone.id))
+    assert bench.evidence_store.about(gone.id) == []
     for one in (held, fresh, found(bench, "P0099")):
-        assert len(bench.vault.about(one.id)) >= 152
+        assert len(bench.evidence_store.about(one.id)) >= 152
     with pytest.raises(ValueError, match="no evidence"):
-        export(bench.vault.log, gone.id, BytesIO())
-    assert b"P0042" not in b"".join(path.read_bytes() for path in bench.vault.path.glob("*.evidence"))
+        export(bench.evidence_store.log, gone.id, BytesIO())
+    assert b"P0042" not in b"".join(path.read_bytes() for path in bench.evidence_store.path.glob("*.evidence"))
     holds.release(held.id)
     assert retention.step(now + 803 * DAY) == [held.id]
     # An erasure without the record that announces it is a fault.
-    bench.vault.log.erase([key_of(fresh.id)])
-    faults = verify(bench.vault.path, [bench.vault.log.key]).faults
+    bench.evidence_store.log.erase([key_of(fresh.id)])
+    faults = verify(bench.evidence_store.path, [bench.evidence_store.log.key]).faults
     assert {fault.what for fault in faults} == {"entries are missing, and no entry gives a reason"}
-    assert [fault.entries for fault in faults] == bench.vault.log.runs(key_of(fresh.id))
+    assert [fault.entries for fault in faults] == bench.evidence_store.log.runs(key_of(fresh.id))
 
 
 def test_evidence_of_merged_findings_expires_too(bench: MonitorHarness) -> None:
@@ -357,32 +357,32 @@ def test_evidence_of_merged_findings_expires_too(bench: MonitorHarness) -> None:
 
 def test_an_anchored_head_reveals_a_shortened_log(bench: MonitorHarness, tmp_path: Path) -> None:
     kept(bench, ["P0042"])
-    early = {path.name: path.read_bytes() for path in bench.vault.path.iterdir()}
+    early = {path.name: path.read_bytes() for path in bench.evidence_store.path.iterdir()}
     kept(bench, ["P0007"])
     anchors = Anchors([FileAnchor(tmp_path / "heads.jsonl")])
-    anchors.step(bench.vault.log.head)
-    anchors.step(bench.vault.log.head)
+    anchors.step(bench.evidence_store.log.head)
+    anchors.step(bench.evidence_store.log.head)
     heads = heads_in(tmp_path / "heads.jsonl")
-    assert heads == [(f"{tmp_path}/heads.jsonl:1", bench.vault.log.head)]
-    assert verify(bench.vault.path, [bench.vault.log.key], heads).faults == []
+    assert heads == [(f"{tmp_path}/heads.jsonl:1", bench.evidence_store.log.head)]
+    assert verify(bench.evidence_store.path, [bench.evidence_store.log.key], heads).faults == []
     for name, data in early.items():
-        (bench.vault.path / name).write_bytes(data)
-    assert verify(bench.vault.path, [bench.vault.log.key]).faults == []
-    (fault,) = verify(bench.vault.path, [bench.vault.log.key], heads).faults
+        (bench.evidence_store.path / name).write_bytes(data)
+    assert verify(bench.evidence_store.path, [bench.evidence_store.log.key]).faults == []
+    (fault,) = verify(bench.evidence_store.path, [bench.evidence_store.log.key], heads).faults
     assert "entries are missing at the end" in str(fault)
     (tmp_path / "one").write_text("not a head")
-    (fault,) = verify(bench.vault.path, [bench.vault.log.key], heads_in(tmp_path / "one")).faults
+    (fault,) = verify(bench.evidence_store.path, [bench.evidence_store.log.key], heads_in(tmp_path / "one")).faults
     assert "not a head of this log" in str(fault)
 
 
 def test_a_failing_anchor_is_reported_and_retried(bench: MonitorHarness, tmp_path: Path) -> None:
     kept(bench, ["P0042"])
     anchors = Anchors([anchor_at(f"file://{tmp_path}/later/heads.jsonl"), anchor_at("https://127.0.0.1:1/heads")])
-    anchors.step(bench.vault.log.head)
+    anchors.step(bench.evidence_store.log.head)
     assert len(anchors.failing) == 2
     (tmp_path / "later").mkdir()
-    anchors.step(bench.vault.log.head, at_once=True)
+    anchors.step(bench.evidence_store.log.head, at_once=True)
     assert anchors.failing == {"https://127.0.0.1:1/heads"}
-    assert heads_in(tmp_path / "later" / "heads.jsonl")[0][1] == bench.vault.log.head
+    assert heads_in(tmp_path / "later" / "heads.jsonl")[0][1] == bench.evidence_store.log.head
     with pytest.raises(ValueError, match="is not an anchor"):
         anchor_at("ftp://somewhere")

@@ -81,11 +81,11 @@ def test_search_accesses_and_surroundings(bench: MonitorHarness, finding: str) -
 
 def test_events_and_their_evidence(bench: MonitorHarness, finding: str, tmp_path: Path) -> None:
     for one in bench.store.page(1000).findings:
-        bench.keeper.hear(one)
-    bench.keeper.catch_up(at_once=True)
+        bench.recorder.enqueue(one)
+    bench.recorder.catch_up(at_once=True)
     client = visit(bench, Role.INVESTIGATOR)
-    behind = client.get(f"/api/v1/findings/{finding}/events").json()
-    assert (behind["count"], behind["kept_back"], len(behind["events"])) == (200, 0, 200)
+    contribution = client.get(f"/api/v1/findings/{finding}/events").json()
+    assert (contribution["count"], contribution["kept_back"], len(contribution["events"])) == (200, 0, 200)
     assert client.get("/api/v1/findings/none/events").status_code == 404
     bundle = client.post(f"/api/v1/findings/{finding}/evidence", json={"purpose": "the works council asked"})
     (tmp_path / "bundle.zip").write_bytes(bundle.content)

@@ -98,8 +98,8 @@ def test_people_are_shown_within_permitted_resources(bench: MonitorHarness, acco
 def test_evidence_is_exported_only_if_all_of_it_is_permitted(bench: MonitorHarness, accounts: AccountStore) -> None:
     feed(bench, ("P0042", "hotel.guest", GUESTS), ("P0043", "hotel.guest", GUESTS), ("P0043", "vehicle.owner", DRIVERS))
     for found in bench.store.page(1000).findings:
-        bench.keeper.hear(found)
-    bench.keeper.catch_up(at_once=True)
+        bench.recorder.enqueue(found)
+    bench.recorder.catch_up(at_once=True)
     client = limited(bench, "hotel.*")
     for actor, status in (("P0042", 200), ("P0043", 403)):
         finding = finding_about(bench, actor)

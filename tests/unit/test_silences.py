@@ -54,9 +54,9 @@ def test_silenced_findings_are_kept_without_alerts(bench: MonitorHarness) -> Non
     assert (stands.state, stands.verdict, stands.silence) == ("closed", "explained", number)
     (note,) = TriageStore(bench.store.engine).history(expected.id)
     assert (note.by, note.text) == ("ines", f"explained: silence {number}: an audit")
-    bench.keeper.hear(expected)
-    bench.keeper.catch_up(at_once=True)
-    assert bench.vault.count(expected.id) == 152
+    bench.recorder.enqueue(expected)
+    bench.recorder.catch_up(at_once=True)
+    assert bench.evidence_store.count(expected.id) == 152
     open_, opened = (f'custodes_{name}{{level="high",rule="{RULE}"}}' for name in ("open_findings", "findings_total"))
     assert (bench.value(open_), bench.value(opened)) == (1, 2)
     assert bench.store.page(state="open").findings == [found(bench, "P0007")]

@@ -243,12 +243,12 @@ def test_open_findings_are_sorted_by_urgency_without_closed_ones(rules: list[Rul
         key=lambda one: (-LEVELS.index(one.level), one.closed_at is not None, -one.times_threshold, -one.opened_at),
     )
     assert len({one.level for one in by_urgency}) == 4
-    assert store.to_judge(100) == (len(everything), by_urgency)
-    assert store.to_judge(2) == (len(everything), by_urgency[:2])
+    assert store.unreviewed(100) == (len(everything), by_urgency)
+    assert store.unreviewed(2) == (len(everything), by_urgency[:2])
     TriageStore(store.engine).change(
         first.id, TriageChange(state="closed", verdict="explained", note="a drill"), "eva", 0
     )
-    assert store.to_judge(100) == (len(everything) - 1, [one for one in by_urgency if one.id != first.id])
+    assert store.unreviewed(100) == (len(everything) - 1, [one for one in by_urgency if one.id != first.id])
     assert store.open_counts() == {rules[0].id: len(store.page(open_only=True).findings) - 1}
 
 

@@ -15,7 +15,7 @@ from custodes.alerts.delivery_log import Undelivered, forget_undelivered, undeli
 from custodes.alerts.http_client import DeliveryRejectedError
 from custodes.alerts.receivers import sender_of
 from custodes.cli.bootstrap import secrets_of, writer_of
-from custodes.cli.findings_session import ConfigPath, FindingsSession, open_desk
+from custodes.cli.findings_session import ConfigPath, FindingsSession, open_session
 from custodes.cli.output import stdout, write_json
 from custodes.config import Fault, FaultsError
 from custodes.config.alerts import AlertmanagerReceiver, Receiver
@@ -36,8 +36,8 @@ def try_(name: ReceiverName, config: ConfigPath = Path("custodes.yaml")) -> None
         id=str(uuid.uuid4()), rule_id="test", rule="A test of Custodes", level="critical", group={"app": "test"},
         opened_at=now, closed_at=None, held_from=now, held_until=now, peak=1, count=1, threshold=1, keep_open=0,
     )  # fmt: skip
-    with open_desk(config) as desk:
-        _send(desk, _receiver(desk, name), OutboxEntry(0, now, "opened", finding, None))
+    with open_session(config) as session:
+        _send(session, _receiver(session, name), OutboxEntry(0, now, "opened", finding, None))
     stdout.print(f"{name} has taken it")
 
 
@@ -47,8 +47,8 @@ def undelivered(
     config: ConfigPath = Path("custodes.yaml"),
 ) -> None:
     """List alerts that were put aside: refused, or not deliverable for too long."""
-    with open_desk(config) as desk:
-        aside = undelivered_news(desk.store.engine)
+    with open_session(config) as session:
+        aside = undelivered_news(session.store.engine)
     if json:
         write_json([one.as_dict() for one in aside])
         return
@@ -66,35 +66,35 @@ def undelivered(
 @app.command()
 def retry(name: ReceiverName, config: ConfigPath = Path("custodes.yaml")) -> None:
     """Send a receiver what was put aside, in its order. Exit 1 at the first it does not take."""
-    with open_desk(config) as desk:
-        receiver = _receiver(desk, name)
-        aside = _aside(desk, name)
+    with open_session(config) as session:
+        receiver = _receiver(session, name)
+        aside = _aside(session, name)
         for one in aside:
-            _send(desk, receiver, _news(one))
-            forget_undelivered(desk.store.engine, name, one.number)
+            _send(session, receiver, _news(one))
+            forget_undelivered(session.store.engine, name, one.number)
     stdout.print(f"{len(aside)} sent")
 
 
 @app.command()
 def forget(name: ReceiverName, config: ConfigPath = Path("custodes.yaml")) -> None:
     """Forget what was put aside for a receiver. The findings stay."""
-    with open_desk(config) as desk:
-        aside = _aside(desk, name)
+    with open_session(config) as session:
+        aside = _aside(session, name)
         for one in aside:
-            forget_undelivered(desk.store.engine, name, one.number)
+            forget_undelivered(session.store.engine, name, one.number)
     stdout.print(f"{len(aside)} forgotten")
 
 
-def _aside(desk: FindingsSession, name: str) -> list[Undelivered]:
-    return [one for one in undelivered_news(desk.store.engine) if one.receiver == name]
+def _aside(session: FindingsSession, name: str) -> list[Undelivered]:
+    return [one for one in undelivered_news(session.store.engine) if one.receiver == name]
 
 
 def _news(one: Undelivered) -> OutboxEntry:
     return OutboxEntry(**{**one.news, "finding": Finding.read(one.news["finding"])})
 
 
-def _receiver(desk: FindingsSession, name: str) -> Receiver:
-    known = desk.settings.alerts.receivers
+def _receiver(session: FindingsSession, name: str) -> Receiver:
+    known = session.settings.alerts.receivers
     found = next((one for one in known if one.name == name), None)
     if found is None:
         names = ", ".join(one.name for one in known) or "none"
@@ -102,9 +102,9 @@ def _receiver(desk: FindingsSession, name: str) -> Receiver:
     return found
 
 
-def _send(desk: FindingsSession, receiver: Receiver, news: OutboxEntry) -> None:
+def _send(session: FindingsSession, receiver: Receiver, news: OutboxEntry) -> None:
     """Raises ``OSError`` where it is not taken."""
-    settings = desk.settings
+    settings = session.settings
     rules = load_rules(settings.rules or shipped_pack())
     writer = writer_of(settings, receiver, secrets_of(settings), lambda: rules)
     try:

@@ -72,22 +72,22 @@ class MonitorComponents:
 def open_history(settings: HistorySettings, keys: Keys, closing: ExitStack) -> tuple[SegmentStore, HistoryWriter]:
     """The history's files and who writes them. Raises :class:`FaultsError`."""
     try:
-        shelf = SegmentStore(settings.folder, keys)
+        segments = SegmentStore(settings.folder, keys)
     except FolderInUseError as error:
         raise FaultsError([Fault(str(error), hint="set history.folder")]) from error
     except OSError as error:
         raise FaultsError(
             [Fault(f"{settings.folder} cannot be used: {error.strerror or error}", hint="set history.folder")]
         ) from error
-    writer = HistoryWriter(shelf, settings.keep)
+    writer = HistoryWriter(segments, settings.keep)
     closing.callback(writer.close)
-    return shelf, writer
+    return segments, writer
 
 
 def open_evidence(
     settings: Config,
     store: FindingStore,
-    behind: ContributingEvents,
+    contributions: ContributingEvents,
     writer: HistoryWriter,
     keys: Keys,
     closing: ExitStack,
@@ -97,7 +97,9 @@ def open_evidence(
     if wanted is None:
         return None
     try:
-        vault = EvidenceStore(wanted.folder, wanted.key or settings.state.folder / "evidence.key", wanted.name, keys)
+        evidence_store = EvidenceStore(
+            wanted.folder, wanted.key or settings.state.folder / "evidence.key", wanted.name, keys
+        )
     except FolderInUseError as error:
         raise FaultsError([Fault(str(error), hint="set evidence.folder")]) from error
     except EvidenceDamagedError as error:
@@ -107,19 +109,21 @@ def open_evidence(
         raise FaultsError(
             [Fault(f"evidence cannot be kept: {error}", str(wanted.folder), hint="see evidence")]
         ) from error
-    retention = Retention(vault, store.peoples, wanted.keep)
+    retention = Retention(evidence_store, store.peoples, wanted.keep)
     anchors = Anchors([anchor_at(where) for where in wanted.anchors])
-    keeper = EvidenceRecorder(vault, store, behind, writer, retention, anchors, is_alone=settings.workers is None)
-    closing.callback(keeper.close)
-    return keeper
+    recorder = EvidenceRecorder(
+        evidence_store, store, contributions, writer, retention, anchors, is_alone=settings.workers is None
+    )
+    closing.callback(recorder.close)
+    return recorder
 
 
-def watch_evidence(metrics: Metrics, keeper: EvidenceRecorder) -> None:
+def watch_evidence(metrics: Metrics, recorder: EvidenceRecorder) -> None:
     """Has the metrics tell how it is with evidence."""
-    metrics.evidence_entries.set_function(lambda: keeper.vault.log.size)
-    metrics.evidence_waiting.set_function(lambda: keeper.waiting)
-    metrics.evidence_failures.set_function(lambda: keeper.failures)
-    metrics.evidence_unanchored.set_function(lambda: keeper.unanchored)
+    metrics.evidence_entries.set_function(lambda: recorder.evidence_store.log.size)
+    metrics.evidence_waiting.set_function(lambda: recorder.waiting)
+    metrics.evidence_failures.set_function(lambda: recorder.failures)
+    metrics.evidence_unanchored.set_function(lambda: recorder.unanchored)
 
 
 def secrets_of(settings: Config) -> Secrets:
@@ -143,7 +147,7 @@ def open_alerts(
     settings: Config, store: FindingStore, secrets: Secrets, rules: Callable[[], Sequence[Rule]], holder: str
 ) -> list[Dispatcher]:
     """A courier for each receiver. Raises :class:`FaultsError`."""
-    couriers, faults = [], []
+    dispatchers, faults = [], []
     for one in settings.alerts.receivers:
         writer = writer_of(settings, one, secrets, rules)
         ledger = DeliveryLog(store.peoples, one.name, holder)
@@ -158,15 +162,15 @@ def open_alerts(
         except (OSError, ValueError) as error:
             faults.append(Fault(f"alerts.receivers: {one.name}: {error}"))
             continue
-        couriers.append(Dispatcher(one.name, told, ledger))
+        dispatchers.append(Dispatcher(one.name, told, ledger))
     if faults:
         raise FaultsError(faults)
-    return couriers
+    return dispatchers
 
 
-def watch_alerts(metrics: Metrics, couriers: Sequence[Dispatcher]) -> None:
+def watch_alerts(metrics: Metrics, dispatchers: Sequence[Dispatcher]) -> None:
     """Has the metrics tell how it is with alerts."""
-    for one in couriers:
+    for one in dispatchers:
         metrics.alerts_waiting.labels(one.name).set_function(partial(getattr, one, "waiting"))
         metrics.alert_failures.labels(one.name).set_function(partial(getattr, one, "failures"))
         metrics.alerts_undelivered.labels(one.name).set_function(partial(getattr, one, "undelivered"))

@@ -77,35 +77,39 @@ def demo(
     feed = ChangeNotifier()
     with tempfile.TemporaryDirectory(prefix="custodes-demo-") as folder:
         store = FindingStore(f"sqlite:///{Path(folder) / 'findings.db'}")
-        shelf = SegmentStore(Path(folder) / "history")
-        writer = HistoryWriter(shelf, _KEPT)
-        history = History(shelf, writer)
-        behind = ContributingEvents(history, ruleset, Tables(), store)
-        vault = EvidenceStore(Path(folder) / "evidence", Path(folder) / "evidence.key", "custodes/demo")
-        retention = Retention(vault, store.peoples, keep=None)
-        keeper = EvidenceRecorder(vault, store, behind, writer, retention, Anchors(), clock=source.clock)
+        segments = SegmentStore(Path(folder) / "history")
+        writer = HistoryWriter(segments, _KEPT)
+        history = History(segments, writer)
+        contributions = ContributingEvents(history, ruleset, Tables(), store)
+        evidence_store = EvidenceStore(Path(folder) / "evidence", Path(folder) / "evidence.key", "custodes/demo")
+        retention = Retention(evidence_store, store.peoples, keep=None)
+        recorder = EvidenceRecorder(
+            evidence_store, store, contributions, writer, retention, Anchors(), clock=source.clock
+        )
         screen = _Screen(quiet=json)
 
         def on_news(kind: str, finding: Finding) -> None:
-            keeper.hear(finding)
+            recorder.enqueue(finding)
             screen.news(kind, finding)
 
         metrics = Metrics(rules, source.name)
-        watch_evidence(metrics, keeper)
+        watch_evidence(metrics, recorder)
         monitor = Monitor(
             SingleTask(Engine(ruleset.plan()), rules, source), rules, source, store, NoDeadLetters(), metrics, feed,
             history=writer, on_news=on_news, clock=source.clock,
         )  # fmt: skip
         hosts = hosts_without_accounts(store, listen)
-        app = build_app(monitor, history=history, behind=behind, vault=vault, hosts=hosts)
+        app = build_app(
+            monitor, history=history, contributions=contributions, evidence_store=evidence_store, hosts=hosts
+        )
         server = ConsoleServer(app, listen, feed)
         server.start()
-        keeper.start()
+        recorder.start()
         try:
             screen.watch(monitor, stop, server.url)
         finally:
             server.stop()
-            keeper.close()
+            recorder.close()
             writer.close()
             store.close()
     results = [_Result(insider, screen.findings) for insider in agency.insiders]

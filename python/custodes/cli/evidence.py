@@ -14,7 +14,7 @@ from rich.text import Text
 
 from custodes._core import EvidenceDamagedError
 from custodes.cli.encryption import keys_of
-from custodes.cli.findings_session import ConfigPath, open_desk
+from custodes.cli.findings_session import ConfigPath, open_session
 from custodes.cli.options import AsJson
 from custodes.cli.output import stdout, write_json
 from custodes.config import Fault, FaultsError
@@ -119,13 +119,13 @@ def export_(
 ) -> None:
     """Write all the evidence of a finding into a file that proves itself."""
     settings = _settings(config)
-    with open_desk(config) as desk:
-        one = desk.find(finding)
-        desk.note("export", one.group.get("actor", one.id), reason)
+    with open_session(config) as session:
+        one = session.find(finding)
+        session.note("export", one.group.get("actor", one.id), reason)
     path = output or Path(f"evidence-{one.id[:8]}.zip")
     fresh = path.with_name(path.name + ".new")
     try:
-        log = open_for_reading(settings.folder, keys_of(desk.settings))
+        log = open_for_reading(settings.folder, keys_of(session.settings))
         with fresh.open("wb") as file:
             events = export(log, one.id, file)
     except (EvidenceDamagedError, ValueError) as error:
@@ -148,12 +148,12 @@ def hold_(
     config: ConfigPath = Path("custodes.yaml"),
 ) -> None:
     """Keep the evidence of a finding, whatever its age, until it is released."""
-    with open_desk(config) as desk:
-        one = desk.find(finding)
+    with open_session(config) as session:
+        one = session.find(finding)
         hold = Hold(one.id, getpass.getuser(), int(time.time() * 1e6), reason)
         with _faults():
-            HoldStore(desk.store.engine).set(hold)
-        desk.note("hold", one.id, reason)
+            HoldStore(session.store.engine).set(hold)
+        session.note("hold", one.id, reason)
     stdout.print(f"{one.id[:8]} is held")
 
 
@@ -164,19 +164,19 @@ def release(
     config: ConfigPath = Path("custodes.yaml"),
 ) -> None:
     """Let the evidence of a finding go after its time again."""
-    with open_desk(config) as desk:
-        one = desk.find(finding)
+    with open_session(config) as session:
+        one = session.find(finding)
         with _faults():
-            HoldStore(desk.store.engine).release(one.id)
-        desk.note("release", one.id, reason)
+            HoldStore(session.store.engine).release(one.id)
+        session.note("release", one.id, reason)
     stdout.print(f"{one.id[:8]} is not held any more")
 
 
 @app.command()
 def holds(json: AsJson = False, config: ConfigPath = Path("custodes.yaml")) -> None:
     """List what is held, by whom, and why."""
-    with open_desk(config) as desk:
-        held = HoldStore(desk.store.engine).all()
+    with open_session(config) as session:
+        held = HoldStore(session.store.engine).all()
     if json:
         write_json([one.as_dict() for one in held])
         return

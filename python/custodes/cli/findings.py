@@ -12,7 +12,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from custodes.cli.findings_session import ConfigPath, open_desk
+from custodes.cli.findings_session import ConfigPath, open_session
 from custodes.cli.options import AsJson
 from custodes.cli.output import LEVEL_STYLES, stdout, write_json
 from custodes.config import Fault, FaultsError, parse_duration
@@ -40,12 +40,12 @@ def list_(
     config: ConfigPath = Path("custodes.yaml"),
 ) -> None:
     """List findings, the newest first."""
-    with open_desk(config) as desk:
+    with open_session(config) as session:
         wanted = None if every else state
         group = {"actor": actor} if actor else {}
-        found = desk.store.page(limit, state=wanted, level=level, group=group).findings
-        stands = desk.triage.of(one.id for one in found)
-        desk.note("read", actor, f"terminal, {len(found)} findings")
+        found = session.store.page(limit, state=wanted, level=level, group=group).findings
+        stands = session.triage.of(one.id for one in found)
+        session.note("read", actor, f"terminal, {len(found)} findings")
     if json:
         for one in found:
             write_json(_as_dict(one, stands[one.id]))
@@ -61,7 +61,7 @@ def list_(
             Text(one.rule),
             Text(one.who),
             f"{one.peak:,} ({one.times_threshold:.1f}×)",
-            _stands(stands[one.id]),
+            _triage_text(stands[one.id]),
         )
     stdout.print(table)
 
@@ -69,10 +69,10 @@ def list_(
 @app.command()
 def show(finding: str, json: AsJson = False, config: ConfigPath = Path("custodes.yaml")) -> None:
     """Show one finding, and what was done with it."""
-    with open_desk(config) as desk:
-        one = desk.find(finding)
-        triage, notes = desk.triage.of([one.id])[one.id], desk.triage.history(one.id)
-        desk.note("read", one.group.get("actor"), f"finding {one.id}")
+    with open_session(config) as session:
+        one = session.find(finding)
+        triage, notes = session.triage.of([one.id])[one.id], session.triage.history(one.id)
+        session.note("read", one.group.get("actor"), f"finding {one.id}")
     if json:
         write_json(_as_dict(one, triage) | {"history": [note.as_dict() for note in notes]})
         return
@@ -81,7 +81,7 @@ def show(finding: str, json: AsJson = False, config: ConfigPath = Path("custodes
     stdout.print(f"peak {one.peak:,}, {one.times_threshold:.1f} times the threshold of {one.threshold:,}{expected}")
     ended = "goes on" if one.closed_at is None else f"ended {rfc3339(one.closed_at)}"
     stdout.print(f"opened {rfc3339(one.opened_at)}, {ended}")
-    stdout.print(f"{_stands(triage)}    {one.id}")
+    stdout.print(f"{_triage_text(triage)}    {one.id}")
     for note in notes:
         stdout.print(Text(f"  {rfc3339(note.at)} {note.by} {note.kind}{f': {note.text}' if note.text else ''}"))
 
@@ -121,24 +121,24 @@ def silence(
     config: ConfigPath = Path("custodes.yaml"),
 ) -> None:
     """Explain findings beforehand: those that open meanwhile are closed at once, and nobody is alerted."""
-    with open_desk(config) as desk:
-        one = desk.find(finding)
+    with open_session(config) as session:
+        one = session.find(finding)
         now = int(time.time() * 1e6)
         try:
             until = now + parse_duration(for_) // timedelta(microseconds=1)
             wanted = Silence(one.rule_id, one.group, now, until, getpass.getuser(), reason)
         except ValueError as error:
             raise FaultsError([Fault(str(error))]) from error
-        number = SilenceStore(desk.store.engine).add(wanted)
-        desk.note("silence", one.id, reason)
+        number = SilenceStore(session.store.engine).add(wanted)
+        session.note("silence", one.id, reason)
     stdout.print(Text(f"silence {number}: {one.rule}, {one.who}, until {rfc3339(until)}"))
 
 
 @app.command()
 def silences(json: AsJson = False, config: ConfigPath = Path("custodes.yaml")) -> None:
     """List what is expected, until when, and why."""
-    with open_desk(config) as desk:
-        held = SilenceStore(desk.store.engine).all(int(time.time() * 1e6))
+    with open_session(config) as session:
+        held = SilenceStore(session.store.engine).all(int(time.time() * 1e6))
     if json:
         write_json([one.as_dict() for one in held])
         return
@@ -151,28 +151,28 @@ def silences(json: AsJson = False, config: ConfigPath = Path("custodes.yaml")) -
 @app.command()
 def unsilence(number: int, config: ConfigPath = Path("custodes.yaml")) -> None:
     """End a silence."""
-    with open_desk(config) as desk:
+    with open_session(config) as session:
         try:
-            SilenceStore(desk.store.engine).end(number, int(time.time() * 1e6))
+            SilenceStore(session.store.engine).end(number, int(time.time() * 1e6))
         except KeyError as error:
             raise FaultsError([Fault(f"no silence {number} holds", hint="custodes findings silences")]) from error
-        desk.note("unsilence", str(number), None)
+        session.note("unsilence", str(number), None)
     stdout.print(f"silence {number} has ended")
 
 
 def _change(ids: list[str], change: TriageChange, config: Path) -> None:
-    with open_desk(config) as desk:
-        found = [desk.find(one) for one in ids]
+    with open_session(config) as session:
+        found = [session.find(one) for one in ids]
         for one in found:
             try:
-                after = desk.triage.change(one.id, change, getpass.getuser(), int(time.time() * 1e6))
+                after = session.triage.change(one.id, change, getpass.getuser(), int(time.time() * 1e6))
             except ConflictError as error:
                 raise RuntimeError(f"{one.id[:8]}: {error}; try again") from error
-            desk.note(change.action, one.id, change.note or None)
-            stdout.print(Text(f"{one.id[:8]} {_stands(after)}"))
+            session.note(change.action, one.id, change.note or None)
+            stdout.print(Text(f"{one.id[:8]} {_triage_text(after)}"))
 
 
-def _stands(triage: Triage) -> str:
+def _triage_text(triage: Triage) -> str:
     whose = f", {triage.assignee}" if triage.assignee else ""
     return f"{(triage.verdict or triage.state).replace('_', ' ')}{whose}"
 

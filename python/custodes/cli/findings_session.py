@@ -52,7 +52,7 @@ class FindingsSession:
 
 
 @contextmanager
-def open_desk(config: Path) -> Iterator[FindingsSession]:
+def open_session(config: Path) -> Iterator[FindingsSession]:
     """Opens the database that the configuration names."""
     set_up_log("warning")
     settings = load_config(config)

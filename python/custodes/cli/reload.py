@@ -79,10 +79,10 @@ class ConfigReloader:
         settings: Config,
         monitor: Monitor,
         tables: LookupTables,
-        behind: ContributingEvents | None = None,
+        contributions: ContributingEvents | None = None,
     ) -> None:
         """``settings`` are those in force; ``behind`` is told of the rules that are."""
-        self._behind = behind
+        self._contributions = contributions
         self._path = path
         self._settings = settings
         self._monitor = monitor
@@ -104,8 +104,8 @@ class ConfigReloader:
             # How the counting is shared stays as it is.
             ruleset = compile_rules(settings.model_copy(update={"workers": self._settings.workers}), self._tables)
             self._monitor.change_rules(ruleset, settings.engine.threads)
-            if self._behind is not None:
-                self._behind.ruleset = ruleset
+            if self._contributions is not None:
+                self._contributions.ruleset = ruleset
         except FaultsError as error:
             return error.faults
         except TimeoutError:

@@ -68,7 +68,7 @@ def run(
     tables = LookupTables()
     ruleset = compile_rules(settings, tables)
     with ExitStack() as closing:
-        monitor, server = _put_together(config, settings, ruleset, tables, listen or settings.http.listen, closing)
+        monitor, server = _build(config, settings, ruleset, tables, listen or settings.http.listen, closing)
         stop = stop_on_signals()
         tables.watch(stop)
         server.start()
@@ -89,7 +89,7 @@ def run(
     CustodesStopped(events=monitor.status.events).emit()
 
 
-def _put_together(
+def _build(
     config: Path, settings: Config, ruleset: Ruleset, tables: LookupTables, listen: str, closing: ExitStack
 ) -> tuple[Monitor, ConsoleServer]:
 
@@ -100,31 +100,31 @@ def _put_together(
     closing.callback(dead_letters.close)
     writer, history = None, None
     if settings.history is not None:
-        shelf, writer = open_history(settings.history, keys, closing)
-        history = History(shelf, writer)
+        segments, writer = open_history(settings.history, keys, closing)
+        history = History(segments, writer)
     before_snapshots = writer.flush if writer else lambda: None
     parts = assemble(settings, ruleset, tables.in_force, store, listen, keys, closing, before_snapshots)
-    behind = None if history is None else ContributingEvents(history, ruleset, tables.in_force, store)
-    keeper = None
-    if behind is not None and writer is not None:
-        keeper = open_evidence(settings, store, behind, writer, keys, closing)
+    contributions = None if history is None else ContributingEvents(history, ruleset, tables.in_force, store)
+    recorder = None
+    if contributions is not None and writer is not None:
+        recorder = open_evidence(settings, store, contributions, writer, keys, closing)
 
     def on_news(kind: str, finding: Finding) -> None:
         FindingChanged(kind=kind, id=finding.id, rule=finding.rule, severity=finding.level, peak=finding.peak).emit()
-        if keeper is not None:
-            keeper.hear(finding)
-        for courier in couriers:
-            courier.wake()
+        if recorder is not None:
+            recorder.enqueue(finding)
+        for dispatcher in dispatchers:
+            dispatcher.wake()
 
     secrets = secrets_of(settings)
     metrics = Metrics(ruleset.rules, parts.source.name)
-    couriers = open_alerts(settings, store, secrets, lambda: monitor.rules, parts.worker)
-    watch_alerts(metrics, couriers)
-    for courier in couriers:
-        closing.callback(courier.close)
-    if keeper is not None:
-        watch_evidence(metrics, keeper)
-        keeper.start()
+    dispatchers = open_alerts(settings, store, secrets, lambda: monitor.rules, parts.worker)
+    watch_alerts(metrics, dispatchers)
+    for dispatcher in dispatchers:
+        closing.callback(dispatcher.close)
+    if recorder is not None:
+        watch_evidence(metrics, recorder)
+        recorder.start()
     metrics.snapshots_damaged.set(parts.damaged)
     tables.tell(metrics)
     closing.callback(tables.close)
@@ -134,22 +134,29 @@ def _put_together(
         memory=settings.engine.memory, history=writer, on_news=on_news, on_status=parts.on_status,
     )  # fmt: skip
     parts.attach(monitor)
-    for courier in couriers:
-        courier.start()
-    reload = ConfigReloader(config, settings, monitor, tables, behind)
+    for dispatcher in dispatchers:
+        dispatcher.start()
+    reload = ConfigReloader(config, settings, monitor, tables, contributions)
     reload.on_signal()
-    provider = _elsewhere(settings)
+    provider = _federated_sign_in(settings)
     rates = RateLimits(settings.http.requests_per_minute, settings.http.sign_ins_per_minute)
     app = build_app(
-        monitor, reload=reload, history=history, behind=behind, vault=None if keeper is None else keeper.vault,
-        secrets=secrets, provider=provider, rates=rates, hosts=hosts_without_accounts(store, listen, provider),
-    )  # fmt: skip
+        monitor,
+        reload=reload,
+        history=history,
+        contributions=contributions,
+        evidence_store=None if recorder is None else recorder.evidence_store,
+        secrets=secrets,
+        provider=provider,
+        rates=rates,
+        hosts=hosts_without_accounts(store, listen, provider),
+    )
     http = settings.http
     tls = (http.certificate, http.certificate_key) if http.certificate and http.certificate_key else None
     return monitor, ConsoleServer(app, listen, feed, tls)
 
 
-def _elsewhere(settings: Config) -> FederatedSignIn | None:
+def _federated_sign_in(settings: Config) -> FederatedSignIn | None:
     provider, wanted = provider_of(settings), settings.http.oidc
     return None if provider is None or wanted is None else FederatedSignIn(provider, wanted.title)
 

@@ -115,10 +115,10 @@ def _times(finding: dict[str, Any]) -> float:
 
 def _shown(state: _Display) -> RenderableType:
     status = state.status
-    behind = "–"
+    delay = "–"
     if status["watermark"] is not None:
         seconds = time.time() - datetime.fromisoformat(status["watermark"]).timestamp()
-        behind = f"{seconds:,.0f} s"
+        delay = f"{seconds:,.0f} s"
     head = Text.assemble(
         (f"custodes {status['version']}", "bold"),
         f"  {status['source']}  ",
@@ -128,7 +128,7 @@ def _shown(state: _Display) -> RenderableType:
         ),
         f"  {datetime.now(UTC):%H:%M:%S} UTC\n",
         f"{status['events']:,} events  {status['events_per_second']:,.0f}/s  lag {status['lag_records']:,}  ",
-        f"watermark behind {behind}  rejected {status['rejected']:,}  late {status['late']:,}  ",
+        f"watermark behind {delay}  rejected {status['rejected']:,}  late {status['late']:,}  ",
         f"windows {status['engine_bytes'] / 1e6:,.0f} MB\n",
     )
     findings = _table("open findings", ("times", "level", "rule", "who", "peak", "threshold", "opened"))

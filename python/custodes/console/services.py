@@ -41,8 +41,8 @@ class Services:
     silences: SilenceStore
     views: SavedViewStore
     history: History | None
-    behind: ContributingEvents | None
-    vault: EvidenceStore | None
+    contributions: ContributingEvents | None
+    evidence_store: EvidenceStore | None
     surroundings: SurroundingsJob | None
     backtests: BacktestJob | None
     grants: PurposeGrants = field(default_factory=PurposeGrants)
@@ -51,13 +51,13 @@ class Services:
         """Returns the names that this visitor sees: plain without accounts, else pseudonyms."""
         return LinkedPseudonyms(self.secrets, is_plain=visitor.role is None)
 
-    def note_look(
+    def record_access(
         self, request: Request, visitor: Caller, action: str, resource: str, subject: str | None, purpose: str | None
     ) -> None:
         """Writes an entry to the audit trail, before the access or action."""
-        self.put_down(request, visitor.name, action, resource, subject, purpose)
+        self.record_access_by_name(request, visitor.name, action, resource, subject, purpose)
 
-    def put_down(
+    def record_access_by_name(
         self, request: Request, name: str, action: str, resource: str, subject: str | None, purpose: str | None
     ) -> None:
         """Writes an audit entry under ``name``, for callers that are not signed in."""
@@ -66,9 +66,9 @@ class Services:
         self.audit.record(AuditEntry(at, name, action, f"custodes.{resource}", subject, purpose, address))
         self.watch.catch_up(at)
 
-    def events_behind(self, finding: Finding) -> Contribution | None:
+    def contribution_of(self, finding: Finding) -> Contribution | None:
         """Returns the events behind a finding; ``None`` without history, or if its rule is no longer active."""
-        return self.behind.of(finding) if self.behind else None
+        return self.contributions.of(finding) if self.contributions else None
 
     @property
     def rules(self) -> Sequence[Rule]:

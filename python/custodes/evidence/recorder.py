@@ -74,11 +74,11 @@ class _Load:
 
 
 class EvidenceRecorder:
-    """Fills the evidence log. :meth:`hear` is called by the monitor; all other work runs in its own thread."""
+    """Fills the evidence log. :meth:`enqueue` is called by the monitor; all other work runs in its own thread."""
 
     def __init__(
         self,
-        vault: EvidenceStore,
+        evidence_store: EvidenceStore,
         store: FindingStore,
         behind: ContributingEvents,
         writer: HistoryWriter,
@@ -89,7 +89,7 @@ class EvidenceRecorder:
         clock: Callable[[], float] = time.time,
     ) -> None:
         """``is_alone``: whether the store has no findings of other processes, whose events are in other histories."""
-        self.vault = vault
+        self.evidence_store = evidence_store
         self._store, self._behind, self._writer = store, behind, writer
         self._retention, self._anchors = retention, anchors
         self._is_alone = is_alone
@@ -109,7 +109,7 @@ class EvidenceRecorder:
     def start(self) -> None:
         self._thread.start()
 
-    def hear(self, finding: Finding) -> None:
+    def enqueue(self, finding: Finding) -> None:
         """Queues a finding that opened or closed; its events are in the history already."""
         with self._lock:
             self._waiting[finding.id] = _PendingFinding(
@@ -138,7 +138,7 @@ class EvidenceRecorder:
             if now - tidy_at >= _TIDY_SECONDS:
                 self._try(self._tidy)
                 tidy_at = now
-            self._anchors.step(self.vault.log.head)
+            self._anchors.step(self.evidence_store.log.head)
 
     def _try(self, step: Callable[[], None]) -> None:
         try:
@@ -154,12 +154,12 @@ class EvidenceRecorder:
         """Queues findings of the last run that may not be in the log."""
         if self._is_alone:
             for finding in self._store.since(self._micros() - _REACH):
-                self.hear(finding)
+                self.enqueue(finding)
 
     def _look_at_open_ones(self) -> None:
         for finding in self._store.page(10_000, open_only=True).findings:
-            if self._is_alone or self.vault.log.runs(key_of(finding.id)):
-                self.hear(finding)
+            if self._is_alone or self.evidence_store.log.runs(key_of(finding.id)):
+                self.enqueue(finding)
 
     def _tidy(self) -> None:
         self._retention.step(self._micros())
@@ -207,14 +207,14 @@ class EvidenceRecorder:
 
     def record(self, finding: Finding) -> bool:
         """Writes the state of a finding and its new events; returns whether there was anything new."""
-        before = self.vault.about(finding.id)
+        before = self.evidence_store.about(finding.id)
         told = [entry for entry in before if isinstance(entry, FindingEntry)]
         if told and told[-1].finding == finding.as_dict():
             return False
         if told and told[-1].finding["count"] == finding.count and told[-1].is_whole:
             # It ended, or its verdict changed: no event was added.
             entry = FindingEntry.of(finding, told[-1].events, is_whole=True)
-            self.vault.add(finding.id, [entry], self._micros())
+            self.evidence_store.add(finding.id, [entry], self._micros())
             return True
         known = {(entry.source, entry.position) for entry in before if isinstance(entry, EventEntry)}
         behind = self._behind.of(finding, refresh=False)
@@ -230,7 +230,7 @@ class EvidenceRecorder:
         if rule is not None and (by := RuleEntry.of(rule)) not in before:
             entries.append(by)
         entries.append(FindingEntry.of(finding, events, is_whole=behind is not None and behind.is_whole))
-        self.vault.add(finding.id, entries, self._micros())
+        self.evidence_store.add(finding.id, entries, self._micros())
         return True
 
     def _micros(self) -> int:
@@ -244,5 +244,5 @@ class EvidenceRecorder:
         self._stop.clear()
         with suppress(OSError, ValueError, StoreError, duckdb.Error):
             self.catch_up(at_once=True, within=_CLOSE_SECONDS)
-        self._anchors.step(self.vault.log.head, at_once=True)
-        self.vault.close()
+        self._anchors.step(self.evidence_store.log.head, at_once=True)
+        self.evidence_store.close()

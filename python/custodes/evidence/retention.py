@@ -67,9 +67,9 @@ class HoldStore:
 class Retention:
     """Erases evidence at the end of its retention."""
 
-    def __init__(self, vault: EvidenceStore, engine: Engine, keep: timedelta | None) -> None:
+    def __init__(self, evidence_store: EvidenceStore, engine: Engine, keep: timedelta | None) -> None:
         """``keep`` is the time from the later of end and verdict to erasure; ``None`` keeps evidence forever."""
-        self._vault = vault
+        self._evidence_store = evidence_store
         self._engine = engine
         self._keep = keep
 
@@ -80,7 +80,7 @@ class Retention:
         """
         if self._keep is None:
             return []
-        log_ = self._vault.log
+        log_ = self._evidence_store.log
         before = now - self._keep // timedelta(microseconds=1)
         kept = {str(UUID(bytes=key)) for key in log_.keys() if key != OF_THE_LOG}  # noqa: SIM118 - not a dict
         over = [one for one in self._over_since(before) if one in kept] + self._joined_before(kept, before)
@@ -104,7 +104,7 @@ class Retention:
         return [
             one
             for one in sorted(kept - there - held)
-            for told in [entry for entry in self._vault.about(one) if isinstance(entry, FindingEntry)][-1:]
+            for told in [entry for entry in self._evidence_store.about(one) if isinstance(entry, FindingEntry)][-1:]
             if told.finding["opened_at"] < until
         ]
 

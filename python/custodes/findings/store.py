@@ -185,7 +185,7 @@ class FindingStore:
         found = found[:limit]
         return Page(found, f"{found[-1].opened_at}:{found[-1].id}" if more else None)
 
-    def to_judge(self, limit: int) -> tuple[int, list[Finding]]:
+    def unreviewed(self, limit: int) -> tuple[int, list[Finding]]:
         """Returns the number of findings without a closing verdict, and the most urgent of them: by level, ongoing
         before ended, and by multiple of the threshold."""
         table = _findings.c

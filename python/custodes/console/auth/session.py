@@ -87,14 +87,14 @@ class AuthenticationMiddleware:
             await self._app(scope, receive, send)
             return
         request = Request(scope)
-        if request.method not in _SAFE and not _is_from_here(request):
+        if request.method not in _SAFE and not _is_same_site(request):
             refusal = JSONResponse({"detail": "the request comes from another site"}, 403)
             await refusal(scope, receive, send)
             return
         visitor = await run_in_threadpool(self._visitor, request)
         request.state.visitor = visitor
         if visitor is None and not request.url.path.startswith(_OPEN):
-            await self._to_the_door(request)(scope, receive, send)
+            await self._unauthenticated(request)(scope, receive, send)
             return
         if visitor is not None and visitor.role is None and COOKIE not in request.cookies:
             send = _with_cookie(send, request, visitor.key)
@@ -124,7 +124,7 @@ class AuthenticationMiddleware:
     def _must_sign_in(self) -> bool:
         return self._is_guarded or self._accounts.exist()
 
-    def _to_the_door(self, request: Request) -> Response:
+    def _unauthenticated(self, request: Request) -> Response:
         if not self._must_sign_in():
             return JSONResponse(
                 {"detail": "without accounts, only requests to a host name of this machine are served"}, 421
@@ -168,7 +168,7 @@ def put_cookie(
     response.set_cookie(name, value, seconds, path=path, secure=secure, httponly=True, samesite=same_site)
 
 
-def _is_from_here(request: Request) -> bool:
+def _is_same_site(request: Request) -> bool:
     """Returns whether a request comes from one of our pages, or from a program, which sends no such headers."""
     if (site := request.headers.get("sec-fetch-site")) is not None:
         return site in {"same-origin", "none"}
@@ -204,7 +204,7 @@ Auditor = Annotated[Caller, Depends(may(Permission.AUDIT))]
 Operator = Annotated[Caller, Depends(may(Permission.OPERATE))]
 
 
-def from_our_form(request: Request, token: Annotated[str, Form()] = "") -> None:
+def require_form_token(request: Request, token: Annotated[str, Form()] = "") -> None:
     """Checks the CSRF token of a form. Raises 403 if it is not the caller's."""
     if not request.app.state.services.secrets.is_form_token(visitor_of(request).key, token):
         raise HTTPException(403, "the form has expired: go back, reload the page and submit it again")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 
-from custodes.console.auth.access import sees_every_name
+from custodes.console.auth.access import may_see_all_names
 from custodes.console.auth.session import Viewer
 from custodes.console.cases.view import cases_view
 from custodes.console.services import Provided
@@ -32,9 +32,9 @@ class CasesOut(BaseModel):
 @router.get("/cases")
 def cases(request: Request, visitor: Viewer, services: Provided) -> CasesOut:
     """Findings that are not closed, grouped by actor."""
-    view, naming, plain = cases_view(services), services.naming(visitor), sees_every_name(visitor)
+    view, naming, plain = cases_view(services), services.naming(visitor), may_see_all_names(visitor)
     if plain and view.cases and visitor.role is not None:
-        services.note_look(request, visitor, "read", "cases", None, f"API, {len(view.cases)} cases")
+        services.record_access(request, visitor, "read", "cases", None, f"API, {len(view.cases)} cases")
     listed = [
         CaseOut(
             actor=case.actor if plain else naming.pseudonym("actor", case.actor),

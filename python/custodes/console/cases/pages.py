@@ -16,5 +16,5 @@ router = APIRouter(include_in_schema=False)
 @router.get("/findings/cases")
 def cases(request: Request, visitor: Viewer, services: Provided) -> Response:
     view = cases_view(services)
-    stands = services.triage.of(one.id for case in view.cases for one in case.findings)
-    return page(request, "cases.html", view=view, stands=stands, verdicts=VERDICTS)
+    triages = services.triage.of(one.id for case in view.cases for one in case.findings)
+    return page(request, "cases.html", view=view, triages=triages, verdicts=VERDICTS)

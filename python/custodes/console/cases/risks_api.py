@@ -7,7 +7,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 
-from custodes.console.auth.access import sees_every_name
+from custodes.console.auth.access import may_see_all_names
 from custodes.console.auth.session import Viewer
 from custodes.console.schema import RiskOut, RisksOut
 from custodes.console.services import Provided
@@ -28,9 +28,9 @@ def risks_(
     newest = services.monitor.status.newest
     now = int(time.time() * 1e6) if newest is None else newest
     listed = risks(services.monitor.store.since(now - REACH), now)[:limit]
-    may_know = sees_every_name(visitor)
+    may_know = may_see_all_names(visitor)
     if may_know and listed and visitor.role is not None:
-        services.note_look(request, visitor, "read", "risks", None, f"API, {len(listed)} actors")
+        services.record_access(request, visitor, "read", "risks", None, f"API, {len(listed)} actors")
     return RisksOut(
         as_of=rfc3339(now) or "",
         risks=[

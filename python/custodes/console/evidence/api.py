@@ -7,10 +7,10 @@ from typing import Any
 from fastapi import APIRouter, HTTPException, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from custodes.console.auth.access import sees_who
+from custodes.console.auth.access import may_see_names
 from custodes.console.auth.session import NameViewer
-from custodes.console.evidence.exports import NOT_ALL_OF_IT, proof_of
-from custodes.console.findings.api import finding_called
+from custodes.console.evidence.exports import NOT_ALL_OF_IT, evidence_bundle
+from custodes.console.findings.api import get_finding
 from custodes.console.people.schema import PURPOSE, AccessOut
 from custodes.console.schema import ProblemOut
 from custodes.console.services import Provided
@@ -44,19 +44,21 @@ class EventsOut(BaseModel):
 @router.get("/findings/{finding_id}/events", responses=_MISSING)
 def events(request: Request, visitor: NameViewer, services: Provided, finding_id: str) -> EventsOut:
     """The events behind a finding, with names, from the history."""
-    found = finding_called(services, finding_id)
-    behind = services.events_behind(found)
-    if behind is None:
+    found = get_finding(services, finding_id)
+    contribution = services.contribution_of(found)
+    if contribution is None:
         raise HTTPException(404, "no history is kept, or the rule is no longer active")
-    if not sees_who(visitor, found, lambda _: behind):
+    if not may_see_names(visitor, found, lambda _: contribution):
         raise HTTPException(403, "the resources of the finding are outside your access")
-    services.note_look(request, visitor, "read", "finding", found.group.get("actor"), f"API, events of {finding_id}")
-    seen = behind.within(visitor.reach.covers)
+    services.record_access(
+        request, visitor, "read", "finding", found.group.get("actor"), f"API, events of {finding_id}"
+    )
+    seen = contribution.within(visitor.reach.covers)
     return EventsOut(
         events=[AccessOut.of(one.access) for one in seen.events[: -_MOST_EVENTS - 1 : -1]],
         count=len(seen.events),
-        is_whole=behind.is_whole,
-        kept_back=len(behind.events) - len(seen.events),
+        is_whole=contribution.is_whole,
+        kept_back=len(contribution.events) - len(seen.events),
     )
 
 
@@ -70,7 +72,7 @@ def events(request: Request, visitor: NameViewer, services: Provided, finding_id
 )
 def evidence(request: Request, visitor: NameViewer, services: Provided, finding_id: str, wanted: PurposeIn) -> Response:
     """The evidence of a finding, in one file that `custodes evidence verify` checks on any machine."""
-    bundle = proof_of(services, request, visitor, finding_called(services, finding_id), wanted.purpose)
+    bundle = evidence_bundle(services, request, visitor, get_finding(services, finding_id), wanted.purpose)
     if bundle is None:
         raise HTTPException(403, NOT_ALL_OF_IT)
     return Response(bundle, media_type="application/zip")

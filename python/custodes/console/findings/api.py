@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, HTTPException, Query, Request
 
-from custodes.console.auth.access import sees_every_name, sees_who
+from custodes.console.auth.access import may_see_all_names, may_see_names
 from custodes.console.auth.session import Caller, Triager, Viewer
 from custodes.console.middleware.idempotency import IdempotencyKey
 from custodes.console.schema import (
@@ -45,7 +45,8 @@ def findings(
         raise HTTPException(400, str(error)) from error
     return FindingsOut(
         findings=[
-            FindingOut(**one) for one in visible_to(services, request, visitor, page.findings, sees_every_name(visitor))
+            FindingOut(**one)
+            for one in visible_to(services, request, visitor, page.findings, may_see_all_names(visitor))
         ],
         next=page.next,
     )
@@ -54,15 +55,15 @@ def findings(
 @router.get("/findings/{finding_id}", response_model_exclude_unset=True, responses={404: {"model": ProblemOut}})
 def finding(request: Request, visitor: Viewer, services: Provided, finding_id: str) -> FindingOut:
     """One finding."""
-    found = finding_called(services, finding_id)
-    reveals = sees_who(visitor, found, services.events_behind)
+    found = get_finding(services, finding_id)
+    reveals = may_see_names(visitor, found, services.contribution_of)
     return FindingOut(**visible_to(services, request, visitor, [found], reveals)[0])
 
 
 @router.get("/findings/{finding_id}/history", responses={404: {"model": ProblemOut}})
 def history(visitor: Viewer, services: Provided, finding_id: str) -> HistoryOut:
     """Triage history of a finding, oldest first."""
-    finding_called(services, finding_id)
+    get_finding(services, finding_id)
     return HistoryOut(notes=[NoteOut(**note.as_dict()) for note in services.triage.history(finding_id)])
 
 
@@ -82,11 +83,11 @@ def triage(request: Request, visitor: Triager, services: Provided, finding_id: s
         raise HTTPException(409, str(error)) from error
     except ValueError as error:
         raise HTTPException(400, str(error)) from error
-    services.note_look(request, visitor, change.action, "finding", finding_id, change.note or None)
+    services.record_access(request, visitor, change.action, "finding", finding_id, change.note or None)
     return TriageOut(**after.as_dict())
 
 
-def finding_called(services: Services, finding_id: str) -> Finding:
+def get_finding(services: Services, finding_id: str) -> Finding:
     """Returns a finding by id. Raises 404 if it does not exist."""
     found = services.monitor.store.get(finding_id)
     if found is None:
@@ -100,12 +101,12 @@ def visible_to(
     """Returns findings with their triage, with names or pseudonyms; access to names is audited."""
     if reveals:
         if findings and visitor.role is not None:
-            services.note_look(request, visitor, "read", "findings", None, f"API, {len(findings)} findings")
+            services.record_access(request, visitor, "read", "findings", None, f"API, {len(findings)} findings")
         groups = [finding.group for finding in findings]
     else:
         groups = [services.naming(visitor).group(finding) for finding in findings]
-    stands = services.triage.of(finding.id for finding in findings)
+    triages = services.triage.of(finding.id for finding in findings)
     return [
-        finding.as_dict() | {"group": group, "triage": stands[finding.id].as_dict()}
+        finding.as_dict() | {"group": group, "triage": triages[finding.id].as_dict()}
         for finding, group in zip(findings, groups, strict=True)
     ]

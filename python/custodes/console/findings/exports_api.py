@@ -9,7 +9,7 @@ import orjson
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import StreamingResponse
 
-from custodes.console.auth.access import sees_every_name
+from custodes.console.auth.access import may_see_all_names
 from custodes.console.auth.session import Viewer
 from custodes.console.csv_rows import csv_row
 from custodes.console.findings.api import visible_to
@@ -42,7 +42,7 @@ def export(
         after: str | None = None
         while True:
             page = services.monitor.store.page(1000, after, open_only=open, rule_id=rule_id, level=level, state=state)
-            yield from visible_to(services, request, visitor, page.findings, sees_every_name(visitor))
+            yield from visible_to(services, request, visitor, page.findings, may_see_all_names(visitor))
             after = page.next
             if after is None:
                 return
@@ -65,5 +65,5 @@ def _as_csv(findings: Iterator[dict[str, Any]]) -> Iterator[str]:
     for one in findings:
         group = ", ".join(f"{name} {value}" for name, value in one["group"].items())
         triage = one["triage"]
-        stands = (triage["state"], triage["verdict"], triage["assignee"])
-        yield csv_row((*(one[name] for name in _COLUMNS), group, *stands))
+        triages = (triage["state"], triage["verdict"], triage["assignee"])
+        yield csv_row((*(one[name] for name in _COLUMNS), group, *triages))

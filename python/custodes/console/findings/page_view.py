@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from custodes.console.auth.access import sees_who
+from custodes.console.auth.access import may_see_names
 from custodes.console.auth.session import Caller
 from custodes.console.charts.bars_and_curves import count_over_time
 from custodes.console.localization import say
@@ -58,7 +58,7 @@ class FindingView:
     neighbours: list[Finding]
     """Other findings of the same rule within a day, nearest first."""
     triage: Triage
-    stands: dict[str, Triage]
+    triages: dict[str, Triage]
     """Triage of the contributing findings."""
     notes: list[Note]
     entries: int | None
@@ -68,21 +68,23 @@ class FindingView:
 def finding_view(services: Services, finding: Finding, visitor: Caller) -> FindingView:
     """Reads the page content that ``visitor`` may see."""
     rule = next((rule for rule in services.rules if rule.id == finding.rule_id), None)
-    behind = services.events_behind(finding)
-    naming, reveals = services.naming(visitor), sees_who(visitor, finding, lambda _: behind)
+    contribution = services.contribution_of(finding)
+    naming, reveals = services.naming(visitor), may_see_names(visitor, finding, lambda _: contribution)
     names = finding.group if reveals else naming.group(finding)
-    found = 0 if behind is None else len(behind.events)
+    found = 0 if contribution is None else len(contribution.events)
     chart = Markup("")
-    if behind is not None and behind.curve:
-        chart = count_over_time(behind.curve, finding.threshold, behind.since, finding.held_until, finding.opened_at)
+    if contribution is not None and contribution.curve:
+        chart = count_over_time(
+            contribution.curve, finding.threshold, contribution.since, finding.held_until, finding.opened_at
+        )
     about = {"actor": finding.group["actor"]} if "actor" in finding.group else finding.group
-    counted = list(behind.findings[::-1]) if behind else []
+    counted = list(contribution.findings[::-1]) if contribution else []
     shown = {finding.id, *(one.id for one in counted)}
     others = services.monitor.store.page(_SHOWN_OTHERS + len(shown), group=about).findings
-    if behind is not None and not visitor.reach.is_everything:
-        behind = behind.within(visitor.reach.covers)
+    if contribution is not None and not visitor.reach.is_everything:
+        contribution = contribution.within(visitor.reach.covers)
     people_are = "subject" if "actor" in finding.group else "actor"
-    people = behind.people(people_are) if behind else []
+    people = contribution.people(people_are) if contribution else []
     return FindingView(
         finding=finding,
         rule=rule,
@@ -92,20 +94,20 @@ def finding_view(services: Services, finding: Finding, visitor: Caller) -> Findi
         reason=reason(finding, rule, say),
         chart=chart,
         counted=counted,
-        events=list(behind.events[: -_SHOWN_EVENTS - 1 : -1]) if behind else [],
-        event_count=found if behind else None,
-        events_kept_back=found - len(behind.events) if behind else 0,
-        is_whole=behind.is_whole if behind else False,
+        events=list(contribution.events[: -_SHOWN_EVENTS - 1 : -1]) if contribution else [],
+        event_count=found if contribution else None,
+        events_kept_back=found - len(contribution.events) if contribution else 0,
+        is_whole=contribution.is_whole if contribution else False,
         people_are=people_are,
         people=people[:_SHOWN_PEOPLE],
         people_count=len(people),
-        resources=behind.resources()[:_SHOWN_OTHERS] if behind else [],
+        resources=contribution.resources()[:_SHOWN_OTHERS] if contribution else [],
         others=[one for one in others if one.id not in shown][:_SHOWN_OTHERS],
         neighbours=[
             one for one in services.monitor.store.about_then(finding, _ABOUT_THEN, _SHOWN_OTHERS) if one.id not in shown
         ],
         triage=services.triage.of([finding.id])[finding.id],
-        stands=services.triage.of(one.id for one in counted),
+        triages=services.triage.of(one.id for one in counted),
         notes=services.triage.history(finding.id),
-        entries=None if services.vault is None else services.vault.count(finding.id),
+        entries=None if services.evidence_store is None else services.evidence_store.count(finding.id),
     )

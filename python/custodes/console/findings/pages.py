@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Form, HTTPException, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
-from custodes.console.auth.session import Triager, Viewer, from_our_form
+from custodes.console.auth.session import Triager, Viewer, require_form_token
 from custodes.console.findings.page_view import finding_view
 from custodes.console.rendering import page
 from custodes.console.services import Provided
@@ -39,7 +39,7 @@ def findings(
         raise HTTPException(400, str(error)) from error
     return page(
         request, "findings.html",
-        findings=found.findings, next=found.next, stands=services.triage.of(one.id for one in found.findings),
+        findings=found.findings, next=found.next, triages=services.triage.of(one.id for one in found.findings),
         chosen={"state": state, "level": level, "rule": rule}, states=STATES, levels=LEVELS[::-1],
         verdicts=VERDICTS, rules=services.rules, views=services.views.of(visitor.name),
     )  # fmt: skip
@@ -53,11 +53,11 @@ def finding(request: Request, visitor: Viewer, services: Provided, finding_id: s
     view = finding_view(services, found, visitor)
     if view.reveals:
         subject = found.group.get("actor", found.group.get("subject"))
-        services.note_look(request, visitor, "read", "finding", subject, f"finding {finding_id}")
+        services.record_access(request, visitor, "read", "finding", subject, f"finding {finding_id}")
     return page(request, "finding.html", view=view, verdicts=VERDICTS)
 
 
-@router.post("/findings/triage", dependencies=[Depends(from_our_form)])
+@router.post("/findings/triage", dependencies=[Depends(require_form_token)])
 def triage(
     request: Request,
     visitor: Triager,
@@ -73,13 +73,13 @@ def triage(
         change = _change(action, verdict, note, version, visitor.name)
         for finding_id in finding:
             services.triage.change(finding_id, change, visitor.name, int(time.time() * 1e6))
-            services.note_look(request, visitor, change.action, "finding", finding_id, note or None)
+            services.record_access(request, visitor, change.action, "finding", finding_id, note or None)
     except KeyError:
         return page(request, "missing.html", 404, what="finding")
     except (ConflictError, ValueError) as error:
         status = 409 if isinstance(error, ConflictError) else 400
-        return page(request, "refused.html", status, why=str(error), back=_ours(back))
-    return RedirectResponse(_ours(back), 303)
+        return page(request, "refused.html", status, why=str(error), back=_findings_path(back))
+    return RedirectResponse(_findings_path(back), 303)
 
 
 def _change(action: str, verdict: str, note: str, version: int | None, by: str) -> TriageChange:
@@ -102,5 +102,5 @@ def _change(action: str, verdict: str, note: str, version: int | None, by: str) 
             return TriageChange(note=note, version=version)
 
 
-def _ours(target: str) -> str:
+def _findings_path(target: str) -> str:
     return target if target.startswith("/findings") else "/findings"

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Form, Request, Response
 from fastapi.responses import RedirectResponse
 
-from custodes.console.auth.session import Viewer, from_our_form
+from custodes.console.auth.session import Viewer, require_form_token
 from custodes.console.rendering import page
 from custodes.console.services import Provided
 from custodes.findings.views import MOST_NAME, SavedView
@@ -15,7 +15,7 @@ from custodes.findings.views import MOST_NAME, SavedView
 router = APIRouter(include_in_schema=False)
 
 
-@router.post("/views", dependencies=[Depends(from_our_form)])
+@router.post("/views", dependencies=[Depends(require_form_token)])
 def save(
     request: Request,
     visitor: Viewer,
@@ -34,7 +34,7 @@ def save(
     return RedirectResponse(f"/findings?{view.query}", 303)
 
 
-@router.post("/views/forget", dependencies=[Depends(from_our_form)])
+@router.post("/views/forget", dependencies=[Depends(require_form_token)])
 def forget(
     request: Request, visitor: Viewer, services: Provided, number: Annotated[int, Form(ge=1, le=2**62)]
 ) -> Response:

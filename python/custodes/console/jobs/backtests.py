@@ -28,9 +28,9 @@ class BacktestResult:
 class BacktestJob:
     """Backtests rules on the newest events of the history, in the background."""
 
-    def __init__(self, history: History, behind: ContributingEvents) -> None:
+    def __init__(self, history: History, contributions: ContributingEvents) -> None:
         self._history = history
-        self._behind = behind
+        self._contributions = contributions
         self._background = BackgroundCache(self._work_out, "backtest")
 
     def of(self, rule: Rule) -> BacktestResult | None:
@@ -38,11 +38,13 @@ class BacktestJob:
         return self._background.of(rule.id)
 
     def _work_out(self, rule_id: str) -> BacktestResult:
-        rule = self._behind.rule(rule_id)
+        rule = self._contributions.rule(rule_id)
         if rule is None:
             return BacktestResult(None, "rules that monitor the users of Custodes have no backtest")
         records = EventRecords(self._history.latest_records(MOST_EVENTS))
         try:
-            return BacktestResult(backtest(rule, records, self._behind.ruleset.write, tables=self._behind.tables))
+            return BacktestResult(
+                backtest(rule, records, self._contributions.ruleset.write, tables=self._contributions.tables)
+            )
         except BacktestError as error:
             return BacktestResult(None, str(error))

@@ -30,10 +30,10 @@ class Overview:
     source: str
     state: str
     tiles: list[Tile]
-    to_judge: int
+    unreviewed: int
     findings: list[Finding]
     """Unreviewed findings, most urgent first."""
-    stands: dict[str, Triage]
+    triages: dict[str, Triage]
     at: int
     """Time of the monitor's clock, in microseconds since the epoch."""
 
@@ -42,17 +42,17 @@ def overview(services: Services) -> Overview:
     """Reads the page's content from the monitor and its store."""
     monitor = services.monitor
     status = monitor.status
-    to_judge, shown = monitor.store.to_judge(_SHOWN)
+    unreviewed, shown = monitor.store.unreviewed(_SHOWN)
     going_on = sum(monitor.store.open_counts().values())
     state = "ended" if status.finished else "live" if status.ready else "waiting for a stream"
     if monitor.failure is not None:
         state = "failed"
-    behind = None if status.watermark is None else status.at - status.watermark / 1e6
+    delay = None if status.watermark is None else status.at - status.watermark / 1e6
     return Overview(
         source=status.source,
         state=state,
         tiles=[
-            Tile(say("unreviewed"), f"{to_judge:,}", say("findings that are not closed"), to_judge > 0),
+            Tile(say("unreviewed"), f"{unreviewed:,}", say("findings that are not closed"), unreviewed > 0),
             Tile(say("ongoing"), f"{going_on:,}", say("findings whose condition still holds"), going_on > 0),
             Tile(say("events / s"), f"{status.events_per_second:,.0f}", say("look-ups counted per second")),
             Tile(say("events"), f"{status.events:,}", say("look-ups counted since the start")),
@@ -64,7 +64,7 @@ def overview(services: Services) -> Overview:
             ),
             Tile(
                 say("processing delay"),
-                "–" if behind is None else span(behind),
+                "–" if delay is None else span(delay),
                 say("current time minus the watermark, the event time up to which counts are complete"),
             ),
             Tile(
@@ -75,8 +75,8 @@ def overview(services: Services) -> Overview:
             ),
             Tile(say("late"), f"{status.late:,}", say("events that arrived after the watermark had passed their time")),
         ],
-        to_judge=to_judge,
+        unreviewed=unreviewed,
         findings=shown,
-        stands=services.triage.of(one.id for one in shown),
+        triages=services.triage.of(one.id for one in shown),
         at=int(status.at * 1e6),
     )

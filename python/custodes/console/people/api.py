@@ -11,10 +11,10 @@ from typing import Any
 from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import JSONResponse, StreamingResponse
 
-from custodes.console.auth.access import is_within
+from custodes.console.auth.access import is_in_scope
 from custodes.console.auth.session import Caller, NameViewer
 from custodes.console.csv_rows import csv_row
-from custodes.console.people.disclosures import account_of
+from custodes.console.people.disclosures import disclosure_rows
 from custodes.console.people.person_view import person_view
 from custodes.console.people.schema import AroundOut, LookIn, PersonOut, SearchIn, SearchOut, SubjectIn
 from custodes.console.schema import ProblemOut
@@ -34,7 +34,7 @@ def look(request: Request, visitor: NameViewer, services: Provided, wanted: Look
         view = person_view(services, wanted.kind, wanted.name, wanted.after, visitor.reach)
     except ValueError as error:
         raise HTTPException(400, str(error)) from error
-    services.note_look(request, visitor, "read", wanted.kind, wanted.name, wanted.purpose)
+    services.record_access(request, visitor, "read", wanted.kind, wanted.name, wanted.purpose)
     return PersonOut.of(view)
 
 
@@ -48,14 +48,14 @@ def around(request: Request, visitor: NameViewer, services: Provided, wanted: Su
     view = services.surroundings.of(wanted.name, visitor.reach, services.monitor.status.newest)
     if view is None:
         return JSONResponse({"detail": "the result is being computed: repeat the request"}, 202, {"Retry-After": "1"})
-    services.note_look(request, visitor, "read", "actor", wanted.name, wanted.purpose)
+    services.record_access(request, visitor, "read", "actor", wanted.name, wanted.purpose)
     return AroundOut.of(view)
 
 
 @router.post("/people/search")
 def search(request: Request, visitor: NameViewer, services: Provided, wanted: SearchIn) -> SearchOut:
     """Finds actors by the start of their name, and subjects by their full name."""
-    services.note_look(request, visitor, "search", "people", wanted.wanted, None)
+    services.record_access(request, visitor, "search", "people", wanted.wanted, None)
     if services.history is None:
         return SearchOut(actors=[], is_subject=False)
     within = visitor.reach.patterns
@@ -76,13 +76,13 @@ def disclosures(request: Request, visitor: NameViewer, services: Provided, wante
         raise HTTPException(403, "your access covers only some resources, and the account must be complete")
     if services.history is None:
         raise HTTPException(404, _NO_HISTORY)
-    services.note_look(request, visitor, "export", "subject", wanted.name, wanted.purpose)
-    return StreamingResponse(_rows(account_of(services.history, wanted.name)), media_type="text/csv")
+    services.record_access(request, visitor, "export", "subject", wanted.name, wanted.purpose)
+    return StreamingResponse(_rows(disclosure_rows(services.history, wanted.name)), media_type="text/csv")
 
 
 def _must_be_within(services: Services, visitor: Caller, kind: str, name: str) -> None:
     """Raises 404 if a person has no events in the visitor's scope, as for an unknown person."""
-    if not is_within(services.history, visitor, kind, name):
+    if not is_in_scope(services.history, visitor, kind, name):
         raise HTTPException(404, f"no {kind} with this name has events in your access")
 
 

@@ -31,13 +31,13 @@ def disclosures(request: Request, visitor: NameViewer, services: Provided, hidde
     if not visitor.reach.is_everything:
         why = "your access covers only some resources, and the account must be complete"
         return page(request, "refused.html", 403, why=why, back=f"/subjects/{hidden}")
-    services.note_look(request, visitor, "export", "subject", name, purpose)
+    services.record_access(request, visitor, "export", "subject", name, purpose)
     file_name = f'attachment; filename="disclosures-{services.secrets.pseudonym("subject", name)}.csv"'
-    lines = map(csv_row, account_of(services.history, name))
+    lines = map(csv_row, disclosure_rows(services.history, name))
     return StreamingResponse(lines, media_type="text/csv", headers={"Content-Disposition": file_name})
 
 
-def account_of(history: History, subject: str) -> Iterator[tuple[str | None, ...]]:
+def disclosure_rows(history: History, subject: str) -> Iterator[tuple[str | None, ...]]:
     """Yields the rows of the account, the header first."""
     yield ("time", "actor", "peer_group", "resource", "action", "purpose", "app")
     for one in history.accesses({"subject": subject}, limit=_MOST_EXPORTED):

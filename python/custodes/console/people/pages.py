@@ -10,8 +10,8 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Depends, Form, HTTPException, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
-from custodes.console.auth.access import is_within
-from custodes.console.auth.session import Caller, NameViewer, from_our_form
+from custodes.console.auth.access import is_in_scope
+from custodes.console.auth.session import Caller, NameViewer, require_form_token
 from custodes.console.jobs.network import network_picture
 from custodes.console.jobs.surroundings import PEERS_REACH
 from custodes.console.people.person_view import person_view
@@ -35,7 +35,7 @@ def actor(request: Request, visitor: NameViewer, services: Provided, hidden: str
 def around(request: Request, visitor: NameViewer, services: Provided, hidden: str) -> Response:
     name = named(services, "actor", hidden)
     purpose = services.grants.purpose(visitor, "actor", name)
-    if purpose is None or not is_within(services.history, visitor, "actor", name):
+    if purpose is None or not is_in_scope(services.history, visitor, "actor", name):
         return RedirectResponse(services.naming(visitor).address("actor", name), 303)
     if services.surroundings is None:
         raise HTTPException(404, NO_HISTORY)
@@ -45,7 +45,7 @@ def around(request: Request, visitor: NameViewer, services: Provided, hidden: st
         waiting = page(request, "around.html", name=unnamed, hidden=hidden, view=None)
         waiting.headers["Refresh"] = "1"
         return waiting
-    services.note_look(request, visitor, "read", "actor", name, purpose)
+    services.record_access(request, visitor, "read", "actor", name, purpose)
     picture = network_picture(name, view.shared, services.naming(visitor).pseudonym)
     return page(
         request, "around.html", name=name, hidden=hidden, view=view, picture=picture, days=PEERS_REACH
@@ -57,7 +57,7 @@ def subject(request: Request, visitor: NameViewer, services: Provided, hidden: s
     return _person(request, services, visitor, "subject", hidden, after)
 
 
-@router.post("/look", dependencies=[Depends(from_our_form)])
+@router.post("/look", dependencies=[Depends(require_form_token)])
 def look(
     visitor: NameViewer,
     services: Provided,
@@ -71,7 +71,7 @@ def look(
     return RedirectResponse(services.naming(visitor).address(kind, name), 303)
 
 
-@router.post("/search", dependencies=[Depends(from_our_form)])
+@router.post("/search", dependencies=[Depends(require_form_token)])
 def search(
     request: Request, visitor: NameViewer, services: Provided, wanted: Annotated[str, Form(max_length=1000)] = ""
 ) -> Response:
@@ -82,7 +82,7 @@ def search(
     actors = services.history.actors(wanted, within=within) if wanted and services.history else []
     is_subject = bool(wanted and services.history and services.history.knows("subject", wanted, within))
     if wanted:
-        services.note_look(request, visitor, "search", "people", wanted, None)
+        services.record_access(request, visitor, "search", "people", wanted, None)
     return page(request, "search.html", wanted=wanted, actors=actors, is_subject=is_subject)
 
 
@@ -94,14 +94,14 @@ def _person(
     if purpose is None:
         pseudonym = services.naming(visitor).pseudonym(kind, name)
         return page(request, "purpose.html", kind=kind, hidden=hidden, pseudonym=pseudonym)
-    if not is_within(services.history, visitor, kind, name):
+    if not is_in_scope(services.history, visitor, kind, name):
         why = f"this {kind} has no events in your access"
         return page(request, "refused.html", 403, why=why, back="/findings")
     try:
         view = person_view(services, kind, name, after, visitor.reach)
     except ValueError as error:
         raise HTTPException(400, str(error)) from error
-    services.note_look(request, visitor, "read", kind, name, purpose)
+    services.record_access(request, visitor, "read", kind, name, purpose)
     return page(request, f"{kind}.html", kind=kind, name=name, hidden=hidden, purpose=purpose, view=view)
 
 

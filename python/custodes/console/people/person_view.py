@@ -27,7 +27,7 @@ class PersonView:
     """The page content."""
 
     findings: Sequence[Finding]
-    stands: dict[str, Triage]
+    triages: dict[str, Triage]
     risk: Risk | None
     profile: AccessProfile | None
     """``None`` without history."""
@@ -65,7 +65,7 @@ def person_view(services: Services, kind: str, name: str, after: str | None, rea
     hours = [(f"{hour:02}", count) for hour, count in enumerate(profile.by_hour)] if profile else []
     return PersonView(
         findings=findings,
-        stands=services.triage.of(one.id for one in findings),
+        triages=services.triage.of(one.id for one in findings),
         risk=risk,
         profile=profile,
         by_day=bars(days, say("Look-ups by day")),

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Form, HTTPException, Request, Response
 from fastapi.responses import RedirectResponse
 
-from custodes.console.auth.session import Viewer, from_our_form, put_cookie
+from custodes.console.auth.session import Viewer, put_cookie, require_form_token
 from custodes.console.localization import LANGUAGE_COOKIE, LANGUAGES, ZONE_COOKIE, current, zones
 from custodes.console.rendering import page
 
@@ -24,7 +24,7 @@ def preferences(request: Request, visitor: Viewer) -> Response:
     )  # fmt: skip
 
 
-@router.post("/preferences", dependencies=[Depends(from_our_form)])
+@router.post("/preferences", dependencies=[Depends(require_form_token)])
 def prefer(
     request: Request,
     visitor: Viewer,

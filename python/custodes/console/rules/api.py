@@ -54,7 +54,7 @@ def rules(visitor: Viewer, services: Provided) -> RulesOut:
                 open=line.open,
                 findings=line.total,
                 last=rfc3339(line.last),
-                judged=line.judged,
+                judged=line.reviewed,
                 verdicts=line.verdicts,
                 groups=line.groups,
                 peak_ratio=round(line.peak_ratio, 3),

@@ -25,14 +25,14 @@ class RuleSummary:
     """Largest count now, as a share of the threshold."""
 
     @property
-    def judged(self) -> int:
+    def reviewed(self) -> int:
         """Number of closed findings, without duplicates."""
         return sum(count for verdict, count in self.verdicts.items() if verdict != "duplicate")
 
     @property
     def false_positive_rate(self) -> str:
         """False-positive rate: their share among the closed findings."""
-        return f"{self.verdicts.get('false_positive', 0) / self.judged:.0%}" if self.judged else "–"
+        return f"{self.verdicts.get('false_positive', 0) / self.reviewed:.0%}" if self.reviewed else "–"
 
 
 def rules_view(services: Services) -> list[RuleSummary]:
@@ -44,6 +44,6 @@ def rules_view(services: Services) -> list[RuleSummary]:
     for rule in services.rules:
         total, last = tallies.get(rule.id, (0, None))
         remembered, ratio = figures.groups.get(rule.id, 0), figures.peak_ratio.get(rule.id, 0.0)
-        judged = verdicts.get(rule.id, {})
-        lines.append(RuleSummary(rule, opened.get(rule.id, 0), total, last, judged, remembered, ratio))
+        reviewed = verdicts.get(rule.id, {})
+        lines.append(RuleSummary(rule, opened.get(rule.id, 0), total, last, reviewed, remembered, ratio))
     return sorted(lines, key=lambda line: (-line.open, -line.total, line.rule.title))

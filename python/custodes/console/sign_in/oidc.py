@@ -87,7 +87,7 @@ def back(
         key = services.accounts.arrive(identity.name, identity.role, identity.reach, known_as, int(time.time() * 1e6))
     except SignInError as fault:
         return _refused(services, request, identity.name, str(fault))
-    services.put_down(request, identity.name, "sign in", "session", None, None)
+    services.record_access_by_name(request, identity.name, "sign in", "session", None, None)
     # A page instead of a redirect: after a redirect from another site the browser omits the SameSite=Strict cookie.
     response = HTMLResponse(render("signed-in.html", fault="", wanted=identity.wanted))
     set_cookie(response, request, key)
@@ -96,5 +96,5 @@ def back(
 
 
 def _refused(services: Services, request: Request, name: str, why: str) -> Response:
-    services.put_down(request, name, "refused", "session", None, why)
+    services.record_access_by_name(request, name, "refused", "session", None, why)
     return HTMLResponse(render("signed-in.html", fault=why, wanted="/sign-in"), 401)

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Form, Query, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 
 from custodes.accounts.store import SignInError
-from custodes.console.auth.session import COOKIE, from_our_form, local_target, set_cookie, visitor_of
+from custodes.console.auth.session import COOKIE, local_target, require_form_token, set_cookie, visitor_of
 from custodes.console.rendering import render
 from custodes.console.services import Provided, Services
 from custodes.console.sign_in.oidc import FederatedSignIn, federated_sign_in
@@ -41,19 +41,19 @@ def signed_in(
         # A new session key prevents session fixation.
         key = services.accounts.sign_in(name, password, now)
     except SignInError as error:
-        services.put_down(request, name, "refused", "session", None, str(error))
+        services.record_access_by_name(request, name, "refused", "session", None, str(error))
         return _form(services, federated, wanted, str(error), name, 401)
-    services.put_down(request, name, "sign in", "session", None, None)
+    services.record_access_by_name(request, name, "sign in", "session", None, None)
     response = RedirectResponse(local_target(wanted), 303)
     set_cookie(response, request, key)
     return response
 
 
-@router.post("/sign-out", dependencies=[Depends(from_our_form)])
+@router.post("/sign-out", dependencies=[Depends(require_form_token)])
 def sign_out(request: Request, services: Provided) -> Response:
     visitor = visitor_of(request)
     services.accounts.sign_out(visitor.key)
-    services.note_look(request, visitor, "sign out", "session", None, None)
+    services.record_access(request, visitor, "sign out", "session", None, None)
     response = RedirectResponse("/sign-in", 303)
     response.delete_cookie(COOKIE, path="/")
     return response

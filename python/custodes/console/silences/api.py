@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, HTTPException, Path, Request
 
-from custodes.console.auth.access import sees_every_name
+from custodes.console.auth.access import may_see_all_names
 from custodes.console.auth.session import Caller, Triager, Viewer
 from custodes.console.middleware.idempotency import IdempotencyKey
 from custodes.console.schema import ProblemOut, SilenceIn, SilenceOut, SilencesOut
@@ -40,7 +40,7 @@ def silence(request: Request, visitor: Triager, services: Provided, wanted: Sile
     except (ValueError, OverflowError) as error:
         raise HTTPException(400, str(error)) from error
     number = services.silences.add(one)
-    services.note_look(request, visitor, "silence", "finding", str(number), one.reason)
+    services.record_access(request, visitor, "silence", "finding", str(number), one.reason)
     return _out(services, visitor, Silence(**{**vars(one), "number": number}))
 
 
@@ -51,12 +51,12 @@ def end(request: Request, visitor: Triager, services: Provided, number: _Silence
         services.silences.end(number, _now())
     except KeyError as error:
         raise HTTPException(404, f"no active silence {number}") from error
-    services.note_look(request, visitor, "unsilence", "finding", str(number), None)
+    services.record_access(request, visitor, "unsilence", "finding", str(number), None)
 
 
 def _out(services: Services, visitor: Caller, one: Silence) -> SilenceOut:
     naming = services.naming(visitor)
-    plain = sees_every_name(visitor)
+    plain = may_see_all_names(visitor)
     group = {name: value if plain else naming.pseudonym(name, value) for name, value in one.group.items()}
     fields: dict[str, Any] = one.as_dict() | {"group": group}
     return SilenceOut(**fields)

@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Form, Request, Response
 from fastapi.responses import RedirectResponse
 
-from custodes.console.auth.session import Triager, Viewer, from_our_form
+from custodes.console.auth.session import Triager, Viewer, require_form_token
 from custodes.console.rendering import page
 from custodes.console.services import Provided
 from custodes.findings.silences import Silence
@@ -26,7 +26,7 @@ def silences(request: Request, visitor: Viewer, services: Provided) -> Response:
     return page(request, "silences.html", silences=held, titles=titles, now=_now())
 
 
-@router.post("/findings/{finding_id}/silence", dependencies=[Depends(from_our_form)])
+@router.post("/findings/{finding_id}/silence", dependencies=[Depends(require_form_token)])
 def silence(
     request: Request,
     visitor: Triager,
@@ -47,11 +47,11 @@ def silence(
         services.triage.change(finding_id, change, visitor.name, now)
     except (ValueError, ConflictError) as error:
         return page(request, "refused.html", 400, why=str(error), back=back)
-    services.note_look(request, visitor, "silence", "finding", finding_id, reason)
+    services.record_access(request, visitor, "silence", "finding", finding_id, reason)
     return RedirectResponse(back, 303)
 
 
-@router.post("/silences/end", dependencies=[Depends(from_our_form)])
+@router.post("/silences/end", dependencies=[Depends(require_form_token)])
 def end(
     request: Request, visitor: Triager, services: Provided, number: Annotated[int, Form(ge=1, le=2**62)]
 ) -> Response:
@@ -59,7 +59,7 @@ def end(
         services.silences.end(number, _now())
     except KeyError:
         return page(request, "missing.html", 404, what="silence")
-    services.note_look(request, visitor, "unsilence", "finding", str(number), None)
+    services.record_access(request, visitor, "unsilence", "finding", str(number), None)
     return RedirectResponse("/silences", 303)
 
 
