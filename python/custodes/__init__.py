@@ -1,9 +1,9 @@
-"""Custodes watches the people who are trusted to look at other people's records."""
+"""Custodes detects misuse of legitimate data access."""
 
 import os
 
-# The engine's allocator reads it as it is loaded, so it comes first. To have the kernel look for pages of 2 MiB and
-# empty them takes longer than windows gain by them.
+# The engine's allocator reads this when it is loaded, so it comes first. Searching for and clearing pages of 2 MiB
+# costs the kernel more time than window state gains from them.
 os.environ.setdefault("MIMALLOC_ALLOW_THP", "0")
 
 from custodes import _core

@@ -7,11 +7,11 @@ import os
 
 def main() -> None:
     """The entry point."""
-    # What is loaded stays for good: the collector need not go through it dozens of times meanwhile (the command line
-    # turns it on when all is there), nor take it apart when the process ends.
+    # Imported modules stay until the end, so garbage collection during import and at exit is wasted time; the command
+    # line enables the collector after the import.
     gc.disable()
     atexit.register(gc.freeze)
-    # pydantic would look through all that is installed for plugins of its own.
+    # Prevents pydantic from searching all installed packages for plugins.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     from custodes.cli import main as run  # noqa: PLC0415 - only now
 

@@ -1,7 +1,7 @@
-"""Retries: how long something that failed is left alone before the next attempt.
+"""Retries: the delay after a failure of an operation before the next attempt.
 
-The loops that retry must not block, so they ask whether an attempt is due instead of sleeping in a decorator; that is
-why this is a class of our own and not a library such as tenacity.
+The loops that retry must not block, so they ask whether an attempt is due instead of sleeping in a decorator. This is
+why the class is not replaced by a library such as tenacity.
 """
 
 from __future__ import annotations

@@ -173,7 +173,7 @@ def test_look_up_tables_are_read(place: Path) -> None:
     config = place / "custodes.yaml"
     config.write_text(config.read_text() + "tables: {watched: watched.csv, wached: watched.csv}\n")
     (place / "watched.csv").write_text("person\n")
-    assert check(place) == (2, ["watched.csv: no derived field looks up in a table 'wached' (did you mean 'watched'?)"])
+    assert check(place) == (2, ["watched.csv: no derived field uses a table 'wached' (did you mean 'watched'?)"])
     config.write_text(config.read_text().replace(", wached: watched.csv", ""))
     assert check(place)[0] == 0
     (place / "watched.csv").write_text("person\nS1,too much\n")

@@ -86,7 +86,7 @@ tests:
         "  ok    as it should be",
         "  FAIL  wrong in every way",
         f"        {path}:8: an event was rejected: missing_actor: the event has no actor",
-        f"        {path}:8: Any look, actor A0: opened 0s in, not 1m",
+        f"        {path}:8: Any look, actor A0: opened after 0s, expected 1m",
         f"        {path}:8: Any look, actor A0: peak is 1, not 2",
         f"        {path}:8: not found: Any look, actor nobody",
         f"        {path}:8: not expected: Any look, actor A1, opened 1m in, peak 1",
@@ -199,7 +199,7 @@ def test_a_backtest_lists_the_findings_of_a_rule(tmp_path: Path) -> None:
     }
     for wrong, said in (
         (["Bulk lookup", "--events", events], "no rule 'Bulk lookup' (did you mean 'Bulk lookups'?)\n"),
-        (["Bulk lookups", "--events", "-"], "--events: the past is read more than once; give files\n"),
+        (["Bulk lookups", "--events", "-"], "--events: events are read more than once; give files\n"),
         (["Bulk lookups", "--events", "none.jsonl"], "none.jsonl: no such file\n"),
     ):
         assert run("backtest", *wrong) == (2, "", said)
@@ -222,7 +222,7 @@ def test_an_explanation_covers_each_event(tmp_path: Path) -> None:
         "  counts distinct subject: S1, S2",
         "  within 1h fires at gte 150",
         "event 2 does not count for Bulk lookups",
-        "  it is rejected: missing_time: the event has no time",
+        "  rejected: missing_time: the event has no time",
     ]
     code, out, _ = run("explain", "Bulk lookups", "--rules", rules, "--event", event, "--json")
     assert [(one["counts"], one["group"]) for one in json.loads(out)] == [
@@ -241,8 +241,8 @@ def test_explain_shows_the_groups_state_after_past_events(tmp_path: Path) -> Non
     asked = ("explain", "Bulk lookups", "--rules", tmp_path / "rules.yml", "--event", tmp_path / "event.jsonl")
     code, out, _ = run(*asked, "--past", tmp_path / "past.jsonl")
     assert code == 0
-    assert "  actor P1: from 2 to 3, held against 3" in out.splitlines()
-    assert "  actor P1: from 3 to 3, held against 3" in out.splitlines()
+    assert "  actor P1: from 2 to 3, threshold 3" in out.splitlines()
+    assert "  actor P1: from 3 to 3, threshold 3" in out.splitlines()
     code, out, _ = run(*asked, "--past", tmp_path / "past.jsonl", "--json")
     stood = [one["standings"] for one in json.loads(out)]
     assert stood[0] == [{"group": {"actor": "P1"}, "before": 2, "after": 3, "threshold": 3, "expected": None}]

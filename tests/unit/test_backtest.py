@@ -181,7 +181,7 @@ def test_the_plot_shows_thresholds_and_budget_but_no_names(tmp_path: Path) -> No
     picture = plot(result, 10)
     svg = ElementTree.fromstring(picture)
     texts = [element.text for element in svg.iter(f"{SVG}text")]
-    assert "Bulk <lookups> & more: findings a week by threshold" in texts
+    assert "Bulk <lookups> & more: findings per week by threshold" in texts
     assert {"own 8", f"suggested {result.suggested.threshold}", "budget 10"} <= set(texts)
     (curve,) = svg.iter(f"{SVG}polyline")
     points = [tuple(map(float, point.split(","))) for point in curve.attrib["points"].split()]

@@ -251,7 +251,7 @@ def test_invalid_derivations_are_faults(tmp_path: Path, text: str, message: str)
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("watchd", "person\n", "no derived field looks up in a table 'watchd' (did you mean 'watched'?)"),
+        ("watchd", "person\n", "no derived field uses a table 'watchd' (did you mean 'watched'?)"),
         ("households", "person,house\nS1,H1\n", "households.csv:1: no column 'household'; there are person, house"),
         ("assignments", "actor\nP1\n", "assignments.csv:1: the key has 2 columns, the header has 1"),
         ("watched", "person,why\nS1\n", "watched.csv:2: 1 columns, the header has 2"),

@@ -74,7 +74,7 @@ def test_every_part_of_a_condition_is_explained_with_the_events_value(rule: Rule
         ("      client_ip is an address in 10.0.0.0/8", True, ["10.1.2.3"]),
         ("    any of", True, None),
         ("      resource matches /^person\\./", True, ["person.x"]),
-        ("      resource is not there", False, ["person.x"]),
+        ("      resource does not exist", False, ["person.x"]),
         ("  all of", False, None),
         ("    all of", False, None),
         ("      purpose is absent or null", True, []),
@@ -163,7 +163,7 @@ def test_openings_and_aliased_fields_are_distinguished_from_events(
     assert (told.counts, told.group, told.counted) == (counts, {"who": group}, counted)
     assert [(part.text, part.holds) for part in told.parts][:2] == [
         ("any of", bool(counted)),
-        ("a finding of the rule busy opens, which no event is", False),
+        ("a finding of the rule busy opens, which is never an event", False),
     ]
 
 

@@ -249,7 +249,7 @@ def test_users_without_role_or_with_anothers_name_are_refused(door: tuple[Monito
     bench, client = door
     assert go(client, "17").status_code == 200
     client.cookies.clear()
-    for sub, why in (("18", "somebody else"), ("19", "your groups has a role")):
+    for sub, why in (("18", "another user"), ("19", "your groups has a role")):
         answer = go(client, sub)
         assert answer.status_code == 401
         assert why in answer.text

@@ -1,4 +1,4 @@
-"""What a rule's author has at hand before the rule pages anyone."""
+"""Tools for rule authors: tests, explanations and backtests, before a rule pages anyone."""
 
 from custodes.authoring.test_runner import RuleTestResult, find_test_files, run_tests
 

@@ -1,7 +1,8 @@
-"""What a rule would have found in events that have been: at its own threshold, and at others.
+"""Backtests: findings that a rule would have had in recorded events, at its own threshold and at others.
 
-All thresholds are asked in one pass: rules that differ in nothing else share their windows, so that a hundred of them
-cost little more than one. A budget of findings a week is met by looking ever closer where the findings fall below it.
+All thresholds are evaluated in one pass: rules that differ in nothing else share their windows, so a hundred of them
+cost little more than one. For a budget of findings per week, further passes refine the range in which the number of
+findings falls below the budget.
 """
 
 from __future__ import annotations
@@ -20,40 +21,40 @@ from custodes.rules import Rule
 from custodes.rules.ruleset import PlanWriter
 
 _STEP = 2 ** (1 / 4)
-"""Between two thresholds of the first pass."""
+"""Factor between two thresholds of the first pass."""
 _STEPS_DOWN, _STEPS_UP = 8, 24
 _LARGEST = 1 << 40
 _AT_ONCE = 200
-"""Thresholds asked in one pass to look closer."""
+"""Number of thresholds per refining pass."""
 _WEEK = timedelta(weeks=1) // timedelta(microseconds=1)
 
 
 @dataclass(frozen=True)
 class Backtest:
-    """A rule and the past."""
+    """Result of running a rule over recorded events."""
 
     rule: Rule
     events: int
     rejected: int
     weeks: float
-    """How long the events go on."""
+    """Duration of the events."""
     findings: Sequence[Finding]
-    """At the rule's own threshold."""
+    """Result at the rule's own threshold."""
     thresholds: Sequence[SweepPoint]
-    """By threshold, the rule's own among them; one that any event would meet is not asked."""
+    """Results by threshold, including the rule's own; thresholds that any event would meet are left out."""
     verdicts: Sequence[LabelOutcome]
-    """For each label, whether the rule at its own threshold found it."""
+    """Detections by label, at the rule's own threshold."""
     suggested: SweepPoint | None
-    """The least threshold that keeps to the budget from there on; ``None`` without a budget, or where none does."""
+    """Smallest threshold from which on the budget is kept; ``None`` without a budget, or if none keeps it."""
     own: SweepPoint
-    """What there is at the rule's own threshold."""
+    """Findings at the rule's own threshold."""
     lever: SweepParameter = SweepParameter.threshold
-    """What ``thresholds`` are."""
+    """Unit of ``thresholds``."""
 
 
 @dataclass(frozen=True)
 class _BacktestSettings:
-    """The past, and how it is read."""
+    """The recorded events, and how they are read."""
 
     past: RecordedEvents
     write: PlanWriter
@@ -66,7 +67,7 @@ class _BacktestSettings:
         return engine
 
     def earliest(self) -> int | None:
-        """The earliest event's time; ``None`` where there is none."""
+        """Time of the earliest event; ``None`` if there is none."""
         any_event = Rule(
             "any", "any", "low", "", group_by=(), distinct=None, when={"all": []}, holds={"gte": 1}, file="", line=0,
             timespan=timedelta(seconds=1), resolution=timedelta(seconds=1), keep_open=timedelta(days=3650),
@@ -81,7 +82,7 @@ class _BacktestSettings:
 
 
 class _ReplayPass:
-    """The events once, under some rules."""
+    """Runs the events once, under some rules."""
 
     def __init__(self, rules: Sequence[Rule], setting: _BacktestSettings, on_bytes: Callable[[int], None]) -> None:
         engine = setting.engine(rules, setting.threads)
@@ -93,7 +94,7 @@ class _ReplayPass:
             ledger.apply(outcome.changes)
         self.latest = engine.stats().newest
         self.found: dict[str, list[Finding]] = {rule.id: [] for rule in rules}
-        """Findings by rule id."""
+        """Returns findings by rule id."""
         for finding in ledger.findings():
             self.found[finding.rule_id].append(finding)
 
@@ -110,21 +111,21 @@ def backtest(
     threads: int = 1,
     on_pass: Callable[[int], Callable[[int], None]] = lambda number: lambda size: None,
 ) -> Backtest:
-    """Runs a rule over events of the past. ``write`` makes rules a plan; ``budget`` is how many findings a week there
-    may be.
+    """Runs a rule over recorded events. ``write`` compiles rules to a plan; ``budget`` is the allowed number of
+    findings per week.
 
-    ``on_pass`` hears that a pass begins, its number from 1, and returns who hears how many bytes were read. Raises
-    :class:`BacktestError` for a rule that more events can end, and for a past without any event.
+    ``on_pass`` is called with the number of each pass, from 1, and returns a callback for the number of bytes read.
+    Raises :class:`BacktestError` for a rule that more events can end, and if there are no events.
     """
     if rule.follows:
-        raise BacktestError(f"'{rule.title}' counts findings of others; backtest those")
+        raise BacktestError(f"'{rule.title}' counts findings of other rules; backtest those")
     rule, own = replace(rule, silent=False), lever.of(rule)
     setting = _BacktestSettings(past, write, tables or Tables(), threads)
     steps = {max(2, round(own * _STEP**n)) for n in range(-_STEPS_DOWN, _STEPS_UP + 1)}
     first = _ReplayPass([rule, *_variants(rule, lever, steps)], setting, on_pass(1))
     earliest = setting.earliest()
     if earliest is None or first.latest is None:
-        raise BacktestError("there are no events that can be counted")
+        raise BacktestError("the files contain no event that can be counted")
     weeks = max((first.latest - earliest) / _WEEK, 1e-9)
     findings = first.found.pop(rule.id)
     known = _by_threshold(first.found) | {own: _at(own, findings)}
@@ -148,7 +149,7 @@ def backtest(
 
 
 def _variants(rule: Rule, lever: SweepParameter, places: Iterable[int]) -> list[Rule]:
-    """The rule with the lever at other places."""
+    """Returns copies of the rule with the parameter at other values."""
     return [lever.move(rule, place) for place in sorted(places)]
 
 
@@ -161,7 +162,7 @@ def _at(threshold: int, findings: Sequence[Finding]) -> SweepPoint:
 
 
 def _least_within(known: dict[int, SweepPoint], budget: float) -> SweepPoint | None:
-    """The least threshold from which on no known one has more findings."""
+    """Returns the smallest threshold from which on no known threshold has more findings."""
     within = None
     for threshold in sorted(known, reverse=True):
         if known[threshold].findings > budget:
@@ -171,7 +172,7 @@ def _least_within(known: dict[int, SweepPoint], budget: float) -> SweepPoint | N
 
 
 def _closer(known: dict[int, SweepPoint], budget: float) -> list[int]:
-    """Thresholds to ask next: between the last that has too many findings and the first that has not."""
+    """Returns the next thresholds: between the last with too many findings and the first without."""
     within, least, most = _least_within(known, budget), min(known), max(known)
     if within is None:
         return [round(most * _STEP**n) for n in range(1, _STEPS_UP)] if most < _LARGEST else []

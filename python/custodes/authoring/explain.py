@@ -1,4 +1,4 @@
-"""Why an event counts for a rule, or does not: every part of its condition is put to the very engine."""
+"""Explanations: why an event counts for a rule, with every part of the condition evaluated by the engine itself."""
 
 from __future__ import annotations
 
@@ -19,37 +19,37 @@ _COMPARED = {"lt": "<", "lte": "≤", "gt": ">", "gte": "≥", "number": "="}
 
 @dataclass(frozen=True)
 class ConditionPart:
-    """A part of a condition, and what came of it."""
+    """A part of a condition, and its result."""
 
     depth: int
-    """How many parts it is within."""
+    """Nesting depth."""
     text: str
-    """What it asks."""
+    """The test."""
     holds: bool
     values: Sequence[str] | None
-    """What the event has in the field it asks for; ``None`` where it asks for no field itself."""
+    """Value of the tested field in the event; ``None`` if the part tests no field itself."""
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """What a rule makes of one event."""
+    """The evaluation of one event by a rule."""
 
     rejected: str | None
-    """Why it is no event at all."""
+    """Reason for which the record is not an event."""
     time: int | None
-    """When it was, in microseconds since the epoch."""
+    """Time of the event, in microseconds since the epoch."""
     matches: bool
     """Whether the condition holds."""
     parts: Sequence[ConditionPart]
-    """The condition, from the outside in."""
+    """Parts of the condition, outermost first."""
     group: dict[str, Sequence[str]]
-    """What it has in each field the rule groups by; with nothing in one of them it is in no group."""
+    """Values of the group-by fields; an event without a value in one of them is in no group."""
     counted: Sequence[str] | None
-    """The values it adds; ``None`` where events are counted."""
+    """Values it adds to a distinct count; ``None`` if events are counted."""
 
     @property
     def counts(self) -> bool:
-        """Whether it changes a count."""
+        """Returns whether the event changes a count."""
         return self.matches and all(self.group.values()) and self.counted != []
 
     def as_dict(self) -> dict[str, object]:
@@ -64,7 +64,7 @@ class Explanation:
 
 
 def explain(rule: Rule, mapping: Mapping, event: bytes, tables: Tables | None = None) -> Explanation:
-    """What ``rule`` makes of an event, a JSON object as the source has it."""
+    """Evaluates an event, a JSON object as the source has it."""
     nodes = list(_nodes(rule.when, 0))
     sources = [branch.group_by for branch in rule.branches if "opened" not in branch.when] or [rule.group_by]
     counted_field = rule.measure.field if rule.measure else rule.distinct
@@ -103,7 +103,7 @@ def explain(rule: Rule, mapping: Mapping, event: bytes, tables: Tables | None = 
 
 
 def _of_events(node: Any) -> Any:
-    """The part of a condition without findings of others, which no event is."""
+    """Returns the part of a condition without findings of other rules, which no event matches."""
     if "opened" in node:
         return {"any": []}
     if "any" in node:
@@ -112,7 +112,7 @@ def _of_events(node: Any) -> Any:
 
 
 def _probe(rule: Rule, name: str, when: Any = None, group_by: tuple[str, ...] = ()) -> Rule:
-    """A rule that fires at once."""
+    """Returns a rule that fires at once."""
     return Rule(
         name, name, rule.level, "", group_by=group_by, distinct=None, when={"all": []} if when is None else when,
         timespan=_SECOND, resolution=_SECOND, keep_open=_SECOND, holds={"gte": 1}, file=rule.file, line=rule.line,
@@ -120,7 +120,7 @@ def _probe(rule: Rule, name: str, when: Any = None, group_by: tuple[str, ...] = 
 
 
 def _nodes(when: dict[str, Any], depth: int) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The parts of a condition, each before those within it."""
+    """Yields the parts of a condition, each before its own parts."""
     yield depth, when
     within = [when["not"]] if "not" in when else when.get("all", when.get("any", []))
     for part in within:
@@ -135,7 +135,7 @@ def _said(node: dict[str, Any]) -> str:
     if "not" in node:
         return "not"
     if "opened" in node:
-        return f"a finding of the rule {node['opened']} opens, which no event is"
+        return f"a finding of the rule {node['opened']} opens, which is never an event"
     return _said_of(node["field"]["name"], node["field"]["test"])
 
 
@@ -151,14 +151,14 @@ def _said_of(name: str, test: Any) -> str:
             return f"{name} matches /{wanted['pattern']}/"
         case "same":
             where = {"whole": "is", "start": "starts with", "end": "ends with", "anywhere": "contains"}[wanted["place"]]
-            return f"{name} {where} what {wanted['other']} is"
+            return f"{name} {where} the value of {wanted['other']}"
         case "part":
             part, number = wanted
             return f"{part} of {name} is {number}"
         case "cidr":
             return f"{name} is an address in {wanted}"
         case "exists":
-            return f"{name} is there" if wanted else f"{name} is not there"
+            return f"{name} exists" if wanted else f"{name} does not exist"
         case "bool":
             return f"{name} is {'true' if wanted else 'false'}"
         case _:

@@ -1,4 +1,4 @@
-"""How the groups of events stand with a rule, after what came before: their counts, and what these are held against."""
+"""Status of an event's groups under a rule, after earlier events: counts and thresholds."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from custodes.sources.replay import read_files
 
 @dataclass(frozen=True)
 class GroupState:
-    """One group with one rule, when an event came."""
+    """Status of one group under one rule, at the time of an event."""
 
     group: dict[str, str]
     before: float
-    """Its count, or measure, in the window that ends with the event's pane, without the event."""
+    """Count or measure in the window that ends with the event's pane, without the event."""
     after: float
     threshold: float | None
-    """What that is held against; ``None`` where a baseline knows nothing yet."""
+    """Threshold; ``None`` while a baseline has too little data."""
     expected: float | None
-    """Its expected count, for a rule with a baseline."""
+    """Expected count, for a rule with a baseline."""
 
 
 class ReplayedRule:
-    """A rule over events that have been."""
+    """A rule over recorded events."""
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class ReplayedRule:
         lateness: timedelta,
         on_bytes: Callable[[int], None] = lambda size: None,
     ) -> None:
-        """Reads all of ``paths``. ``rules`` are those that ``rule`` may count the findings of."""
+        """Reads all of ``paths``. ``rules`` include those whose findings ``rule`` may count."""
         wanted = rule.with_followed(rules)
         self._rule = rule
         self._engine = Engine(build_plan(wanted, mapping, allowed_lateness=lateness))
@@ -54,7 +54,7 @@ class ReplayedRule:
                 pass
 
     def take(self, event: bytes, explained: Explanation) -> list[GroupState]:
-        """Counts one event more, of which ``explained`` says what the rule makes of it; how its groups stand then."""
+        """Counts one more event, whose evaluation is ``explained``; returns the status of its groups afterwards."""
         names = list(itertools.product(*explained.group.values()))
         before = [self._stands(group, explained.time) for group in names]
         self._engine.process_lines(event)

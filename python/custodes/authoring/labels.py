@@ -1,4 +1,4 @@
-"""Labels: what is known to be true of events that have been, for a rule to be judged by."""
+"""Labels: known facts about recorded events, by which rules are judged."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Label(BaseModel):
-    """Somebody who should have been found, and when they took each record."""
+    """An insider who should be found, with the time of each taken record."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    kind: str = Field(description="What they did, in a few words.")
+    kind: str = Field(description="Short description of the acts.")
     group: dict[str, str] = Field(min_length=1, description='Whom a finding must be of, e.g. {"actor": "P0042"}.')
-    times: list[AwareDatetime] = Field(min_length=1, description="When each record was taken.")
+    times: list[AwareDatetime] = Field(min_length=1, description="Time of each taken record.")
 
     def judged_by(self, findings: Sequence[Finding]) -> LabelOutcome:
-        """Whether some finding, of this group and of that time, found it."""
+        """Returns whether a finding of this group and time detects the label."""
         times = sorted((time - _EPOCH) // timedelta(microseconds=1) for time in self.times)
         those = [
             finding.opened_at
@@ -41,17 +41,17 @@ class Label(BaseModel):
 
 @dataclass(frozen=True)
 class LabelOutcome:
-    """What a rule made of a label."""
+    """Detection of a label by a rule."""
 
     label: Label
     opened_at: int | None
-    """When the first finding opened, in microseconds since the epoch; ``None`` where there is none."""
+    """Opening time of the first finding, in microseconds since the epoch; ``None`` if there is none."""
     taken: int
-    """Records that were taken by then: all of them where nothing was found."""
+    """Number of records taken by then; all records if there is no finding."""
 
 
 def read_labels(path: Path) -> list[Label]:
-    """Reads labels, one JSON object a line. Raises :class:`FaultsError` with every fault."""
+    """Reads labels, one JSON object per line. Raises :class:`FaultsError` with every fault."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:

@@ -1,4 +1,4 @@
-"""A backtest as a picture: findings a week by threshold, on logarithmic axes, as SVG."""
+"""Plot of a backtest: findings per week by threshold, on logarithmic axes, as SVG."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ text { fill: currentColor } .title { font-size: 16px; font-weight: 600 }
 
 
 class _Axis:
-    """A logarithmic axis from its least decade to its largest."""
+    """A logarithmic axis from its smallest decade to its largest."""
 
     def __init__(self, values: Sequence[float], begin: float, end: float) -> None:
         self.low = math.floor(math.log10(min(values)))
@@ -40,7 +40,7 @@ class _Axis:
 
 
 def plot(result: Backtest, budget: float | None) -> str:
-    """The picture, whole: an SVG document that needs nothing beside it. Nothing of it names anybody."""
+    """Returns a self-contained SVG document without any name of a person."""
     shown = [at for at in result.thresholds if at.findings]
     none = [at for at in result.thresholds if not at.findings][:1]
     weekly = [at.a_week(result.weeks) for at in shown]
@@ -48,7 +48,7 @@ def plot(result: Backtest, budget: float | None) -> str:
     x = _Axis([at.threshold for at in (*shown, *none, *(at for _, at in marks))], _LEFT, _WIDTH - _RIGHT)
     y = _Axis([*weekly, budget or 1.0, 1.0], _HEIGHT - _BOTTOM, _TOP)
     svg = Xml.Element("svg", xmlns="http://www.w3.org/2000/svg", viewBox=f"0 0 {_WIDTH} {_HEIGHT}", role="img")
-    title = f"{result.rule.title}: findings a week by {result.lever.value}"
+    title = f"{result.rule.title}: findings per week by {result.lever.value}"
     Xml.SubElement(svg, "title").text = title
     Xml.SubElement(svg, "style").text = _STYLE
     _text(svg, _LEFT, 26, title, css="title")
@@ -60,7 +60,7 @@ def plot(result: Backtest, budget: float | None) -> str:
         _text(svg, _LEFT - 8, y.at(value) + 4, f"{value:,g}", anchor="end")
     _text(svg, (_LEFT + _WIDTH - _RIGHT) / 2, _HEIGHT - 14, result.lever.value, anchor="middle")
     points = [(x.at(at.threshold), y.at(a_week)) for at, a_week in zip(shown, weekly, strict=True)]
-    # From the last threshold with findings it falls to the bottom at the first without.
+    # From the last threshold with findings the curve drops to the axis at the first threshold without.
     points += [(x.at(at.threshold), y.at(0)) for at in none]
     Xml.SubElement(svg, "polyline", {"class": "curve", "points": " ".join(f"{px},{py}" for px, py in points)})
     if budget:

@@ -1,4 +1,4 @@
-"""Events that have been, to be counted again: as files, or as records at hand."""
+"""Recorded events to be counted again: files, or records in memory."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ _AT_ONCE = 20_000
 
 
 def _nobody(_: int) -> None:
-    """Who hears how much was read, where nobody wants to."""
+    """Progress callback that does nothing."""
 
 
 class RecordedEvents(Protocol):
-    """Events of the past."""
+    """Recorded events."""
 
     def outcomes(self, engine: Engine, on_bytes: Callable[[int], None] = _nobody) -> Generator[Outcome]:
-        """What comes of each batch, and of the end. ``on_bytes`` hears how much was read."""
+        """Yields the outcome of each batch, and of the end. ``on_bytes`` is called with the number of bytes read."""
 
     def parts(self) -> Sequence[RecordedEvents]:
-        """What it is made of: each begins with its earliest events."""
+        """Batches, each of which begins with its earliest events."""
 
 
 @dataclass(frozen=True)
 class EventFiles:
-    """Files of events."""
+    """Events in files."""
 
     paths: Sequence[Path]
 
@@ -45,7 +45,7 @@ class EventFiles:
 
 @dataclass(frozen=True)
 class EventRecords:
-    """Records at hand, the earliest first."""
+    """Records in memory, earliest first."""
 
     records: Sequence[bytes]
 

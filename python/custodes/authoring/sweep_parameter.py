@@ -1,4 +1,4 @@
-"""What of a rule a backtest asks at other places: its threshold, or how many times the usual is too much."""
+"""Sweep parameter of a backtest: the rule's threshold, or the factor of its baseline."""
 
 from __future__ import annotations
 
@@ -11,33 +11,33 @@ from custodes.rules import Rule
 
 @dataclass(frozen=True)
 class SweepPoint:
-    """What there would have been at a threshold, or whatever else the lever is."""
+    """Findings at one value of the parameter."""
 
     threshold: float
     findings: int
     groups: int
-    """Different ones that had a finding."""
+    """Number of distinct groups with a finding."""
 
     def a_week(self, weeks: float) -> float:
         return self.findings / weeks
 
 
 class BacktestError(ValueError):
-    """A rule that cannot be asked at other thresholds."""
+    """The rule cannot be evaluated at other thresholds."""
 
 
 class SweepParameter(StrEnum):
-    """What of a rule a backtest asks at other values."""
+    """The property of a rule that a backtest varies."""
 
     threshold = "threshold"
-    """Its count."""
+    """The threshold of the count."""
     factor = "factor"
-    """How many times the usual is too much, of a rule with a baseline."""
+    """The factor of the baseline."""
 
     def of(self, rule: Rule) -> int:
-        """Where it stands, in :attr:`unit`. Raises :class:`BacktestError` for a rule that has none."""
+        """Returns the rule's own value, in :attr:`unit`. Raises :class:`BacktestError` if it has none."""
         if not rule.grows:
-            raise BacktestError(f"'{rule.title}' has no threshold that more events reach; a backtest wants gte or gt")
+            raise BacktestError(f"'{rule.title}' has no threshold that more events reach; a backtest needs gte or gt")
         if self is SweepParameter.threshold:
             return math.ceil(max(rule.holds.get("gte", 1), rule.holds.get("gt", 0) + 1))
         if rule.baseline is None:
@@ -46,15 +46,15 @@ class SweepParameter(StrEnum):
 
     @property
     def unit(self) -> float:
-        """The least step."""
+        """Smallest step."""
         return 1 if self is SweepParameter.threshold else 0.01
 
     def shown(self, at: SweepPoint) -> SweepPoint:
-        """With its place as people know it."""
+        """Formats a value."""
         return at if self is SweepParameter.threshold else replace(at, threshold=round(at.threshold * self.unit, 2))
 
     def move(self, rule: Rule, to: int) -> Rule:
-        """The rule with the lever at another place, by which it goes."""
+        """Returns the rule with another value, under an id made from the value."""
         moved = replace(rule, id=str(to), title=str(to))
         if self is SweepParameter.threshold or rule.baseline is None:
             return replace(moved, holds={"gte": to})

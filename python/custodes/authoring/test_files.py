@@ -1,4 +1,4 @@
-"""Test files for rules: their shape, and the events that they say in a few lines.
+"""Test files for rules: their schema, and a compact notation for events.
 
 Field descriptions are the reference.
 """
@@ -21,18 +21,18 @@ class _FileSection(BaseModel):
 
 
 class InputEvents(_FileSection):
-    """Events that come."""
+    """A group of events."""
 
     event: dict[str, Any] = Field(
-        description="The event, as the mapping reads it. In text, {n} is which of `times` it is, from 0, and {time} "
-        "its time; without {time} anywhere, the time is put under `time`."
+        description="The event, as the mapping reads it. In text, {n} is its index among `times`, from 0, and {time} "
+        "its time; without {time} anywhere, the time is stored in the field `time`."
     )
-    at: Duration = Field(timedelta(0), description="When, from the test's start.")
-    times: int = Field(1, ge=1, le=1_000_000, description="How many of them come.")
-    every: Duration = Field(timedelta(0), description="How long after one the next comes.")
+    at: Duration = Field(timedelta(0), description="Time of the first event, from the start of the test.")
+    times: int = Field(1, ge=1, le=1_000_000, description="Number of events.")
+    every: Duration = Field(timedelta(0), description="Interval between two events.")
 
     def events(self, start: datetime) -> Iterator[tuple[datetime, dict[str, Any]]]:
-        """Each event with its time."""
+        """Yields each event with its time."""
         for n in range(self.times):
             time = start + self.at + n * self.every
             text = time.isoformat()
@@ -41,47 +41,49 @@ class InputEvents(_FileSection):
 
 
 class ExpectedFinding(_FileSection):
-    """A finding that there must be. What is not given may be anything."""
+    """An expected finding. Omitted properties may have any value."""
 
-    rule: str = Field(description="The rule's title or id.")
+    rule: str = Field(description="Title or id of the rule.")
     group: dict[str, str] = Field(description="Its group-by fields.")
-    opened: Duration | None = Field(None, description="When it opens, from the test's start.")
+    opened: Duration | None = Field(None, description="Opening time, from the start of the test.")
     peak: int | float | None = Field(None, description="The largest count.")
     count: int | None = Field(None, description="The events counted.")
 
 
 class RuleTestCase(_FileSection):
-    """One test: events that come, and all the findings there must be."""
+    """One test: events, and all expected findings."""
 
-    name: str = Field(description="What it shows, in a sentence.")
-    start: AwareDatetime = Field(datetime(2026, 1, 5, 8, tzinfo=UTC), description="The time its events begin at.")
+    name: str = Field(description="The property that the test shows, in a sentence.")
+    start: AwareDatetime = Field(datetime(2026, 1, 5, 8, tzinfo=UTC), description="Start time of the events.")
     events: list[InputEvents] = Field(min_length=1, description="Events, in any order.")
-    findings: list[ExpectedFinding] = Field(description="Every finding there must be, of any rule; [] for none.")
+    findings: list[ExpectedFinding] = Field(description="All expected findings, of any rule; [] for none.")
 
     def lines(self) -> bytes:
-        """The events in order of their times, as JSON Lines."""
+        """Returns the events in order of their times, as JSON Lines."""
         events = [one for send in self.events for one in send.events(self.start)]
         events.sort(key=lambda one: one[0])
         return b"".join(orjson.dumps(event, option=orjson.OPT_APPEND_NEWLINE) for _, event in events)
 
     def since_start(self, micros: int) -> timedelta:
-        """A time of the engine's, from the test's start."""
+        """Converts a time of the engine to an offset from the start of the test."""
         return timedelta(microseconds=micros) - (self.start - datetime.fromtimestamp(0, UTC))
 
 
 class RuleTests(_FileSection):
     """A test file."""
 
-    rules: list[Path] = Field(min_length=1, description="Rule files and directories, from this file's own directory.")
-    mapping: str = Field("custodes", description="Built-in mapping's name, or a mapping file's path.")
+    rules: list[Path] = Field(
+        min_length=1, description="Rule files and directories, relative to the directory of this file."
+    )
+    mapping: str = Field("custodes", description="Name of a built-in mapping, or path of a mapping file.")
     tables: dict[str, Annotated[list[dict[str, str]], Field(min_length=1)]] = Field(
-        default_factory=dict, description="Look-up tables, row by row: the key's columns first."
+        default_factory=dict, description="Look-up tables, row by row, key columns first."
     )
     tests: list[RuleTestCase] = Field(min_length=1, description="The tests.")
 
 
 def _fill(value: Any, words: dict[str, str]) -> tuple[Any, bool]:
-    """The value with words filled into its text, and whether its time was among them."""
+    """Returns the value with placeholders replaced, and whether it contained the time."""
     if isinstance(value, str):
         filled = value
         for word, text in words.items():

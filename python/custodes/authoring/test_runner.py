@@ -1,4 +1,4 @@
-"""Rules under test: events through the very engine, findings against those that were to be."""
+"""Test runner for rules: events through the engine itself, findings compared with the expected ones."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from custodes.config.load import anchored_mapping, validation_faults
 from custodes.config.mapping import Mapping, load_mapping
 from custodes.findings import Finding, FindingAccumulator
 from custodes.rules import Rule, build_plan, load_rules
-from custodes.rules.parse import is_test_file
+from custodes.rules.files import is_test_file
 from custodes.sources.lookup_tables import inline
 
 
 @dataclass(frozen=True)
 class RuleTestResult:
-    """What came of one test."""
+    """Result of one test."""
 
     file: str
     line: int
     name: str
     failures: Sequence[str]
-    """What was otherwise than expected, a line each; none for a test that passed."""
+    """Differences, one per line; empty for a passed test."""
 
     def as_dict(self) -> dict[str, object]:
         return {**vars(self), "failures": list(self.failures)}
 
 
 def find_test_files(paths: Iterable[Path]) -> list[Path]:
-    """The test files among and below ``paths``. Raises :class:`FaultsError` for a path without any."""
+    """Returns the test files among and below ``paths``. Raises :class:`FaultsError` for a path without any."""
     found: list[Path] = []
     for path in paths:
         below = sorted(one for one in path.rglob("*") if is_test_file(one)) if path.is_dir() else [path]
@@ -46,7 +46,7 @@ def find_test_files(paths: Iterable[Path]) -> list[Path]:
 
 
 def run_tests(path: Path) -> Iterator[RuleTestResult]:
-    """Runs a file's tests, in order. Raises :class:`FaultsError` for a file, or rules, that cannot be read."""
+    """Runs the tests of a file, in order. Raises :class:`FaultsError` for an unreadable file or unreadable rules."""
     document, tests = _load(path)
     rules = load_rules(path.parent / rule for rule in tests.rules)
     _check_names(document, tests, rules)
@@ -62,7 +62,7 @@ def run_tests(path: Path) -> Iterator[RuleTestResult]:
 def _load(path: Path) -> tuple[Document, RuleTests]:
     documents = load_documents(path)
     if len(documents) != 1 or not isinstance(documents[0].data, dict):
-        raise FaultsError([Fault("wants one YAML mapping with rules and tests", str(path), 1)])
+        raise FaultsError([Fault("must be one YAML mapping with rules and tests", str(path), 1)])
     try:
         return documents[0], RuleTests(**{str(key): value for key, value in documents[0].data.items()})
     except ValidationError as error:
@@ -92,7 +92,7 @@ def _tables(document: Document, tests: RuleTests, mapping: Mapping) -> Tables:
                 except ValueError as error:
                     raise FaultsError([document.fault(str(error).partition(": ")[2], "tables", name)]) from error
         if name not in {use.table for use in uses}:
-            raise FaultsError([document.fault(f"no derived field looks up in a table '{name}'", "tables", name)])
+            raise FaultsError([document.fault(f"no derived field uses a table '{name}'", "tables", name)])
     return tables
 
 
@@ -114,7 +114,7 @@ def _compare(case: RuleTestCase, findings: Sequence[Finding], rules: Sequence[Ru
         if not same:
             yield f"not found: {title}, {_group(one.group)}"
             continue
-        # Of several the one that fits best, so that what is said of it helps.
+        # With several candidates, the best match gives the most helpful message.
         nearest = min(same, key=lambda finding: len(list(_differences(case, one, finding))))
         left.remove(nearest)
         for difference in _differences(case, one, nearest):
@@ -127,11 +127,11 @@ def _compare(case: RuleTestCase, findings: Sequence[Finding], rules: Sequence[Ru
 def _differences(case: RuleTestCase, expected: ExpectedFinding, finding: Finding) -> Iterator[str]:
     opened = case.since_start(finding.opened_at)
     if expected.opened is not None and expected.opened != opened:
-        yield f"opened {format_duration(opened)} in, not {format_duration(expected.opened)}"
+        yield f"opened after {format_duration(opened)}, expected {format_duration(expected.opened)}"
     for name in ("peak", "count"):
         wanted, is_ = getattr(expected, name), getattr(finding, name)
         if wanted is not None and wanted != is_:
-            yield f"{name} is {is_:,}, not {wanted:,}"
+            yield f"{name} is {is_:,}, expected {wanted:,}"
 
 
 def _group(group: dict[str, str]) -> str:

@@ -1,4 +1,4 @@
-"""The SQL database: its tables, how they change from version to version, and how it is opened."""
+"""The SQL database: tables, migrations, and connections."""
 
 from custodes.database.connection import open_database
 

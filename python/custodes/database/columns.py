@@ -1,4 +1,4 @@
-"""Columns that are encrypted where the installation has keys. Each engine's dialect has them."""
+"""Columns that are encrypted if the installation has keys. The keys are part of an engine's dialect."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ _KEYS = "custodes_keys"
 
 
 def use_keys(engine: Engine, keys: Keys) -> None:
-    """Has an engine's columns encrypted by these."""
+    """Sets the keys that encrypt the columns of an engine."""
     setattr(engine.dialect, _KEYS, keys)
 
 
 def keys_of(dialect: Dialect) -> Keys:
-    """What columns of this dialect are encrypted by."""
+    """Returns the keys of a dialect."""
     keys = getattr(dialect, _KEYS, NO_KEYS)
     return keys if isinstance(keys, Keys) else NO_KEYS
 
 
 class GroupText(TypeDecorator[str]):
-    """A group as JSON, in the one way it is written. Who is in it is hidden, and can be looked for."""
+    """A group as canonical JSON. Its identifying values are encrypted and searchable."""
 
     impl = String
     cache_ok = True
@@ -34,7 +34,7 @@ class GroupText(TypeDecorator[str]):
 
 
 class HiddenName(TypeDecorator[str]):
-    """Somebody's name; it can be looked for."""
+    """A name, encrypted and searchable."""
 
     impl = String
     cache_ok = True
@@ -47,7 +47,7 @@ class HiddenName(TypeDecorator[str]):
 
 
 class WrappedText(TypeDecorator[str]):
-    """A text that may name people, and that nobody looks for."""
+    """A text that may contain names, encrypted and not searchable."""
 
     impl = Text
     cache_ok = True
@@ -60,7 +60,7 @@ class WrappedText(TypeDecorator[str]):
 
 
 class WrappedString(WrappedText):
-    """The same, of a column that holds less."""
+    """The same, for a shorter column."""
 
     impl = String  # type: ignore[assignment] # it is said to be one class only
     cache_ok = True

@@ -1,4 +1,4 @@
-"""Opening a database: made where it is new, brought up to date where it is older."""
+"""Database connections: tables are created if missing and migrated if older."""
 
 from __future__ import annotations
 
@@ -17,36 +17,36 @@ from custodes.encryption.keys import NO_KEYS, Keys
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 LATEST = "0010"
-"""The revision that :mod:`custodes.database.tables` is; the last one in ``migrations/versions``."""
+"""Revision of :mod:`custodes.database.tables`: the last one in ``migrations/versions``."""
 _FIRST = "0001"
 
 _TABLES_LOCK = 0x437573746F646573
-"""Names the lock under which tables are made in PostgreSQL."""
+"""Lock under which tables are created in PostgreSQL."""
 
 _PATIENCE_FOR_TABLES_MS = 10_000
-"""How long another who makes them is waited for in SQLite; as long as PostgreSQL's ``lock_timeout``."""
+"""Seconds to wait for another process that creates tables in SQLite; as long as ``lock_timeout`` in PostgreSQL."""
 
 _POSTGRESQL: dict[str, Any] = {
     "pool_pre_ping": True,
     "connect_args": {
         "connect_timeout": 5,
-        # A worker that stops in mid-transaction must not hold up the one that has its tasks next.
+        # A worker that stops inside a transaction must not block the next owner of its tasks.
         "options": "-c idle_in_transaction_session_timeout=5s -c lock_timeout=10s -c statement_timeout=30s",
     },
 }
 
 
 class NewerDatabaseError(RuntimeError):
-    """The database is of a later version than this program."""
+    """The database was created by a later version of Custodes."""
 
 
 def open_database(url: str, patience_ms: int = 250, keys: Keys = NO_KEYS) -> Engine:
-    """An engine for the database, whose tables are those of this version.
+    """Returns an engine for the database, with tables of this version.
 
-    ``patience_ms`` is for how long a lock of SQLite is waited for: not long by default, as the monitor tries again, and
-    counts meanwhile; people wait rather. ``keys`` is what names in it are encrypted by.
+    ``patience_ms`` is the time to wait for a lock of SQLite: short by default, because the monitor retries and counts
+    meanwhile; people prefer to wait. ``keys`` encrypt names.
 
-    Raises :class:`NewerDatabaseError`, and SQLAlchemy's errors for a database that cannot be had.
+    Raises :class:`NewerDatabaseError`, and SQLAlchemy's errors for an unusable database.
     """
     is_postgresql = make_url(url).get_backend_name() == "postgresql"
     engine = create_engine(url, **(_POSTGRESQL if is_postgresql else {}))
@@ -55,7 +55,7 @@ def open_database(url: str, patience_ms: int = 250, keys: Keys = NO_KEYS) -> Eng
     use_keys(engine, keys)
     with engine.begin() as connection:
         if is_postgresql:
-            # Workers that start together must not make the tables together.
+            # Workers that start at the same time must not create the tables twice.
             connection.execute(select(func.pg_advisory_xact_lock(_TABLES_LOCK)))
         if _revision(connection) != LATEST:
             if not is_postgresql:
@@ -67,9 +67,9 @@ def open_database(url: str, patience_ms: int = 250, keys: Keys = NO_KEYS) -> Eng
 
 
 def _begin_alone(connection: Connection, patience_ms: int) -> None:
-    """Begins a transaction of SQLite in which no other writes: Python's driver begins none for making tables.
+    """Begins an exclusive write transaction in SQLite, which Python's driver does not begin for DDL.
 
-    Without it, a program that is killed while it makes them leaves some of them.
+    Without it, a process that is killed while it creates the tables leaves some of them.
     """
     connection.exec_driver_sql(f"PRAGMA busy_timeout={_PATIENCE_FOR_TABLES_MS:d}")
     connection.exec_driver_sql("BEGIN IMMEDIATE")
@@ -77,7 +77,7 @@ def _begin_alone(connection: Connection, patience_ms: int) -> None:
 
 
 def _bring_up_to_date(connection: Connection) -> None:
-    """Makes the tables, or brings them to this version, in a transaction that nobody else is in."""
+    """Creates or migrates the tables, in an exclusive transaction."""
     revision = _revision(connection)
     if revision == LATEST:
         return
@@ -88,12 +88,12 @@ def _bring_up_to_date(connection: Connection) -> None:
         _add_new_columns(connection)
         _stamp(connection, _FIRST)
     elif revision > LATEST:
-        raise NewerDatabaseError(f"the database is of revision {revision}, later than this version's {LATEST}")
+        raise NewerDatabaseError(f"the database has revision {revision}, which is later than {LATEST} of this version")
     migrate(connection, LATEST)
 
 
 def _revision(connection: Connection) -> str | None:
-    """What the database says it is of. The first versions did not say."""
+    """Returns the revision of the database. The first versions did not store it."""
     if not inspect(connection).has_table("alembic_version"):
         return None
     found: str | None = connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
@@ -107,15 +107,15 @@ def _is_empty(connection: Connection) -> bool:
 
 
 def _make_tables(connection: Connection) -> None:
-    """Makes all tables, also where a version that did not make them all at once was killed in the middle of it."""
+    """Creates all tables, also if an old version was killed after it had created some."""
     metadata.drop_all(connection)
     metadata.create_all(connection)
     _stamp(connection, LATEST)
 
 
 def migrate(connection: Connection, revision: str) -> None:
-    """Brings the tables to a revision, step by step."""
-    # It takes a while to import, and is hardly ever needed.
+    """Migrates the tables to a revision, step by step."""
+    # Imported here because it is slow and rarely needed.
     from alembic import command  # noqa: PLC0415
     from alembic.config import Config  # noqa: PLC0415
 
@@ -133,7 +133,7 @@ def _stamp(connection: Connection, revision: str) -> None:
 
 
 def _add_new_columns(connection: Connection) -> None:
-    """Adds columns that the first versions had not: they kept no account of their tables."""
+    """Adds columns that the first versions lacked; those versions stored no revision."""
     there = set(inspect(connection).get_table_names())
     metadata.create_all(connection, tables=[table for table in metadata.sorted_tables if table.name in _OF_THE_FIRST])
     for table in metadata.sorted_tables:
@@ -150,8 +150,8 @@ _OF_THE_FIRST = ("findings", "gaps", "shortfalls", "claims", "workers")
 
 
 def _tune_sqlite(patience_ms: int, connection: Any, _: Any) -> None:
-    """WAL lets readers and the writer go on together. What is stored must be on the disk before a snapshot is that
-    has counted it, so every transaction is synced."""
+    """WAL mode lets readers and the writer work concurrently. A finding must be on the disk before a snapshot that has
+    counted it, so every transaction is synced."""
     cursor = connection.cursor()
     _write_ahead(cursor)
     cursor.execute("PRAGMA synchronous=FULL")
@@ -161,9 +161,9 @@ def _tune_sqlite(patience_ms: int, connection: Any, _: Any) -> None:
 
 
 def _write_ahead(cursor: Any) -> None:
-    """Has a database of SQLite be in WAL mode, which stays.
+    """Switches a SQLite database to WAL mode, which is permanent.
 
-    SQLite does not wait for others who open a new one and want the same: each would wait for the other.
+    SQLite does not wait for other processes that switch at the same time, because each would wait for the other.
     """
     until = monotonic() + _PATIENCE_FOR_TABLES_MS / 1000
     while True:

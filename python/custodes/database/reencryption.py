@@ -1,4 +1,4 @@
-"""Rows that are not encrypted by the key of now: made anew, when keys change or are there for the first time."""
+"""Re-encryption of rows under the current key, after a key was added."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ _AT_ONCE = 1000
 
 
 def encrypted_columns(table: Table) -> list[Column[str]]:
-    """Those of a table that are encrypted where there are keys."""
+    """Returns the encrypted columns of a table."""
     return [column for column in table.columns if isinstance(column.type, GroupText | HiddenName | WrappedText)]
 
 
 def encrypt_anew(connection: Connection, table: Table) -> int:
-    """Has a table's rows encrypted by the key of now, and returns how many were not."""
+    """Encrypts the rows of a table under the current key, and returns the number of rows that changed."""
     keyring = keys_of(connection.dialect)
     current = keyring.current
     columns = encrypted_columns(table)
@@ -46,7 +46,7 @@ def encrypt_anew(connection: Connection, table: Table) -> int:
     change = update(table).where(*(key == bindparam(f"of_{key.name}") for key in keys))
     change = change.values({column.name: bindparam(column.name) for column in columns})
     named = [*(f"of_{key.name}" for key in keys), *(column.name for column in columns)]
-    # Read as they are meant, and beside it as they stand; written as they are to be.
+    # Rows are read decrypted and as stored; they are written encrypted.
     as_they_stand = [type_coerce(column, String).label(f"raw_{column.name}") for column in columns]
     query = select(*keys, *columns, *as_they_stand).order_by(*keys).limit(_AT_ONCE)
     query = query.where(or_(*(_is_not_by(column, current) for column in columns)))
@@ -64,7 +64,7 @@ def encrypt_anew(connection: Connection, table: Table) -> int:
 
 
 def _is_by_others(columns: Sequence[Column[str]], raw: Sequence[str | None], keys: Keys, current: str) -> bool:
-    """Whether something in a row is not encrypted by the key of now. A group that names nobody need not be."""
+    """Returns whether a value of a row is not under the current key. A group without identifying values never is."""
     for column, stands in zip(columns, raw, strict=True):
         if stands is None:
             continue
@@ -77,7 +77,7 @@ def _is_by_others(columns: Sequence[Column[str]], raw: Sequence[str | None], key
 
 
 def wipe(engine: Engine) -> None:
-    """Has the database's files keep nothing of what rows were before."""
+    """Removes the former content of rows from the files of the database."""
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(text("VACUUM"))
         if connection.dialect.name == "sqlite":
@@ -85,7 +85,7 @@ def wipe(engine: Engine) -> None:
 
 
 def rows_by_key(connection: Connection, table: Table, names: Sequence[str]) -> Counter[str]:
-    """How many of a table's rows have something that is encrypted by each of some keys."""
+    """Returns the number of rows that have a value under each of some keys."""
     columns = [type_coerce(column, String) for column in encrypted_columns(table)]
     if not columns:
         return Counter()
@@ -97,9 +97,9 @@ def rows_by_key(connection: Connection, table: Table, names: Sequence[str]) -> C
 
 
 def _is_not_by(column: Column[str], key: str) -> ColumnElement[bool]:
-    """Whether there is something in it that is not encrypted by a key.
+    """Returns whether a value is in plain text.
 
-    A group that names nobody looks as if it were not.
+    A group without identifying values looks like plain text.
     """
     plain = type_coerce(column, String)
     match column.type:

@@ -1,6 +1,6 @@
-"""All tables. Times are microseconds since the epoch, where a column does not say otherwise.
+"""All tables. Times are microseconds since the epoch unless a column says otherwise.
 
-Who changes this writes a migration in ``migrations/versions``; a test holds both against each other.
+Every change here needs a migration in ``migrations/versions``; a test compares both.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from custodes.database.columns import GroupText, HiddenName, WrappedString, Wrap
 metadata = MetaData()
 
 _NUMBER = BigInteger().with_variant(Integer, "sqlite")
-"""Of rows that are numbered: SQLite numbers only its INTEGER keys by itself."""
+"""Type of numbered primary keys: SQLite numbers only INTEGER keys by itself."""
 
 
 class NumberColumn(TypeDecorator[float]):
-    """A count, or what was measured: read back as an ``int`` where it is whole."""
+    """A count or a measure, read as an ``int`` if it is whole."""
 
     impl = Float(53)
     cache_ok = True
@@ -101,14 +101,14 @@ workers = Table(
 triage = Table(
     "triage",
     metadata,
-    # A finding nobody has touched has no row: it is open, and nobody's.
+    # A finding without a row is open and unassigned.
     Column("finding_id", String(36), primary_key=True),
     Column("state", String(16), nullable=False),
     Column("verdict", String(16)),
     Column("assignee", String),
     Column("version", Integer, nullable=False),
     Column("changed_at", BigInteger, nullable=False),
-    Column("silence", BigInteger),  # the number of the one that closed it
+    Column("silence", BigInteger),  # number of the silence that closed it
     Index("triage_by_state", "state"),
 )
 
@@ -129,19 +129,19 @@ accounts = Table(
     metadata,
     Column("name", String, primary_key=True),
     Column("role", String(16), nullable=False),
-    Column("password", String, nullable=False),  # hashed by argon2; empty of who signs in elsewhere
+    Column("password", String, nullable=False),  # argon2 hash; empty for users of a provider
     Column("is_disabled", Boolean, nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Column("failures", Integer, nullable=False),
     Column("locked_until", BigInteger, nullable=False),
-    Column("identity", String),  # of who signs in elsewhere: where, and what they are called there
-    Column("resources", String),  # patterns with spaces between them; none: everything
+    Column("identity", String),  # provider and identifier, for users of a provider
+    Column("resources", String),  # patterns separated by spaces; empty for every resource
 )
 
 sessions = Table(
     "sessions",
     metadata,
-    Column("key", String(64), primary_key=True),  # the SHA-256 of what the browser has
+    Column("key", String(64), primary_key=True),  # SHA-256 of the key in the browser
     Column("account", String, ForeignKey("accounts.name", ondelete="CASCADE"), nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Column("seen_at", BigInteger, nullable=False),
@@ -179,14 +179,14 @@ news = Table(
     Column("kind", String(16), nullable=False),
     Column("finding", WrappedText, nullable=False),
     Column("by", String),
-    sqlite_autoincrement=True,  # a number that was read and forgotten must not come again
+    sqlite_autoincrement=True,  # the number of a deleted entry must not be reused
 )
 
 receivers = Table(
     "receivers",
     metadata,
     Column("name", String, primary_key=True),
-    Column("number", BigInteger, nullable=False),  # the last piece of news it was told, or was spared
+    Column("number", BigInteger, nullable=False),  # last outbox entry that was delivered or skipped
     Column("holder", String),
     Column("held_until", BigInteger, nullable=False),
 )
@@ -207,17 +207,17 @@ firing = Table(
     Column("receiver", String, primary_key=True),
     Column("finding_id", String(36), primary_key=True),
     Column("finding", WrappedText, nullable=False),
-    Column("since", BigInteger),  # when it was first told; none where it was not yet
-    Column("ended_at", BigInteger),  # when the reason for it ended
+    Column("since", BigInteger),  # time of the first delivery; null before it
+    Column("ended_at", BigInteger),  # time at which the alert was resolved
 )
 
 tokens = Table(
     "tokens",
     metadata,
-    Column("key", String(64), primary_key=True),  # the SHA-256 of what the program has
+    Column("key", String(64), primary_key=True),  # SHA-256 of the token
     Column("account", String, ForeignKey("accounts.name", ondelete="CASCADE"), nullable=False),
     Column("label", String(64), nullable=False, unique=True),
-    Column("permissions", String, nullable=False),  # words with spaces between them
+    Column("permissions", String, nullable=False),  # words separated by spaces
     Column("created_at", BigInteger, nullable=False),
     Column("expires_at", BigInteger, nullable=False),
     Column("seen_at", BigInteger),
@@ -251,9 +251,9 @@ views = Table(
 answers = Table(
     "answers",
     metadata,
-    Column("key", String(64), primary_key=True),  # the SHA-256 of whose it is, and the key
-    Column("request", String(64), nullable=False),  # the SHA-256 of what was asked
+    Column("key", String(64), primary_key=True),  # SHA-256 of account and key
+    Column("request", String(64), nullable=False),  # SHA-256 of the request
     Column("at", BigInteger, nullable=False),
-    Column("status", Integer),  # none as long as it is being done
+    Column("status", Integer),  # null while the request is in progress
     Column("body", WrappedText),
 )

@@ -1,4 +1,4 @@
-"""The demo: a made-up agency, its planted insiders, and a source that plays them."""
+"""The demo: a simulated agency with planted insiders, and a source that plays its events."""
 
 from custodes.demo.agency import Agency, Insider
 from custodes.demo.source import DemoSource

@@ -1,8 +1,7 @@
-"""A made-up agency: three hundred people at work, and three who should not be trusted.
+"""A simulated agency: three hundred employees, and three insiders.
 
-Everything comes from one seed, so a run can be told about and run again. Each fortnight the insiders do what
-insiders do: one exports in bulk at night, dozens look at one celebrity, one copies slowly, day after day,
-inside the shift.
+Everything derives from one seed, so a run can be repeated. Each fortnight one insider exports in bulk at night, dozens
+look at one celebrity, and one copies slowly, day after day, within the shift.
 """
 
 from __future__ import annotations
@@ -34,22 +33,22 @@ _SLOW_COPIER = "P0117"
 
 @dataclass
 class Insider:
-    """Somebody planted, with what is known to be true of them."""
+    """A planted insider, with the finding to expect."""
 
     name: str
-    """What they did, in a few words."""
+    """Short description of the acts."""
     group_by: str
     value: str
-    """The finding's group to expect."""
+    """Group of the expected finding."""
     rule: str
-    """Title of the rule that should catch them."""
+    """Title of the rule that should find it."""
     times: list[int] = field(default_factory=list)
-    """When they took each record, in microseconds since the epoch."""
+    """Times of the taken records, in microseconds since the epoch."""
 
 
 @dataclass(frozen=True)
 class AgencyDay:
-    """One day's events as JSON Lines, in order of time."""
+    """The events of one day as JSON Lines, in order of time."""
 
     date: datetime
     events: list[tuple[int, bytes]]
@@ -63,7 +62,7 @@ class Agency:
         self._random = random.Random(seed)  # noqa: S311 - a simulation must repeat, not keep secrets
         rates = [min(self._random.lognormvariate(0, 0.35), 1.6) for _ in range(_ACTORS)]
         self._rates = [rate * _LOOKUPS_A_DAY for rate in rates]
-        self._rates[int(_BULK_EXPORTER[1:])] = _LOOKUPS_A_DAY / 3  # whoever exports at night works little by day
+        self._rates[int(_BULK_EXPORTER[1:])] = _LOOKUPS_A_DAY / 3  # the nightly exporter works little by day
         self._subjects = [self._identity_number(n) for n in range(_SUBJECTS)]
         self.insiders = [
             Insider("bulk export at night", "actor", _BULK_EXPORTER, "Bulk lookups"),
@@ -112,12 +111,12 @@ class Agency:
         return AgencyDay(date, events)
 
     def _in_shift(self, date: datetime) -> datetime:
-        """A time between eight and six, with the lunch hour quieter."""
+        """Returns a time between eight and six, with a quieter lunch hour."""
         hour = self._random.triangular(8, 18, 10.5 if self._random.random() < 0.55 else 15)
         return date + timedelta(hours=hour)
 
     def _case(self, events: list[tuple[int, bytes]], date: datetime, actor: str, subject: str) -> None:
-        """Work: one person, one to three tables, a minute apart, for a case."""
+        """Adds a case: one subject, one to three tables, about a minute apart."""
         time = self._in_shift(date)
         purpose = f"case-{date.year}-{self._random.randint(1, 999_999):06}"
         for resource in _RESOURCES[: self._random.choice((1, 1, 2, 3))]:

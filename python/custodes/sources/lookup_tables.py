@@ -112,9 +112,7 @@ class LookupTables:
         uses = list(uses)
         known = {use.table for use in uses}
         faults = [
-            Fault(
-                f"no derived field looks up in a table '{name}'", source.where, hint=did_you_mean(name, sorted(known))
-            )
+            Fault(f"no derived field uses a table '{name}'", source.where, hint=did_you_mean(name, sorted(known)))
             for name, source in sources.items()
             if name not in known
         ]

@@ -1,4 +1,4 @@
-"""Half a year of a made-up agency, with people at work as people are, and some who should not be trusted."""
+"""Half a year of a simulated agency, with realistic work and insiders of several kinds."""
 
 from custodes.demo.half_year.calendar import DAYS
 from custodes.demo.half_year.simulation import HalfYear

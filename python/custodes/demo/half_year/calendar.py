@@ -13,7 +13,7 @@ DAYS = 182
 
 @dataclass(frozen=True)
 class Campaign:
-    """Some weeks in which a department does much more than usual, on orders."""
+    """Weeks in which a department has much more work than usual, by order."""
 
     department: str
     first: int
@@ -36,7 +36,7 @@ class Calendar:
         return self.date(day).weekday() < 5 and day not in self.holidays
 
     def load(self, day: int, department: str, closes_months: bool) -> float:
-        """How much more there is to do than on other days."""
+        """Returns the workload of a day, relative to other days."""
         load = 1.0
         if closes_months and (self.date(day) + timedelta(days=3)).month != self.date(day).month:
             load *= 1.6

@@ -1,4 +1,4 @@
-"""Look-ups as work brings them: cases that come, some of which come again."""
+"""Look-ups of normal work: cases, some of which return."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ HOUR_MS = 3_600_000
 
 @dataclass(frozen=True, slots=True)
 class RecordAccess:
-    """One look at a record. ``at`` is in milliseconds since the day began, and may be on the next one."""
+    """One look-up. ``at`` is in milliseconds since the start of the day, and may lie on the next day."""
 
     at: int
     person: Person
@@ -30,13 +30,13 @@ class _CaseFile:
     number: int
     subject: str
     left: int
-    """How often it comes up again after that."""
+    """Number of times it returns."""
     pause: int
-    """Days between, about."""
+    """Approximate number of days between returns."""
 
 
 def in_shift(rng: random.Random, shift: tuple[float, float]) -> int:
-    """A time within a shift, its middle quieter: people eat."""
+    """Returns a time within a shift, with a quieter middle."""
     first, last = shift
     middle = (first + last) / 2
     hour = rng.triangular(first, last, first + 1.5 if rng.random() < 0.55 else last - 2)
@@ -46,7 +46,7 @@ def in_shift(rng: random.Random, shift: tuple[float, float]) -> int:
 
 
 class Workday:
-    """A person's work."""
+    """The work of one employee."""
 
     def __init__(self, person: Person, rng: random.Random) -> None:
         self.person = person
@@ -55,7 +55,7 @@ class Workday:
         self._number = 0
 
     def day(self, day: int, load: float, someone: Callable[[int], str]) -> Iterator[RecordAccess]:
-        """The look-ups of a day; ``someone`` is who comes, to somebody of that region."""
+        """Yields the look-ups of a day; ``someone`` draws a subject from a region."""
         rng, person = self._rng, self.person
         rate = person.department.rate * person.pace * load * max(0.3, 1 + person.mood + rng.gauss(0, 0.15))
         if day - person.first < 14 and person.first > 0:
@@ -84,7 +84,7 @@ class Workday:
                 heapq.heappush(self._cases, case)
 
     def _deal_with(self, subject: str, number: int) -> Iterator[RecordAccess]:
-        """One to three tables, within a few minutes."""
+        """Yields look-ups in one to three tables, within a few minutes."""
         rng, person = self._rng, self.person
         at = in_shift(rng, person.shift)
         purpose = None if rng.random() < person.forgets_purpose else f"case-{person.account}-{number}"

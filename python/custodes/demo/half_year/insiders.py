@@ -1,4 +1,4 @@
-"""People who should not be trusted: what each does, day by day, beside their work."""
+"""Insiders: the acts of each kind, day by day, in addition to normal work."""
 
 from __future__ import annotations
 
@@ -12,43 +12,43 @@ from custodes.demo.half_year.casework import HOUR_MS, RecordAccess, in_shift
 from custodes.demo.half_year.staff import DEPARTMENTS, RESOURCES, Person
 
 LEAST_FIRST = 35
-"""Nobody begins before: what is usual must be known."""
+"""First day of any insider: baselines need earlier data."""
 
 
 @dataclass
 class Deed:
-    """What somebody did, and so what should be found."""
+    """An insider's act, and so the finding to expect."""
 
     kind: str
     groups: list[dict[str, str]]
-    """Whom a finding should be of; of one of them is enough."""
+    """Groups of the expected finding; one of them suffices."""
     times: list[int] = field(default_factory=list)
-    """When each record was taken, in microseconds since the epoch."""
+    """Times of the taken records, in microseconds since the epoch."""
     actors: set[str] = field(default_factory=set)
-    """By whom."""
+    """Accounts of the insiders."""
 
 
 class RecordPool(Protocol):
-    """Whom there are records of."""
+    """Subjects with records."""
 
     def anybody(self, rng: random.Random) -> str: ...
 
     def in_a_row(self, rng: random.Random, many: int) -> list[str]:
-        """Identity numbers given out one after the other."""
+        """Returns sequential identity numbers."""
 
 
 class InsiderScenario(Protocol):
-    """Somebody who should not be trusted."""
+    """An insider."""
 
     deed: Deed
 
     def day(self, day: int) -> Iterator[RecordAccess]:
-        """What they take on a day."""
+        """Yields the look-ups of a day."""
 
 
 @dataclass
 class ScenarioContext:
-    """What insiders find around them."""
+    """The surroundings of insiders."""
 
     rng: random.Random
     staff: Sequence[Person]
@@ -56,10 +56,10 @@ class ScenarioContext:
     records: RecordPool
     canary: str
     taken: set[str] = field(default_factory=set)
-    """Accounts that are insiders' already."""
+    """Accounts that already belong to an insider."""
 
     def somebody(self, fits: Callable[[Person], bool] = lambda person: True) -> Person:
-        """Somebody with a day shift who is there to the end and is no insider yet."""
+        """Returns an employee with a day shift who stays to the end and is no insider yet."""
         steady = [
             one
             for one in self.staff
@@ -74,17 +74,17 @@ class ScenarioContext:
         return self.calendar.is_workday(day) and day not in person.away
 
     def workdays(self, person: Person, first: int, many: int) -> list[int]:
-        """The next ``many`` days, from ``first`` on, on which somebody works."""
+        """Returns the next ``many`` working days of an employee, from ``first`` on."""
         return [day for day in range(first, DAYS) if self.works(person, day)][:many]
 
     def look(self, at: int, person: Person, subject: str, resource: int = 0, action: str = "read") -> RecordAccess:
-        """Without a purpose, or with one that is made up."""
+        """Returns no purpose, or an invented one."""
         purpose = None if self.rng.random() < 0.6 else f"case-{person.account}-{self.rng.randint(1, 4000)}"
         return RecordAccess(at, person, subject, resource, action, purpose)
 
 
 class LowAndSlow:
-    """12,441 records over 140 days, inside the shift, one to three tables a person."""
+    """Takes 12,441 records over 140 days, within the shift, in one to three tables per person."""
 
     RECORDS = 12_441
 
@@ -107,7 +107,7 @@ class LowAndSlow:
 
 
 class BulkAtNight:
-    """Hundreds or thousands in one night, by script."""
+    """Takes hundreds or thousands of records in one night, by script."""
 
     def __init__(self, world: ScenarioContext) -> None:
         self._world = world
@@ -124,7 +124,7 @@ class BulkAtNight:
 
 
 class Enumeration:
-    """Sequential identity numbers, some a minute, inside the shift."""
+    """Looks up sequential identity numbers, a few per minute, within the shift."""
 
     def __init__(self, world: ScenarioContext) -> None:
         self._world = world
@@ -141,7 +141,7 @@ class Enumeration:
 
 
 class Celebrity:
-    """Somebody is in the news, and dozens look."""
+    """A person is in the news, and dozens look."""
 
     def __init__(self, world: ScenarioContext) -> None:
         self._world = world
@@ -158,7 +158,7 @@ class Celebrity:
 
 
 class Stalking:
-    """Repeated look-ups of one person, over three months."""
+    """Looks up one person repeatedly, over three months."""
 
     def __init__(self, world: ScenarioContext) -> None:
         self._world = world
@@ -175,7 +175,7 @@ class Stalking:
 
 
 class Collusion:
-    """Six of a department share a list, each below every bar."""
+    """Six accomplices of a department share a list, each below every threshold."""
 
     def __init__(self, world: ScenarioContext) -> None:
         self._world = world
@@ -195,7 +195,7 @@ class Collusion:
 
 
 class DormantAccount:
-    """The account of somebody who left, used again months later."""
+    """The account of a former employee, used again months later."""
 
     def __init__(self, world: ScenarioContext) -> None:
         self._world = world
@@ -213,7 +213,7 @@ class DormantAccount:
 
 
 class Doubling:
-    """As much again as they have always done, for some weeks."""
+    """Doubles the employee's normal volume for some weeks."""
 
     def __init__(self, world: ScenarioContext) -> None:
         self._world = world
@@ -230,7 +230,7 @@ class Doubling:
 
 
 class CanaryTouch:
-    """A record that is of nobody, which nobody has a reason to look at."""
+    """Looks up a canary record, for which no employee has a reason."""
 
     def __init__(self, world: ScenarioContext) -> None:
         self._world = world
@@ -244,7 +244,7 @@ class CanaryTouch:
 
 
 class DossierSelling:
-    """All there is about a few people a day, and never a look at any of them again."""
+    """Collects dossiers on a few people per day, each never looked up again."""
 
     def __init__(self, world: ScenarioContext) -> None:
         self._world = world

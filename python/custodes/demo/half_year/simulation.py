@@ -1,4 +1,4 @@
-"""Half a year of the agency, from one seed: the same seed is the same half year, with insiders or without."""
+"""Half a year of the agency from one seed: equal seeds give equal events, with or without insiders."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from custodes.demo.half_year.staff import DEPARTMENTS, RESOURCES, hire
 _REGIONS = ("110101", "310104", "410105", "440305", "510107")
 _DAY_MS = 24 * HOUR_MS
 _BATCHES = (("svc-archive", 900), ("svc-billing", 2500))
-"""Service accounts, and how many records each reads a day."""
+"""Service accounts, and the number of records each reads per day."""
 
 
 class Population:
-    """Whom there are records of, some of them looked at more often than others."""
+    """Subjects with records, some of them looked up more often than others."""
 
     def __init__(self, rng: random.Random, size: int) -> None:
         self.people = [[_identity(rng, region) for _ in range(size // len(_REGIONS))] for region in _REGIONS]
@@ -31,7 +31,7 @@ class Population:
         return rng.choice(self.people[rng.randrange(len(self.people))])
 
     def comes(self, rng: random.Random, region: int) -> str:
-        """Whoever has to be dealt with: mostly from around, some of them old acquaintances."""
+        """Draws a subject, mostly from the region, sometimes one seen before."""
         if rng.random() < 0.12:
             region = rng.randrange(len(self.people))
         if rng.random() < 0.05:
@@ -53,7 +53,7 @@ _FACTORS = tuple(2 ** (17 - place) % 11 for place in range(17))
 
 
 def with_check_digit(digits: str) -> str:
-    """As GB 11643 has it: ISO 7064, MOD 11-2."""
+    """Computes the check digit of GB 11643: ISO 7064, MOD 11-2."""
     total = sum(int(digit) * factor for digit, factor in zip(digits, _FACTORS, strict=True))
     return digits + "10X98765432"[total % 11]
 
@@ -68,28 +68,28 @@ class HalfYear:
         self._calendar = Calendar(rng, [department.name for department in DEPARTMENTS[:5]])
         self._desks = [Workday(person, random.Random(rng.random())) for person in self.staff]  # noqa: S311
         self.canary = _identity(rng, _REGIONS[0])
-        # From a source of its own, so that everybody else's half year is the same without them.
+        # Insiders have their own random source, so all other events are the same without them.
         world = ScenarioContext(random.Random(rng.random()), self.staff, self._calendar, self._population, self.canary)  # noqa: S311
         everybody = [kind(world) for kind in KINDS]
         self._insiders: list[InsiderScenario] = everybody if insiders else []
 
     @property
     def deeds(self) -> list[Deed]:
-        """What should be found, complete once the days are over."""
+        """Acts to be found, complete after the last day."""
         return [insider.deed for insider in self._insiders]
 
     def tables(self) -> dict[str, str]:
-        """The look-up tables there would be, as CSV."""
+        """Returns the look-up tables as CSV."""
         accounts = "".join(f"{one.account},{one.identity}\n" for one in self.staff)
         return {"watched": f"person\n{self.canary}\n", "actors": f"account,person\n{accounts}"}
 
     def days(self) -> Iterator[AgencyDay]:
-        """One day after the other, in order of time."""
+        """Yields one day after the other, in order of time."""
         for work, deeds in self.days_apart():
             yield AgencyDay(work.date, sorted([*work.events, *deeds.events]))
 
     def days_apart(self) -> Iterator[tuple[AgencyDay, AgencyDay]]:
-        """Of each day what is work, and what insiders take beside."""
+        """Generates work and insiders' look-ups of a day."""
         work, deeds = _Pending(), _Pending()
         for day in range(DAYS):
             date = self._calendar.date(day)
@@ -130,7 +130,7 @@ class HalfYear:
 
 
 class _Pending:
-    """Events that may be of the next day: a night shift's are on the day they are made."""
+    """Holds events back that may belong to the next day: a night shift is generated on the day it begins."""
 
     def __init__(self) -> None:
         self._events: list[tuple[int, bytes]] = []
@@ -139,7 +139,7 @@ class _Pending:
         self._events.extend(events)
 
     def take(self, until: int) -> list[tuple[int, bytes]]:
-        """The events before ``until``, in order of time."""
+        """Returns the events before ``until``, in order of time."""
         self._events.sort(key=lambda event: event[0])
         end = bisect_left(self._events, until, key=lambda event: event[0])
         taken, self._events = self._events[:end], self._events[end:]
@@ -147,7 +147,7 @@ class _Pending:
 
 
 def _written(begins: int, look: RecordAccess) -> tuple[int, bytes]:
-    """A look on a day that begins at a time in milliseconds: microseconds since the epoch, and the line."""
+    """Returns microseconds since the epoch and the line of a look-up on a day that begins at a time in milliseconds."""
     time, person = begins + look.at, look.person
     purpose = "" if look.purpose is None else f',"purpose":"{look.purpose}"'
     line = (

@@ -1,4 +1,4 @@
-"""Who works at the agency: departments, and people with their habits."""
+"""The agency's staff: departments, and employees with their habits."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ RESOURCES = ("person.identity", "vehicle.owner", "hotel.checkin", "phone.subscri
 
 @dataclass(frozen=True)
 class Department:
-    """People with the same job."""
+    """Employees with the same job."""
 
     name: str
     size: float
     """Share of the staff."""
     rate: float
-    """Persons a day that one of them deals with."""
+    """Number of subjects per employee and day."""
     resources: tuple[int, ...]
-    """What they use, most first."""
+    """Resources in use, most frequent first."""
     hours: tuple[tuple[float, float], ...]
-    """Shifts, one of which each person has; beyond 24 is the next morning."""
+    """Shifts, one per employee; an hour beyond 24 is on the next morning."""
     follows_up: float
-    """How often somebody comes up again."""
+    """Probability that a subject returns."""
     closes_months: bool = False
     works_weekends: float = 0.05
-    """Share of the staff on duty when others are not."""
+    """Share of the staff on duty on days off."""
 
 
 _DAY = ((8.0, 17.0), (9.0, 18.0))
@@ -45,29 +45,29 @@ BY_NAME = {department.name: department for department in DEPARTMENTS}
 
 @dataclass
 class Person:
-    """Somebody with an account."""
+    """An employee with an account."""
 
     account: str
     identity: str
-    """Their own identity number: they are in the records, too."""
+    """The employee's own identity number, which is in the records too."""
     region: int
     department: Department
     pace: float
-    """How much they do beside their colleagues."""
+    """Workload relative to colleagues."""
     shift: tuple[float, float]
     address: str
     forgets_purpose: float
-    """How often the purpose is left out."""
+    """Probability of a missing purpose."""
     first: int = 0
     last: int = DAYS
     away: set[int] = field(default_factory=set)
     moves: tuple[int, Department, tuple[float, float]] | None = None
-    """The day they change desks, where to, and the shift there."""
+    """Day of a transfer, with the new department and shift."""
     mood: float = 0.0
-    """How this week differs from others."""
+    """Factor of the current week."""
 
     def begins(self, day: int, rng: random.Random) -> None:
-        """A day has come: another week is another week, and whoever changes desks does."""
+        """Advances to a day: applies the weekly factor and a transfer that is due."""
         if day % 7 == 0:
             self.mood = 0.6 * self.mood + rng.gauss(0, 0.1)
         if self.moves is not None and day == self.moves[0]:
@@ -80,7 +80,7 @@ class Person:
 
 
 def hire(rng: random.Random, people: int, identities: list[str]) -> list[Person]:
-    """Made-up staff."""
+    """Simulated staff."""
     shares = [department.size for department in DEPARTMENTS]
     staff = []
     for at, department in enumerate(rng.choices(DEPARTMENTS, shares, k=people)):

@@ -1,4 +1,4 @@
-"""Writes a half year down: events, what should be found in them, and look-up tables."""
+"""Writes half a year to files: events, labels and look-up tables."""
 
 from __future__ import annotations
 
