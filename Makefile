@@ -1,4 +1,4 @@
-# Every target sets up what it needs. `make help` lists them.
+# Every target sets up its own requirements. `make help` lists all targets.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 PYTHON ?= python3
@@ -27,12 +27,12 @@ help:  ## list the targets
 
 build: .venv/.built  ## compile the engine and install custodes into .venv
 
-demo: build  ## a made-up agency with planted insiders, live on http://127.0.0.1:8610
+demo: build  ## simulated agency with planted insiders, live on http://127.0.0.1:8610
 	exec $(BIN)/custodes demo
 
 # Compilers leave a core idle for much of their time and most tests wait for servers, so targets and tests run in parallel.
 # Tests of one file stay in one process, because they share costly fixtures.
-test:  ## every test there is, with the servers they need
+test:  ## all tests, with real servers
 	$(MAKE) --no-print-directory --jobs 2 --output-sync=target build rust-tests services fuzz-smoke
 	$(MAKE) --no-print-directory python-tests
 
@@ -48,10 +48,10 @@ rust-tests: .venv/.installed
 fuzz-smoke: services
 	FUZZ_SEED=1 rust/fuzz/run 20
 
-fuzz:  ## what reads bytes, ten minutes a target
+fuzz:  ## fuzz every parser, ten minutes per target
 	rust/fuzz/run 600
 
-chaos: build  ## kill -9 two hundred times, ten minutes of faults among three workers and of nobody to be alerted; findings must be the oracle's
+chaos: build  ## 200 times kill -9, ten minutes of faults among three workers, a long alert outage; findings must equal the oracle's
 	tests/services/install
 	CI=true ALERT_OUTAGE=600 CHAOS_KILLS=200 CHAOS_EVENTS=2000000 CHAOS_MINUTES=10 SIMULATION_SCHEDULES=20000 $(BIN)/pytest -s --timeout 3000 \
 	    tests/services/test_chaos.py tests/services/test_workers.py tests/services/test_alerts_outage.py tests/property/test_simulation.py
@@ -90,7 +90,7 @@ check-rules: build
 	$(BIN)/custodes check --rules python/custodes/rules/pack
 	$(BIN)/custodes check --rules python/custodes/rules/own
 
-check-locks: .venv/.installed  # what is locked is what pyproject.toml and Cargo.toml ask for, and names no host
+check-locks: .venv/.installed  # locks satisfy pyproject.toml and Cargo.toml, and name no host
 	$(BIN)/python tests/locks.py
 	cargo metadata --locked --format-version 1 >/dev/null
 	cargo metadata --locked --format-version 1 --manifest-path rust/fuzz/Cargo.toml >/dev/null
@@ -117,7 +117,7 @@ release: wheel  ## wheel, sdist, SBOM, checksums and the section of the changelo
 audit: .venv/.installed  ## known vulnerabilities of the packages in use; exits 2 if the advisories cannot be fetched
 	tests/release/audit
 
-sbom: .venv/.installed  ## what it is made of, as CycloneDX, into custodes.cdx.json
+sbom: .venv/.installed  ## bill of materials as CycloneDX, into custodes.cdx.json
 	$(BIN)/python deploy/sbom/materials.py custodes.cdx.json
 
 fmt:  ## format everything
@@ -125,15 +125,15 @@ fmt:  ## format everything
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix --quiet .
 
-bench: build  ## all benchmarks beside their peers, into docs/performance.md
+bench: build  ## all benchmarks with their peers, into docs/performance.md
 	tests/bench/install
 	PYTHONPATH=tests $(BIN)/python tests/bench/report.py
 
-detect: build  ## how well the shipped rules find insiders, beside other methods, into docs/detection.md
+detect: build  ## detection rate of the shipped rules and of other methods, into docs/detection.md
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r tests/bench/detection.lock
 	PYTHONPATH=tests/bench $(BIN)/python tests/bench/detect.py --write
 
-api: build  ## whatever its schema allows, and what it does not, ten thousand times as each role, sent to the API
+api: build  ## fuzz the API by its schema, ten thousand requests per role
 	API_CASES=10000 $(BIN)/pytest -s --timeout 3000 tests/e2e/test_api.py
 
 docs: build  ## write docs/reference/ and the dashboards from the definitions, and build the site into .cache/site
@@ -141,12 +141,12 @@ docs: build  ## write docs/reference/ and the dashboards from the definitions, a
 	$(BIN)/python deploy/grafana/dashboards.py
 	$(BIN)/mkdocs build --quiet --strict --site-dir .cache/site
 
-lock:  ## choose dependency versions anew and write down their hashes
+lock:  ## resolve dependency versions and write them with hashes
 	$(PYTHON) -m venv .cache/lock && .cache/lock/bin/pip install --quiet uv
 	for lock in "requirements.lock pyproject.toml --group dev" "deploy/container/requirements.lock pyproject.toml" "tests/bench/requirements.lock --group bench" \
 	    "tests/bench/detection.lock --group detection"; do \
 	    .cache/lock/bin/uv pip compile $${lock#* } --generate-hashes --universal --python-version 3.11 \
 	        --no-emit-index-url --no-header --quiet --output-file $${lock%% *}; done
 
-clean:  ## remove what was built
+clean:  ## remove everything that was built
 	rm -rf .venv .cache target

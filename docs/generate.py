@@ -76,7 +76,7 @@ def _receivers() -> str:
     lines = [
         "# Receivers of alerts",
         "",
-        "Entries of `alerts.receivers`, by their `kind`. What they have in common, and what is promised:",
+        "Entries of `alerts.receivers`, by their `kind`. Common settings and guarantees:",
         "[alerts](../alerts.md).",
         "",
     ]
@@ -119,7 +119,7 @@ def _sigma() -> str:
     lines = [
         "# Sigma, construct by construct",
         "",
-        "What of the [specification](https://github.com/SigmaHQ/sigma-specification) there is. Every line is a test",
+        "Coverage of the [specification](https://github.com/SigmaHQ/sigma-specification). Every line is a test",
         "(`tests/sigma/constructs.yml`): that a rule matches and finds what the specification says, or that it is",
         "refused with this message, file and line.",
         "",

@@ -1,5 +1,5 @@
-"""Checks that what is locked is what is asked for: every direct requirement pinned within its bounds, every pin with
-hashes, no line that names an index or a host, every crate from crates.io. Exits 1 with a line per fault."""
+"""Checks the lock files: every direct requirement is pinned within its bounds, every pin has hashes, no line names an
+index or a host, every crate comes from crates.io. Exits 1 with a line per fault."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LOCKS = {
     "tests/bench/requirements.lock": ("bench",),
     "tests/bench/detection.lock": ("detection",),
 }
-"""What each lock file is made from: the project's dependencies, or a dependency group."""
+"""Sources of each lock file: the project's dependencies, or a dependency group."""
 CRATES_IO = "registry+https://github.com/rust-lang/crates.io-index"
 
 
@@ -37,7 +37,7 @@ def requirements(groups: tuple[str, ...]) -> list[Requirement]:
 
 
 def faults_in_pins(lock: str, groups: tuple[str, ...]) -> list[str]:
-    """Returns what is wrong with a hash-locked requirements file."""
+    """Returns the faults of a hash-locked requirements file."""
     text = (ROOT / lock).read_text(encoding="utf-8")
     faults = [
         f"{lock}: '{line}' names an index"
@@ -75,7 +75,7 @@ def main() -> int:
     """Prints every fault; returns the exit status."""
     faults = [fault for lock, groups in LOCKS.items() for fault in faults_in_pins(lock, groups)]
     faults += [fault for lock in ("Cargo.lock", "rust/fuzz/Cargo.lock") for fault in faults_in_crates(lock)]
-    print("\n".join(faults) or f"{len(LOCKS)} requirement locks and 2 crate locks agree with what is asked for")
+    print("\n".join(faults) or f"{len(LOCKS)} requirement locks and 2 crate locks satisfy the requirements")
     return 1 if faults else 0
 
 

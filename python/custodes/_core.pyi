@@ -338,7 +338,7 @@ class Engine:
         """Counts a stream from its next event on, even if the snapshot had counted further."""
 
     def join(self, stream: int) -> None:
-        """Lets a stream hold the watermark back: before its first event, or again after it was idle."""
+        """A stream then holds back the watermark: before its first event, or again after it was idle."""
 
     def leave(self, stream: int) -> Outcome:
         """Removes a stream; the watermark may advance."""
