@@ -40,7 +40,7 @@ def test_a_test_alert_is_sent(tmp_path: Path, ear: RecordingServer) -> None:
     configure(tmp_path, ear)
     for name, path in (("hook", "/hook"), ("channel", "/slack"), ("pager", "/api/v2/alerts")):
         code, said, fault = run(tmp_path, "test", name)
-        assert (code, said) == (0, f"{name} has taken it\n"), fault
+        assert (code, said) == (0, f"{name} accepted the alert\n"), fault
         assert ear.heard[-1].path == path
         assert b"A test of Custodes" in ear.heard[-1].body
     ear.answer = lambda heard: 500
@@ -75,4 +75,4 @@ def test_a_refused_alert_is_sent_once_accepted(tmp_path: Path, ear: RecordingSer
     assert run(tmp_path, "retry", "hook")[:2] == (0, "2 sent\n")
     assert [heard.json["type"] for heard in ear.heard[-2:]] == ["finding.opened", "finding.closed"]
     assert json.loads(run(tmp_path, "undelivered", "--json")[1]) == []
-    assert run(tmp_path, "forget", "hook")[:2] == (0, "0 forgotten\n")
+    assert run(tmp_path, "forget", "hook")[:2] == (0, "0 discarded\n")

@@ -69,7 +69,7 @@ def test_keys_are_added_rotated_and_removed(tmp_path: Path) -> None:
     assert told["y2027"]["history"] >= 1
     assert run(tmp_path, "evidence", "verify")[0] == 0
     code, _, fault = run(tmp_path, "keys", "remove", "y2027")
-    assert (code, "key for what is written" in fault) == (2, True)
+    assert (code, "encrypts new data" in fault) == (2, True)
 
     # Dead letters are read with the keys.
     code, letters, _ = run(tmp_path, "dead-letters")

@@ -1,4 +1,4 @@
-"""The command line: ``custodes COMMAND``, a module each."""
+"""The command line: ``custodes COMMAND``, with one module per command."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ _COMMANDS = {
     "keys": "custodes.cli.keys",
     "dead-letters": "custodes.cli.dead_letters",
 }
-"""Each command's module, which holds a function or a Typer ``app`` of its name. Loaded when asked for, so
-that a replay does not wait for a web server's import."""
+"""Module of each command, with a function of that name or a Typer ``app``. A module is imported only when its command
+runs, so that a replay does not wait for the import of the web server."""
 
 
 class _Commands(TyperGroup):
@@ -45,7 +45,7 @@ class _Commands(TyperGroup):
             return None
         module = import_module(_COMMANDS[cmd_name])
         if not gc.isenabled():
-            # All is there now that the entry point has turned the collector off for.
+            # The entry point disables garbage collection during the imports.
             gc.freeze()
             gc.enable()
         app = getattr(module, "app", None)
@@ -67,8 +67,8 @@ app = typer.Typer(
 )
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
+def _version(is_requested: bool) -> None:
+    if is_requested:
         typer.echo(f"custodes {__version__}")
         raise typer.Exit
 
@@ -84,14 +84,14 @@ def _common(
 
 
 def main() -> None:
-    """The entry point: faults become messages, not tracebacks."""
+    """Entry point: prints faults as messages instead of tracebacks."""
     try:
         app()
     except FaultsError as error:
         print_faults(error.faults)
         sys.exit(2)
     except BrokenPipeError:
-        # The reader of our output has had enough; that is its business, not a failure of ours.
+        # The reader closed the pipe early, as `head` does. That is not a failure.
         sys.stderr.close()
         sys.exit(0)
     except (OSError, RuntimeError) as error:

@@ -1,4 +1,4 @@
-"""``custodes accounts``: who may sign in."""
+"""``custodes accounts``: accounts and API tokens."""
 
 from __future__ import annotations
 
@@ -26,13 +26,15 @@ from custodes.config.load import load_config
 from custodes.database import open_database
 from custodes.findings import rfc3339
 
-app = typer.Typer(help="Who may sign in. With the first account nobody comes in without one.", no_args_is_help=True)
+app = typer.Typer(
+    help="Manage accounts and API tokens. From the first account on, every user must sign in.", no_args_is_help=True
+)
 
 
 Resources = Annotated[
     list[str] | None,
     typer.Option(
-        help="A resource whose events and people it may see, e.g. 'hotel.*'; as often as wanted. Default: all, as '*'.",
+        help="Resource whose events and people the account may see, e.g. 'hotel.*'; repeatable. Default: all ('*').",
         show_default=False,
     ),
 ]
@@ -45,8 +47,8 @@ def _database(config: Path, what: str = "account") -> Iterator[Engine]:
     try:
         yield engine
     except (KeyError, ValueError) as error:
-        said = f"there is no {what} {error}" if isinstance(error, KeyError) else str(error)
-        raise FaultsError([Fault(said)]) from error
+        message = f"{what} not found: {error}" if isinstance(error, KeyError) else str(error)
+        raise FaultsError([Fault(message)]) from error
     finally:
         engine.dispose()
 
@@ -58,7 +60,7 @@ def _accounts(config: Path) -> Iterator[AccountStore]:
 
 
 def _password() -> str:
-    """Asked for at a terminal; the first line of what is piped in."""
+    """Prompts for a password on a terminal, else reads the first line of standard input."""
     if not sys.stdin.isatty():
         return sys.stdin.readline().rstrip("\n")
     return str(typer.prompt("Password", hide_input=True, confirmation_prompt=True))
@@ -67,11 +69,11 @@ def _password() -> str:
 @app.command()
 def add(
     name: str,
-    role: Annotated[Role, typer.Option(help="What it is for: viewer sees no names, auditor reads who looked.")],
+    role: Annotated[Role, typer.Option(help="Role: a viewer sees no names; an auditor reads the audit trail.")],
     resource: Resources = None,
     config: ConfigPath = Path("custodes.yaml"),
 ) -> None:
-    """Add an account. The password is asked for, or is the first line of standard input."""
+    """Add an account. The password is prompted for, or read from the first line of standard input."""
     with _accounts(config) as accounts:
         accounts.add(name, role, _password(), int(time.time() * 1e6), ResourceScope.of(resource or ()))
     stdout.print(f"{name} may sign in as {role}", markup=False)
@@ -104,38 +106,41 @@ def list_(
 @app.command()
 def change(
     name: str,
-    role: Annotated[Role | None, typer.Option(help="Another role.", show_default=False)] = None,
+    role: Annotated[Role | None, typer.Option(help="New role.", show_default=False)] = None,
     resource: Resources = None,
-    password: Annotated[bool, typer.Option("--password", help="Another password, asked for as by add.")] = False,
+    password: Annotated[bool, typer.Option("--password", help="Set a new password, read as by add.")] = False,
     disable: Annotated[
-        bool | None, typer.Option("--disable/--enable", help="Whether it may sign in.", show_default=False)
+        bool | None, typer.Option("--disable/--enable", help="Whether the account may sign in.", show_default=False)
     ] = None,
     config: ConfigPath = Path("custodes.yaml"),
 ) -> None:
-    """Change an account, and end its sessions. A locked one is free again."""
+    """Change an account and end its sessions. This also unlocks a locked account."""
     with _accounts(config) as accounts:
         reach = None if resource is None else ResourceScope.of(resource)
         accounts.change(name, role=role, reach=reach, password=_password() if password else None, disable=disable)
-    stdout.print(f"{name} is changed, and has to sign in again", markup=False)
+    stdout.print(f"{name} is changed, and must sign in again", markup=False)
 
 
 @app.command()
 def token(
     name: str,
-    label: Annotated[str, typer.Option(help="What it is for: the program's name.")],
-    expires: Annotated[str, typer.Option(help="After how long it is of no use.")] = "90d",
+    label: Annotated[str, typer.Option(help="Name of the program that uses the token.")],
+    expires: Annotated[str, typer.Option(help="Validity period.")] = "90d",
     may: Annotated[
         list[Permission] | None,
-        typer.Option(help="What it may, of what the account may. Default: all of it.", show_default=False),
+        typer.Option(
+            help="Permission of the token, among those of the account; repeatable. Default: all of them.",
+            show_default=False,
+        ),
     ] = None,
     config: ConfigPath = Path("custodes.yaml"),
 ) -> None:
-    """Make a token, by which a program reads the API as an account. It is shown this once."""
+    """Create an API token for a program that acts as an account. The token is shown only once."""
     now = int(time.time() * 1e6)
     with _database(config) as engine:
-        lasts = parse_duration(expires) // timedelta(microseconds=1)
-        made = TokenStore(engine).add(name, label, may or [], now, now + lasts)
-    stdout.print(made, markup=False)
+        validity = parse_duration(expires) // timedelta(microseconds=1)
+        created = TokenStore(engine).add(name, label, may or [], now, now + validity)
+    stdout.print(created, markup=False)
 
 
 @app.command("tokens")
@@ -143,7 +148,7 @@ def tokens_(
     config: ConfigPath = Path("custodes.yaml"),
     json: Annotated[bool, typer.Option("--json", help="The tokens as a JSON array.")] = False,
 ) -> None:
-    """List tokens, and when each was last used."""
+    """List tokens with the time of their last use."""
     with _database(config) as engine:
         found = TokenStore(engine).list()
     if json:
@@ -165,7 +170,7 @@ def tokens_(
 
 @app.command()
 def revoke(label: str, config: ConfigPath = Path("custodes.yaml")) -> None:
-    """Make a token useless, at once."""
+    """Revoke a token immediately."""
     with _database(config, "token") as engine:
         TokenStore(engine).revoke(label)
-    stdout.print(f"{label} is of no use any more", markup=False)
+    stdout.print(f"{label} is revoked", markup=False)

@@ -1,4 +1,4 @@
-"""``custodes alerts``: whether those who are to be told can be, and what could not be delivered."""
+"""``custodes alerts``: test receivers, and handle alerts that could not be delivered."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from custodes.findings import Finding, rfc3339
 from custodes.findings.outbox import OutboxEntry
 from custodes.rules import load_rules, shipped_pack
 
-app = typer.Typer(help="Those who are told of findings, and what they were not.", no_args_is_help=True)
+app = typer.Typer(help="Test alert receivers, and list, retry or discard undelivered alerts.", no_args_is_help=True)
 
-ReceiverName = Annotated[str, typer.Argument(help="A receiver of the configuration.")]
+ReceiverName = Annotated[str, typer.Argument(help="Name of a receiver in the configuration.")]
 
 
 @app.command("test")
 def try_(name: ReceiverName, config: ConfigPath = Path("custodes.yaml")) -> None:
-    """Send a receiver an alert that is about nobody."""
+    """Send a test alert to a receiver."""
     now = int(time.time() * 1e6)
     finding = Finding(
         id=str(uuid.uuid4()), rule_id="test", rule="A test of Custodes", level="critical", group={"app": "test"},
@@ -38,7 +38,7 @@ def try_(name: ReceiverName, config: ConfigPath = Path("custodes.yaml")) -> None
     )  # fmt: skip
     with open_session(config) as session:
         _send(session, _receiver(session, name), OutboxEntry(0, now, "opened", finding, None))
-    stdout.print(f"{name} has taken it")
+    stdout.print(f"{name} accepted the alert")
 
 
 @app.command()
@@ -46,16 +46,16 @@ def undelivered(
     json: Annotated[bool, typer.Option("--json", help="JSON instead of text.")] = False,
     config: ConfigPath = Path("custodes.yaml"),
 ) -> None:
-    """List alerts that were put aside: refused, or not deliverable for too long."""
+    """List undelivered alerts: refused by the receiver, or not deliverable for too long."""
     with open_session(config) as session:
-        aside = undelivered_news(session.store.engine)
+        pending = undelivered_news(session.store.engine)
     if json:
-        write_json([one.as_dict() for one in aside])
+        write_json([one.as_dict() for one in pending])
         return
     table = Table(box=None, header_style="bold")
     for column in ("receiver", "at", "finding", "what", "why"):
         table.add_column(column, overflow="fold")
-    for one in aside:
+    for one in pending:
         finding = one.news["finding"]
         table.add_row(
             one.receiver, rfc3339(one.at), finding["id"][:8], f"{one.news['kind']}: {finding['rule']}", one.why
@@ -65,27 +65,27 @@ def undelivered(
 
 @app.command()
 def retry(name: ReceiverName, config: ConfigPath = Path("custodes.yaml")) -> None:
-    """Send a receiver what was put aside, in its order. Exit 1 at the first it does not take."""
+    """Send the undelivered alerts of a receiver again, in order. Exit 1 at the first failure."""
     with open_session(config) as session:
         receiver = _receiver(session, name)
-        aside = _aside(session, name)
-        for one in aside:
+        pending = _undelivered(session, name)
+        for one in pending:
             _send(session, receiver, _news(one))
             forget_undelivered(session.store.engine, name, one.number)
-    stdout.print(f"{len(aside)} sent")
+    stdout.print(f"{len(pending)} sent")
 
 
 @app.command()
 def forget(name: ReceiverName, config: ConfigPath = Path("custodes.yaml")) -> None:
-    """Forget what was put aside for a receiver. The findings stay."""
+    """Discard the undelivered alerts of a receiver. The findings are kept."""
     with open_session(config) as session:
-        aside = _aside(session, name)
-        for one in aside:
+        pending = _undelivered(session, name)
+        for one in pending:
             forget_undelivered(session.store.engine, name, one.number)
-    stdout.print(f"{len(aside)} forgotten")
+    stdout.print(f"{len(pending)} discarded")
 
 
-def _aside(session: FindingsSession, name: str) -> list[Undelivered]:
+def _undelivered(session: FindingsSession, name: str) -> list[Undelivered]:
     return [one for one in undelivered_news(session.store.engine) if one.receiver == name]
 
 
@@ -98,12 +98,12 @@ def _receiver(session: FindingsSession, name: str) -> Receiver:
     found = next((one for one in known if one.name == name), None)
     if found is None:
         names = ", ".join(one.name for one in known) or "none"
-        raise FaultsError([Fault(f"there is no receiver '{name}'; there are: {names}", hint="see alerts.receivers")])
+        raise FaultsError([Fault(f"receiver '{name}' not found; configured: {names}", hint="see alerts.receivers")])
     return found
 
 
 def _send(session: FindingsSession, receiver: Receiver, news: OutboxEntry) -> None:
-    """Raises ``OSError`` where it is not taken."""
+    """Sends one alert. Raises ``OSError`` if the receiver does not accept it."""
     settings = session.settings
     rules = load_rules(settings.rules or shipped_pack())
     writer = writer_of(settings, receiver, secrets_of(settings), lambda: rules)

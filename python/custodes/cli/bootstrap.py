@@ -1,4 +1,4 @@
-"""The parts of a monitor, put together as the configuration says: counting by itself, or as one of several workers."""
+"""Builds the components of a monitor from the configuration: a single process, or one of several workers."""
 
 from __future__ import annotations
 
@@ -56,21 +56,21 @@ from custodes.state.topic import StateTopic
 
 @dataclass
 class MonitorComponents:
-    """What a monitor is made of, beside what all have."""
+    """Components that differ between a single process and one of several workers."""
 
     worker: str
-    """Its name, the same after a restart."""
+    """Worker name; it stays the same after a restart."""
     work: TaskSet
     source: EventSource
     damaged: int = 0
-    """Snapshots that could not be read."""
+    """Number of snapshots that could not be read."""
     on_status: Callable[[Status], None] = lambda status: None
     attach: Callable[[Monitor], None] = lambda monitor: None
-    """Tells the parts of the monitor that they are in."""
+    """Connects the components to their monitor."""
 
 
 def open_history(settings: HistorySettings, keys: Keys, closing: ExitStack) -> tuple[SegmentStore, HistoryWriter]:
-    """The history's files and who writes them. Raises :class:`FaultsError`."""
+    """Opens the segments of the history, and their writer. Raises :class:`FaultsError`."""
     try:
         segments = SegmentStore(settings.folder, keys)
     except FolderInUseError as error:
@@ -92,7 +92,7 @@ def open_evidence(
     keys: Keys,
     closing: ExitStack,
 ) -> EvidenceRecorder | None:
-    """Who keeps evidence; ``None`` where none is kept. Raises :class:`FaultsError`."""
+    """Opens the evidence recorder; ``None`` if no evidence is kept. Raises :class:`FaultsError`."""
     wanted = settings.evidence
     if wanted is None:
         return None
@@ -103,7 +103,7 @@ def open_evidence(
     except FolderInUseError as error:
         raise FaultsError([Fault(str(error), hint="set evidence.folder")]) from error
     except EvidenceDamagedError as error:
-        hint = "custodes evidence verify says all that is wrong; keep it, and set evidence.folder to another"
+        hint = "run custodes evidence verify for details; keep the folder, and set evidence.folder to a new one"
         raise FaultsError([Fault(str(error), str(wanted.folder), hint=hint)]) from error
     except (OSError, ValueError) as error:
         raise FaultsError(
@@ -119,7 +119,7 @@ def open_evidence(
 
 
 def watch_evidence(metrics: Metrics, recorder: EvidenceRecorder) -> None:
-    """Has the metrics tell how it is with evidence."""
+    """Connects the metrics to the evidence recorder."""
     metrics.evidence_entries.set_function(lambda: recorder.evidence_store.log.size)
     metrics.evidence_waiting.set_function(lambda: recorder.waiting)
     metrics.evidence_failures.set_function(lambda: recorder.failures)
@@ -127,18 +127,18 @@ def watch_evidence(metrics: Metrics, recorder: EvidenceRecorder) -> None:
 
 
 def secrets_of(settings: Config) -> Secrets:
-    """The secrets of the installation. Raises :class:`FaultsError`."""
+    """Loads or creates the secrets of the installation. Raises :class:`FaultsError`."""
     path = settings.http.secret or settings.state.folder / "secret.key"
     try:
         return Secrets.kept_in(path)
     except (OSError, ValueError) as error:
-        raise FaultsError([Fault(f"the secret cannot be had: {error}", hint="set http.secret")]) from error
+        raise FaultsError([Fault(f"the secret cannot be read or created: {error}", hint="set http.secret")]) from error
 
 
 def writer_of(
     settings: Config, receiver: Receiver, secrets: Secrets, rules: Callable[[], Sequence[Rule]]
 ) -> MessageWriter:
-    """Who writes messages for a receiver; ``rules`` are those in force."""
+    """Returns the message writer of a receiver; ``rules`` returns the active rules."""
     console = settings.alerts.console
     return MessageWriter(Pseudonyms(secrets, receiver.names), rules, None if console is None else console.rstrip("/"))
 
@@ -146,30 +146,30 @@ def writer_of(
 def open_alerts(
     settings: Config, store: FindingStore, secrets: Secrets, rules: Callable[[], Sequence[Rule]], holder: str
 ) -> list[Dispatcher]:
-    """A courier for each receiver. Raises :class:`FaultsError`."""
+    """Creates a dispatcher for each receiver. Raises :class:`FaultsError`."""
     dispatchers, faults = [], []
     for one in settings.alerts.receivers:
         writer = writer_of(settings, one, secrets, rules)
         ledger = DeliveryLog(store.peoples, one.name, holder)
         try:
-            told: Notifier
+            notifier: Notifier
             if isinstance(one, AlertmanagerReceiver):
-                told = AlertmanagerNotifier(one, ledger, writer)
+                notifier = AlertmanagerNotifier(one, ledger, writer)
             else:
-                told = OrderedNotifier(
+                notifier = OrderedNotifier(
                     ledger, sender_of(one, settings.source.kafka), writer, one.level, one.give_up_after
                 )
         except (OSError, ValueError) as error:
             faults.append(Fault(f"alerts.receivers: {one.name}: {error}"))
             continue
-        dispatchers.append(Dispatcher(one.name, told, ledger))
+        dispatchers.append(Dispatcher(one.name, notifier, ledger))
     if faults:
         raise FaultsError(faults)
     return dispatchers
 
 
 def watch_alerts(metrics: Metrics, dispatchers: Sequence[Dispatcher]) -> None:
-    """Has the metrics tell how it is with alerts."""
+    """Connects the metrics to the dispatchers."""
     for one in dispatchers:
         metrics.alerts_waiting.labels(one.name).set_function(partial(getattr, one, "waiting"))
         metrics.alert_failures.labels(one.name).set_function(partial(getattr, one, "failures"))
@@ -186,10 +186,10 @@ def assemble(
     closing: ExitStack,
     before_snapshots: Callable[[], None],
 ) -> MonitorComponents:
-    """Opens what is needed; ``closing`` closes it. ``url`` is where this process is reached; ``before_snapshots`` is
-    called before each is begun, and may raise ``OSError``.
+    """Opens the components and registers them with ``closing``. ``url`` is the address of this process;
+    ``before_snapshots`` is called before each snapshot, and may raise ``OSError``.
 
-    Raises :class:`FaultsError` for what the configuration names and that cannot be had.
+    Raises :class:`FaultsError` if a configured component cannot be opened.
     """
     folder = _state_folder(settings)
     closing.callback(folder.close)
@@ -203,8 +203,12 @@ def assemble(
     try:
         recovered = recover(snapshots, ruleset.plan(), ruleset.rules, settings.engine.threads, tables)
     except IncompatibleSnapshotError as error:
-        way = "give encryption.keys its key" if isinstance(error, MissingKeyError) else "run the Custodes that wrote it"
-        hint = f"{way}, or move it away"
+        way = (
+            "add its key to encryption.keys"
+            if isinstance(error, MissingKeyError)
+            else "run the version of Custodes that wrote it"
+        )
+        hint = f"{way}, or move the snapshot away"
         raise FaultsError([Fault(str(error), file=str(settings.state.folder), hint=hint)]) from error
     store.close_left_open(recovered.left_open)
     source = _source(settings, worker)
@@ -255,12 +259,12 @@ def _shared(
     def attach(monitor: Monitor) -> None:
         def before_leaving(streams: Sequence[int]) -> None:
             if monitor.has_ended:
-                # All has been saved.
+                # The monitor has saved all state.
                 return
             try:
                 monitor.save(list(work.of(streams)))
             except (KafkaError, OSError, DeliveryFailedError) as error:
-                # The next owner goes on from an earlier snapshot and hears more again.
+                # The next owner resumes from an earlier snapshot and replays more records.
                 PartitionsNotSaved(error=cause_of(error)).emit()
             work.give_up(streams)
 

@@ -1,4 +1,4 @@
-"""``custodes check``: everything that can be wrong before starting, found before starting."""
+"""``custodes check``: finds faults in configuration, rules and environment before the start."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def check(
     ] = None,
     rules: Annotated[
         list[Path] | None,
-        typer.Option(help="Check these rule files or directories only.", show_default=False),
+        typer.Option(help="Check only these rule files or directories.", show_default=False),
     ] = None,
-    offline: Annotated[bool, typer.Option(help="Do not ask brokers, nor where people sign in.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Faults as a JSON array on standard output.")] = False,
+    offline: Annotated[bool, typer.Option(help="Do not contact brokers or the identity provider.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print faults as a JSON array on standard output.")] = False,
 ) -> None:
-    """Check configuration, rules, mapping, tables, files, whom it must reach. Exit 2 for faults, 1 if unreachable."""
+    """Check configuration, rules, mapping, tables, files and connections. Exit 2 for faults, 1 if unreachable."""
     if (config is None) == (not rules):
         raise typer.BadParameter("give -c FILE, or --rules PATH")
     loaded, faults, checked = _check_files(config, rules or [])
@@ -50,7 +50,7 @@ def check(
 
 
 def _check_files(config: Path | None, rules: list[Path]) -> tuple[Config | None, list[Fault], int]:
-    """The configuration if it can be used, what is wrong with the files, and how many rules are right."""
+    """Returns the configuration if it is valid, the faults in the files, and the number of valid rules."""
     faults: list[Fault] = []
     loaded: Config | None = None
     if config is not None:

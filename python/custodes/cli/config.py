@@ -1,4 +1,4 @@
-"""``custodes config``: what can be configured."""
+"""``custodes config``: the schema of the configuration."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import typer
 from custodes.cli.output import write_json
 from custodes.config.model import Config
 
-app = typer.Typer(help="What can be configured.", no_args_is_help=True)
+app = typer.Typer(help="Print the schema of the configuration.", no_args_is_help=True)
 
 
 @app.command()
 def schema() -> None:
-    """Print custodes.yaml's JSON Schema, for editors that complete and check YAML."""
+    """Print the JSON Schema of custodes.yaml, for completion and checks in editors."""
     write_json(Config.model_json_schema())
 
 
 @app.callback()
 def _config() -> None:
-    """What can be configured."""
+    """Print the schema of the configuration."""

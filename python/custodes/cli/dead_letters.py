@@ -1,4 +1,4 @@
-"""``custodes dead-letters``: what was refused, to be read."""
+"""``custodes dead-letters``: prints rejected records."""
 
 from __future__ import annotations
 
@@ -15,12 +15,14 @@ from custodes.sources.dead_letters import read_line
 
 
 def dead_letters(
-    file: Annotated[Path | None, typer.Argument(help="Default: the configuration's.", show_default=False)] = None,
+    file: Annotated[
+        Path | None, typer.Argument(help="Dead-letter file. Default: that of the configuration.", show_default=False)
+    ] = None,
     config: Annotated[Path, typer.Option("-c", "--config", help="Configuration file.")] = Path("custodes.yaml"),
 ) -> None:
-    """Print the records that were refused, with place and reason, a JSON object a line: in the plain, if encrypted.
+    """Print rejected records with position and reason, one JSON object per line. Encrypted records are decrypted.
 
-    What cannot be read is told of, and the others printed all the same; then it exits with 1.
+    Unreadable lines are reported, and the others still printed; then the exit code is 1.
     """
     settings = load_config(config)
     keys = keys_of(settings)

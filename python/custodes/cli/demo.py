@@ -1,4 +1,4 @@
-"""``custodes demo``: a made-up agency through the real pipeline, no Kafka needed."""
+"""``custodes demo``: events of a simulated agency through the real pipeline, without Kafka."""
 
 from __future__ import annotations
 
@@ -42,29 +42,29 @@ from custodes.runtime.task import SingleTask
 from custodes.sources.dead_letters import NoDeadLetters
 
 _KEPT = timedelta(days=35)
-"""How long the agency's look-ups are kept."""
+"""Retention of the agency's look-ups."""
 
 
 def demo(
     listen: Annotated[str, typer.Option(help="HOST:PORT to serve on.")] = "127.0.0.1:8610",
     speed: Annotated[
-        str, typer.Option(help="Agency seconds a second, or max. At 40000 a day takes two seconds.")
+        str, typer.Option(help="Simulated seconds per second, or max. At 40000, a day takes two seconds.")
     ] = "40000",
-    once: Annotated[bool, typer.Option("--once", help="End after one fortnight, with a summary.")] = False,
-    seed: Annotated[int, typer.Option(help="Another seed, another agency.")] = 1,
-    json: Annotated[bool, typer.Option("--json", help="The summary as JSON; implies --once.")] = False,
+    once: Annotated[bool, typer.Option("--once", help="End after two simulated weeks and print a summary.")] = False,
+    seed: Annotated[int, typer.Option(help="Seed of the simulated agency.")] = 1,
+    json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON; implies --once.")] = False,
     write_to: Annotated[
         Path | None,
         typer.Option(
             "--write",
             metavar="FOLDER",
-            help="Instead of watching, write half a year of a larger agency: events, labels of ten kinds of insiders, "
-            "look-up tables.",
+            help="Instead of monitoring, write half a year of a larger agency to this folder: events, labels of ten "
+            "kinds of insiders, look-up tables.",
             show_default=False,
         ),
     ] = None,
 ) -> None:
-    """Watch a made-up agency with planted insiders. Ctrl-C ends it."""
+    """Monitor a simulated agency with planted insiders. Ctrl-C ends it."""
     set_up_log("warning")
     if write_to is not None:
         _write_half_year(seed, write_to)
@@ -147,7 +147,7 @@ def _speed(text: str) -> float | None:
 
 
 class _Screen:
-    """The terminal: findings as lines, progress as the line below them."""
+    """Terminal output: one line per finding, with a progress line below."""
 
     def __init__(self, quiet: bool) -> None:
         self.findings: list[Finding] = []
@@ -166,9 +166,9 @@ class _Screen:
             stdout.print(line)
 
     def watch(self, monitor: Monitor, stop: threading.Event, url: str) -> None:
-        """Runs the monitor beside the progress line, until it ends or is stopped."""
+        """Runs the monitor and updates the progress line, until it ends or is stopped."""
         if not self._quiet:
-            stdout.print(f"A made-up agency at work. Open {url} and judge what was found.  Ctrl-C ends.")
+            stdout.print(f"Monitoring a simulated agency. Open {url} to review its findings.  Ctrl-C ends.")
         worker = threading.Thread(target=monitor.run, args=(stop,), name="monitor")
         worker.start()
         if self._quiet or not stdout.is_terminal:
@@ -192,7 +192,7 @@ def _progress(monitor: Monitor) -> Text:
 
 
 class _Result:
-    """Whether an insider was found, and how soon."""
+    """Detection result for one insider."""
 
     def __init__(self, insider: Insider, findings: list[Finding]) -> None:
         self.insider = insider
@@ -201,7 +201,7 @@ class _Result:
 
     @property
     def taken_before(self) -> int:
-        """Records the insider had when the finding opened, or all of them."""
+        """Number of records taken before the finding opened; all of them without a finding."""
         if self.finding is None:
             return len(self.insider.times)
         opened_at = self.finding.opened_at
@@ -219,7 +219,7 @@ class _Result:
 
 
 def _summary(results: list[_Result], events: int) -> None:
-    """A line an insider: found by which rule, when, and after how much was gone."""
+    """Prints one line per insider: detecting rule, time, and number of look-ups before it."""
     stdout.print(f"\n{events:,} events. Planted insiders:")
     for result in results:
         insider, finding = result.insider, result.finding

@@ -1,4 +1,4 @@
-"""``custodes evidence``: show that nothing was changed, hand it on, and keep it for longer."""
+"""``custodes evidence``: verify, export and hold evidence."""
 
 from __future__ import annotations
 
@@ -28,30 +28,37 @@ from custodes.evidence.retention import Hold, HoldStore
 from custodes.evidence.verification import verify
 from custodes.findings import rfc3339
 
-app = typer.Typer(help="The events behind findings, in a log in which any later change shows.", no_args_is_help=True)
+app = typer.Typer(
+    help="Verify, export and hold evidence: the events behind findings, in a tamper-evident log.", no_args_is_help=True
+)
 
-FindingId = Annotated[str, typer.Argument(help="A finding's id, or the beginning of one that means it alone.")]
+FindingId = Annotated[str, typer.Argument(help="Id of a finding, or an unambiguous prefix of it.")]
 _TRIES = 3
-"""A log that is written meanwhile may be read in the middle of a block."""
+"""Number of attempts: while the log is written, a read may see an incomplete block."""
 
 
 @app.command("verify")
 def verify_(
     path: Annotated[
         Path | None,
-        typer.Argument(help="A folder with a log, or a bundle. Default: the configuration's.", show_default=False),
+        typer.Argument(
+            help="Folder of a log, or a bundle. Default: the folder of the configuration.", show_default=False
+        ),
     ] = None,
     key: Annotated[
         str | None,
-        typer.Option(help="The key it must be signed by, as `custodes evidence key` prints it.", show_default=False),
+        typer.Option(help="Expected public key, as printed by `custodes evidence key`.", show_default=False),
     ] = None,
     head: Annotated[
-        list[Path] | None, typer.Option(help="A file with heads that were kept elsewhere.", show_default=False)
+        list[Path] | None,
+        typer.Option(
+            help="File with signed heads that are stored outside of the log's machine; repeatable.", show_default=False
+        ),
     ] = None,
     json: AsJson = False,
     config: ConfigPath = Path("custodes.yaml"),
 ) -> None:
-    """Find any entry that was changed, removed, reordered or cut off, and name it. Exit 1 if there is one."""
+    """Report every entry that was changed, removed, reordered or truncated. Exit 1 if there is one."""
     path = path or _settings(config).folder
     try:
         if path.is_file():
@@ -70,7 +77,7 @@ def _verify_log(folder: Path, key: str | None, head_files: list[Path], json: boo
         try:
             key = (folder / PUBLIC_KEY).read_text().strip()
         except OSError as error:
-            raise FaultsError([Fault(f"there is no log: {error.strerror}", str(folder), hint="give --key")]) from error
+            raise FaultsError([Fault(f"no log found: {error.strerror}", str(folder), hint="give --key")]) from error
     heads = [head for file in head_files for head in heads_in(file)]
     for _ in range(_TRIES):
         result = verify(folder, [key], heads, keys)
@@ -83,12 +90,12 @@ def _verify_log(folder: Path, key: str | None, head_files: list[Path], json: boo
     for fault in result.faults:
         stdout.print(Text(str(fault), "red"))
     if not result.faults:
-        gone = f", {result.expired:,} of them erased after their time" if result.expired else ""
-        stdout.print(f"ok: {result.entries:,} entries in {result.blocks:,} blocks{gone}")
+        erased = f", {result.expired:,} of them erased after their retention" if result.expired else ""
+        stdout.print(f"ok: {result.entries:,} entries in {result.blocks:,} blocks{erased}")
         if trusted is None:
-            stdout.print(Text(f"by the key that is beside the log: {key}", "dim"))
+            stdout.print(Text(f"signed with the key stored next to the log: {key}", "dim"))
         if not heads:
-            stdout.print(Text("held against no head that was kept elsewhere: give --head", "dim"))
+            stdout.print(Text("not compared with an external head: use --head", "dim"))
     return not result.faults
 
 
@@ -104,20 +111,21 @@ def _verify_bundle(path: Path, key: str | None, json: bool) -> bool:
             f"ok: {result.events:,} events behind finding {result.finding['id']}, in a log signed {result.signed_at}"
         )
         if key is None:
-            stdout.print(Text(f"by the key that is in the bundle itself: {result.log}", "dim"))
+            stdout.print(Text(f"signed with the key stored in the bundle: {result.log}", "dim"))
     return not result.faults
 
 
 @app.command("export")
 def export_(
     finding: FindingId,
-    reason: Annotated[str, typer.Option("--reason", "-m", help="What for; it goes into the audit trail.")],
+    reason: Annotated[str, typer.Option("--reason", "-m", help="Purpose; it is written to the audit trail.")],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Default: evidence-FINDING.zip.", show_default=False)
+        Path | None,
+        typer.Option("--output", "-o", help="Output file. Default: evidence-FINDING.zip.", show_default=False),
     ] = None,
     config: ConfigPath = Path("custodes.yaml"),
 ) -> None:
-    """Write all the evidence of a finding into a file that proves itself."""
+    """Write the evidence of a finding to a bundle that can be verified on any machine."""
     settings = _settings(config)
     with open_session(config) as session:
         one = session.find(finding)
@@ -137,17 +145,17 @@ def export_(
 
 @app.command("key")
 def key_(config: ConfigPath = Path("custodes.yaml")) -> None:
-    """Print the public key of the log: give it to whoever is to check it."""
+    """Print the public key of the log, for those who verify it."""
     stdout.print((_settings(config).folder / PUBLIC_KEY).read_text().strip(), markup=False)
 
 
 @app.command("hold")
 def hold_(
     finding: FindingId,
-    reason: Annotated[str, typer.Option("--reason", "-m", help="Why it must stay.")],
+    reason: Annotated[str, typer.Option("--reason", "-m", help="Reason for the hold.")],
     config: ConfigPath = Path("custodes.yaml"),
 ) -> None:
-    """Keep the evidence of a finding, whatever its age, until it is released."""
+    """Exempt the evidence of a finding from retention until it is released."""
     with open_session(config) as session:
         one = session.find(finding)
         hold = Hold(one.id, getpass.getuser(), int(time.time() * 1e6), reason)
@@ -160,21 +168,21 @@ def hold_(
 @app.command()
 def release(
     finding: FindingId,
-    reason: Annotated[str, typer.Option("--reason", "-m", help="Why it need not stay any more.")],
+    reason: Annotated[str, typer.Option("--reason", "-m", help="Reason for the release.")],
     config: ConfigPath = Path("custodes.yaml"),
 ) -> None:
-    """Let the evidence of a finding go after its time again."""
+    """Release a hold: the evidence of the finding is subject to retention again."""
     with open_session(config) as session:
         one = session.find(finding)
         with _faults():
             HoldStore(session.store.engine).release(one.id)
         session.note("release", one.id, reason)
-    stdout.print(f"{one.id[:8]} is not held any more")
+    stdout.print(f"{one.id[:8]} is released")
 
 
 @app.command()
 def holds(json: AsJson = False, config: ConfigPath = Path("custodes.yaml")) -> None:
-    """List what is held, by whom, and why."""
+    """List holds with account and reason."""
     with open_session(config) as session:
         held = HoldStore(session.store.engine).all()
     if json:

@@ -1,4 +1,4 @@
-"""``custodes findings``: read and judge findings over ssh, and in pipes."""
+"""``custodes findings``: read and triage findings in a terminal or a pipe."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ from custodes.findings.silences import Silence, SilenceStore
 from custodes.findings.triage import ConflictError, Triage, TriageChange, TriageState, Verdict
 
 app = typer.Typer(
-    help="Read and judge findings. Whoever may read the database sees names; that you looked is in the audit trail.",
+    help="Read and triage findings. The output contains names; your access is written to the audit trail.",
     no_args_is_help=True,
 )
 
-FindingIds = Annotated[list[str], typer.Argument(help="Ids of findings, or beginnings of them that mean one alone.")]
-NoteOption = Annotated[str, typer.Option("--note", "-m", help="Why, or what else there is to say.")]
+FindingIds = Annotated[list[str], typer.Argument(help="Ids of findings, or unambiguous prefixes.")]
+NoteOption = Annotated[str, typer.Option("--note", "-m", help="Reason or comment.")]
 
 
 @app.command("list")
 def list_(
-    state: Annotated[TriageState, typer.Option(help="What people made of them.")] = "open",
-    every: Annotated[bool, typer.Option("--all", help="Whatever people made of them.")] = False,
-    level: Annotated[str | None, typer.Option(help="Of this level only.", show_default=False)] = None,
-    actor: Annotated[str | None, typer.Option(help="Of this actor only.", show_default=False)] = None,
-    limit: Annotated[int, typer.Option(min=1, max=1000, help="Most that are listed.")] = 50,
-    json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    state: Annotated[TriageState, typer.Option(help="Triage state.")] = "open",
+    every: Annotated[bool, typer.Option("--all", help="All triage states.")] = False,
+    level: Annotated[str | None, typer.Option(help="Only findings of this level.", show_default=False)] = None,
+    actor: Annotated[str | None, typer.Option(help="Only findings of this actor.", show_default=False)] = None,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="Largest number of findings listed.")] = 50,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object per line.")] = False,
     config: ConfigPath = Path("custodes.yaml"),
 ) -> None:
-    """List findings, the newest first."""
+    """List findings, newest first."""
     with open_session(config) as session:
         wanted = None if every else state
         group = {"actor": actor} if actor else {}
@@ -68,7 +68,7 @@ def list_(
 
 @app.command()
 def show(finding: str, json: AsJson = False, config: ConfigPath = Path("custodes.yaml")) -> None:
-    """Show one finding, and what was done with it."""
+    """Show one finding and its triage history."""
     with open_session(config) as session:
         one = session.find(finding)
         triage, notes = session.triage.of([one.id])[one.id], session.triage.history(one.id)
@@ -79,7 +79,7 @@ def show(finding: str, json: AsJson = False, config: ConfigPath = Path("custodes
     stdout.print(Text.assemble((one.level, LEVEL_STYLES[one.level]), f" {one.rule}: {one.who}"))
     expected = "" if one.expected is None else f", expected {one.expected:,.1f}"
     stdout.print(f"peak {one.peak:,}, {one.times_threshold:.1f} times the threshold of {one.threshold:,}{expected}")
-    ended = "goes on" if one.closed_at is None else f"ended {rfc3339(one.closed_at)}"
+    ended = "ongoing" if one.closed_at is None else f"ended {rfc3339(one.closed_at)}"
     stdout.print(f"opened {rfc3339(one.opened_at)}, {ended}")
     stdout.print(f"{_triage_text(triage)}    {one.id}")
     for note in notes:
@@ -88,18 +88,18 @@ def show(finding: str, json: AsJson = False, config: ConfigPath = Path("custodes
 
 @app.command()
 def ack(findings: FindingIds, note: NoteOption = "", config: ConfigPath = Path("custodes.yaml")) -> None:
-    """Acknowledge findings: they are yours."""
+    """Acknowledge findings and assign them to yourself."""
     _change(findings, TriageChange(state="acknowledged", assignee=getpass.getuser(), note=note), config)
 
 
 @app.command()
 def close(
     findings: FindingIds,
-    verdict: Annotated[Verdict, typer.Option("--as", help="How it turned out.")],
+    verdict: Annotated[Verdict, typer.Option("--as", help="Verdict.")],
     note: NoteOption = "",
     config: ConfigPath = Path("custodes.yaml"),
 ) -> None:
-    """Close findings with a verdict; all but confirmed want a note that says why."""
+    """Close findings with a verdict; every verdict except confirmed requires a note."""
     try:
         change = TriageChange(state="closed", verdict=verdict, note=note)
     except ValueError as error:
@@ -109,18 +109,18 @@ def close(
 
 @app.command()
 def reopen(findings: FindingIds, note: NoteOption = "", config: ConfigPath = Path("custodes.yaml")) -> None:
-    """Open findings again."""
+    """Reopen findings."""
     _change(findings, TriageChange(state="open", note=note), config)
 
 
 @app.command()
 def silence(
-    finding: Annotated[str, typer.Argument(help="One like those that are expected: of this rule and this group.")],
-    reason: Annotated[str, typer.Option("--reason", "-m", help="Why they are expected.")],
-    for_: Annotated[str, typer.Option("--for", help="For how long; at most 90d.")] = "1d",
+    finding: Annotated[str, typer.Argument(help="A finding of the rule and group to silence.")],
+    reason: Annotated[str, typer.Option("--reason", "-m", help="Reason for the silence.")],
+    for_: Annotated[str, typer.Option("--for", help="Duration, at most 90d.")] = "1d",
     config: ConfigPath = Path("custodes.yaml"),
 ) -> None:
-    """Explain findings beforehand: those that open meanwhile are closed at once, and nobody is alerted."""
+    """Silence a rule for a group: findings that open meanwhile are closed as explained; no alert is sent."""
     with open_session(config) as session:
         one = session.find(finding)
         now = int(time.time() * 1e6)
@@ -136,16 +136,16 @@ def silence(
 
 @app.command()
 def silences(json: AsJson = False, config: ConfigPath = Path("custodes.yaml")) -> None:
-    """List what is expected, until when, and why."""
+    """List silences with end and reason."""
     with open_session(config) as session:
         held = SilenceStore(session.store.engine).all(int(time.time() * 1e6))
     if json:
         write_json([one.as_dict() for one in held])
         return
     for one in held:
-        whose = ", ".join(f"{name} {value}" for name, value in one.group.items()) or "everybody"
-        rule, until = one.rule_id or "every rule", rfc3339(one.until)
-        stdout.print(Text(f"{one.number}: {rule}, {whose}, until {until}, by {one.by}: {one.reason}"))
+        group = ", ".join(f"{name} {value}" for name, value in one.group.items()) or "everyone"
+        rule, until = one.rule_id or "all rules", rfc3339(one.until)
+        stdout.print(Text(f"{one.number}: {rule}, {group}, until {until}, by {one.by}: {one.reason}"))
 
 
 @app.command()
@@ -155,7 +155,7 @@ def unsilence(number: int, config: ConfigPath = Path("custodes.yaml")) -> None:
         try:
             SilenceStore(session.store.engine).end(number, int(time.time() * 1e6))
         except KeyError as error:
-            raise FaultsError([Fault(f"no silence {number} holds", hint="custodes findings silences")]) from error
+            raise FaultsError([Fault(f"no active silence {number}", hint="custodes findings silences")]) from error
         session.note("unsilence", str(number), None)
     stdout.print(f"silence {number} has ended")
 
@@ -173,8 +173,8 @@ def _change(ids: list[str], change: TriageChange, config: Path) -> None:
 
 
 def _triage_text(triage: Triage) -> str:
-    whose = f", {triage.assignee}" if triage.assignee else ""
-    return f"{(triage.verdict or triage.state).replace('_', ' ')}{whose}"
+    assignee = f", {triage.assignee}" if triage.assignee else ""
+    return f"{(triage.verdict or triage.state).replace('_', ' ')}{assignee}"
 
 
 def _as_dict(finding: Finding, triage: Triage) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What commands about findings share: the database, and the trail of what was looked at."""
+"""Database and audit trail, for commands about findings."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from custodes.findings import Finding
 from custodes.findings.store import FindingStore
 from custodes.findings.triage import TriageStore
 
-ConfigPath = Annotated[Path, typer.Option("-c", "--config", help="Configuration file: it says where the database is.")]
+ConfigPath = Annotated[Path, typer.Option("-c", "--config", help="Configuration file, which names the database.")]
 
-_LEAST_BEGINNING = 4
-"""Letters of an id that are enough, where they mean one alone."""
+_SHORTEST_PREFIX = 4
+"""Shortest accepted prefix of an id."""
 
 
 @dataclass(frozen=True)
 class FindingsSession:
-    """What a command about findings works with."""
+    """Stores for a command about findings."""
 
     settings: Config
     store: FindingStore
@@ -38,16 +38,20 @@ class FindingsSession:
     audit: AuditTrail
 
     def note(self, action: str, subject: str | None, purpose: str | None) -> None:
-        """Puts down what is about to be seen or done."""
+        """Writes an entry to the audit trail, before the access or action."""
         at = int(time.time() * 1e6)
         self.audit.record(AuditEntry(at, getpass.getuser(), action, "custodes.finding", subject, purpose, "terminal"))
 
-    def find(self, beginning: str) -> Finding:
-        """Raises :class:`FaultsError` where it is none, or could be several."""
-        found = self.store.beginning_with(beginning) if len(beginning) >= _LEAST_BEGINNING else []
+    def find(self, prefix: str) -> Finding:
+        """Returns the finding with this id prefix. Raises :class:`FaultsError` if none or several match."""
+        found = self.store.beginning_with(prefix) if len(prefix) >= _SHORTEST_PREFIX else []
         if len(found) != 1:
-            what = "is the beginning of several" if found else "is no finding's, nor at least four letters of one"
-            raise FaultsError([Fault(f"'{beginning}' {what}", hint="custodes findings list says which there are")])
+            problem = (
+                "matches several findings"
+                if found
+                else "is not the id of a finding, or a prefix with at least four characters"
+            )
+            raise FaultsError([Fault(f"'{prefix}' {problem}", hint="custodes findings list shows the ids")])
         return found[0]
 
 

@@ -1,4 +1,4 @@
-"""Where people sign in who have no password here, as the configuration has it."""
+"""Creates the OpenID Connect provider that the configuration names."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from custodes.config.model import Config
 
 
 def provider_of(settings: Config) -> OidcProvider | None:
-    """Where people sign in who have no password here. Raises :class:`FaultsError`."""
+    """Returns the OpenID Connect provider; ``None`` without one. Raises :class:`FaultsError`."""
     wanted = settings.http.oidc
     if wanted is None:
         return None
     try:
         secret = wanted.client_secret_file.read_text().strip()
     except (OSError, ValueError) as error:
-        fault = Fault(f"the provider's secret cannot be had: {error}", hint="set http.oidc.client_secret_file")
+        fault = Fault(f"the provider's secret cannot be read: {error}", hint="set http.oidc.client_secret_file")
         raise FaultsError([fault]) from error
     try:
         resources = {

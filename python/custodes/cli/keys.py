@@ -1,4 +1,4 @@
-"""``custodes keys``: the keys by which files and the database are encrypted."""
+"""``custodes keys``: manages the encryption keys of files and database."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ from custodes.database.tables import metadata
 from custodes.encryption.keys import Keys, add_key, remove_key
 from custodes.state import FolderInUseError, LocalFolder
 
-app = typer.Typer(help="The keys by which files and the database are encrypted.", no_args_is_help=True)
+app = typer.Typer(help="Manage the encryption keys of files and database.", no_args_is_help=True)
 
-KeysConfigPath = Annotated[Path, typer.Option("-c", "--config", help="Configuration file: it says where the keys are.")]
+KeysConfigPath = Annotated[Path, typer.Option("-c", "--config", help="Configuration file, which names the key file.")]
 
 _KEY = re.compile(rb"CUSTCRPT\x01(?P<length>(?s:.))(?P<name>[a-z0-9-]{1,64})")
-"""How what is encrypted begins in a file (``rust/cipher``)."""
+"""Header of encrypted data in files (``rust/cipher``)."""
 
 
 @app.command()
 def add(name: str, config: KeysConfigPath = Path("custodes.yaml")) -> None:
-    """Make a key, by which everything is encrypted from the next start on; the others stay, for what there is."""
+    """Create a key that encrypts all new data from the next start on. The other keys still decrypt existing data."""
     with _faults():
         path = _path(load_config(config))
         add_key(path, name)
-    stdout.print(f"{name} is in {path}, as the first: restart what reads it", markup=False)
+    stdout.print(f"{name} is the first key in {path}: restart the processes that use it", markup=False)
 
 
 @app.command("list")
@@ -46,30 +46,30 @@ def list_(
     config: KeysConfigPath = Path("custodes.yaml"),
     json: Annotated[bool, typer.Option("--json", help="The keys as a JSON array.")] = False,
 ) -> None:
-    """List the keys, and what is encrypted by each: one by which nothing is can go."""
+    """List the keys with the amount of data encrypted by each. A key without data can be removed."""
     settings = load_config(config)
     keys = keys_of(settings)
     used = _used(settings, keys)
-    told = [
+    listed = [
         {"name": name, "writes": name == keys.current, **{place: used[place][name] for place in used}}
         for name in keys.names
     ]
     if json:
-        write_json(told)
+        write_json(listed)
         return
     table = Table(box=None, header_style="bold")
     for column in ("key", "writes", *used):
         table.add_column(column)
-    for one in told:
+    for one in listed:
         table.add_row(str(one["name"]), "yes" if one["writes"] else "", *(f"{one[place]:,}" for place in used))
     stdout.print(table)
 
 
 @app.command()
 def reencrypt(config: KeysConfigPath = Path("custodes.yaml")) -> None:
-    """Encrypt the database and the history by the first key, what was not encrypted included.
+    """Re-encrypt the database and the history with the first key, including data that was not encrypted.
 
-    The monitor must not run. Snapshots are others within the hour; evidence keeps its keys for as long as it is kept.
+    The monitor must be stopped. Snapshots are replaced within an hour; evidence keeps its keys until it expires.
     """
     settings = load_config(config)
     keys = keys_of(settings)
@@ -93,22 +93,24 @@ def reencrypt(config: KeysConfigPath = Path("custodes.yaml")) -> None:
 @app.command()
 def remove(
     name: str,
-    force: Annotated[bool, typer.Option("--force", help="Though things are encrypted by it: they are lost.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Remove the key even if data is encrypted with it; this data is lost.")
+    ] = False,
     config: KeysConfigPath = Path("custodes.yaml"),
 ) -> None:
-    """Let go of a key by which nothing is encrypted any more."""
+    """Remove a key that no data is encrypted with."""
     settings = load_config(config)
     with _faults():
         path = _path(settings)
         keys = keys_of(settings)
         if name == keys.current:
-            raise ValueError(f"'{name}' is the key for what is written: add another first")
+            raise ValueError(f"'{name}' encrypts new data: add another key first")
         used = {place: counts[name] for place, counts in _used(settings, keys).items() if counts[name]}
         if used and not force:
             what = ", ".join(f"{count:,} of {place}" for place, count in used.items())
-            raise ValueError(f"'{name}' is still needed: {what}; reencrypt, wait, or --force and lose them")
+            raise ValueError(f"'{name}' is still needed: {what}; run reencrypt, wait, or use --force and lose them")
         remove_key(path, name)
-    stdout.print(f"{name} is gone from {path}", markup=False)
+    stdout.print(f"{name} is removed from {path}", markup=False)
 
 
 @contextmanager
@@ -116,14 +118,16 @@ def _faults() -> Iterator[None]:
     try:
         yield
     except KeyError as error:
-        raise FaultsError([Fault(f"there is no key {error}")]) from error
+        raise FaultsError([Fault(f"key not found: {error}")]) from error
     except (OSError, ValueError) as error:
         raise FaultsError([Fault(str(error))]) from error
 
 
 def _path(settings: Config) -> Path:
     if settings.encryption is None:
-        raise FaultsError([Fault("nothing is encrypted", hint="set encryption.keys to where the keys are to be")])
+        raise FaultsError(
+            [Fault("encryption is not configured", hint="set encryption.keys to the path of the key file")]
+        )
     return settings.encryption.keys
 
 
@@ -137,7 +141,7 @@ def _database(settings: Config, keys: Keys) -> Iterator[Engine]:
 
 
 def _used(settings: Config, keys: Keys) -> dict[str, Counter[str]]:
-    """By place and by key, how many rows or files are encrypted."""
+    """Counts encrypted rows or files, by storage and key."""
     found = {"database": Counter[str]()}
     with _database(settings, keys) as engine, engine.connect() as connection:
         for table in metadata.sorted_tables:
@@ -153,7 +157,7 @@ def _used(settings: Config, keys: Keys) -> dict[str, Counter[str]]:
 
 
 def _keys_in(file: Path) -> set[str]:
-    """The names of the keys by which parts of a file are encrypted."""
+    """Returns the names of the keys that encrypt parts of a file."""
     found = _KEY.finditer(file.read_bytes())
     return set(map(_name, found))
 
@@ -163,7 +167,7 @@ def _name(match: re.Match[bytes]) -> str:
 
 
 def _encrypt_file(folder: LocalFolder, name: str, keys: Keys) -> bool:
-    """Has a file encrypted by the key of now; returns whether it was not."""
+    """Encrypts a file with the current key; returns whether it was changed."""
     with folder.open(name) as file:
         data = file.read()
     match = _KEY.match(data)

@@ -1,4 +1,4 @@
-"""Log lines on standard error."""
+"""Configures logging to standard error."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from custodes.cli.output import stderr
 
 
 class _Unfailing:
-    """Standard error, except that what cannot be written is left out: a full disk must not end the counting."""
+    """Standard error that ignores write errors: a full disk must not stop the monitor."""
 
     def write(self, text: str) -> int:
         with suppress(OSError):
@@ -26,7 +26,7 @@ class _Unfailing:
 
 
 def set_up_log(level: str = "info", style: str = "text") -> None:
-    """Log lines on standard error, for people or as JSON. Libraries are heard from warning on."""
+    """Configures log lines as text or JSON. Libraries log at level warning and above."""
     shared: list[structlog.typing.Processor] = [
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -36,7 +36,7 @@ def set_up_log(level: str = "info", style: str = "text") -> None:
         if style == "json"
         else structlog.dev.ConsoleRenderer(
             colors=stderr.is_terminal and not stderr.no_color,
-            # Without what variables hold: that is whom somebody looked up, or a key.
+            # Tracebacks without values of variables, which may be names or keys.
             exception_formatter=structlog.dev.plain_traceback,
         )
     )
@@ -55,5 +55,5 @@ def set_up_log(level: str = "info", style: str = "text") -> None:
     )  # fmt: skip
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     if level != "debug":
-        # kafka-python tells of every attempt at every broker; what it comes to is logged by the source.
+        # kafka-python logs every connection attempt; the source logs the outcome.
         logging.getLogger("kafka").setLevel(logging.CRITICAL)

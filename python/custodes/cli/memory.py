@@ -1,4 +1,4 @@
-"""What the process does with memory it is done with: it keeps some for next time."""
+"""Keeps freed memory in the process for reuse."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ import ctypes
 # From glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
 _LARGEST_KEPT = 32 << 20
-"""The most glibc takes. Larger blocks are given back as soon as they are free."""
+"""Largest value that glibc accepts. Larger blocks are returned to the kernel when they are freed."""
 _MOST_KEPT = 128 << 20
 _ASKED_AT_ONCE = 8 << 20
 
 
 def keep_freed_memory() -> bool:
-    """Lets glibc keep up to 128 MiB of freed memory rather than give it back at once, and ask for more in one go.
+    """Makes glibc keep up to 128 MiB of freed memory, and request memory from the kernel in larger blocks.
 
-    A fetch is a few megabytes in several copies, which would be asked of the kernel page by page each time: two
-    microseconds a page, a fifth of all the time it takes to read a topic. Returns whether the C library knows the
-    settings; another than glibc is left as it is.
+    A fetch needs a few megabytes in several copies. Without these settings the kernel provides them page by page each
+    time, at two microseconds per page: a fifth of the time it takes to read a topic. Returns whether the settings were
+    applied; other C libraries than glibc do not have them.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is None:

@@ -1,4 +1,4 @@
-"""What commands have in common when they write to a terminal or a pipe."""
+"""Output of commands to a terminal or a pipe."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LEVEL_STYLES = {
 
 
 def print_faults(faults: Iterable[Fault], as_json: bool = False) -> None:
-    """Faults on standard error, or as one JSON array on standard output."""
+    """Prints faults on standard error, or as one JSON array on standard output."""
     faults = list(faults)
     if as_json:
         write_json([fault.as_dict() for fault in faults])
@@ -35,11 +35,11 @@ def print_faults(faults: Iterable[Fault], as_json: bool = False) -> None:
 
 
 def write_json(data: object) -> None:
-    """One JSON value and a line end on standard output, whatever the terminal is like."""
+    """Writes one JSON value and a line end to standard output, without terminal formatting."""
     sys.stdout.buffer.write(orjson.dumps(data, option=orjson.OPT_APPEND_NEWLINE))
     sys.stdout.buffer.flush()
 
 
 def display_path(path: Path) -> str:
-    """A path as the user would write it."""
+    """Formats a path for the user."""
     return "standard input" if str(path) == "-" else str(path)

@@ -1,4 +1,4 @@
-"""A bar while files are being read."""
+"""A progress bar for reading files."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from custodes.cli.output import stderr
 
 @contextmanager
 def reading(paths: Sequence[Path], what: str = "reading") -> Iterator[Callable[[int], None]]:
-    """A bar on standard error while reading, where somebody is looking."""
+    """Shows a progress bar on standard error, if it is a terminal."""
     if not stderr.is_terminal:
         yield lambda _: None
         return
-    from rich.progress import (  # noqa: PLC0415 - only where it is seen
+    from rich.progress import (  # noqa: PLC0415 - imported only if it is shown
         BarColumn,
         DownloadColumn,
         Progress,

@@ -1,4 +1,4 @@
-"""Reading the configuration again while the monitor runs: on SIGHUP, and on POST /-/reload."""
+"""Reloads the configuration of a running monitor, on SIGHUP and on POST /-/reload."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from custodes.runtime.monitor import Monitor
 from custodes.sources.lookup_tables import FileTable, LookupTables, TableSource
 from custodes.sources.table_topic import TopicTable
 
-_TAKEN_OVER: Any = {
+_RELOADABLE: Any = {
     "rules": True,
     "mapping": True,
     "tables": True,
@@ -29,11 +29,11 @@ _TAKEN_OVER: Any = {
     "findings": {"most_open"},
     "event_time": {"zone", "allowed_lateness", "max_future_skew", "earliest"},
 }
-"""The keys that a reload takes over, as pydantic's ``exclude``; others need a restart."""
+"""Keys that a reload applies, in the format of pydantic's ``exclude``; all others need a restart."""
 
 
 def compile_rules(settings: Config, tables: LookupTables) -> Ruleset:
-    """The rules of a configuration; puts its look-up tables in force. Raises :class:`FaultsError`."""
+    """Compiles the rules of a configuration and activates its look-up tables. Raises :class:`FaultsError`."""
     mapping = load_mapping(settings.mapping, settings.event_time.zone)
     rules = load_rules(settings.rules or shipped_pack())
     tables.load(_table_sources(settings), mapping.table_uses())
@@ -71,7 +71,7 @@ def _table_sources(settings: Config) -> dict[str, TableSource]:
 
 
 class ConfigReloader:
-    """Takes over what can be; what is broken leaves all as it was."""
+    """Applies a changed configuration. If it has a fault, nothing changes."""
 
     def __init__(
         self,
@@ -87,11 +87,11 @@ class ConfigReloader:
         self._settings = settings
         self._monitor = monitor
         self._tables = tables
-        self._one_at_a_time = threading.Lock()
+        self._lock = threading.Lock()
 
     def __call__(self) -> Sequence[Fault]:
-        """Returns what is wrong, and then nothing has changed."""
-        with self._one_at_a_time:
+        """Reloads, and returns the faults; with a fault, nothing has changed."""
+        with self._lock:
             faults = self._try()
             self._monitor.metrics.reload_failed.set(1 if faults else 0)
             for fault in faults:
@@ -101,7 +101,7 @@ class ConfigReloader:
     def _try(self) -> Sequence[Fault]:
         try:
             settings = load_config(self._path)
-            # How the counting is shared stays as it is.
+            # A reload cannot change how counting is distributed among workers.
             ruleset = compile_rules(settings.model_copy(update={"workers": self._settings.workers}), self._tables)
             self._monitor.change_rules(ruleset, settings.engine.threads)
             if self._contributions is not None:
@@ -109,15 +109,15 @@ class ConfigReloader:
         except FaultsError as error:
             return error.faults
         except TimeoutError:
-            return [Fault("the monitor is busy with something else", hint="try again")]
+            return [Fault("the monitor is busy", hint="try again")]
         except (OSError, ValueError) as error:
             return [Fault(str(error))]
-        before, now = (one.model_dump(exclude=_TAKEN_OVER) for one in (self._settings, settings))
-        if later := sorted(key for key in now if now[key] != before[key]):
-            RestartNeeded(keys=later).emit()
+        before, now = (one.model_dump(exclude=_RELOADABLE) for one in (self._settings, settings))
+        if restart_needed := sorted(key for key in now if now[key] != before[key]):
+            RestartNeeded(keys=restart_needed).emit()
         ConfigurationReloaded(rules=len(ruleset.rules)).emit()
         return []
 
     def on_signal(self) -> None:
-        """From now on SIGHUP reloads. In a thread of its own: the monitor's loop is what a signal interrupts."""
+        """Reloads on SIGHUP, in a separate thread: the signal handler interrupts the monitor's loop."""
         signal.signal(signal.SIGHUP, lambda *_: threading.Thread(target=self, name="reload").start())

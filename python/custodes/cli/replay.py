@@ -1,4 +1,4 @@
-"""``custodes replay``: files through the very same engine, findings on standard output."""
+"""``custodes replay``: runs the engine on files and prints the findings."""
 
 from __future__ import annotations
 
@@ -40,30 +40,30 @@ _SHOWN_REJECTS = 5
 
 
 class OutputFormat(StrEnum):
-    """How findings are written."""
+    """Output format of findings."""
 
     ndjson = "ndjson"
     table = "table"
 
 
 def replay(
-    events: Annotated[list[Path], typer.Argument(help="JSON Lines files, plain, .gz or .zst; - is standard input.")],
+    events: Annotated[list[Path], typer.Argument(help="JSON Lines files, plain, .gz or .zst; - reads standard input.")],
     rules: RulePaths = None,
     mapping: MappingName = "custodes",
     zone: TimeZoneName = "UTC",
     table: TableFiles = None,
     output: Annotated[
         OutputFormat | None,
-        typer.Option(help="Default: table on a terminal, ndjson in a pipe.", show_default=False),
+        typer.Option(help="Output format. Default: table on a terminal, ndjson in a pipe.", show_default=False),
     ] = None,
-    stats: Annotated[bool, typer.Option(help="Write figures to standard error.")] = False,
+    stats: Annotated[bool, typer.Option(help="Print statistics on standard error.")] = False,
     allowed_lateness: Lateness = "10s",
     threads: Threads = None,
     dead_letters: Annotated[
         Path | None, typer.Option(help="Append rejected records to this file.", show_default=False)
     ] = None,
 ) -> None:
-    """Replay files of events and print one record for each finding when the input ends."""
+    """Replay files of events, and print one record per finding at the end of the input."""
     keep_freed_memory()
     loaded = load_rules(rules or shipped_pack())
     fields, tables = mapping_and_tables(mapping, zone, table)
@@ -82,7 +82,7 @@ def replay(
 
 
 class _Replay:
-    """One replay: what went through, and what came of it."""
+    """State and statistics of one replay."""
 
     def __init__(self, rules: Sequence[Rule], engine: Engine, letters: DeadLetters) -> None:
         self.rules = rules
@@ -103,10 +103,10 @@ class _Replay:
 
         begun = time.perf_counter()
         for outcome, place in replay_files(self.engine, paths, count):
-            self._take(outcome, place)
+            self._apply(outcome, place)
         self.seconds = time.perf_counter() - begun
 
-    def _take(self, outcome: Outcome, place: dict[str, str | int]) -> None:
+    def _apply(self, outcome: Outcome, place: dict[str, str | int]) -> None:
         self.events += outcome.events
         self.late += outcome.late
         self.ledger.apply(outcome.changes)

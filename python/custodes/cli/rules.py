@@ -1,4 +1,4 @@
-"""``custodes rules``: what the rules are, and whether they find what they should."""
+"""``custodes rules``: lists, tests, explains and backtests rules."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ from custodes.rules import Rule, build_plan, load_rules, shipped_pack
 from custodes.rules.schema import rule_schema
 from custodes.sources.replay import check_readable
 
-app = typer.Typer(help="What the rules are, and whether they find what they should.", no_args_is_help=True)
+app = typer.Typer(help="List, test, explain and backtest rules.", no_args_is_help=True)
 
 
 @app.command("list")
@@ -53,7 +53,7 @@ def list_(
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="The rules as a JSON array.")] = False,
 ) -> None:
-    """List rules: what each counts, over which time, and when it fires."""
+    """List rules with counted quantity, timespan and condition."""
     loaded = load_rules(rules or shipped_pack())
     if json:
         write_json([_as_dict(rule) for rule in loaded])
@@ -99,7 +99,7 @@ def _as_dict(rule: Rule) -> dict[str, object]:
 
 @app.command()
 def schema() -> None:
-    """Write the shape of a rule file as JSON Schema, for editors."""
+    """Print the JSON Schema of rule files, for editors."""
     write_json(rule_schema())
 
 
@@ -113,7 +113,7 @@ def run_rule_tests(
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="The results as a JSON array.")] = False,
 ) -> None:
-    """Run rule tests: events that must be found, and events that must not. Exit 1 if any fails."""
+    """Run rule tests: events that must be detected, and events that must not. Exit 1 if a test fails."""
     results: list[RuleTestResult] = []
     for path in find_test_files(files or sorted({rule.parent for rule in shipped_pack()})):
         if not json:
@@ -141,19 +141,22 @@ def _show(result: RuleTestResult) -> None:
 @app.command("explain")
 def run_explain(
     rule: Annotated[str, typer.Argument(help="The rule's title or id.")],
-    event: Annotated[Path, typer.Option(help="A file with events as JSON Lines; - is standard input.")],
+    event: Annotated[Path, typer.Option(help="File with events as JSON Lines; - reads standard input.")],
     rules: RulePaths = None,
     past: Annotated[
         list[Path] | None,
-        typer.Option(help="Files of the events before: says how its group stands then.", show_default=False),
+        typer.Option(
+            help="Files with earlier events: shows the count and threshold of the event's group; repeatable.",
+            show_default=False,
+        ),
     ] = None,
     mapping: MappingName = "custodes",
     zone: TimeZoneName = "UTC",
     table: TableFiles = None,
     allowed_lateness: Lateness = "10s",
-    json: Annotated[bool, typer.Option("--json", help="A JSON array with an object for each event.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="A JSON array with one object per event.")] = False,
 ) -> None:
-    """Say why an event counts for a rule, or why it does not."""
+    """Explain why an event counts for a rule, or why it does not."""
     loaded = load_rules(rules or shipped_pack())
     chosen = _choose(rule, loaded)
     fields, tables = mapping_and_tables(mapping, zone, table)
@@ -168,8 +171,8 @@ def run_explain(
             before = ReplayedRule(chosen, loaded, fields, tables, past, lateness=late, on_bytes=on_bytes)
         standings = [before.take(line, one) for line, one in zip(lines, explained, strict=True)]
     if json:
-        told = zip(explained, standings, strict=True)
-        write_json([{**one.as_dict(), "standings": [vars(stands) for stands in stood]} for one, stood in told])
+        results = zip(explained, standings, strict=True)
+        write_json([{**one.as_dict(), "standings": [vars(status) for status in stood]} for one, stood in results])
         return
     for number, (one, stood) in enumerate(zip(explained, standings, strict=True), 1):
         _show_explanation(chosen, number, one, stood)
@@ -179,7 +182,7 @@ def _show_explanation(rule: Rule, number: int, one: Explanation, standings: list
     verdict = Text("counts", "bold green") if one.counts else Text("does not count", "bold red")
     stdout.print(Text.assemble(f"event {number} ", verdict, f" for {rule.title}"))
     if one.rejected is not None:
-        stdout.print(Text(f"  it is rejected: {one.rejected}"))
+        stdout.print(Text(f"  rejected: {one.rejected}"))
         return
     for part in one.parts:
         mark = Text("✓ ", "green") if part.holds else Text("✗ ", "red")
@@ -190,32 +193,34 @@ def _show_explanation(rule: Rule, number: int, one: Explanation, standings: list
     if one.counted is not None:
         stdout.print(Text(f"  counts {rule.counts}: {', '.join(one.counted) or 'nothing, so it adds none'}"))
     stdout.print(Text(f"  within {format_duration(rule.timespan)} fires at {rule.fires}"))
-    for stands in standings:
-        who = ", ".join(f"{name} {value}" for name, value in stands.group.items()) or "everything"
-        against = "nothing, since nothing is usual yet" if stands.threshold is None else f"{stands.threshold:,}"
-        expected = "" if stands.expected is None else f" (expected: {stands.expected:,.1f})"
-        stdout.print(Text(f"  {who}: from {stands.before:,} to {stands.after:,}, held against {against}{expected}"))
+    for status in standings:
+        group = ", ".join(f"{name} {value}" for name, value in status.group.items()) or "everything"
+        threshold = (
+            "not known yet, because there is no baseline yet" if status.threshold is None else f"{status.threshold:,}"
+        )
+        expected = "" if status.expected is None else f" (expected: {status.expected:,.1f})"
+        stdout.print(Text(f"  {group}: from {status.before:,} to {status.after:,}, threshold {threshold}{expected}"))
 
 
 @app.command("backtest")
 def run_backtest(
     rule: Annotated[str, typer.Argument(help="The rule's title or id.")],
     events: Annotated[
-        list[Path], typer.Option(help="JSON Lines files of the past, plain, .gz or .zst; may be given again.")
+        list[Path], typer.Option(help="JSON Lines files of past events, plain, .gz or .zst; repeatable.")
     ],
     rules: RulePaths = None,
     labels: Annotated[
         Path | None,
-        typer.Option(
-            help='Whom it should find, each a line {"kind": …, "group": …, "times": […]}.', show_default=False
-        ),
+        typer.Option(help='Known cases, one per line: {"kind": …, "group": …, "times": […]}.', show_default=False),
     ] = None,
     budget: Annotated[
         float | None,
-        typer.Option(min=0, help="Findings a week there may be: suggests a threshold.", show_default=False),
+        typer.Option(
+            min=0, help="Largest acceptable number of findings per week: suggests a threshold.", show_default=False
+        ),
     ] = None,
     vary: Annotated[
-        SweepParameter, typer.Option(help="What to ask at other values: the threshold, or the baseline's factor.")
+        SweepParameter, typer.Option(help="Parameter to vary: the threshold, or the factor of the baseline.")
     ] = SweepParameter.threshold,
     mapping: MappingName = "custodes",
     zone: TimeZoneName = "UTC",
@@ -224,14 +229,18 @@ def run_backtest(
     threads: Threads = None,
     picture: Annotated[
         Path | None,
-        typer.Option("--plot", help="Write findings a week by threshold to this SVG file.", show_default=False),
+        typer.Option(
+            "--plot", help="Write a chart of findings per week by threshold to this SVG file.", show_default=False
+        ),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="The result as one JSON object.")] = False,
 ) -> None:
-    """Say what a rule would have found in the past, at its own threshold and at others."""
+    """Show what a rule would have found in past events, at its current threshold and at others."""
     keep_freed_memory()
     if Path("-") in events:
-        raise FaultsError([Fault("--events: the past is read more than once; give files")])
+        raise FaultsError(
+            [Fault("--events: events are read more than once; give files")]
+        )
     check_readable(events)
     chosen = _choose(rule, load_rules(rules or shipped_pack()))
     fields, tables = mapping_and_tables(mapping, zone, table)
@@ -241,7 +250,7 @@ def run_backtest(
 
         def on_pass(number: int) -> Callable[[int], None]:
             bars.close()
-            return bars.enter_context(reading(events, "reading" if number == 1 else "looking closer"))
+            return bars.enter_context(reading(events, "reading" if number == 1 else "refining"))
 
         try:
             result = backtest(
@@ -308,17 +317,17 @@ def _show_result(result: Backtest, budget: float | None) -> None:
         table.add_row(*row, ", ".join(notes), style="bold" if notes else None)
     stdout.print(table)
     if budget is not None and result.suggested is None:
-        stdout.print(f"No {result.lever.value} keeps to {budget:g} findings a week.")
+        stdout.print(f"No {result.lever.value} results in at most {budget:g} findings per week.")
     for verdict in result.verdicts:
         records = f"{verdict.taken:,} of {len(verdict.label.times):,} records"
         group = ", ".join(f"{name} {value}" for name, value in verdict.label.group.items())
         found = verdict.opened_at is not None
-        said = f"found {rfc3339(verdict.opened_at)}, after {records}" if found else f"missed, with {records}"
-        stdout.print(Text(f"{verdict.label.kind} ({group}): {said}", "" if found else "bold red"))
+        outcome = f"found {rfc3339(verdict.opened_at)}, after {records}" if found else f"missed, with {records}"
+        stdout.print(Text(f"{verdict.label.kind} ({group}): {outcome}", "" if found else "bold red"))
 
 
 def _worth_showing(result: Backtest) -> Iterator[SweepPoint]:
-    """Of thresholds with as many findings the least, and those that are spoken of."""
+    """Yields the smallest threshold for each number of findings, and the current and suggested thresholds."""
     before = None
     for one in result.thresholds:
         if one.findings != before or one in (result.own, result.suggested):

@@ -1,4 +1,4 @@
-"""``custodes run``: the monitor, until it is told to stop."""
+"""``custodes run``: runs the monitor until it is stopped."""
 
 from __future__ import annotations
 
@@ -58,10 +58,10 @@ from custodes.sources.lookup_tables import LookupTables
 def run(
     config: Annotated[Path, typer.Option("-c", "--config", help="Configuration file.")] = Path("custodes.yaml"),
     listen: Annotated[
-        str | None, typer.Option(help="HOST:PORT to serve on, over the configuration's.", show_default=False)
+        str | None, typer.Option(help="HOST:PORT to serve on, instead of http.listen.", show_default=False)
     ] = None,
 ) -> None:
-    """Run the monitor: read events, keep findings, serve console, API and metrics."""
+    """Run the monitor: read events, store findings, serve console, API and metrics."""
     keep_freed_memory()
     settings = load_config(config)
     set_up_log(settings.log.level, settings.log.format)
@@ -79,7 +79,7 @@ def run(
             DebugBuildInUse().emit()
         try:
             monitor.run(stop)
-            # A file has an end, but its findings can still be looked at.
+            # After the end of a file, the console still serves its findings.
             stop.wait()
         except Exception as error:
             cause = f"{type(error).__name__}: {error}"
@@ -162,16 +162,16 @@ def _federated_sign_in(settings: Config) -> FederatedSignIn | None:
 
 
 def hosts_without_accounts(store: FindingStore, listen: str, provider: FederatedSignIn | None = None) -> list[str]:
-    """The names to serve under while there are no accounts: this machine's own.
+    """Returns the accepted host names while there are no accounts: those of this machine.
 
-    Raises :class:`FaultsError` where others would be served, and nobody could sign in.
+    Raises :class:`FaultsError` if other machines could connect without signing in.
     """
     host, _ = parse_listen(listen)
     if host not in LOOPBACK and provider is None and not AccountStore(store.engine).exist():
         raise FaultsError(
             [
                 Fault(
-                    f"{listen} is reached from elsewhere, and nobody would have to sign in",
+                    f"other machines can reach {listen}, and no sign-in is required",
                     hint="listen on 127.0.0.1, set http.oidc, or: custodes accounts add NAME --role investigator",
                 )
             ]
@@ -180,7 +180,7 @@ def hosts_without_accounts(store: FindingStore, listen: str, provider: Federated
 
 
 def stop_on_signals() -> threading.Event:
-    """An event that SIGINT and SIGTERM set."""
+    """Returns an event that SIGINT and SIGTERM set."""
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())

@@ -1,4 +1,4 @@
-"""``custodes snapshot``: what a restart would go on from."""
+"""``custodes snapshot``: inspects snapshots, from which a restart resumes."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from custodes.cli.output import stdout, write_json
 from custodes.findings import rfc3339
 from custodes.state.snapshots import Inspection, inspect
 
-app = typer.Typer(help="What a restart would go on from.", no_args_is_help=True)
+app = typer.Typer(help="Inspect snapshots, from which a restart resumes.", no_args_is_help=True)
 
 
 @app.callback()
 def _snapshot() -> None:
-    """What a restart would go on from."""
+    """Inspect snapshots, from which a restart resumes."""
 
 
 @app.command("inspect")
 def inspect_(
-    paths: Annotated[list[Path], typer.Argument(help="Snapshot files, or folders of them.")],
+    paths: Annotated[list[Path], typer.Argument(help="Snapshot files or folders.")],
     json: Annotated[bool, typer.Option("--json", help="One JSON array.")] = False,
 ) -> None:
-    """Check snapshot files whole and say what is in them. Exit 1 if one cannot be read."""
+    """Verify snapshot files and print their contents. Exit 1 if one cannot be read."""
     files = [file for path in paths for file in (sorted(path.glob("*.snapshot")) if path.is_dir() else [path])]
     found = [inspect(file) for file in files]
     if json:
@@ -47,7 +47,7 @@ def _as_dict(one: Inspection) -> dict[str, object]:
 
 
 def _table(found: list[Inspection]) -> Table:
-    table = Table("file", "taken at", "bytes", "goes on at", "damage")
+    table = Table("file", "taken at", "bytes", "resumes at", "damage")
     for one in found:
         row = _as_dict(one)
         places = "\n".join(f"{place.name} {place.position:,}" for place in one.places)

@@ -1,4 +1,4 @@
-"""``custodes top``: how a running monitor stands, live, over ssh; in a pipe once, as text or JSON."""
+"""``custodes top``: status of a running monitor, live on a terminal, or once as text or JSON."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ _TIMEOUT_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class _Display:
-    """What is shown."""
+    """Displayed data."""
 
     status: dict[str, Any]
     findings: list[dict[str, Any]]
-    """The furthest above their threshold first."""
+    """Findings, furthest above the threshold first."""
     rules: list[tuple[str, float, float]]
-    """Titles, the largest count of any group as a share of the threshold, and how many groups there are."""
+    """Title, largest count of any group as a share of the threshold, and number of groups."""
 
     def as_dict(self) -> dict[str, Any]:
         rules = [{"rule": title, "peak_ratio": ratio, "groups": groups} for title, ratio, groups in self.rules]
@@ -42,18 +42,18 @@ class _Display:
 
 
 def top(
-    url: Annotated[str, typer.Option(help="Where the monitor is.")] = "http://127.0.0.1:8610",
-    every: Annotated[float, typer.Option(min=0.2, help="Seconds between two looks.")] = 1.0,
-    once: Annotated[bool, typer.Option("--once", help="Look once; so it does in a pipe.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="JSON, once.")] = False,
+    url: Annotated[str, typer.Option(help="URL of the monitor.")] = "http://127.0.0.1:8610",
+    every: Annotated[float, typer.Option(min=0.2, help="Seconds between updates.")] = 1.0,
+    once: Annotated[bool, typer.Option("--once", help="Print once; this is the default in a pipe.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON once.")] = False,
     ca: Annotated[
         Path | None,
-        typer.Option(help="Certificates to trust, as PEM. Default: those known everywhere.", show_default=False),
+        typer.Option(help="Trusted certificates, as PEM. Default: those of the system.", show_default=False),
     ] = None,
 ) -> None:
-    """Watch a monitor: rates, lag, rules by how close to firing, open findings. Ctrl-C ends it.
+    """Show a monitor's rates, lag, rules by closeness to the threshold, and open findings. Ctrl-C ends it.
 
-    Where there are accounts, CUSTODES_TOKEN has a token (custodes accounts token).
+    With accounts, set CUSTODES_TOKEN to a token (custodes accounts token).
     """
     headers = {"Authorization": f"Bearer {token}"} if (token := os.environ.get("CUSTODES_TOKEN")) else {}
     trusted = ssl.create_default_context(cafile=ca)
@@ -78,7 +78,7 @@ def top(
 
 
 def _look(client: httpx.Client) -> _Display:
-    """Raises :class:`FaultsError` where nobody answers, or not to us."""
+    """Queries the monitor. Raises :class:`FaultsError` if it does not answer or refuses."""
     try:
         answers = [client.get(path) for path in ("/api/v1/status", "/api/v1/findings?open=true&limit=1000", "/metrics")]
         for answer in answers:
@@ -90,20 +90,20 @@ def _look(client: httpx.Client) -> _Display:
         hint = "set CUSTODES_TOKEN: custodes accounts token" if code in {401, 421} else None
         raise FaultsError([Fault(f"{client.base_url} answers {code}", hint=hint)]) from error
     except (httpx.HTTPError, json_.JSONDecodeError, KeyError, ValueError) as error:
-        said = str(error) or type(error).__name__
-        hint = "is it running? --url says where"
-        raise FaultsError([Fault(f"no monitor answers at {client.base_url}: {said}", hint=hint)]) from error
+        cause = str(error) or type(error).__name__
+        hint = "check that it is running, and set --url"
+        raise FaultsError([Fault(f"no monitor answers at {client.base_url}: {cause}", hint=hint)]) from error
     findings.sort(key=lambda one: -_times(one))
     return _Display(status, findings, rules)
 
 
 def _rules(exposition: str) -> list[tuple[str, float, float]]:
-    wanted = {"custodes_window_peak_ratio": 0, "custodes_engine_groups": 1}
+    columns = {"custodes_window_peak_ratio": 0, "custodes_engine_groups": 1}
     found: dict[str, list[float]] = {}
     for family in text_string_to_metric_families(exposition):
-        if family.name in wanted:
+        if family.name in columns:
             for sample in family.samples:
-                found.setdefault(sample.labels["rule"], [0.0, 0.0])[wanted[family.name]] = sample.value
+                found.setdefault(sample.labels["rule"], [0.0, 0.0])[columns[family.name]] = sample.value
     return sorted(
         ((title, ratio, groups) for title, (ratio, groups) in found.items()), key=lambda one: (-one[1], one[0])
     )
@@ -128,7 +128,7 @@ def _shown(state: _Display) -> RenderableType:
         ),
         f"  {datetime.now(UTC):%H:%M:%S} UTC\n",
         f"{status['events']:,} events  {status['events_per_second']:,.0f}/s  lag {status['lag_records']:,}  ",
-        f"watermark behind {delay}  rejected {status['rejected']:,}  late {status['late']:,}  ",
+        f"processing delay {delay}  rejected {status['rejected']:,}  late {status['late']:,}  ",
         f"windows {status['engine_bytes'] / 1e6:,.0f} MB\n",
     )
     findings = _table("open findings", ("times", "level", "rule", "who", "peak", "threshold", "opened"))
@@ -138,7 +138,7 @@ def _shown(state: _Display) -> RenderableType:
             f"{_times(one):.1f}×", Text(one["level"], LEVEL_STYLES[one["level"]]), Text(one["rule"]), Text(who),
             f"{one['peak']:,}", f"{one['threshold']:,}", one["opened_at"][:16],
         )  # fmt: skip
-    rules = _table("rules, the closest to firing first", ("closest", "groups", "rule"))
+    rules = _table("rules, closest to threshold first", ("closest", "groups", "rule"))
     for title, ratio, groups in state.rules[:_SHOWN]:
         rules.add_row(
             Text(f"{ratio:.0%}", "red" if ratio >= 1 else "yellow" if ratio >= 0.9 else ""),
