@@ -215,7 +215,7 @@ def test_the_live_stream_sends_the_page_again_when_something_happens(bench: Moni
 
         task = asyncio.create_task(bench.app(scope, receive, send))
         async with asyncio.timeout(10):
-            while not any("Nothing. All counts" in text for text in sent):
+            while not any("All counts are below" in text for text in sent):
                 await asyncio.sleep(0.01)
             await asyncio.to_thread(bench.feed, look_ups(["P77"], [f"s{n}" for n in range(200)]))
             while not any("actor P77" in text for text in sent):

@@ -57,7 +57,7 @@ def test_names_are_visible_for_permitted_resources(bench: MonitorHarness, accoun
     assert "200 of them are not shown: their resources are outside your access" in page
     assert "vehicle.owner" not in page
     refused = client.get(f"/findings/{other}").text
-    assert "names are left out" in refused
+    assert "Names are hidden" in refused
     assert "P0043" not in refused
     assert client.get(f"/api/v1/findings/{mine}").json()["group"] == {"actor": "P0042"}
     for path in (f"/api/v1/findings/{other}", "/api/v1/findings", "/api/v1/risks", "/api/v1/exports/findings"):

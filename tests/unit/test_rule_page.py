@@ -34,12 +34,12 @@ def test_a_rule_is_backtested_on_the_latest_events(bench: MonitorHarness, accoun
     client = visit(bench, Role.AUTHOR)
     assert f'href="/rules/{finding.rule_id}"' in client.get("/rules").text
     page = settled(client, f"/rules/{finding.rule_id}")
-    assert "In the latest 480 events" in page
+    assert "Result for the latest 480 events" in page
     rows = {
         int(threshold.replace(",", "")): (int(findings), int(groups))
         for threshold, findings, groups in ROW.findall(page)
     }
-    (own,) = re.findall(r">([0-9,]+) \(its own\)", page)
+    (own,) = re.findall(r">([0-9,]+) \(current\)", page)
     assert rows[int(own)] == (2, 2)
     assert {findings for threshold, (findings, _) in rows.items() if 180 < threshold <= 300} == {1}
     assert not [threshold for threshold in rows if threshold > 300], "nothing is found there"
@@ -50,6 +50,6 @@ def test_missing_information_is_stated(bench: MonitorHarness, accounts: AccountS
     client = visit(bench, Role.AUTHOR)
     rules = {rule.title: rule for rule in bench.monitor.rules}
     following = next(rule for rule in rules.values() if rule.follows)
-    assert "counts findings of others" in settled(client, f"/rules/{following.id}")
+    assert "counts findings of other rules" in settled(client, f"/rules/{following.id}")
     assert "no events that can be counted" in settled(client, f"/rules/{rules['Bulk lookups'].id}")
     assert client.get("/rules/none").status_code == 404

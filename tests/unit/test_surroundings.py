@@ -49,8 +49,8 @@ def test_an_actor_is_compared_with_peers_and_co_viewers(bench: MonitorHarness, a
     )  # fmt: skip
     client = visit(bench, Role.INVESTIGATOR)
     page = around(bench, client, "P1")
-    assert "3 of traffic looked anybody up" in page
-    assert "up to 1 people; this one at 2, and 0 at more" in page
+    assert "3 members of traffic looked up at least one person" in page
+    assert "The median is 1; this actor looked up 2, and 0 peers looked up more." in page
     names = {name: bench.secrets.pseudonym("actor", name) for name in ("P1", "P2", "P3", NASTY)}
     subjects = {name: bench.secrets.pseudonym("subject", name) for name in ("S1", "S2")}
     picture = re.search(r"<svg.*?</svg>", page, re.DOTALL)
@@ -67,7 +67,7 @@ def test_without_a_purpose_the_page_asks_for_one(bench: MonitorHarness, accounts
     feed(bench, (0, "P1", "traffic", "S1"))
     client = visit(bench, Role.INVESTIGATOR)
     shown = client.get(f"/actors/{bench.secrets.hidden('actor', 'P1')}/around")
-    assert "Why do you look at" in shown.text
+    assert "Purpose for viewing" in shown.text
     assert visit(bench, Role.VIEWER).get(f"/actors/{bench.secrets.hidden('actor', 'P1')}/around").status_code == 403
 
 
@@ -94,6 +94,6 @@ def test_a_finding_lists_findings_of_about_the_same_time(bench: MonitorHarness, 
     near = bench.store.about_then(found["P0002"], DAY * 1_000_000, 10)
     assert {one.group["actor"] for one in near} == {"P0001", "P0003"}
     page = visit(bench, Role.VIEWER).get(f"/findings/{found['P0002'].id}").text
-    section = page.partition("Others of the same rule")[2].partition("</section>")[0]
+    section = page.partition("Findings of this rule within a day")[2].partition("</section>")[0]
     assert bench.secrets.pseudonym("actor", "P0003") in section
     assert bench.secrets.pseudonym("actor", "P0004") not in section
