@@ -10,7 +10,22 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent.parent
 
-MIRRORS: dict[str, str] = {}
+_BINDING = "a class of the engine, its binding, and its stub"
+_PLAN = "a part of the plan, which Python writes and the engine reads"
+
+MIRRORS: dict[str, str] = {
+    **dict.fromkeys(
+        (
+            "Dropped", "Engine", "Evicted", "EvictedCounts", "EvidenceFault", "EvidenceLog", "EvidenceReport",
+            "FetchedPiece", "FindingChange", "GroupStatus", "Keyring", "OrphanedFinding", "Outcome", "PlanError",
+            "Recording", "Reject", "RepartitionBatch", "Restored", "RuleStats", "Stats", "StoredFile", "TableError",
+            "Tables",
+        ),
+        _BINDING,
+    ),
+    **dict.fromkeys(("BaselineOf", "Branch", "Derivation", "TimePart", "Way"), _PLAN),
+    "Finding": "a run of panes at which a condition holds: in the engine, and as people triage it",
+}  # fmt: skip
 """Names that stand in several files on purpose, with the reason."""
 
 
@@ -22,7 +37,7 @@ def python_types(text: str) -> Iterator[str]:
 
 def rust_types(text: str) -> Iterator[str]:
     yield from re.findall(
-        r"^\s*(?:pub(?:\([^)]*\))? )?(?:struct|enum|trait|union|type) (\w+)[^;=]*[{;(<=]", text, re.MULTILINE
+        r"^(?:pub(?:\([^)]*\))? )?(?:struct|enum|trait|union|type) (\w+)[^;=]*[{;(<=]", text, re.MULTILINE
     )
 
 

@@ -189,14 +189,14 @@ impl<W: Write> Write for Output<W> {
 }
 
 /// A file to be read at any position, encrypted or not.
-pub enum Input {
+pub enum StoredInput {
     /// Not encrypted.
     Plain(File),
     /// Encrypted.
     Encrypted(Box<EncryptedFile>),
 }
 
-impl Input {
+impl StoredInput {
     /// Opens a file.
     ///
     /// # Errors

@@ -14,7 +14,7 @@
 mod file;
 mod keyring;
 
-pub use file::{EncryptedFile, Input, Output, Writer};
+pub use file::{EncryptedFile, Output, StoredInput, Writer};
 pub use keyring::{Key, Keyring};
 
 use aes_gcm::aead::{Aead, Payload};

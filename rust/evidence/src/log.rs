@@ -3,7 +3,7 @@
 use crate::block::{Block, Draft, MOST_BYTES};
 use crate::head::{Signer, Verifier};
 use crate::merkle::{Hash, Levels, Tree};
-use crate::walk::{Fault, Segment, Walk, segment_name};
+use crate::walk::{EvidenceFault, LogWalk, Segment, segment_name};
 use custodes_cipher::Keyring;
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
@@ -22,7 +22,7 @@ const SEGMENT_BYTES: u64 = 32 << 20;
 pub enum Error {
     /// The content is not what was written.
     #[error("{}: {}", .0.place, .0.what)]
-    Damaged(Fault),
+    Damaged(EvidenceFault),
     /// I/O error.
     #[error(transparent)]
     Io(#[from] io::Error),
@@ -80,7 +80,7 @@ impl Log {
         let note = fs::read_to_string(folder.join(HEAD));
         let mut places: BTreeMap<[u8; 16], Vec<Place>> = BTreeMap::new();
         let mut current = None;
-        let mut walk = Walk::new(&verifiers);
+        let mut walk = LogWalk::new(&verifiers);
         walk.through(folder, |segment, offset, block, _| {
             places.entry(block.key).or_default().push(place(segment, offset, block));
             current = Some((segment.name.clone(), (offset + block.length) as u64));
@@ -246,7 +246,7 @@ impl Log {
     pub fn proofs(&self, numbers: &[u64]) -> io::Result<Vec<Vec<Hash>>> {
         let mut leaves = Vec::with_capacity(self.size as usize);
         let verifiers = [self.verifier.clone()];
-        Walk::new(&verifiers).through(&self.folder, |_, _, block, _| leaves.extend(block.leaves()))?;
+        LogWalk::new(&verifiers).through(&self.folder, |_, _, block, _| leaves.extend(block.leaves()))?;
         // The log may have grown.
         leaves.truncate(self.size as usize);
         if leaves.len() as u64 != self.size || numbers.iter().any(|&number| number >= self.size) {

@@ -68,7 +68,7 @@ fn blocks(bytes: &[u8]) -> Vec<std::ops::Range<usize>> {
 
 #[track_caller]
 fn assert_named(report: &Report, entry: u64) {
-    let names = |fault: &crate::verify::Fault| {
+    let names = |fault: &crate::verify::EvidenceFault| {
         fault.entries.is_some_and(|(first, last)| first <= entry && entry <= last)
     };
     assert!(report.faults.iter().any(names), "entry {entry} is not named: {:?}", report.faults);

@@ -4,8 +4,8 @@ use crate::block::Block;
 use crate::head::{Head, Verifier};
 use crate::log::{HEAD, SALT};
 use crate::merkle;
-pub use crate::walk::Fault;
-use crate::walk::{Segment, Walk};
+pub use crate::walk::EvidenceFault;
+use crate::walk::{LogWalk, Segment};
 use custodes_cipher::Keyring;
 use std::io;
 use std::path::Path;
@@ -20,7 +20,7 @@ pub struct Report {
     /// Runs of erased entries (only hashes remain): first and last of each.
     pub gone: Vec<(u64, u64)>,
     /// All deviations; empty if the log is unchanged.
-    pub faults: Vec<Fault>,
+    pub faults: Vec<EvidenceFault>,
     /// The last head in the log.
     pub head: Option<Head>,
     /// Entries that start with the requested bytes, without their salts.
@@ -44,13 +44,13 @@ pub fn verify(
     let mut report = Report::default();
     // Read the head first, because the log may grow meanwhile.
     let head = std::fs::read(folder.join(HEAD));
-    let mut walk = Walk::new(verifiers);
+    let mut walk = LogWalk::new(verifiers);
     walk.through(folder, |segment, offset, block, faults| {
         report.look_into(segment, offset, block, sought, keyring, faults);
     })?;
     match head {
         Ok(note) => walk.hold_against(&[(HEAD.into(), String::from_utf8_lossy(&note).into_owned())]),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => walk.faults.push(Fault {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => walk.faults.push(EvidenceFault {
             place: HEAD.into(),
             offset: None,
             entries: None,
@@ -74,11 +74,11 @@ impl Report {
         block: &Block<'_>,
         sought: &[u8],
         keyring: &Keyring,
-        faults: &mut Vec<Fault>,
+        faults: &mut Vec<EvidenceFault>,
     ) {
         let mut fault = |entries, what: &str| {
             let place = segment.name.clone();
-            faults.push(Fault {
+            faults.push(EvidenceFault {
                 place,
                 offset: Some(offset as u64),
                 entries: Some(entries),

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 /// A deviation from what was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fault {
+pub struct EvidenceFault {
     /// The file, or the head that contradicts it.
     pub place: String,
     /// Byte offset in the file.
@@ -66,9 +66,9 @@ struct Signed {
 }
 
 /// State of the walk.
-pub(crate) struct Walk<'v> {
+pub(crate) struct LogWalk<'v> {
     verifiers: &'v [Verifier],
-    pub faults: Vec<Fault>,
+    pub faults: Vec<EvidenceFault>,
     pub blocks: u64,
     /// Number of the next entry.
     pub next: u64,
@@ -80,7 +80,7 @@ pub(crate) struct Walk<'v> {
     pub tail: Option<Tail>,
 }
 
-impl<'v> Walk<'v> {
+impl<'v> LogWalk<'v> {
     pub fn new(verifiers: &'v [Verifier]) -> Self {
         Self {
             verifiers,
@@ -98,7 +98,7 @@ impl<'v> Walk<'v> {
     pub fn through(
         &mut self,
         folder: &Path,
-        mut visit: impl FnMut(&Segment, usize, &Block<'_>, &mut Vec<Fault>),
+        mut visit: impl FnMut(&Segment, usize, &Block<'_>, &mut Vec<EvidenceFault>),
     ) -> io::Result<()> {
         for segment in segments(folder)? {
             let bytes = fs::read(&segment.path)?;
@@ -194,7 +194,7 @@ impl<'v> Walk<'v> {
     pub fn hold_against(&mut self, heads: &[(String, String)]) {
         for (place, note) in heads {
             let mut fault = |entries, what: String| {
-                self.faults.push(Fault { place: place.clone(), offset: None, entries, what });
+                self.faults.push(EvidenceFault { place: place.clone(), offset: None, entries, what });
             };
             let Some(head) = self.verifiers.iter().find_map(|key| key.open(note)) else {
                 fault(None, "not a head of this log, or not signed with its key".into());
@@ -213,7 +213,12 @@ impl<'v> Walk<'v> {
     }
 
     fn fault(&mut self, segment: &Segment, offset: usize, entries: Option<(u64, u64)>, what: String) {
-        self.faults.push(Fault { place: segment.name.clone(), offset: Some(offset as u64), entries, what });
+        self.faults.push(EvidenceFault {
+            place: segment.name.clone(),
+            offset: Some(offset as u64),
+            entries,
+            what,
+        });
     }
 }
 

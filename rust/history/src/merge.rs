@@ -4,7 +4,7 @@
 
 use crate::table::{Column, GROUP_ROWS, Group, TEXTS, begin};
 use bytes::{Buf, Bytes};
-use custodes_cipher::{Input, Keyring, Output};
+use custodes_cipher::{Keyring, Output, StoredInput};
 use parquet::column::reader::{ColumnReader, ColumnReaderImpl};
 use parquet::data_type::{ByteArray, DataType};
 use parquet::errors::{ParquetError, Result};
@@ -30,7 +30,7 @@ const STRETCH: usize = 1 << 16;
 pub fn merge(inputs: &[impl AsRef<Path>], output: &Path, keyring: &Keyring) -> Result<()> {
     let out = File::options().write(true).create(true).truncate(true).mode(0o600).open(output)?;
     let mut heads =
-        inputs.iter().map(|path| Head::open(path.as_ref(), keyring)).collect::<Result<Vec<_>>>()?;
+        inputs.iter().map(|path| MergeInput::open(path.as_ref(), keyring)).collect::<Result<Vec<_>>>()?;
     let mut file = begin(Output::begin(&out, keyring)?)?;
     let mut group = Group::default();
     while let Some((first, until)) = next(&heads) {
@@ -59,7 +59,7 @@ pub fn merge(inputs: &[impl AsRef<Path>], output: &Path, keyring: &Keyring) -> R
 }
 
 /// The file with the first row, and the file with the first row of all others.
-fn next(heads: &[Head]) -> Option<(usize, Option<usize>)> {
+fn next(heads: &[MergeInput]) -> Option<(usize, Option<usize>)> {
     let mut order: [Option<usize>; 2] = [None; 2];
     let comes_before = |one: usize, other: Option<usize>| {
         other.is_none_or(|other| (heads[one].key(), one) < (heads[other].key(), other))
@@ -75,16 +75,16 @@ fn next(heads: &[Head]) -> Option<(usize, Option<usize>)> {
 }
 
 /// A file as read by Parquet.
-struct Source(Arc<Input>);
+struct ParquetBytes(Arc<StoredInput>);
 
-impl Length for Source {
+impl Length for ParquetBytes {
     fn len(&self) -> u64 {
         // If the length cannot be read, neither can the content, and that read returns the error.
         self.0.len().unwrap_or_default()
     }
 }
 
-impl ChunkReader for Source {
+impl ChunkReader for ParquetBytes {
     type T = Stretch;
 
     fn get_read(&self, start: u64) -> Result<Stretch> {
@@ -102,7 +102,7 @@ impl ChunkReader for Source {
 
 /// A file from some position on, read a few pages at a time.
 struct Stretch {
-    of: Arc<Input>,
+    of: Arc<StoredInput>,
     at: u64,
     read: Bytes,
 }
@@ -120,8 +120,8 @@ impl io::Read for Stretch {
 }
 
 /// A file and the position up to which it was read.
-struct Head {
-    file: SerializedFileReader<Source>,
+struct MergeInput {
+    file: SerializedFileReader<ParquetBytes>,
     next_group: usize,
     columns: Vec<ColumnReader>,
     rows: Group,
@@ -130,9 +130,9 @@ struct Head {
     texts_at: [usize; TEXTS],
 }
 
-impl Head {
+impl MergeInput {
     fn open(path: &Path, keyring: &Keyring) -> Result<Self> {
-        let file = SerializedFileReader::new(Source(Arc::new(Input::open(path, keyring)?)))?;
+        let file = SerializedFileReader::new(ParquetBytes(Arc::new(StoredInput::open(path, keyring)?)))?;
         let mut head = Self {
             file,
             next_group: 0,

@@ -147,7 +147,7 @@ pub fn verify_evidence(
 ) -> PyResult<EvidenceReport> {
     let verifiers = verifiers(&keys)?;
     let report = py.detach(|| core::verify(&folder, &verifiers, &heads, sought, &keyring.core))?;
-    let fault = |fault: core::verify::Fault| EvidenceFault {
+    let fault = |fault: core::verify::EvidenceFault| EvidenceFault {
         place: fault.place,
         offset: fault.offset,
         entries: fault.entries,

@@ -41,14 +41,14 @@ impl Keyring {
     /// Opens a file, encrypted or not, to be read at any position.
     #[allow(clippy::needless_pass_by_value)]
     fn open(&self, path: PathBuf) -> PyResult<StoredFile> {
-        Ok(StoredFile { core: core::Input::open(&path, &self.core)? })
+        Ok(StoredFile { core: core::StoredInput::open(&path, &self.core)? })
     }
 }
 
 /// A file to be read at any position.
 #[pyclass(frozen, module = "custodes._core")]
 pub struct StoredFile {
-    core: core::Input,
+    core: core::StoredInput,
 }
 
 #[pymethods]
