@@ -207,7 +207,7 @@ def test_a_restart_continues_within_a_batch(kafka: Kafka) -> None:
 def test_a_backlog_is_read_with_aligned_partitions(kafka: Kafka, monkeypatch: pytest.MonkeyPatch) -> None:
     """One partition has nine tenths of the records, so fetches of equal size cover unequal times."""
     monkeypatch.setattr(fetches, "PIECE_BYTES", 10_000)
-    monkeypatch.setattr("custodes.sources.kafka.MOST_WAITING", 20_000)
+    monkeypatch.setattr("custodes.sources.partitions.MAX_QUEUED_BYTES", 20_000)
     topic, second = "side-by-side", 1000
     kafka.create_topic(topic, 3)
     producer = KafkaProducer(bootstrap_servers=kafka.bootstrap, linger_ms=20, batch_size=5_000)

@@ -101,7 +101,7 @@ class _GroupSettings:
 
 
 @dataclass
-class PartitionState:
+class AssignedPartition:
     """A partition that is this worker's."""
 
     stream: int
@@ -150,7 +150,7 @@ class PartitionedTasks:
         self._threads = threads
         self._tables = tables or Tables()
         self._pace = pace
-        self.partitions: dict[int, PartitionState] = {}
+        self.partitions: dict[int, AssignedPartition] = {}
         """The partitions assigned to this worker, by stream."""
         self._agreed: _GroupSettings | None = None
         self._retry = Retry(_RETRY_SECONDS, clock=pace)
@@ -162,7 +162,7 @@ class PartitionedTasks:
     def take(self, arrival: SourceMessage | RepartitionRecords, now: int) -> TaskOutcomes:
         stream = arrival.stream
         if isinstance(arrival, StreamJoined):
-            self.partitions.setdefault(stream, PartitionState(stream))
+            self.partitions.setdefault(stream, AssignedPartition(stream))
         elif isinstance(arrival, StreamLeft):
             self.give_up([stream])
         elif (held := self.partitions.get(stream)) is not None and held.task is not None:
@@ -171,7 +171,7 @@ class PartitionedTasks:
             else:
                 yield from self._read(held, held.task, arrival, now)
 
-    def _read(self, held: PartitionState, task: Task, arrival: SourceMessage, now: int) -> TaskOutcomes:
+    def _read(self, held: AssignedPartition, task: Task, arrival: SourceMessage, now: int) -> TaskOutcomes:
         """Counts events of a source partition, and lines up those that are counted elsewhere."""
         outcome = replace(arrival, stream=_OWN).feed(task.engine, now)
         if outcome is not None:
@@ -184,7 +184,7 @@ class PartitionedTasks:
             outbox.add(outcome.repartition_batches)
             outbox.clock = outcome.clock if outcome.clock is not None else outbox.clock
 
-    def _count_parcels(self, held: PartitionState, task: Task, arrival: RepartitionRecords) -> TaskOutcomes:
+    def _count_parcels(self, held: AssignedPartition, task: Task, arrival: RepartitionRecords) -> TaskOutcomes:
         """Counts what source partitions have handed on to a share."""
         if (inbox := held.inbox) is None:
             return
@@ -211,7 +211,7 @@ class PartitionedTasks:
                 return
         self._retry.succeeded()
 
-    def _settle(self, held: PartitionState, now: float) -> None:
+    def _settle(self, held: AssignedPartition, now: float) -> None:
         if held.task is None:
             if now >= held.open_at:
                 self._open(held)
@@ -223,7 +223,7 @@ class PartitionedTasks:
             held.told_at = now
             held.inbox.expect(self._source.event_partitions(), held.task.engine)
 
-    def _hand_on(self, held: PartitionState, outbox: RepartitionOutbox, now: float) -> None:
+    def _hand_on(self, held: AssignedPartition, outbox: RepartitionOutbox, now: float) -> None:
         """Sends what is lined up, and now and then tells every share how far the partition has come."""
         outbox.idle = self._source.is_idle(held.stream)
         everybody = now - held.told_at >= _TELL_SECONDS
@@ -234,11 +234,11 @@ class PartitionedTasks:
             outbox.repeat()
         self._send(held, outbox, everybody=everybody)
 
-    def _send(self, held: PartitionState, outbox: RepartitionOutbox, *, everybody: bool) -> None:
+    def _send(self, held: AssignedPartition, outbox: RepartitionOutbox, *, everybody: bool) -> None:
         _, position = self._source.place(held.stream)
         outbox.send(position, self._handing.send, everybody=everybody)
 
-    def _tell_all(self, held: PartitionState) -> None:
+    def _tell_all(self, held: AssignedPartition) -> None:
         """A snapshot is to begin: no share may then have been left without word of what lies before it."""
         if held.outbox is None:
             return
@@ -247,7 +247,7 @@ class PartitionedTasks:
         except KafkaError as error:
             raise OSError(f"what lies before the snapshot cannot be handed on: {error}") from error
 
-    def _open(self, held: PartitionState) -> None:
+    def _open(self, held: AssignedPartition) -> None:
         if not self._source.still_ours(held.stream):
             held.open_at = self._pace() + _RETRY_SECONDS
             return
@@ -277,7 +277,7 @@ class PartitionedTasks:
             held.outbox = RepartitionOutbox(name, agreed.shares, begins)
         PartitionTakenOver(partition=name, position=begins, from_snapshot=recovered.snapshot is not None).emit()
 
-    def _checkpoints(self, held: PartitionState, snapshots: Snapshots, claim: Claim) -> Checkpoints:
+    def _checkpoints(self, held: AssignedPartition, snapshots: Snapshots, claim: Claim) -> Checkpoints:
         return Checkpoints(
             snapshots,
             self._keeping.interval,
@@ -288,7 +288,7 @@ class PartitionedTasks:
             still_ours=partial(self._still_ours, held, claim),
         )
 
-    def _before_snapshot(self, held: PartitionState) -> None:
+    def _before_snapshot(self, held: AssignedPartition) -> None:
         self._keeping.before()
         self._tell_all(held)
 
@@ -305,7 +305,7 @@ class PartitionedTasks:
             )
         return self._agreed
 
-    def _still_ours(self, held: PartitionState, claim: Claim) -> bool:
+    def _still_ours(self, held: AssignedPartition, claim: Claim) -> bool:
         try:
             held.is_fenced = not self._store.holds(claim)
         except StoreError:
@@ -319,7 +319,7 @@ class PartitionedTasks:
             return ruleset.plan_by_share(key, int(name.rpartition("/")[2]), shares), ruleset.by_share
         return ruleset.plan_where_read(key, shares), ruleset.where_read
 
-    def _places(self, held: PartitionState) -> list[StreamPosition]:
+    def _places(self, held: AssignedPartition) -> list[StreamPosition]:
         name, position = self._source.place(held.stream)
         own = StreamPosition(_OWN, name, position)
         return [own] if held.inbox is None else [own, *held.inbox.places()]
@@ -331,7 +331,7 @@ class PartitionedTasks:
         for held in self.partitions.values():
             if held.task is task:
                 PartitionClaimedElsewhere(partition=task.name).emit()
-                self.partitions[held.stream] = PartitionState(held.stream, open_at=self._pace() + _RETRY_SECONDS)
+                self.partitions[held.stream] = AssignedPartition(held.stream, open_at=self._pace() + _RETRY_SECONDS)
                 return
 
     def give_up(self, streams: Iterable[int]) -> None:

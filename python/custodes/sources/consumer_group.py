@@ -192,6 +192,6 @@ class _RebalanceListener(ConsumerRebalanceListener):  # type: ignore[misc]
             self._assigned.revoked(list(lost), lost=True)
 
 
-def spoken(partitions: Iterable[TopicPartition]) -> list[str]:
+def partition_names(partitions: Iterable[TopicPartition]) -> list[str]:
     """Partitions as a log line names them."""
     return [f"{partition.topic}/{partition.partition}" for partition in partitions]

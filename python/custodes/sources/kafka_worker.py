@@ -1,15 +1,15 @@
-"""Events from Kafka as one of several workers that share the partitions.
+"""Events from Kafka for one of several workers that share the partitions.
 
-The group gives partitions and takes them away one by one (cooperative rebalancing). A partition waits until it is told
-where to begin, since its state has to be fetched first; and before one goes, whoever has its state is told to save it.
-Beside the topics of events the workers share the partitions of the repartition topic, by which they hand events on.
+The group assigns and revokes single partitions (cooperative rebalancing). An assigned partition is paused until
+:meth:`PartitionedKafkaSource.begin` sets its start position, because its state has to be fetched first. Before a
+revocation, the owner of the state is asked to save it. In addition to the topics of events, the workers share the
+partitions of the repartition topic, through which they exchange events.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Container, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from kafka import TopicPartition
@@ -22,65 +22,40 @@ from custodes.config.model import KafkaSourceSettings as KafkaSettings
 from custodes.config.model import WorkersSettings
 from custodes.log_events import PartitionsAssigned, PartitionsLost, PartitionsRevoked, TopicsMissing
 from custodes.sources.client import CONNECT_MS, client
-from custodes.sources.consumer_group import GroupMember, spoken
-from custodes.sources.fetches import Fetch
-from custodes.sources.kafka import LOOK_EVERY, MOST_WAITING, FetchPart, arrivals, waiting
-from custodes.sources.messages import RepartitionRecords, SourceMessage, StreamGap, StreamJoined, StreamLeft
+from custodes.sources.consumer_group import GroupMember, partition_names
+from custodes.sources.messages import RepartitionRecords, SourceMessage, StreamJoined, StreamLeft
+from custodes.sources.partitions import GAP_CHECK_SECONDS, PartitionedConsumer, PartitionState, queued_items
 from custodes.sources.repartition import LARGEST_RECORD
-from custodes.sources.watermark_alignment import WatermarkAlignment
+from custodes.sources.watermark_alignment import PartitionQueue
 
 _LONGEST_ROUND = 1.0
-"""Seconds of a round that count as silence."""
+"""Seconds of one round that count as silence at most."""
 _WEEK_MS = 7 * 86_400 * 1000
 
 
-@dataclass
-class _AssignedPartition:
-    """A partition that the group has given this worker."""
-
-    stream: int
-    silent: float = 0.0
-    """Seconds for which it was asked for more and had nothing."""
-    next_offset: int | None = None
-    """The first not handed over; ``None`` until it is told where to begin."""
-    reached: int = 0
-    """The first not fetched."""
-    committed: int | None = None
-    is_idle: bool = False
-
-
-class PartitionedKafkaSource:
-    """One worker's consumer."""
+class PartitionedKafkaSource(PartitionedConsumer):
+    """Reads the partitions of one worker."""
 
     def __init__(self, settings: KafkaSettings, workers: WorkersSettings, idle_after: float, worker: str) -> None:
-        """``worker`` names this member of the group, so that it has its partitions back at once after a restart."""
-        self.name = f"kafka:{','.join(settings.topics)}"
+        """``worker`` names this member of the group, so that it gets its partitions back at once after a restart."""
+        super().__init__(settings.topics)
         self.before_leaving: Callable[[Sequence[int]], None] = lambda streams: None
-        """Hears which streams are about to be another worker's, while they are still this one's; in whatever thread."""
+        """Called in any thread with streams that are about to be revoked, while this worker still owns them."""
         self._settings, self._workers = settings, workers
         self._idle_after = idle_after
         self._member = GroupMember(
             settings, worker, self, patience_ms=CONNECT_MS, partition_assignment_strategy=[CooperativeStickyAssignor]
         )
-        self._streams: dict[TopicPartition, int] = {}
-        self._partitions: dict[int, TopicPartition] = {}
-        self._held: dict[TopicPartition, _AssignedPartition] = {}
-        self._moved: list[SourceMessage] = []
-        self._in_step: WatermarkAlignment[FetchPart] = WatermarkAlignment(time.monotonic)
-        self._looked_at = self._polled_at = 0.0
-
-    @property
-    def _consumer(self) -> Any:
-        return self._member.consumer
+        self._polled_at = 0.0
 
     def _join(self) -> None:
-        """Joins the group, if the topics are there."""
-        internal = self._workers.repartition_topic
-        if self._make_topics():
-            self._member.connect([*self._settings.topics, internal], one_by_one={internal})
+        """Joins the group if the topics exist."""
+        repartition = self._workers.repartition_topic
+        if self._create_topics():
+            self._member.connect([*self._settings.topics, repartition], one_by_one={repartition})
 
-    def _make_topics(self) -> bool:
-        """Makes the topics that workers need among them, if they are not there. Returns whether they are."""
+    def _create_topics(self) -> bool:
+        """Creates the internal topics that are missing. Returns whether the topics of events exist."""
         settings, workers = self._settings, self._workers
         admin = client(KafkaAdminClient, settings, client_id="custodes", bootstrap_timeout_ms=CONNECT_MS)
         try:
@@ -90,19 +65,19 @@ class PartitionedKafkaSource:
                 return False
             most = max(known[topic] for topic in settings.topics)
             partitions = workers.partitions or most
-            handing = {"max.message.bytes": str(LARGEST_RECORD), "retention.ms": str(_WEEK_MS)}
-            wanted = [NewTopic(workers.repartition_topic, partitions, topic_configs=handing)]
+            repartition = {"max.message.bytes": str(LARGEST_RECORD), "retention.ms": str(_WEEK_MS)}
+            internal = [NewTopic(workers.repartition_topic, partitions, topic_configs=repartition)]
             if workers.state_store is None:
                 state = {
                     "cleanup.policy": "compact",
                     "segment.bytes": str(64 << 20),
                     "min.cleanable.dirty.ratio": "0.1",
                 }
-                wanted.append(NewTopic(workers.state_topic, max(most, partitions), topic_configs=state))
-            if wanted := [topic for topic in wanted if not known.get(topic.name)]:
-                admin.create_topics(wanted)
+                internal.append(NewTopic(workers.state_topic, max(most, partitions), topic_configs=state))
+            if new := [topic for topic in internal if not known.get(topic.name)]:
+                admin.create_topics(new)
         except TopicAlreadyExistsError:
-            """Another worker was quicker."""
+            """Another worker created it first."""
         finally:
             admin.close()
         return True
@@ -112,198 +87,130 @@ class PartitionedKafkaSource:
             self._member.try_to_join(self._join, timeout)
             return []
         fetched = self._member.poll(timeout)
-        came: list[SourceMessage | RepartitionRecords] = [*self._moved]
-        self._moved = []
+        messages: list[SourceMessage | RepartitionRecords] = [*self._changes]
+        self._changes = []
         if self._consumer is None:
-            return came
+            return messages
         now = time.monotonic()
         for partition, records in fetched.items():
-            held = self._held.get(partition)
-            if held is None or held.next_offset is None:
-                continue
-            held.silent, held.is_idle = 0.0, False
-            came += self._go_on(held, records)
-            if partition.topic == self._workers.repartition_topic:
-                came.append(RepartitionRecords(held.stream, [(record.offset, record.value) for record in records]))
-                held.next_offset = held.reached
-            else:
-                self._in_step.add(partition, waiting(records))
-        if now - self._looked_at > LOOK_EVERY:
-            self._looked_at = now
-            came += self._look_for_gaps(fetched)
-        came += self._hand_over()
+            state = self._state(partition)
+            if state.is_assigned and not state.awaits_start:
+                messages += self._receive(state, records)
+        if now - self._checked_at > GAP_CHECK_SECONDS:
+            messages += self._check_for_gaps(fetched, now)
+        messages += self._deliver()
         self._find_idle(min(now - self._polled_at, _LONGEST_ROUND))
         self._polled_at = now
-        return came
+        return messages
 
-    def _go_on(self, held: _AssignedPartition, records: list[Any]) -> Iterator[SourceMessage]:
-        """Notes how far a partition has come; what it brought may begin elsewhere than where it was to go on."""
-        first, last = records[0], records[-1]
-        partition = self._partitions[held.stream]
-        if isinstance(first, Fetch) and first.position != held.reached:
-            yield self._gap(held, first.position)
-        position = None if isinstance(last, Fetch) else self._consumer.position(partition, timeout_ms=0)
-        held.reached = last.offset + 1 if position is None else position
+    def _receive(self, state: PartitionState, records: list[Any]) -> Iterator[SourceMessage | RepartitionRecords]:
+        state.silent_seconds, state.is_idle = 0.0, False
+        yield from self._fetched(state, records)
+        if state.queue is None:
+            yield RepartitionRecords(state.stream, [(record.offset, record.value) for record in records])
+            state.next_offset = state.fetch_offset
+        else:
+            state.queue.add(queued_items(records))
 
-    def _look_for_gaps(self, fetched: Container[TopicPartition]) -> Iterator[SourceMessage]:
-        """Partitions whose position was reset although they have nothing to read."""
-        for partition, held in self._held.items():
-            if held.next_offset is None or partition in fetched or self._consumer.highwater(partition) is None:
-                continue
-            position = self._consumer.position(partition, timeout_ms=0)
-            if position is not None and position != held.reached:
-                yield self._gap(held, position)
+    def _position_reset(self, state: PartitionState, expected: int, position: int) -> None:
+        state.next_offset = position
 
-    def _gap(self, held: _AssignedPartition, position: int) -> StreamGap:
-        gap = StreamGap(held.stream, held.reached, position)
-        held.reached = position
-        held.next_offset = position
-        return gap
+    def _find_idle(self, seconds: float) -> None:
+        """Adds to the silence of partitions without records.
 
-    def _hand_over(self) -> Iterator[SourceMessage]:
-        """What need not wait for other partitions; of one that is far ahead no more is asked for."""
-        for partition, one in self._in_step.take(lambda partition: self._behind(partition) != 0):
-            held = self._held[partition]
-            held.next_offset = one.next_offset
-            yield from arrivals(held.stream, [one.content], 0)
-        crowded = {p for p in self._held if self._in_step.waiting_bytes(p) > MOST_WAITING}
-        crowded |= {partition for partition, held in self._held.items() if held.next_offset is None}
-        self._member.pause_only(crowded)
-
-    def _find_idle(self, passed: float) -> None:
-        """Time in which nobody could have brought anything is no silence: no broker answers, or the process stood."""
-        for partition, held in self._held.items():
-            if held.next_offset is None or not self.connected or self._behind(partition) != 0:
-                held.silent = 0.0
+        Time while no broker was reachable or the process was suspended does not count.
+        """
+        for state in self._assigned():
+            if state.awaits_start or not self.connected or self._lag_of(state) != 0:
+                state.silent_seconds = 0.0
             else:
-                held.silent += passed
-                held.is_idle = held.is_idle or held.silent > self._idle_after
+                state.silent_seconds += seconds
+                state.is_idle = state.is_idle or state.silent_seconds > self._idle_after
 
     @property
     def _joined(self) -> Any:
-        """The consumer, for what cannot be had without one."""
+        """The consumer. Raises ``KafkaError`` if it is not connected."""
         if self._consumer is None:
             raise KafkaError("no broker answers")
         return self._consumer
 
     def begin(self, stream: int, position: int | None) -> int:
-        """Has a partition read from a position on, or from what is committed. Returns from where."""
-        partition = self._partitions[stream]
-        consumer, held = self._joined, self._held[partition]
+        """Starts an assigned partition at a position, by default at the committed one. Returns the position."""
+        consumer, state = self._joined, self._by_stream[stream]
+        if not state.is_assigned:
+            raise KafkaError(f"{state.name} is not assigned")
         if position is not None:
-            consumer.seek(partition, position)
+            consumer.seek(state.partition, position)
         else:
-            position = consumer.position(partition, timeout_ms=CONNECT_MS)
+            position = consumer.position(state.partition, timeout_ms=CONNECT_MS)
             if position is None:
-                raise KafkaError(f"no broker says where {partition.topic}/{partition.partition} is to begin")
-        held.next_offset = held.reached = position
-        # What waits is from before, where it was this worker's and another had claimed it.
-        self._in_step.leave(partition)
-        if partition.topic != self._workers.repartition_topic:
-            self._in_step.join(partition)
-        consumer.resume(partition)
+                raise KafkaError(f"no broker returned the committed offset of {state.name}")
+        state.next_offset = state.fetch_offset = position
+        state.awaits_start = False
+        # Data that is still queued was fetched before another worker claimed the partition.
+        state.queue = None if self.is_share(stream) else PartitionQueue(time.monotonic())
+        consumer.resume(state.partition)
         return position
 
     def place(self, stream: int) -> tuple[str, int]:
-        """A partition as ``topic/number``, and the position of its next record."""
-        partition = self._partitions[stream]
-        held = self._held.get(partition)
-        return f"{partition.topic}/{partition.partition}", 0 if held is None else held.next_offset or 0
+        """Returns a partition as ``topic/number``, and the position of its next record."""
+        state = self._by_stream[stream]
+        return state.name, state.next_offset or 0
 
     def is_share(self, stream: int) -> bool:
-        """Whether it is a partition of the repartition topic."""
-        return bool(self._partitions[stream].topic == self._workers.repartition_topic)
+        """Returns whether the stream is a partition of the repartition topic."""
+        return bool(self._by_stream[stream].partition.topic == self._workers.repartition_topic)
 
     def is_idle(self, stream: int) -> bool:
-        """Whether it has been silent for long enough not to be waited for."""
-        held = self._held.get(self._partitions[stream])
-        return held is not None and held.is_idle
+        """Returns whether the stream has been silent long enough to be ignored by the watermark."""
+        state = self._by_stream[stream]
+        return state.is_assigned and state.is_idle
 
     def still_ours(self, stream: int) -> bool:
-        """Asks the group whether this worker is still the one that has the partition.
+        """Asks the group whether this worker still owns the partition.
 
-        The broker refuses what a member of an earlier generation commits.
+        The broker refuses commits of a member of an earlier generation.
         """
-        partition = self._partitions[stream]
-        if partition not in self._held:
+        state = self._by_stream[stream]
+        if not state.is_assigned:
             return False
-        known = self._joined.committed(partition, timeout_ms=CONNECT_MS)
+        known = self._joined.committed(state.partition, timeout_ms=CONNECT_MS)
         if known is None:
             return True
         try:
-            self._joined.commit({partition: OffsetAndMetadata(known, "", -1)}, timeout_ms=CONNECT_MS)
+            self._joined.commit({state.partition: OffsetAndMetadata(known, "", -1)}, timeout_ms=CONNECT_MS)
         except KafkaError:
             return False
-        return bool(partition in self._held)
+        return self._by_stream[stream].is_assigned
 
     def event_partitions(self) -> list[str]:
-        """All source partitions there are, whoever has them."""
+        """Returns all source partitions, those of other workers included."""
         partitions = [(topic, self._joined.partitions_for_topic(topic) or ()) for topic in self._settings.topics]
         return [f"{topic}/{number}" for topic, numbers in partitions for number in sorted(numbers)]
 
     def shares(self) -> int:
-        """How many partitions the repartition topic has."""
+        """Returns the number of partitions of the repartition topic."""
         topic = self._workers.repartition_topic
         partitions = self._joined.partitions_for_topic(topic)
         if not partitions:
-            raise KafkaError(f"no broker says how many partitions {topic} has")
+            raise KafkaError(f"no broker returned the number of partitions of {topic}")
         return len(partitions)
 
     def assigned(self, partitions: list[TopicPartition]) -> None:
-        for partition in partitions:
-            if partition not in self._streams:
-                stream = self._streams[partition] = len(self._streams)
-                self._partitions[stream] = partition
-            self._held[partition] = _AssignedPartition(self._streams[partition])
-            self._consumer.pause(partition)
-            self._moved.append(StreamJoined(self._streams[partition]))
-        PartitionsAssigned(partitions=spoken(partitions)).emit()
+        for state in [self._state(partition) for partition in partitions]:
+            state.revoke()
+            state.silent_seconds = 0.0
+            state.is_assigned = state.awaits_start = True
+            self._consumer.pause(state.partition)
+            self._changes.append(StreamJoined(state.stream))
+        PartitionsAssigned(partitions=partition_names(partitions)).emit()
 
     def revoked(self, partitions: list[TopicPartition], *, lost: bool) -> None:
-        partitions = [partition for partition in partitions if partition in self._held]
+        states = [state for state in self._assigned() if state.partition in partitions]
         if not lost:
-            self.before_leaving([self._held[partition].stream for partition in partitions])
-        for partition in partitions:
-            held = self._held.pop(partition)
-            self._in_step.leave(partition)
-            self._moved.append(StreamLeft(held.stream))
-        (PartitionsLost if lost else PartitionsRevoked)(partitions=spoken(partitions)).emit()
-
-    def describe(self, stream: int) -> dict[str, str | int]:
-        partition = self._partitions[stream]
-        return {"topic": partition.topic, "partition": partition.partition}
-
-    def commit(self, streams: Container[int] | None = None) -> None:
-        """What was handed over of these streams is dealt with."""
-        offsets = {
-            partition: held.next_offset
-            for partition, held in self._held.items()
-            if held.next_offset is not None
-            and held.next_offset != held.committed
-            and (streams is None or held.stream in streams)
-        }
-        if offsets and self._member.commit(offsets):
-            for partition, offset in offsets.items():
-                if (held := self._held.get(partition)) is not None:
-                    held.committed = offset
-
-    def lag(self) -> int:
-        return sum(self._behind(partition) or 0 for partition in self._held)
-
-    def _behind(self, partition: TopicPartition) -> int | None:
-        """Records of a partition not read yet; ``None`` until a fetch has told where it ends."""
-        held, end = self._held.get(partition), self._consumer.highwater(partition)
-        if held is None or held.next_offset is None or end is None:
-            return None
-        return max(0, int(end) - held.next_offset)
-
-    @property
-    def connected(self) -> bool:
-        return self._member.connected
-
-    @property
-    def finished(self) -> bool:
-        return False
-
-    def close(self) -> None:
-        self._member.close()
+            self.before_leaving([state.stream for state in states])
+        for state in states:
+            state.revoke()
+            self._changes.append(StreamLeft(state.stream))
+        revoked = partition_names(state.partition for state in states)
+        (PartitionsLost if lost else PartitionsRevoked)(partitions=revoked).emit()

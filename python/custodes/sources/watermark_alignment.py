@@ -1,18 +1,19 @@
-"""Partitions in step: what was fetched of several is handed over in the order of its time, not partition by partition.
+"""Watermark alignment: fetched data of several partitions is delivered in the order of its time.
 
-The watermark is that of the slowest partition, so a partition that is read ahead of the others brings events far out of
-order: exact all the same, but slow to count. A backlog is where it matters, when a fetch holds minutes or hours. So
-fetches wait here in pieces, and the piece with the earliest timestamp goes first; one that is later than what a lagging
-partition may still bring waits for that partition, though not for long. (Flink calls this watermark alignment.)
+The watermark follows the slowest partition. A partition that is read ahead of the others delivers events far out of
+order, which is exact but slow to count. This matters for a backlog, when one fetch holds minutes or hours. Fetches
+therefore wait in a queue per partition, in pieces, and the piece with the earliest timestamp is delivered first. A
+piece that is later than the next data of a lagging partition waits for that partition for a limited time. (Flink uses
+the same term.)
 
-The time is the records' timestamp, which is near the event time unless a topic was filled afterwards, partition by
-partition: then this does nothing, and all is as if it were not here.
+The order follows the timestamps of the records, which are close to the event time unless a topic was filled afterwards,
+partition by partition. In that case alignment has no effect.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
 from typing import Generic, TypeVar
@@ -22,14 +23,14 @@ from kafka import TopicPartition
 Content = TypeVar("Content")
 
 APART_MS = 2000
-"""How far a partition may run ahead of one that is waited for."""
+"""Maximum lead of a partition over a lagging one, in milliseconds of record time."""
 PATIENCE = 1.0
-"""Seconds for which a lagging partition that brings nothing is waited for."""
+"""Seconds to wait for a lagging partition that has no data."""
 
 
 @dataclass(frozen=True)
 class QueuedItem(Generic[Content]):
-    """Something a partition brought, in the order it came."""
+    """A piece of fetched data."""
 
     content: Content
     next_offset: int
@@ -38,73 +39,56 @@ class QueuedItem(Generic[Content]):
 
 
 @dataclass
-class _PartitionQueue(Generic[Content]):
-    """A partition's queue."""
+class PartitionQueue(Generic[Content]):
+    """The fetched data of one partition that is not delivered yet."""
 
-    queue: deque[QueuedItem[Content]] = field(default_factory=deque)
+    empty_since: float
+    """Time of the creation, or of the last delivery, in seconds of the clock of :func:`take_aligned`."""
+    items: deque[QueuedItem[Content]] = field(default_factory=deque)
     bytes: int = 0
-    reached_ms: int = -1
-    """The latest timestamp handed over."""
-    empty_since: float = 0.0
+    delivered_ms: int = -1
+    """Largest timestamp delivered; -1 before the first delivery."""
+
+    def add(self, items: Iterable[QueuedItem[Content]]) -> None:
+        """Appends fetched data."""
+        for item in items:
+            self.items.append(item)
+            self.bytes += item.bytes
+
+    def pop(self, now: float) -> QueuedItem[Content]:
+        """Removes and returns the first item."""
+        item = self.items.popleft()
+        self.bytes -= item.bytes
+        self.delivered_ms = max(self.delivered_ms, item.latest_ms)
+        self.empty_since = now
+        return item
 
 
-class WatermarkAlignment(Generic[Content]):
-    """The queues of all partitions that are this consumer's."""
+def take_aligned(
+    queues: Mapping[TopicPartition, PartitionQueue[Content]], now: float, lags: Callable[[TopicPartition], bool]
+) -> list[tuple[TopicPartition, QueuedItem[Content]]]:
+    """Removes and returns the items that need not wait, in order.
 
-    def __init__(self, clock: Callable[[], float]) -> None:
-        """``clock`` counts seconds and never goes back."""
-        self._clock = clock
-        self._lanes: dict[TopicPartition, _PartitionQueue[Content]] = {}
+    ``now`` is in seconds of a monotonic clock. ``lags`` returns whether the broker has more data of a partition.
+    """
+    taken: list[tuple[TopicPartition, QueuedItem[Content]]] = []
+    limit = min((_limit(queue, now, lags, partition) for partition, queue in queues.items()), default=0.0)
+    fronts = [(queue.items[0].latest_ms, partition) for partition, queue in queues.items() if queue.items]
+    heapify(fronts)
+    while fronts and fronts[0][0] <= limit:
+        _, partition = heappop(fronts)
+        queue = queues[partition]
+        taken.append((partition, queue.pop(now)))
+        if queue.items:
+            heappush(fronts, (queue.items[0].latest_ms, partition))
+        limit = min(limit, _limit(queue, now, lags, partition))
+    return taken
 
-    def join(self, partition: TopicPartition) -> None:
-        """A partition that may be waited for from now on."""
-        self._lanes.setdefault(partition, _PartitionQueue(empty_since=self._clock()))
 
-    def leave(self, partition: TopicPartition) -> None:
-        """Drops a partition with all that waits: whoever has it next reads that again."""
-        self._lanes.pop(partition, None)
-
-    def add(self, partition: TopicPartition, brought: Iterable[QueuedItem[Content]]) -> None:
-        """Lines up what a partition brought."""
-        self.join(partition)
-        lane = self._lanes[partition]
-        for one in brought:
-            lane.queue.append(one)
-            lane.bytes += one.bytes
-
-    def take(self, lags: Callable[[TopicPartition], bool]) -> list[tuple[TopicPartition, QueuedItem[Content]]]:
-        """What can be handed over now, in order. ``lags`` says of a partition whether it has more to bring."""
-        taken: list[tuple[TopicPartition, QueuedItem[Content]]] = []
-        now = self._clock()
-        limit = min((self._limit(p, lane, now, lags) for p, lane in self._lanes.items()), default=0.0)
-        fronts = [(lane.queue[0].latest_ms, partition) for partition, lane in self._lanes.items() if lane.queue]
-        heapify(fronts)
-        while fronts and fronts[0][0] <= limit:
-            _, partition = heappop(fronts)
-            lane = self._lanes[partition]
-            one = lane.queue.popleft()
-            lane.bytes -= one.bytes
-            lane.reached_ms = max(lane.reached_ms, one.latest_ms)
-            lane.empty_since = now
-            taken.append((partition, one))
-            if lane.queue:
-                heappush(fronts, (lane.queue[0].latest_ms, partition))
-            limit = min(limit, self._limit(partition, lane, now, lags))
-        return taken
-
-    def _limit(
-        self,
-        partition: TopicPartition,
-        lane: _PartitionQueue[Content],
-        now: float,
-        lags: Callable[[TopicPartition], bool],
-    ) -> float:
-        """The latest time up to which others need not wait for this partition."""
-        if lane.queue or now - lane.empty_since > PATIENCE or not lags(partition):
-            return float("inf")
-        return lane.reached_ms + APART_MS if lane.reached_ms >= 0 else -1
-
-    def waiting_bytes(self, partition: TopicPartition) -> int:
-        """How much of a partition waits."""
-        lane = self._lanes.get(partition)
-        return 0 if lane is None else lane.bytes
+def _limit(
+    queue: PartitionQueue[Content], now: float, lags: Callable[[TopicPartition], bool], partition: TopicPartition
+) -> float:
+    """Returns the timestamp up to which other partitions need not wait for this one."""
+    if queue.items or now - queue.empty_since > PATIENCE or not lags(partition):
+        return float("inf")
+    return queue.delivered_ms + APART_MS if queue.delivered_ms >= 0 else -1
