@@ -2,7 +2,48 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal, Protocol, final
+from typing import Literal, Protocol, Self, final, type_check_only
+
+__all__ = [
+    "Engine",
+    "count_lines",
+    "fetched_pieces",
+    "PlanError",
+    "RestoreError",
+    "TableError",
+    "EvidenceDamagedError",
+    "EvidenceFault",
+    "EvidenceLog",
+    "EvidenceReport",
+    "is_in_log",
+    "open_head",
+    "verify_evidence",
+    "Recording",
+    "encode_history",
+    "merge_history",
+    "Keyring",
+    "StoredFile",
+    "Evicted",
+    "EvictedCounts",
+    "FetchedPiece",
+    "FindingChange",
+    "GroupStatus",
+    "Outcome",
+    "Reject",
+    "RepartitionBatch",
+    "RuleStats",
+    "Stats",
+    "Dropped",
+    "OrphanedFinding",
+    "Restored",
+    "restore",
+    "Tables",
+    "is_time_zone",
+    "VERSION",
+    "REASONS",
+    "SNAPSHOT_VERSION",
+    "DEBUG_BUILD",
+]
 
 VERSION: str
 """The version of the workspace in Cargo.toml."""
@@ -80,7 +121,8 @@ def merge_history(inputs: Sequence[Path], output: Path, keyring: Keyring) -> Non
     The output is on disk when this returns. Raises ``OSError`` if a file cannot be read or written.
     """
 
-class SourceRecord(Protocol):
+@type_check_only
+class _SourceRecord(Protocol):
     """Attributes of a record for ``process_records``; kafka-python's ``ConsumerRecord`` has them."""
 
     @property
@@ -270,10 +312,10 @@ class Engine:
     """Counts events by the rules of a plan (JSON, see ``rust/engine/src/plan``).
 
     Calls from several threads are serialised; the GIL is free while the engine works. The findings do not depend on
-    the number of ``threads``. Raises :class:`PlanError` if the plan cannot be run.
+    the number of ``threads`` (1 by default). Raises :class:`PlanError` if the plan cannot be run.
     """
 
-    def __new__(cls, plan: str, threads: int = 1) -> Engine: ...
+    def __new__(cls, plan: str, threads: int = ...) -> Engine: ...
     def use_tables(self, tables: Tables) -> None:
         """Sets the look-up tables of derived fields. Engines made from this one use them too."""
 
@@ -283,7 +325,7 @@ class Engine:
         ``now`` is the current time, used to reject times too far in the future; ``None`` accepts all.
         """
 
-    def process_records(self, records: Sequence[SourceRecord], stream: int = 0, now: int | None = None) -> Outcome:
+    def process_records(self, records: Sequence[_SourceRecord], stream: int = 0, now: int | None = None) -> Outcome:
         """Counts a batch of records of one stream, in the given order."""
 
     def process_fetched(
@@ -328,7 +370,7 @@ class Engine:
         be joined.
         """
 
-    def replanned(self, plan: str, positions: Mapping[int, int], threads: int = 1) -> Restored:
+    def replanned(self, plan: str, positions: Mapping[int, int], threads: int = ...) -> Restored:
         """Returns an engine with another plan and this engine's state.
 
         Raises :class:`PlanError`; this engine stays usable then.
@@ -375,7 +417,7 @@ class Engine:
     def stats(self) -> Stats:
         """Returns the current statistics."""
 
-def restore(plan: str, frame: bytes, parts: Sequence[bytes], threads: int = 1) -> Restored:
+def restore(plan: str, frame: bytes, parts: Sequence[bytes], threads: int = ...) -> Restored:
     """Restores an engine from what :meth:`Engine.save_frame` and :meth:`Engine.save_part` returned.
 
     The source starts where it was when the frame was saved. Events that a part had counted by then or later are
@@ -384,10 +426,11 @@ def restore(plan: str, frame: bytes, parts: Sequence[bytes], threads: int = 1) -
     Raises :class:`PlanError` if the plan cannot be run, :class:`RestoreError` if the snapshot cannot be read.
     """
 
+@final
 class Keyring:
     """Named keys: the first encrypts, all decrypt. Thread-safe."""
 
-    def __init__(self, keys: Sequence[tuple[str, bytes]]) -> None:
+    def __new__(cls, keys: Sequence[tuple[str, bytes]]) -> Self:
         """Each key is a name and 32 bytes. Raises ``ValueError``."""
 
     @property
@@ -403,6 +446,7 @@ class Keyring:
     def open(self, path: Path) -> StoredFile:
         """Opens a file, encrypted or not. Raises like :meth:`decrypt`, and ``OSError``."""
 
+@final
 class StoredFile:
     """The plain content of a file, read at any position. Thread-safe."""
 
@@ -413,13 +457,14 @@ class StoredFile:
 class EvidenceDamagedError(Exception):
     """An evidence log was changed; the message contains the place. Nothing is appended to such a log."""
 
+@final
 class EvidenceLog:
     """An open append-only log in which later changes are detectable. Thread-safe.
 
     The subject of an entry is named by 16 bytes. Entries are read with the 16 random bytes before them, as hashed.
     """
 
-    def __init__(self, folder: Path, name: str, secret: bytes, keyring: Keyring) -> None:
+    def __new__(cls, folder: Path, name: str, secret: bytes, keyring: Keyring) -> Self:
         """``secret`` is 32 random bytes used to sign heads; entries are encrypted with ``keyring``. The caller must
         ensure that there is only one writer.
 
@@ -466,6 +511,7 @@ class EvidenceLog:
     def erase(self, keys: Sequence[bytes]) -> None:
         """Erases the entries about these subjects; only their hashes remain. Raises ``OSError``."""
 
+@final
 class EvidenceFault:
     """A deviation from what was written."""
 
@@ -477,6 +523,7 @@ class EvidenceFault:
     """First and last entry concerned, if known."""
     what: str
 
+@final
 class EvidenceReport:
     """Content of a log, and all faults in it."""
 
