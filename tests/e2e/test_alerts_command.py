@@ -47,7 +47,7 @@ def test_a_test_alert_is_sent(tmp_path: Path, ear: RecordingServer) -> None:
     code, _, fault = run(tmp_path, "test", "hook")
     assert (code, "127.0.0.1 answers 500" in fault) == (1, True)
     code, _, fault = run(tmp_path, "test", "nobody")
-    assert (code, "there are: hook, channel, pager" in fault) == (2, True)
+    assert (code, "configured: hook, channel, pager" in fault) == (2, True)
     (tmp_path / "url").unlink()
     code, _, fault = run(tmp_path, "test", "channel")
     assert (code, "No such file" in fault) == (1, True)

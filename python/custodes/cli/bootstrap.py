@@ -93,24 +93,24 @@ def open_evidence(
     closing: ExitStack,
 ) -> EvidenceRecorder | None:
     """Opens the evidence recorder; ``None`` if no evidence is kept. Raises :class:`FaultsError`."""
-    wanted = settings.evidence
-    if wanted is None:
+    evidence = settings.evidence
+    if evidence is None:
         return None
     try:
         evidence_store = EvidenceStore(
-            wanted.folder, wanted.key or settings.state.folder / "evidence.key", wanted.name, keys
+            evidence.folder, evidence.key or settings.state.folder / "evidence.key", evidence.name, keys
         )
     except FolderInUseError as error:
         raise FaultsError([Fault(str(error), hint="set evidence.folder")]) from error
     except EvidenceDamagedError as error:
         hint = "run custodes evidence verify for details; keep the folder, and set evidence.folder to a new one"
-        raise FaultsError([Fault(str(error), str(wanted.folder), hint=hint)]) from error
+        raise FaultsError([Fault(str(error), str(evidence.folder), hint=hint)]) from error
     except (OSError, ValueError) as error:
         raise FaultsError(
-            [Fault(f"evidence cannot be kept: {error}", str(wanted.folder), hint="see evidence")]
+            [Fault(f"evidence cannot be kept: {error}", str(evidence.folder), hint="see evidence")]
         ) from error
-    retention = Retention(evidence_store, store.peoples, wanted.keep)
-    anchors = Anchors([anchor_at(where) for where in wanted.anchors])
+    retention = Retention(evidence_store, store.peoples, evidence.keep)
+    anchors = Anchors([anchor_at(where) for where in evidence.anchors])
     recorder = EvidenceRecorder(
         evidence_store, store, contributions, writer, retention, anchors, is_alone=settings.workers is None
     )

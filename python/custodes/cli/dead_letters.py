@@ -22,7 +22,7 @@ def dead_letters(
 ) -> None:
     """Print rejected records with position and reason, one JSON object per line. Encrypted records are decrypted.
 
-    Unreadable lines are reported, and the others still printed; then the exit code is 1.
+    Unreadable lines are reported on standard error, and the exit code is 1; all other lines are printed.
     """
     settings = load_config(config)
     keys = keys_of(settings)

@@ -145,7 +145,7 @@ def export_(
 
 @app.command("key")
 def key_(config: ConfigPath = Path("custodes.yaml")) -> None:
-    """Print the public key of the log, for those who verify it."""
+    """Print the public key of the log, which verifiers need."""
     stdout.print((_settings(config).folder / PUBLIC_KEY).read_text().strip(), markup=False)
 
 

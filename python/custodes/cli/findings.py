@@ -41,14 +41,14 @@ def list_(
 ) -> None:
     """List findings, newest first."""
     with open_session(config) as session:
-        wanted = None if every else state
+        selected = None if every else state
         group = {"actor": actor} if actor else {}
-        found = session.store.page(limit, state=wanted, level=level, group=group).findings
-        stands = session.triage.of(one.id for one in found)
+        found = session.store.page(limit, state=selected, level=level, group=group).findings
+        triages = session.triage.of(one.id for one in found)
         session.note("read", actor, f"terminal, {len(found)} findings")
     if json:
         for one in found:
-            write_json(_as_dict(one, stands[one.id]))
+            write_json(_as_dict(one, triages[one.id]))
         return
     table = Table(box=None, header_style="bold")
     for name in ("id", "level", "opened", "rule", "who", "peak", "state"):
@@ -61,7 +61,7 @@ def list_(
             Text(one.rule),
             Text(one.who),
             f"{one.peak:,} ({one.times_threshold:.1f}×)",
-            _triage_text(stands[one.id]),
+            _triage_text(triages[one.id]),
         )
     stdout.print(table)
 
@@ -126,10 +126,10 @@ def silence(
         now = int(time.time() * 1e6)
         try:
             until = now + parse_duration(for_) // timedelta(microseconds=1)
-            wanted = Silence(one.rule_id, one.group, now, until, getpass.getuser(), reason)
+            planned = Silence(one.rule_id, one.group, now, until, getpass.getuser(), reason)
         except ValueError as error:
             raise FaultsError([Fault(str(error))]) from error
-        number = SilenceStore(session.store.engine).add(wanted)
+        number = SilenceStore(session.store.engine).add(planned)
         session.note("silence", one.id, reason)
     stdout.print(Text(f"silence {number}: {one.rule}, {one.who}, until {rfc3339(until)}"))
 

@@ -11,22 +11,20 @@ from custodes.config.model import Config
 
 def provider_of(settings: Config) -> OidcProvider | None:
     """Returns the OpenID Connect provider; ``None`` without one. Raises :class:`FaultsError`."""
-    wanted = settings.http.oidc
-    if wanted is None:
+    oidc = settings.http.oidc
+    if oidc is None:
         return None
     try:
-        secret = wanted.client_secret_file.read_text().strip()
+        secret = oidc.client_secret_file.read_text().strip()
     except (OSError, ValueError) as error:
         fault = Fault(f"the provider's secret cannot be read: {error}", hint="set http.oidc.client_secret_file")
         raise FaultsError([fault]) from error
     try:
-        resources = {
-            group: ResourceScope.of(patterns).patterns or ("*",) for group, patterns in wanted.resources.items()
-        }
+        resources = {group: ResourceScope.of(patterns).patterns or ("*",) for group, patterns in oidc.resources.items()}
     except ValueError as error:
         raise FaultsError([Fault(f"{error}", hint="see http.oidc.resources")]) from error
     return OidcProvider(
-        wanted.issuer, wanted.client_id, secret, f"{wanted.url}{BACK}",
-        roles={group: Role(role) for group, role in wanted.roles.items()}, resources=resources,
-        roles_claim=wanted.roles_claim, name_claim=wanted.name_claim, scopes=wanted.scopes,
+        oidc.issuer, oidc.client_id, secret, f"{oidc.url}{BACK}",
+        roles={group: Role(role) for group, role in oidc.roles.items()}, resources=resources,
+        roles_claim=oidc.roles_claim, name_claim=oidc.name_claim, scopes=oidc.scopes,
     )  # fmt: skip

@@ -81,7 +81,7 @@ class ConfigReloader:
         tables: LookupTables,
         contributions: ContributingEvents | None = None,
     ) -> None:
-        """``settings`` are those in force; ``behind`` is told of the rules that are."""
+        """``settings`` are the active ones; ``contributions`` is updated with the active rules."""
         self._contributions = contributions
         self._path = path
         self._settings = settings

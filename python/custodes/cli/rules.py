@@ -238,9 +238,7 @@ def run_backtest(
     """Show what a rule would have found in past events, at its current threshold and at others."""
     keep_freed_memory()
     if Path("-") in events:
-        raise FaultsError(
-            [Fault("--events: events are read more than once; give files")]
-        )
+        raise FaultsError([Fault("--events: events are read more than once; give files")])
     check_readable(events)
     chosen = _choose(rule, load_rules(rules or shipped_pack()))
     fields, tables = mapping_and_tables(mapping, zone, table)

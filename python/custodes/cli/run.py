@@ -157,8 +157,8 @@ def _build(
 
 
 def _federated_sign_in(settings: Config) -> FederatedSignIn | None:
-    provider, wanted = provider_of(settings), settings.http.oidc
-    return None if provider is None or wanted is None else FederatedSignIn(provider, wanted.title)
+    provider, oidc = provider_of(settings), settings.http.oidc
+    return None if provider is None or oidc is None else FederatedSignIn(provider, oidc.title)
 
 
 def hosts_without_accounts(store: FindingStore, listen: str, provider: FederatedSignIn | None = None) -> list[str]:

@@ -32,7 +32,7 @@ class ReaderLocale:
     """Name of an IANA time zone."""
 
 
-_manner: ContextVar[ReaderLocale] = ContextVar("manner", default=ReaderLocale())  # noqa: B039 - it does not change
+_locale: ContextVar[ReaderLocale] = ContextVar("locale", default=ReaderLocale())  # noqa: B039 - it does not change
 
 
 class LocaleMiddleware:
@@ -43,29 +43,29 @@ class LocaleMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            _manner.set(_manner_of(Request(scope)))
+            _locale.set(_locale_of(Request(scope)))
         await self._app(scope, receive, send)
 
 
-def _manner_of(request: Request) -> ReaderLocale:
-    wanted = request.cookies.get(LANGUAGE_COOKIE)
-    if wanted not in LANGUAGES:
-        said = [part.partition(";")[0].strip() for part in request.headers.get("accept-language", "").split(",")]
+def _locale_of(request: Request) -> ReaderLocale:
+    language = request.cookies.get(LANGUAGE_COOKIE)
+    if language not in LANGUAGES:
+        accepted = [part.partition(";")[0].strip() for part in request.headers.get("accept-language", "").split(",")]
         # Browsers send languages in order of preference, often with script or region.
-        known = negotiate_locale([*_with_parents(said)], LANGUAGES, sep="-")
-        wanted = known or "en"
+        supported = negotiate_locale([*_with_parents(accepted)], LANGUAGES, sep="-")
+        language = supported or "en"
     zone = request.cookies.get(ZONE_COOKIE, "UTC")
-    return ReaderLocale(wanted, zone if zone in zones() else "UTC")
+    return ReaderLocale(language, zone if zone in zones() else "UTC")
 
 
-def _with_parents(said: list[str]) -> list[str]:
+def _with_parents(accepted: list[str]) -> list[str]:
     """Adds the base language after each tag: ``zh`` after ``zh-Hans-CN``."""
-    return [one for name in said for one in (name, name.partition("-")[0]) if one]
+    return [one for name in accepted for one in (name, name.partition("-")[0]) if one]
 
 
 def current() -> ReaderLocale:
     """Returns the language and time zone of the current request."""
-    return _manner.get()
+    return _locale.get()
 
 
 @cache

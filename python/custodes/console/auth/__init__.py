@@ -1,1 +1,1 @@
-"""Who sends a request, which data they may see, and how people are named to them."""
+"""Authentication of callers, their access to data, and pseudonyms."""

@@ -61,7 +61,7 @@ class PurposeGrants:
         self._until[(visitor.key, kind, name)] = (time.monotonic() + _GRANT_SECONDS, purpose)
 
     def purpose(self, visitor: Caller, kind: str, name: str) -> str | None:
-        """Returns the stated purpose; ``None`` if there is none or it has expired."""
+        """Returns the stated purpose; ``None`` without one, or after it has expired."""
         until, purpose = self._until.get((visitor.key, kind, name), (0.0, ""))
         return purpose if time.monotonic() < until else None
 
@@ -130,8 +130,8 @@ class AuthenticationMiddleware:
                 {"detail": "without accounts, only requests to a host name of this machine are served"}, 421
             )
         if request.method in _SAFE and not request.url.path.startswith("/api/"):
-            wanted = request.url.path + (f"?{request.url.query}" if request.url.query else "")
-            return RedirectResponse(f"/sign-in?next={quote(wanted)}", 303)
+            path = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+            return RedirectResponse(f"/sign-in?next={quote(path)}", 303)
         return JSONResponse({"detail": "sign in first"}, 401, {"WWW-Authenticate": "Bearer"})
 
 
@@ -178,7 +178,7 @@ def _is_same_site(request: Request) -> bool:
 
 
 def visitor_of(request: Request) -> Caller:
-    """Returns the authenticated caller. Raises 401 if there is none."""
+    """Returns the authenticated caller. Raises 401 if the request has no caller."""
     visitor = request.state.visitor
     if not isinstance(visitor, Caller):
         raise HTTPException(401, "sign in first")
@@ -210,7 +210,7 @@ def require_form_token(request: Request, token: Annotated[str, Form()] = "") -> 
         raise HTTPException(403, "the form has expired: go back, reload the page and submit it again")
 
 
-def local_target(wanted: str) -> str:
+def local_target(target: str) -> str:
     """Returns the redirect target if it is a local path, else ``/``."""
-    is_ours = wanted.startswith("/") and not wanted.startswith(("//", "/\\")) and "\\" not in wanted
-    return wanted if is_ours and not any(ord(letter) < 32 for letter in wanted) else "/"
+    is_ours = target.startswith("/") and not target.startswith(("//", "/\\")) and "\\" not in target
+    return target if is_ours and not any(ord(letter) < 32 for letter in target) else "/"

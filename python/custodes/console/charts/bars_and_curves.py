@@ -99,5 +99,5 @@ def _nice(value: float) -> float:
 
 
 def _moment(micros: float, span: int) -> str:
-    wanted = "%Y-%m-%d" if span > 4 * 86_400_000_000 else "%m-%d %H:%M" if span > 3_600_000_000 else "%H:%M:%S"
-    return local(micros).strftime(wanted)
+    pattern = "%Y-%m-%d" if span > 4 * 86_400_000_000 else "%m-%d %H:%M" if span > 3_600_000_000 else "%H:%M:%S"
+    return local(micros).strftime(pattern)

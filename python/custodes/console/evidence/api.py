@@ -70,9 +70,9 @@ def events(request: Request, visitor: NameViewer, services: Provided, finding_id
         200: {"content": {"application/zip": {"schema": _BINARY}}},
     },
 )
-def evidence(request: Request, visitor: NameViewer, services: Provided, finding_id: str, wanted: PurposeIn) -> Response:
+def evidence(request: Request, visitor: NameViewer, services: Provided, finding_id: str, body: PurposeIn) -> Response:
     """The evidence of a finding, in one file that `custodes evidence verify` checks on any machine."""
-    bundle = evidence_bundle(services, request, visitor, get_finding(services, finding_id), wanted.purpose)
+    bundle = evidence_bundle(services, request, visitor, get_finding(services, finding_id), body.purpose)
     if bundle is None:
         raise HTTPException(403, NOT_ALL_OF_IT)
     return Response(bundle, media_type="application/zip")

@@ -72,10 +72,10 @@ def history(visitor: Viewer, services: Provided, finding_id: str) -> HistoryOut:
     responses={400: {"model": ProblemOut}, 404: {"model": ProblemOut}, 409: {"model": ProblemOut}},
     dependencies=[IdempotencyKey],
 )
-def triage(request: Request, visitor: Triager, services: Provided, finding_id: str, wanted: ChangeIn) -> TriageOut:
+def triage(request: Request, visitor: Triager, services: Provided, finding_id: str, body: ChangeIn) -> TriageOut:
     """Acknowledges, closes, reopens or assigns a finding, or adds a note."""
     try:
-        change = TriageChange(**wanted.model_dump())
+        change = TriageChange(**body.model_dump())
         after = services.triage.change(finding_id, change, visitor.name, int(time.time() * 1e6))
     except KeyError as error:
         raise HTTPException(404, f"no finding '{finding_id}'") from error

@@ -48,7 +48,7 @@ class FindingView:
     """Number of these that are outside the visitor's resource scope."""
     is_whole: bool
     people_are: str
-    """``subject`` in a finding about an actor, ``actor`` in others."""
+    """``subject`` in a finding about an actor, else ``actor``."""
     people: list[tuple[str, int]]
     people_count: int
     resources: list[tuple[str, int]]

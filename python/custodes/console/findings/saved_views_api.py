@@ -24,10 +24,10 @@ def views(visitor: Viewer, services: Provided) -> ViewsOut:
 
 
 @router.post("/views", status_code=201, responses={400: {"model": ProblemOut}}, dependencies=[IdempotencyKey])
-def save(visitor: Viewer, services: Provided, wanted: ViewIn) -> ViewOut:
+def save(visitor: Viewer, services: Provided, body: ViewIn) -> ViewOut:
     """Saves filters of the findings list under a name."""
     try:
-        view = SavedView(by=visitor.name, **(wanted.model_dump() | {"state": wanted.state or ""}))
+        view = SavedView(by=visitor.name, **(body.model_dump() | {"state": body.state or ""}))
         number = services.views.save(view)
     except ValueError as error:
         raise HTTPException(400, str(error)) from error

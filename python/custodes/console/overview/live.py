@@ -57,7 +57,7 @@ class _Broadcast:
     async def next(self, naming: LinkedPseudonyms) -> bytes:
         if self._coming is None or self._coming.done():
             self._coming = asyncio.create_task(self._render(naming))
-        # A closed stream must not cancel the rendering for the others.
+        # A closed stream must not cancel the rendering for other streams.
         return await asyncio.shield(self._coming)
 
     async def _render(self, naming: LinkedPseudonyms) -> bytes:

@@ -43,7 +43,7 @@ def overview(services: Services) -> Overview:
     monitor = services.monitor
     status = monitor.status
     unreviewed, shown = monitor.store.unreviewed(_SHOWN)
-    going_on = sum(monitor.store.open_counts().values())
+    ongoing = sum(monitor.store.open_counts().values())
     state = "ended" if status.finished else "live" if status.ready else "waiting for a stream"
     if monitor.failure is not None:
         state = "failed"
@@ -53,7 +53,7 @@ def overview(services: Services) -> Overview:
         state=state,
         tiles=[
             Tile(say("unreviewed"), f"{unreviewed:,}", say("findings that are not closed"), unreviewed > 0),
-            Tile(say("ongoing"), f"{going_on:,}", say("findings whose condition still holds"), going_on > 0),
+            Tile(say("ongoing"), f"{ongoing:,}", say("findings whose condition still holds"), ongoing > 0),
             Tile(say("events / s"), f"{status.events_per_second:,.0f}", say("look-ups counted per second")),
             Tile(say("events"), f"{status.events:,}", say("look-ups counted since the start")),
             Tile(

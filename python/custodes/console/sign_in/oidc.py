@@ -50,10 +50,10 @@ def out(
     request: Request,
     services: Provided,
     federated: ConfiguredSignIn,
-    wanted: Annotated[str, Query(alias="next", max_length=2000)] = "/",
+    target: Annotated[str, Query(alias="next", max_length=2000)] = "/",
 ) -> Response:
     try:
-        address, begun = federated.provider.begin(local_target(wanted))
+        address, begun = federated.provider.begin(local_target(target))
     except OidcError as error:
         return _refused(services, request, "–", str(error))
     response = RedirectResponse(address, 303)
@@ -89,7 +89,7 @@ def back(
         return _refused(services, request, identity.name, str(fault))
     services.record_access_by_name(request, identity.name, "sign in", "session", None, None)
     # A page instead of a redirect: after a redirect from another site the browser omits the SameSite=Strict cookie.
-    response = HTMLResponse(render("signed-in.html", fault="", wanted=identity.wanted))
+    response = HTMLResponse(render("signed-in.html", fault="", target=identity.wanted))
     set_cookie(response, request, key)
     response.delete_cookie(_COOKIE, path=BACK)
     return response
@@ -97,4 +97,4 @@ def back(
 
 def _refused(services: Services, request: Request, name: str, why: str) -> Response:
     services.record_access_by_name(request, name, "refused", "session", None, why)
-    return HTMLResponse(render("signed-in.html", fault=why, wanted="/sign-in"), 401)
+    return HTMLResponse(render("signed-in.html", fault=why, target="/sign-in"), 401)

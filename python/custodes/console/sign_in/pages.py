@@ -21,9 +21,9 @@ _OptionalSignIn = Annotated[FederatedSignIn | None, Depends(federated_sign_in)]
 
 @router.get("/sign-in")
 def sign_in(
-    services: Provided, federated: _OptionalSignIn, wanted: Annotated[str, Query(alias="next", max_length=2000)] = "/"
+    services: Provided, federated: _OptionalSignIn, target: Annotated[str, Query(alias="next", max_length=2000)] = "/"
 ) -> Response:
-    return _form(services, federated, wanted)
+    return _form(services, federated, target)
 
 
 # No CSRF token: the authentication middleware refuses cross-site requests, and there is no session yet to abuse.
@@ -34,7 +34,7 @@ def signed_in(
     federated: _OptionalSignIn,
     name: Annotated[str, Form(max_length=64)],
     password: Annotated[str, Form(max_length=1024)],
-    wanted: Annotated[str, Form(alias="next", max_length=2000)] = "/",
+    target: Annotated[str, Form(alias="next", max_length=2000)] = "/",
 ) -> Response:
     now = int(time.time() * 1e6)
     try:
@@ -42,9 +42,9 @@ def signed_in(
         key = services.accounts.sign_in(name, password, now)
     except SignInError as error:
         services.record_access_by_name(request, name, "refused", "session", None, str(error))
-        return _form(services, federated, wanted, str(error), name, 401)
+        return _form(services, federated, target, str(error), name, 401)
     services.record_access_by_name(request, name, "sign in", "session", None, None)
-    response = RedirectResponse(local_target(wanted), 303)
+    response = RedirectResponse(local_target(target), 303)
     set_cookie(response, request, key)
     return response
 
@@ -62,13 +62,13 @@ def sign_out(request: Request, services: Provided) -> Response:
 def _form(
     services: Services,
     federated: FederatedSignIn | None,
-    wanted: str,
+    target: str,
     fault: str = "",
     name: str = "",
     status: int = 200,
 ) -> Response:
     text = render(
-        "sign-in.html", wanted=local_target(wanted), fault=fault, name=name,
+        "sign-in.html", target=local_target(target), fault=fault, name=name,
         provider=None if federated is None else federated.title, has_passwords=services.accounts.have_passwords(),
     )  # fmt: skip
     return HTMLResponse(text, status)

@@ -32,11 +32,11 @@ def silences(visitor: Viewer, services: Provided) -> SilencesOut:
     responses={400: {"model": ProblemOut}, 409: {"model": ProblemOut}},
     dependencies=[IdempotencyKey],
 )
-def silence(request: Request, visitor: Triager, services: Provided, wanted: SilenceIn) -> SilenceOut:
+def silence(request: Request, visitor: Triager, services: Provided, body: SilenceIn) -> SilenceOut:
     """Creates a silence: matching findings that open during it are closed as explained, and no alert is sent."""
     try:
-        since = _now() if wanted.since is None else _micros(wanted.since)
-        one = Silence(wanted.rule_id, wanted.group, since, _micros(wanted.until), visitor.name, wanted.reason)
+        since = _now() if body.since is None else _micros(body.since)
+        one = Silence(body.rule_id, body.group, since, _micros(body.until), visitor.name, body.reason)
     except (ValueError, OverflowError) as error:
         raise HTTPException(400, str(error)) from error
     number = services.silences.add(one)
