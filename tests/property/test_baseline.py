@@ -323,7 +323,7 @@ def test_a_changed_factor_keeps_the_baseline(rule: Rule) -> None:
         ("{ovr: 3d}", "custodes.baseline.ovr: unknown key (did you mean 'over'?)"),
         ("{over: 3h}", "custodes.baseline.over: Input should be greater than or equal to 1 day"),
         ("{factor: 0}", "custodes.baseline.factor: Input should be greater than 0"),
-        ("much", "custodes.baseline wants a mapping, like {of: self, factor: 3}"),
+        ("much", "custodes.baseline must be a mapping, like {of: self, factor: 3}"),
     ],
 )
 def test_an_invalid_baseline_is_an_error_with_its_line(said: str, fault: str, tmp_path: Path) -> None:

@@ -163,9 +163,9 @@ def test_findings_equal_the_oracle_in_any_order_and_over_restarts(
         ("new: {over: 60h}", "10: custodes.new.over: wanted whole days"),
         ("new: {over: 3d, after: 1d}", "10: custodes.new.after: Input should be greater than or equal to 2 days"),
         ("new: {over: 5d, after: 6d}", "10: custodes.new: 'after' is longer than 'over'"),
-        ("new: much", "10: custodes.new wants a mapping, like {field: resource}"),
+        ("new: much", "10: custodes.new must be a mapping, like {field: resource}"),
         ("dormant: 1d", "10: custodes.dormant: Input should be greater than or equal to 2 days"),
-        ("dormant: 30d\n  new: true", "10: custodes.new and custodes.dormant do not go together"),
+        ("dormant: 30d\n  new: true", "10: custodes.new and custodes.dormant cannot be combined"),
     ],
 )
 def test_an_invalid_novelty_filter_is_an_error_with_its_line(said: str, fault: str, tmp_path: Path) -> None:
@@ -187,7 +187,7 @@ def test_a_detection_without_correlation_can_have_one(tmp_path: Path) -> None:
     with pytest.raises(FaultsError, match=r"custodes.new.field: Field required"):
         load_rules([path])
     path.write_text(path.read_text().replace("new: true", "baseline: {of: self}"))
-    with pytest.raises(FaultsError, match="a baseline is for what a correlation counts"):
+    with pytest.raises(FaultsError, match="a baseline requires a correlation"):
         load_rules([path])
 
 

@@ -126,4 +126,4 @@ def test_the_counted_value_is_described(rules: list[Rule], tmp_path: Path) -> No
 def test_one_rule_is_not_enough(tmp_path: Path) -> None:
     path = tmp_path / "rules.yml"
     path.write_text(RULES.replace("rules: [looks, exports, wipes]", "rules: [looks]", 1))
-    assert faults_of(path) == [f"{path}:5: temporal wants two rules or more"]
+    assert faults_of(path) == [f"{path}:5: temporal requires two rules or more"]

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from custodes._core import Engine, PlanError, RestoreError, TableError, Tables, restore
+from custodes.cli import app
 from custodes.config.yamldoc import load_documents
-from custodes.rules.compile import plan_fault
+from custodes.rules import load_rules, shipped_pack
+from custodes.rules.validate import plan_fault
 
 RULE = {"id": "r7", "when": {"all": []}, "group_by": ["actor"], "holds": {"gte": 1}}
 TIMES = {"timespan_ms": 60_000, "resolution_ms": 1000, "keep_open_ms": 0}
@@ -88,3 +92,103 @@ def test_the_place_of_a_fault_does_not_depend_on_the_message(problem: str, tmp_p
     assert problem in fault.message
     error.field = None
     assert plan_fault(error, document).line == document.fault("").line
+
+
+CHECKED_RULES = """\
+title: Good
+logsource: {product: custodes}
+detection:
+  one:
+    resource: a
+  condition: one
+---
+title: Bad pattern
+name: bad
+logsource: {product: custodes}
+detection:
+  one:
+    resource: a
+    app|re: \\p{Nowhere}
+  condition: one
+---
+title: Counts the bad pattern
+correlation: {type: event_count, rules: [bad], group-by: [actor], timespan: 1h, condition: {gte: 2}}
+---
+title: Bad keyword
+logsource: {product: custodes}
+detection:
+  keywords:
+    - '|re': (
+  condition: keywords
+---
+title: Bad group
+name: grouped
+correlation:
+  type: event_count
+  rules: [fine]
+  group-by: [actor..id]
+  timespan: 1h
+  condition: {gte: 2}
+---
+title: Fine
+name: fine
+logsource: {product: custodes}
+detection:
+  one:
+    resource: b
+  condition: one
+"""
+CHECKED_MAPPING = """\
+time: time
+actor: actor
+office: {from: actor, slice: [0, 2]}
+region:
+  from: subject
+  capture: (
+"""
+
+
+def engine_with_messages(word: Callable[[str], str], started: list[str]) -> Callable[[str], Engine]:
+    """Returns a constructor of engines whose error messages are reworded, and which notes each plan in ``started``."""
+
+    def start(plan: str) -> Engine:
+        started.append(plan)
+        try:
+            return Engine(plan)
+        except PlanError as error:
+            reworded = PlanError(word(str(error)))
+            reworded.kind, reworded.rule, reworded.field = error.kind, error.rule, error.field
+            reworded.problem = word(error.problem)
+            raise reworded from error
+
+    return start
+
+
+@pytest.mark.parametrize("message", [None, "", "no", "rule 'Good': field 'office': no", "字段错误", "line 9: 'a'"])
+def test_check_reports_file_and_line_with_any_engine_message(
+    message: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def word(text: str) -> str:
+        return text if message is None else message
+
+    (tmp_path / "events.jsonl").write_text("")
+    (tmp_path / "rules.yml").write_text(CHECKED_RULES)
+    (tmp_path / "mapping.yml").write_text(CHECKED_MAPPING)
+    (tmp_path / "custodes.yaml").write_text(
+        "source: {file: {paths: [events.jsonl]}}\nrules: [rules.yml]\nmapping: mapping.yml\n"
+    )
+    engine = engine_with_messages(word, [])
+    monkeypatch.setattr("custodes.rules.validate.Engine", engine)
+    monkeypatch.setattr("custodes.config.mapping.Engine", engine)
+    monkeypatch.chdir(tmp_path)
+    checked = CliRunner().invoke(app, ["check", "-c", "custodes.yaml", "--json"])
+    assert checked.exit_code == 2
+    places = {(Path(fault["file"]).name, fault["line"]) for fault in json.loads(checked.stdout)}
+    assert places == {("mapping.yml", 4), ("rules.yml", 14), ("rules.yml", 22), ("rules.yml", 32)}
+
+
+def test_a_sound_rule_set_takes_one_validation(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[str] = []
+    monkeypatch.setattr("custodes.rules.validate.Engine", engine_with_messages(str, started))
+    assert load_rules(shipped_pack())
+    assert len(started) == 1

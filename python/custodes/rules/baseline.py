@@ -88,13 +88,12 @@ class Baseline(BaseModel):
         return said if self.cold is None else f"{said}, or {self.cold:,} while nothing is usual yet"
 
 
-def read_baseline(document: Document, faults: list[Fault]) -> Baseline | None:
-    """A rule's baseline, if it has one; what is wrong with it goes to ``faults``."""
-    said = document.data["custodes"].get("baseline")
-    if said is None:
-        return None
-    if not isinstance(said, dict):
-        wanted = "custodes.baseline wants a mapping, like {of: self, factor: 3}"
-        faults.append(document.fault(wanted, "custodes", "baseline"))
-        return None
-    return read_own("baseline", Baseline, said, document, faults)
+def read_baseline(document: Document) -> tuple[Baseline | None, list[Fault]]:
+    """Reads the baseline of a rule, if there is one."""
+    value = (document.data.get("custodes") or {}).get("baseline")
+    if value is None:
+        return None, []
+    if not isinstance(value, dict):
+        problem = "custodes.baseline must be a mapping, like {of: self, factor: 3}"
+        return None, [document.fault(problem, "custodes", "baseline")]
+    return read_own("baseline", Baseline, value, document)

@@ -1,4 +1,4 @@
-"""What stands under a rule's ``custodes`` key: read by pydantic, with faults that say the key and its line."""
+"""Reading of a rule's ``custodes`` key with pydantic; faults name the key and its line."""
 
 from __future__ import annotations
 
@@ -13,25 +13,20 @@ _M = TypeVar("_M", bound=BaseModel)
 
 
 def read_own(
-    key: str,
-    model: type[_M],
-    said: dict[str, Any],
-    document: Document,
-    faults: list[Fault],
-    *,
-    is_one_value: bool = False,
-) -> _M | None:
-    """``custodes.KEY`` as a ``model``; what is wrong with it goes to ``faults``.
+    key: str, model: type[_M], value: dict[str, Any], document: Document, *, is_one_value: bool = False
+) -> tuple[_M | None, list[Fault]]:
+    """Reads ``custodes.KEY`` as a ``model``.
 
-    Of ``is_one_value``, the model's fields are no keys of the file: it is a value with a name.
+    With ``is_one_value``, the key has a single value instead of a mapping with the model's fields as keys.
     """
     try:
-        return model.model_validate(said)
+        return model.model_validate(value), []
     except ValidationError as error:
+        faults = []
         for detail in error.errors():
             place = ("custodes", key) if is_one_value else ("custodes", key, *detail["loc"])
             is_unknown = detail["type"] == "extra_forbidden"
             hint = did_you_mean(str(place[-1]), list(model.model_fields)) if is_unknown else None
-            what = "unknown key" if is_unknown else detail["msg"].removeprefix("Value error, ")
-            faults.append(document.fault(f"{'.'.join(map(str, place))}: {what}", *place, hint=hint))
-        return None
+            problem = "unknown key" if is_unknown else detail["msg"].removeprefix("Value error, ")
+            faults.append(document.fault(f"{'.'.join(map(str, place))}: {problem}", *place, hint=hint))
+        return None, faults

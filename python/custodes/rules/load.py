@@ -1,4 +1,10 @@
-"""Loading Sigma rule files: read, parse, compile, or say what is wrong and where."""
+"""Loading of rules: the passes from files to compiled rules, and the faults of all of them.
+
+Each pass is a function without side effects that returns a result and faults: :func:`read_documents` reads files,
+:func:`parse_documents` parses them with pySigma, :func:`apply_pipelines` applies processing pipelines,
+:func:`resolve_references` resolves references between rules, :func:`compile_rules` compiles them, and
+:func:`validate_rules` has the engine validate the compiled set.
+"""
 
 from __future__ import annotations
 
@@ -6,19 +12,22 @@ from collections.abc import Iterable, Iterator
 from importlib.resources import as_file, files
 from pathlib import Path
 
-from custodes.config import Document, Fault, FaultsError, load_documents
+from custodes.config import FaultsError
 from custodes.rules.compile import compile_rules
+from custodes.rules.files import is_test_file, read_documents
 from custodes.rules.model import Rule
-from custodes.rules.parse import apply_filters, is_pipeline, is_test_file, names_of, parse, rule_files
+from custodes.rules.parse import is_pipeline, parse_documents
+from custodes.rules.resolve import names_of, resolve_references
+from custodes.rules.validate import validate_rules
 
 
 def shipped_pack() -> Iterator[Path]:
-    """The rule files that come with Custodes."""
+    """Yields the rule files that are part of Custodes."""
     return _shipped("pack")
 
 
 def own_rules() -> Iterator[Path]:
-    """The rule files by which Custodes watches its own users."""
+    """Yields the files of the rules on Custodes' own audit trail."""
     return _shipped("own")
 
 
@@ -30,24 +39,24 @@ def _shipped(folder: str) -> Iterator[Path]:
 def load_rules(paths: Iterable[Path]) -> list[Rule]:
     """Loads rule files and directories (``*.yml``, ``*.yaml``, recursively), in order of path.
 
-    Raises :class:`FaultsError` with every fault found, each with file and line.
+    Raises :class:`FaultsError` with all faults, each with file and line.
     """
-    faults: list[Fault] = []
-    documents: list[Document] = []
-    for path in rule_files(paths, faults):
-        try:
-            documents.extend(document for document in load_documents(path) if document.data is not None)
-        except FaultsError as error:
-            faults.extend(error.faults)
+    documents, faults = read_documents(paths)
     pipelines = [document for document in documents if is_pipeline(document)]
     documents = [document for document in documents if not is_pipeline(document)]
-    parsed, filters = parse(documents, faults)
-    apply_filters(parsed, filters)
+    parsed, parse_faults = parse_documents(documents)
+    faults += parse_faults
     if pipelines:
-        from custodes.rules.pipelines import apply_pipelines  # noqa: PLC0415 - a tenth of a replay's start, and most have none
+        # Importing this takes a tenth of the start of a replay, and most rule sets have no pipeline.
+        from custodes.rules.pipelines import apply_pipelines  # noqa: PLC0415
 
-        parsed = apply_pipelines(parsed, pipelines, faults)
-    rules = compile_rules(parsed, names_of(documents), faults)
+        parsed, pipeline_faults = apply_pipelines(parsed, pipelines)
+        faults += pipeline_faults
+    resolved, reference_faults = resolve_references(parsed, names_of(documents))
+    compiled, compile_faults = compile_rules(resolved)
+    rules, engine_faults = validate_rules(compiled)
+    faults += [*reference_faults, *compile_faults, *engine_faults]
     if faults:
         raise FaultsError(faults)
-    return rules
+    position = {rule.id: index for index, rule in enumerate(resolved.rules)}
+    return sorted(rules, key=lambda rule: position[rule.id])

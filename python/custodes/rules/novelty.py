@@ -82,19 +82,17 @@ class DormantGroups(BaseModel):
 Novelty = NewValues | DormantGroups
 
 
-def read_sieve(document: Document, counted: str | None, faults: list[Fault]) -> Novelty | None:
-    """A rule's sieve, if it has one; what is wrong with it goes to ``faults``. ``counted`` is the field it counts."""
-    own = document.data["custodes"]
+def read_novelty(document: Document, counted: str | None) -> tuple[Novelty | None, list[Fault]]:
+    """Reads the novelty condition of a rule, if there is one. ``counted`` is the field that the rule counts."""
+    own = document.data.get("custodes") or {}
     if "new" in own and "dormant" in own:
-        faults.append(document.fault("custodes.new and custodes.dormant do not go together", "custodes", "dormant"))
-        return None
+        return None, [document.fault("custodes.new and custodes.dormant cannot be combined", "custodes", "dormant")]
     if "dormant" in own:
-        return read_own("dormant", DormantGroups, {"silent": own["dormant"]}, document, faults, is_one_value=True)
+        return read_own("dormant", DormantGroups, {"silent": own["dormant"]}, document, is_one_value=True)
     if "new" in own:
-        said = {} if own["new"] is True else own["new"]
-        if not isinstance(said, dict):
-            faults.append(document.fault("custodes.new wants a mapping, like {field: resource}", "custodes", "new"))
-            return None
-        given = {"field": counted} if counted else {}
-        return read_own("new", NewValues, {**given, **said}, document, faults)
-    return None
+        value = {} if own["new"] is True else own["new"]
+        if not isinstance(value, dict):
+            return None, [document.fault("custodes.new must be a mapping, like {field: resource}", "custodes", "new")]
+        default = {"field": counted} if counted else {}
+        return read_own("new", NewValues, {**default, **value}, document)
+    return None, []

@@ -1,7 +1,7 @@
-"""Sigma's processing pipelines: what fits rules written for other fields to the ones there are.
+"""Sigma's processing pipelines, which adapt rules to the names of fields.
 
-A document with ``transformations`` among the rules is one. It applies to all rules loaded with it; of several, those
-with the lowest ``priority`` come first. What would change a query is an error: there is none.
+A document with ``transformations`` among the rules is a pipeline. It applies to all rules loaded with it. Pipelines
+apply in order of ``priority``, lowest first. Steps that change queries are errors, because there are no queries.
 """
 
 from __future__ import annotations
@@ -20,50 +20,56 @@ from custodes.rules.parse import ParsedRule, sigma_fault
 _OF_QUERIES = ("postprocessing", "finalizers")
 
 
-def apply_pipelines(parsed: list[ParsedRule], documents: Sequence[Document], faults: list[Fault]) -> list[ParsedRule]:
-    """Has the pipelines in ``documents`` change the rules. What is wrong with them, and what they can't change, goes to
-    ``faults``; the other rules are returned."""
-    pipeline = _read(documents, faults)
-    return parsed if pipeline is None else _apply(parsed, pipeline, faults)
-
-
-def _read(documents: Sequence[Document], faults: list[Fault]) -> ProcessingPipeline | None:
-    """All pipelines as one; ``None`` where none is sound."""
-    pipelines = []
+def apply_pipelines(
+    parsed: Sequence[ParsedRule], documents: Sequence[Document]
+) -> tuple[list[ParsedRule], list[Fault]]:
+    """Applies the pipelines in ``documents`` to the rules. Returns the rules to which they can be applied."""
+    pipelines: list[ProcessingPipeline] = []
+    faults: list[Fault] = []
     for document in documents:
-        before = len(faults)
-        for key in _OF_QUERIES:
-            if document.data.get(key):
-                faults.append(document.fault(f"'{key}' changes queries, and there are none", key))
-        try:
-            # It takes keys out of what it reads.
-            pipeline = ProcessingPipeline.from_dict(deepcopy(document.data))
-        except SigmaError as error:
-            faults.append(sigma_fault(error, document))
-        except Exception as error:  # pySigma trips over some values of the wrong type
-            faults.append(document.fault(f"not a processing pipeline: {type(error).__name__}: {error}"))
-        else:
-            if len(faults) == before:
-                pipelines.append(pipeline)
+        pipeline, document_faults = _read(document)
+        faults += document_faults
+        if pipeline is not None:
+            pipelines.append(pipeline)
+    if not pipelines:
+        return list(parsed), faults
     pipelines.sort(key=lambda pipeline: pipeline.priority)
-    return sum(pipelines[1:], start=pipelines[0]) if pipelines else None
+    changed, rule_faults = _apply(parsed, sum(pipelines[1:], start=pipelines[0]))
+    return changed, faults + rule_faults
 
 
-def _apply(parsed: Sequence[ParsedRule], pipeline: ProcessingPipeline, faults: list[Fault]) -> list[ParsedRule]:
-    collection = SigmaCollection([one.sigma for one in parsed], resolve_references=False)
-    for one in parsed:
-        if isinstance(one.sigma, SigmaCorrelationRule):
-            # Conditions on a log source ask for the rules it refers to. What there is not is told of later.
+def _read(document: Document) -> tuple[ProcessingPipeline | None, list[Fault]]:
+    faults = [
+        document.fault(f"'{key}' changes queries, and there are none", key)
+        for key in _OF_QUERIES
+        if document.data.get(key)
+    ]
+    try:
+        # pySigma removes keys from its argument.
+        pipeline = ProcessingPipeline.from_dict(deepcopy(document.data))
+    except SigmaError as error:
+        return None, [*faults, sigma_fault(error, document)]
+    except Exception as error:  # pySigma raises other errors for some values of the wrong type
+        return None, [*faults, document.fault(f"not a processing pipeline: {type(error).__name__}: {error}")]
+    return None if faults else pipeline, faults
+
+
+def _apply(parsed: Sequence[ParsedRule], pipeline: ProcessingPipeline) -> tuple[list[ParsedRule], list[Fault]]:
+    collection = SigmaCollection([rule.sigma for rule in parsed], resolve_references=False)
+    for rule in parsed:
+        if isinstance(rule.sigma, SigmaCorrelationRule):
+            # Conditions on a log source need the rules that a correlation refers to. A later pass reports missing ones.
             try:
-                one.sigma.resolve_rule_references(collection)
+                rule.sigma.resolve_rule_references(collection)
             except SigmaRuleNotFoundError:
                 continue
-    changed = []
-    for one in parsed:
+    changed: list[ParsedRule] = []
+    faults: list[Fault] = []
+    for rule in parsed:
         try:
-            pipeline.apply(one.sigma)
+            pipeline.apply(rule.sigma)
         except SigmaError as error:
-            faults.append(sigma_fault(error, one.document))
+            faults.append(sigma_fault(error, rule.document))
         else:
-            changed.append(one)
-    return changed
+            changed.append(rule)
+    return changed, faults

@@ -1,4 +1,4 @@
-"""A rule's spans: the window's length, its panes, and how far apart two runs of one finding may lie."""
+"""Durations of a rule: the length of the window and its panes, and the largest gap within a finding."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from custodes.config import Fault, parse_duration
 from custodes.rules.parse import ParsedRule
 
 SPANS = ("keep_open", "resolution")
-"""The spans under a rule's ``custodes`` key."""
+"""Keys of durations under a rule's ``custodes`` key."""
 _LONGEST_SECONDS = 10 * 366 * 86_400
 _PANES = 600
-"""Panes of a window unless ``resolution`` says otherwise."""
+"""Largest number of panes of a window without ``resolution``."""
 
 
 @dataclass(frozen=True)
@@ -24,15 +24,14 @@ class Timing:
     keep_open: timedelta
 
 
-def read_timing(one: ParsedRule, timespan: timedelta, faults: list[Fault]) -> Timing | None:
-    """The spans of a rule with a window of ``timespan``; what is wrong with its own goes to ``faults``."""
-    document = one.document
+def read_timing(parsed: ParsedRule, timespan: timedelta) -> tuple[Timing | None, list[Fault]]:
+    """Reads the durations of a rule with a window of ``timespan``."""
+    document = parsed.document
     if timespan.total_seconds() > _LONGEST_SECONDS:
-        faults.append(document.fault("timespan is longer than ten years", "correlation", "timespan"))
-        return None
-    before = len(faults)
+        return None, [document.fault("timespan is longer than ten years", "correlation", "timespan")]
     own = document.data.get("custodes") or {}
     spans: dict[str, timedelta] = {}
+    faults = []
     for key in SPANS:
         if key in own:
             try:
@@ -41,16 +40,15 @@ def read_timing(one: ParsedRule, timespan: timedelta, faults: list[Fault]) -> Ti
                 faults.append(document.fault(f"custodes.{key}: {error}", "custodes", key))
     resolution = spans.get("resolution", default_resolution(timespan))
     if "resolution" in spans and (resolution < timedelta(seconds=1) or timespan % resolution):
-        faults.append(
-            document.fault("resolution wants at least 1s and must divide the timespan", "custodes", "resolution")
-        )
-    if len(faults) > before:
-        return None
-    return Timing(timespan, resolution, spans.get("keep_open", timespan))
+        problem = "resolution must be at least 1s and must divide the timespan"
+        faults.append(document.fault(problem, "custodes", "resolution"))
+    if faults:
+        return None, faults
+    return Timing(timespan, resolution, spans.get("keep_open", timespan)), []
 
 
 def default_resolution(timespan: timedelta) -> timedelta:
-    """The finest pane of at least a second that makes at most 600 of ``timespan`` and divides it."""
+    """Returns the shortest pane of at least one second that divides ``timespan`` into at most 600 panes."""
     total = timespan // timedelta(milliseconds=1)
     panes = next(n for n in range(min(_PANES, total // 1000), 0, -1) if total % n == 0)
     return timedelta(milliseconds=total // panes)

@@ -1,0 +1,80 @@
+"""Validation by the engine, which alone knows its regular expressions, paths and limits.
+
+A sound rule set takes one validation. After an error the rule is removed, together with the rules that depend on it,
+and the rest is validated again, so that all faults are found. The location of a fault comes from the attributes of
+:class:`~custodes._core.PlanError`, never from its message.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from custodes._core import Engine, PlanError
+from custodes.config import Document, Fault
+from custodes.config.mapping import Mapping
+from custodes.rules.compile import CompiledRule
+from custodes.rules.conditions import KEYWORD
+from custodes.rules.locate import field_place
+from custodes.rules.model import Rule
+from custodes.rules.plan import build_plan
+
+_MAPPING = Mapping({"time": ["time"], "actor": ["actor"]})
+_Error = tuple[CompiledRule, PlanError]
+
+
+def validate_rules(compiled: Sequence[CompiledRule]) -> tuple[list[Rule], list[Fault]]:
+    """Returns the rules that the engine accepts, and the faults of the others.
+
+    Rules must follow the ones they depend on. The engine checks them in order, so it reports a fault of a condition for
+    the detection that contains it.
+    """
+    remaining = list(compiled)
+    faults: list[Fault] = []
+    while (error := _error_of([one.rule for one in remaining])) is not None:
+        wrong = [(one, error) for one in remaining if one.rule.id == error.rule] or _validate_each(remaining)
+        if not wrong:
+            faults.append(Fault(error.problem))
+            break
+        faults += [plan_fault(problem, one.document) for one, problem in wrong]
+        remaining = _without(remaining, {one.rule.id for one, _ in wrong})
+    return [one.rule for one in remaining if not one.is_probe], faults
+
+
+def plan_fault(error: PlanError, document: Document) -> Fault:
+    """Returns the engine's error as a fault of a rule's file, at the field that it concerns."""
+    if error.field is None:
+        return document.fault(error.problem)
+    is_keyword = error.field.startswith(KEYWORD)
+    name = f"keyword '{error.field.removeprefix(KEYWORD)}'" if is_keyword else f"field '{error.field}'"
+    return document.fault(f"{name}: {error.problem}", *field_place(document, error.field))
+
+
+def _error_of(rules: Sequence[Rule]) -> PlanError | None:
+    try:
+        Engine(build_plan(rules, _MAPPING))
+    except PlanError as error:
+        return error
+    return None
+
+
+def _validate_each(compiled: Sequence[CompiledRule]) -> list[_Error]:
+    """Validates rules one by one, for an error that names no rule. Skips rules that depend on a wrong one."""
+    rules = [one.rule for one in compiled]
+    wrong: list[_Error] = []
+    for one in compiled:
+        if one.depends_on.isdisjoint(other.rule.id for other, _ in wrong):
+            error = _error_of(one.rule.with_followed(rules))
+            if error is not None:
+                wrong.append((one, error))
+    return wrong
+
+
+def _without(compiled: Iterable[CompiledRule], removed: set[str]) -> list[CompiledRule]:
+    """Returns the rules that are not removed and depend on no removed rule."""
+    remaining = []
+    for one in compiled:
+        if one.rule.id in removed or not one.depends_on.isdisjoint(removed):
+            removed = removed | {one.rule.id}
+        else:
+            remaining.append(one)
+    return remaining
