@@ -43,7 +43,7 @@ def test_findings_are_listed_and_closed(place: Path) -> None:
     assert [note["kind"] for note in history] == ["assigned", "acknowledged", "closed", "reopened"]
     for wrong in ("zzzz", "", short[:3]):
         code, _, fault = run(place, "findings", "show", wrong)
-        assert (code, f"'{wrong}' is no finding's" in fault) == (2, True), fault
+        assert (code, f"'{wrong}' is not the id of a finding" in fault) == (2, True), fault
 
 
 def test_accounts_are_created_and_required(place: Path) -> None:
