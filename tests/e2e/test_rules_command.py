@@ -87,7 +87,7 @@ tests:
         "  FAIL  wrong in every way",
         f"        {path}:8: an event was rejected: missing_actor: the event has no actor",
         f"        {path}:8: Any look, actor A0: opened after 0s, expected 1m",
-        f"        {path}:8: Any look, actor A0: peak is 1, not 2",
+        f"        {path}:8: Any look, actor A0: peak is 1, expected 2",
         f"        {path}:8: not found: Any look, actor nobody",
         f"        {path}:8: not expected: Any look, actor A1, opened 1m in, peak 1",
         "2 tests, 1 failed",

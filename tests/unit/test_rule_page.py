@@ -51,5 +51,5 @@ def test_missing_information_is_stated(bench: MonitorHarness, accounts: AccountS
     rules = {rule.title: rule for rule in bench.monitor.rules}
     following = next(rule for rule in rules.values() if rule.follows)
     assert "counts findings of other rules" in settled(client, f"/rules/{following.id}")
-    assert "no events that can be counted" in settled(client, f"/rules/{rules['Bulk lookups'].id}")
+    assert "no event that can be counted" in settled(client, f"/rules/{rules['Bulk lookups'].id}")
     assert client.get("/rules/none").status_code == 404
