@@ -1,1 +1,1 @@
-"""The running monitor: its loop, its tasks, bounds, statistics and metrics."""
+"""The running monitor: main loop, tasks, limits, statistics and metrics."""

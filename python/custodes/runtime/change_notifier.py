@@ -1,4 +1,4 @@
-"""The feed: tells the console, in its own event loop, that the monitor has something new to show."""
+"""Notifies the console, in its own event loop, of changes in the monitor."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import threading
 
 
 class ChangeNotifier:
-    """A counter that goes up with every change, and people waiting for it to. Safe from any thread."""
+    """A version that increases with every change, and coroutines that wait for it. Safe from any thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -20,22 +20,22 @@ class ChangeNotifier:
         return self._version
 
     def publish(self) -> None:
-        """Wakes everybody who waits."""
+        """Wakes all waiting coroutines."""
         with self._lock:
             self._version += 1
             waiting, self._waiting = self._waiting, {}
         for event, loop in waiting.items():
-            # A loop that has just been closed has nobody left to wake.
+            # A loop that was just closed has no waiting coroutine.
             if not loop.is_closed():
                 loop.call_soon_threadsafe(event.set)
 
     def close(self) -> None:
-        """Wakes everybody for the last time."""
+        """Wakes all waiting coroutines for the last time."""
         self.closed = True
         self.publish()
 
     async def wait(self, seen: int, timeout: float) -> int:
-        """Returns the version once it is past ``seen``, or as it is after ``timeout`` seconds."""
+        """Returns the version once it exceeds ``seen``, or after ``timeout`` seconds."""
         event = asyncio.Event()
         with self._lock:
             if self._version > seen:

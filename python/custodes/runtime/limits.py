@@ -1,4 +1,4 @@
-"""The bounds of memory and of findings, and the account of what went beyond them."""
+"""Limits of memory and of open findings, and the record of shortfalls they caused."""
 
 from __future__ import annotations
 
@@ -15,18 +15,19 @@ from custodes.runtime.stats import TaskStats
 from custodes.runtime.task import Task
 
 _ROOM = 10
-"""One part in so many of the memory is made free at a time, since to look for what may be forgotten takes a while."""
+"""Inverse of the share of memory to free in one eviction; more than needed, because finding state to evict takes time.
+"""
 _PATIENCE_SECONDS = 5.0
-"""Where too little could be forgotten: until it is tried again, if memory does not grow by as much before."""
+"""Seconds until eviction is retried after it freed too little, unless memory grows by as much before."""
 
 _LimitKind = Literal["memory", "storm"]
 
 
 class Limits:
-    """Keeps windows within their memory, and knows where less is remembered, or told, than there is."""
+    """Keeps window state within its memory limit, and records what was evicted or suppressed."""
 
     def __init__(self, memory: int | None, metrics: Metrics, clock: Callable[[], float]) -> None:
-        """``memory`` is in bytes, for all tasks together; ``None`` sets no bound. ``clock`` is in epoch seconds."""
+        """``memory`` is in bytes, for all tasks together; ``None`` sets no limit. ``clock`` is in epoch seconds."""
         self._memory = memory
         self._metrics = metrics
         self._clock = clock
@@ -34,11 +35,11 @@ class Limits:
         self._patient_until = 0.0
         self._lasting: dict[tuple[_LimitKind, str], Shortfall] = {}
         self.untold: dict[tuple[_LimitKind, str, int], Shortfall] = {}
-        """What is new of shortfalls; whoever has stored it clears it."""
+        """New and changed shortfalls; the caller clears them after storing them."""
         metrics.memory_limit.set(self._bound)
 
     def keep(self, tasks: Sequence[Task]) -> None:
-        """Forgets what has not been seen for longest, where windows have outgrown their memory."""
+        """Evicts the state that was unused for longest, if window state exceeds its memory limit."""
         if self._memory is None:
             return
         if time.monotonic() >= self._patient_until:
@@ -63,7 +64,7 @@ class Limits:
             return
         self._metrics.evicted_groups.labels(rule.title).inc(groups)
         self._metrics.evicted_values.labels(rule.title).inc(values)
-        # By then all that was forgotten would have left the window.
+        # Evicted state would have left the window by then.
         whole_again = self._clock() + rule.timespan.total_seconds()
         known = self._lasting.get(("memory", rule.id))
         if known is None:
@@ -74,7 +75,7 @@ class Limits:
         )
 
     def look(self, figures: TaskStats, rules: Iterable[Rule]) -> None:
-        """Once a second: sees which shortfalls go on and which are over."""
+        """Updates the open shortfalls and closes those that ended. Called once per second."""
         now = int(self._clock() * 1e6)
         for rule in rules:
             if unlisted := figures.unlisted.get(rule.id, 0):

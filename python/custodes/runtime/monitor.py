@@ -1,4 +1,4 @@
-"""The monitor: source → engine → findings, metrics and dead letters, round and round until told to stop."""
+"""The monitor's main loop: source → engine → findings, metrics and dead letters, until it is stopped."""
 
 from __future__ import annotations
 
@@ -36,16 +36,16 @@ from custodes.sources.messages import SourceMessage
 
 POLL_SECONDS = 0.25
 STATE_SECONDS = 1.0
-"""How often gauges and findings that only grew are brought up to date, and offsets are committed."""
+"""Seconds between updates of gauges and grown findings, and between commits of offsets."""
 
 
 @dataclass(frozen=True)
 class Status:
-    """How the monitor stands, for the console and the API."""
+    """State of the monitor, for the console and the API."""
 
     source: str
     at: float
-    """The monitor's clock when this was written, in epoch seconds."""
+    """The monitor's clock at the time of this status, in epoch seconds."""
     ready: bool
     finished: bool
     started_at: float
@@ -60,39 +60,39 @@ class Status:
     streams: int
     engine_bytes: int
     snapshot_at: float | None
-    """When the last snapshot was begun, in epoch seconds."""
+    """Time at which the last snapshot was started, in epoch seconds."""
 
 
 SAVE_SECONDS = 8.0
-"""How long saving may take at the end, or before partitions go. What is not saved is heard again."""
+"""Seconds that saving may take at shutdown or before a revocation. Events after the last snapshot are replayed."""
 RETRY_SECONDS = 1.0
-"""How soon a database that refused is asked again."""
+"""Seconds until a database is tried again after an error."""
 _MOST_RETRY_SECONDS = 30.0
-"""How long at most until dead letters are tried again."""
+"""Maximum seconds until dead letters are tried again."""
 
 
 @dataclass
 class _Database:
-    """How things are with a database that may refuse, and gaps that wait for it."""
+    """State of a database that can fail, and gaps that wait for it."""
 
     gaps: list[MissedRecords] = field(default_factory=list)
     retry: Retry = field(default_factory=lambda: Retry(RETRY_SECONDS))
     counted: int = 0
-    """Events since it was last given what waited for it."""
+    """Events since the last write of waiting findings."""
 
 
 @dataclass
 class _PendingDeadLetters:
-    """Dead letters that are not safe yet."""
+    """Dead letters that are not stored yet."""
 
     waiting: list[Letter] = field(default_factory=list)
     retry: Retry = field(default_factory=lambda: Retry(2 * RETRY_SECONDS, _MOST_RETRY_SECONDS))
 
 
 _MOST_UNSTORED = 50_000
-"""After so many events what came of them is stored and told, in mid-round, too: a twentieth of a second's."""
+"""Number of events, about 50 ms of counting, after which findings are stored and reported within a round."""
 _MOST_LETTERS = 10_000
-"""With so many waiting nothing more is read: they are kept in memory."""
+"""Dead letters in memory at which reading stops."""
 
 
 @dataclass
@@ -110,7 +110,7 @@ class _Totals:
 
 
 class Monitor:
-    """Owns the loop. :meth:`run` blocks; :attr:`status` may be read from any thread."""
+    """Runs the main loop. :meth:`run` blocks; :attr:`status` can be read from any thread."""
 
     def __init__(
         self,
@@ -129,11 +129,11 @@ class Monitor:
         clock: Callable[[], float] = time.time,
         pace: Callable[[], float] = time.monotonic,
     ) -> None:
-        """``memory`` is the most that windows may hold, in bytes; ``None`` sets no bound.
+        """``memory`` is the limit of window state in bytes; ``None`` sets no limit.
 
-        ``history`` is given what the engine records. ``on_news`` hears of each finding that opens or closes,
-        ``on_status`` once a second how things stand.
-        ``clock`` is in epoch seconds. ``pace`` is in seconds on any scale that only advances.
+        ``history`` receives the events that the engine records. ``on_news`` is called for each finding that opens or
+        closes, ``on_status`` once per second. ``clock`` is in epoch seconds. ``pace`` is in seconds of a clock that
+        only advances.
         """
         self.rules = rules
         self.store = store
@@ -160,11 +160,11 @@ class Monitor:
         self.failure: BaseException | None = None
         self.has_ended = False
         self.figures = TaskStats.of(work.tasks())
-        """How tasks stood when it last looked."""
+        """Statistics of the tasks at the last update."""
         self.status = self._status(self.figures, lag=0, open_findings=0)
 
     def run(self, stop: threading.Event) -> None:
-        """Runs until the source ends or ``stop`` is set. What was read by then has been dealt with, and saved."""
+        """Runs until the source ends or ``stop`` is set. All events read by then are processed and saved."""
         try:
             while not stop.is_set() and not self._source.finished:
                 self.step(POLL_SECONDS)
@@ -183,12 +183,12 @@ class Monitor:
             self.feed.publish()
 
     def finish(self) -> None:
-        """Takes what the tasks still hold back once their source has ended."""
+        """Processes the events that the tasks hold back after their source has ended."""
         for task, outcome in self._work.finish():
             self._deal_with(task, outcome, {}, time.perf_counter())
 
     def step(self, timeout: float) -> None:
-        """One round: poll, count, store; and once a second commit."""
+        """Runs one round: poll, count, store; and once per second, commit."""
         self._change_rules()
         if len(self._letters.waiting) < _MOST_LETTERS:
             for arrival in self._source.poll(timeout):
@@ -200,7 +200,7 @@ class Monitor:
         if self._waiting():
             self.store_waiting()
         for task in self._work.tasks():
-            # A snapshot must not have counted what is not stored, nor be past a record that was refused and not kept.
+            # A snapshot must not contain counts of unstored findings, nor a position after an unstored dead letter.
             may_be_saved = not task.unstored and not self._database.gaps and not self._letters.waiting
             if task.checkpoints is not None and may_be_saved:
                 task.checkpoints.step(task.engine, task.places())
@@ -212,7 +212,7 @@ class Monitor:
             self.feed.publish()
 
     def save(self, tasks: Iterable[Task]) -> None:
-        """Takes a snapshot of each task, whole: the process is about to end, or the task to be another's."""
+        """Writes a complete snapshot of each task, before the process ends or the task moves to another worker."""
         until = time.monotonic() + SAVE_SECONDS
         self.store_waiting()
         for task in tasks:
@@ -221,9 +221,9 @@ class Monitor:
                 task.checkpoints.take_now(task.engine, task.places(), within)
 
     def change_rules(self, ruleset: Ruleset, threads: int = 1, timeout: float = 60.0) -> None:
-        """Goes on with other rules, between two rounds; those that stay keep their windows. For other threads.
+        """Replaces the rules between two rounds; unchanged rules keep their windows. Called from other threads.
 
-        Raises ``ValueError`` for rules that cannot be run, and ``TimeoutError``; the rules stay as they were.
+        Raises ``ValueError`` for rules that cannot be run, and ``TimeoutError``; the rules are then unchanged.
         """
         done: Future[None] = Future()
         self._wanted.put((ruleset, threads, done))
@@ -232,7 +232,7 @@ class Monitor:
     def _change_rules(self) -> None:
         while not self._wanted.empty():
             ruleset, threads, done = self._wanted.get()
-            # What grew is told of by rules as they were.
+            # Findings that grew refer to the previous rules.
             if not self._store_all_growth():
                 done.set_exception(ValueError("findings wait for the database; try again when they are stored"))
                 continue
@@ -247,9 +247,10 @@ class Monitor:
             done.set_result(None)
 
     def commit(self) -> None:
-        """Stores findings that only grew, and then says that all that was read has been dealt with.
+        """Stores findings that only grew, and then confirms that everything read is processed.
 
-        Not of streams that no snapshot covers yet: after a restart their windows would begin empty behind it.
+        Streams that no snapshot covers yet are excluded: after a restart, their windows would start empty at the
+        offset.
         """
         if self._store_all_growth() and not self._letters.waiting:
             self._source.commit(self._work.covered())
@@ -260,7 +261,7 @@ class Monitor:
         return not self._waiting()
 
     def _store_growth(self, task: Task) -> bool:
-        """Stores findings that only grew. Returns whether nothing is left to be stored."""
+        """Stores findings that only grew. Returns whether no finding is left to store."""
         if not self._waiting() and (updates := task.engine.updates()):
             try:
                 self.store.refresh(updates, task.rules, task.claim)
@@ -275,7 +276,7 @@ class Monitor:
     def _take(self, arrival: SourceMessage | RepartitionRecords) -> None:
         begun = time.perf_counter()
         if isinstance(arrival, StreamLeft):
-            # Its task may go with it, and what came of it must not.
+            # The task may end with this message, but its outcome must be kept.
             self.store_waiting()
             self._streams.discard(arrival.stream)
         else:
@@ -290,7 +291,7 @@ class Monitor:
         self._limits.keep(self._work.tasks())
 
     def tell_of(self, gap: StreamGap, place: dict[str, str | int]) -> None:
-        """Makes it known, and keeps it, that events were never seen."""
+        """Reports and stores that events were lost."""
         self._database.gaps.append(MissedRecords.of(gap, place, int(self._clock() * 1e6)))
         self.store_waiting()
         self.metrics.missed.inc(gap.missed)
@@ -304,7 +305,8 @@ class Monitor:
         self._write_letters()
         task.unstored += outcome.changes
         self._database.counted += outcome.events
-        # A round may bring many batches with a change or two each; transactions for all would take as long as counting.
+        # A round can contain many batches with one or two changes each; a transaction for each would take as long as
+        # counting.
         if self._database.counted >= _MOST_UNSTORED:
             self.store_waiting()
         if task.reads_events:
@@ -316,12 +318,12 @@ class Monitor:
             self.metrics.batch(outcome, time.perf_counter() - begun)
 
     def retry_now(self) -> None:
-        """Makes the next attempts to reach the database and the dead letters due at once."""
+        """Makes the next attempts to reach the database and the dead-letter destination due at once."""
         self._database.retry.retry_now()
         self._letters.retry.retry_now()
 
     def _write_letters(self) -> None:
-        """Writes dead letters. Where they cannot be, they wait, and nothing is committed or saved behind them."""
+        """Writes dead letters. After an error they wait, and nothing after them is committed or saved."""
         letters = self._letters
         if not letters.waiting or not letters.retry.is_due():
             return
@@ -336,15 +338,15 @@ class Monitor:
             DeadLettersRecovered().emit()
 
     def store_waiting(self) -> None:
-        """Stores what waits for the database, unless it refuses, and tells of what is new."""
+        """Stores the findings and gaps that wait for the database, unless it fails, and reports new findings."""
         self.tell(self._store())
 
     def _waiting(self) -> int:
-        """How much waits for the database."""
+        """Returns the number of changes that wait for the database."""
         return len(self._database.gaps) + sum(len(task.unstored) for task in self._work.tasks())
 
     def _store(self) -> list[tuple[str, Finding]]:
-        """Stores what waits. Returns what is new to the store; nothing while it refuses."""
+        """Stores what waits. Returns the changes that are new to the store; nothing while the database fails."""
         database = self._database
         database.counted = 0
         if not self._waiting() or not database.retry.is_due():
@@ -374,7 +376,7 @@ class Monitor:
         return news
 
     def _refused(self, error: StoreError) -> None:
-        """The database refused: what it was given waits, and nothing is committed or saved meanwhile."""
+        """Records a database error: the changes wait, and nothing is committed or saved meanwhile."""
         if self._database.retry.failed():
             DatabaseFailed(error=cause_of(error)).emit()
 
@@ -387,14 +389,14 @@ class Monitor:
             self.feed.publish()
 
     def _refresh(self) -> None:
-        """Brings gauges and status up to date."""
+        """Updates gauges and status."""
         now = self._clock()
         self._state_at = self._pace()
         self._totals.recent.append((self._state_at, self._totals.events))
         tasks = self._work.tasks()
         figures, lag = TaskStats.of(tasks), self._source.lag()
         try:
-            # What others tell of in a shared database is in their metrics.
+            # Findings of other workers in a shared database are in their own metrics.
             shared = any(task.claim is not None for task in tasks)
             self._open_by_rule = figures.open_findings if shared else self.store.open_counts()
         except StoreError as error:
@@ -416,7 +418,7 @@ class Monitor:
             self._refused(error)
 
     def _account(self, figures: TaskStats) -> None:
-        """Keeps, beside the findings, where they fall short of what happened."""
+        """Stores, with the findings, the shortfalls that limits caused."""
         self._limits.look(figures, self.rules)
         if self._limits.untold:
             try:
@@ -449,5 +451,5 @@ class Monitor:
 
 
 def _name_of(place: Mapping[str, str | int]) -> str:
-    """A stream's name, the same in every process: a path, or topic and partition."""
+    """Returns the name of a stream, the same in every process: a path, or topic and partition."""
     return "/".join(map(str, place.values()))

@@ -1,8 +1,8 @@
-"""A worker's share of the counting: a task for each partition that the group has given it.
+"""The tasks of one worker: one task per partition that the group assigned to it.
 
-A source partition's task counts the rules whose groups lie within it, and hands the events of all others on, by share
-of the groups. A share's task counts what all source partitions hand on to it. State goes with the partition: who is
-given one claims its task, goes on from what the last claimant saved, and begins to read where that had come to.
+The task of a source partition counts the rules whose groups lie within it, and sends the events of all other rules to
+the repartition topic, by share of the groups. The task of a share counts these events. State moves with the partition:
+the new owner claims the task, restores the last snapshot of the previous owner, and starts to read at its position.
 """
 
 from __future__ import annotations
@@ -36,41 +36,41 @@ from custodes.sources.repartition import RepartitionInbox, RepartitionOutbox, Se
 from custodes.state import Checkpoints, Snapshots, StateStore, recover
 
 _OWN = 0
-"""The stream a task's own partition is to its engine, in whatever process; those of an inbox are others."""
+"""Stream number of a task's own partition in its engine, in every process; streams of an inbox have other numbers."""
 _RETRY_SECONDS = 1.0
 _TELL_SECONDS = 1.0
-"""How often shares without events are told how far a partition has come."""
+"""Seconds between reports of a partition's position to shares without events."""
 _REPEAT_SECONDS = 5.0
-"""How often they are told so again, for those that have begun meanwhile."""
+"""Seconds between repeated reports, for shares that have started in the meantime."""
 
 
 class PartitionedSource(Protocol):
-    """What is asked of the source beside what the monitor asks."""
+    """Methods of the source that tasks need in addition to those that the monitor needs."""
 
     def begin(self, stream: int, position: int | None) -> int:
-        """Has a partition read from a position on, or from what is committed. Returns from where."""
+        """Starts an assigned partition at a position, by default at the committed one. Returns the position."""
 
     def place(self, stream: int) -> tuple[str, int]:
-        """A partition as ``topic/number``, and the position of its next record."""
+        """Returns a partition as ``topic/number``, and the position of its next record."""
 
     def is_share(self, stream: int) -> bool:
-        """Whether it is a partition of the repartition topic."""
+        """Returns whether the stream is a partition of the repartition topic."""
 
     def is_idle(self, stream: int) -> bool:
-        """Whether it has been silent for long enough not to be waited for."""
+        """Returns whether the stream was silent long enough to be ignored by the watermark."""
 
     def still_ours(self, stream: int) -> bool:
-        """Asks the group whether this worker is still the one that has the partition."""
+        """Asks the group whether this worker still owns the partition."""
 
     def event_partitions(self) -> list[str]:
-        """All source partitions there are, whoever has them."""
+        """Returns all source partitions, those of other workers included."""
 
     def shares(self) -> int:
-        """How many partitions the repartition topic has."""
+        """Returns the number of partitions of the repartition topic."""
 
 
 class RepartitionSink(Protocol):
-    """The repartition topic's sending end."""
+    """The producer of the repartition topic."""
 
     def send(self, share: int, sent: SentRange) -> None: ...
 
@@ -79,48 +79,48 @@ class RepartitionSink(Protocol):
 
 @dataclass(frozen=True)
 class SnapshotSettings:
-    """How state is kept."""
+    """Settings of snapshots."""
 
     states: StateStore
     interval: float
     """Seconds between two snapshots of a task."""
     keep: int
     before: Callable[[], None] = lambda: None
-    """Called before a snapshot is begun; may raise ``OSError``."""
+    """Called before a snapshot starts; may raise ``OSError``."""
     keys: Keys = NO_KEYS
-    """What it is encrypted by."""
+    """The encryption keys."""
 
 
 @dataclass(frozen=True)
 class _GroupSettings:
-    """What is the same for all workers."""
+    """Settings that all workers share."""
 
     fingerprint_key: str
-    """In hexadecimal digits."""
+    """The key, in hexadecimal digits."""
     shares: int
 
 
 @dataclass
 class AssignedPartition:
-    """A partition that is this worker's."""
+    """A partition that is assigned to this worker."""
 
     stream: int
     task: Task | None = None
     open_at: float = 0.0
-    """When to try to open it, while it has no task."""
+    """Time at which to open the task, while there is none."""
     outbox: RepartitionOutbox | None = None
-    """A source partition's: what it hands on."""
+    """Events to send, for a source partition."""
     inbox: RepartitionInbox | None = None
-    """A share's: what it has had."""
+    """Received offsets, for a share."""
     is_fenced: bool = False
-    """Whether a snapshot found that another worker has claimed the task since: then it is nobody's."""
+    """Whether a snapshot found that another worker has claimed the task; it then must not write any more."""
     told_at: float = 0.0
-    """When all shares, or the inbox, were last told of what is there."""
+    """Time of the last report to all shares, or of the last update of the inbox's partitions."""
     repeated_at: float = 0.0
 
 
 class PartitionedTasks:
-    """The tasks of the partitions that are this worker's."""
+    """The tasks of the partitions assigned to this worker."""
 
     def __init__(
         self,
@@ -137,9 +137,9 @@ class PartitionedTasks:
         pace: Callable[[], float] = time.monotonic,
         thread: Executor | None = None,
     ) -> None:
-        """``idle_after`` is in seconds; ``pace`` counts them. ``thread`` writes snapshots."""
+        """``idle_after`` is in seconds of ``pace``. ``thread`` writes snapshots."""
         self.missed: Callable[[StreamGap, dict[str, str | int]], None] = lambda gap, place: None
-        """Hears of offsets of a source partition that were never handed on."""
+        """Called for offsets of a source partition that were never sent."""
         self._worker = worker
         self._source = source
         self._ruleset = ruleset
@@ -172,7 +172,7 @@ class PartitionedTasks:
                 yield from self._read(held, held.task, arrival, now)
 
     def _read(self, held: AssignedPartition, task: Task, arrival: SourceMessage, now: int) -> TaskOutcomes:
-        """Counts events of a source partition, and lines up those that are counted elsewhere."""
+        """Counts events of a source partition, and queues the events that other tasks count."""
         outcome = replace(arrival, stream=_OWN).feed(task.engine, now)
         if outcome is not None:
             yield task, outcome
@@ -185,7 +185,7 @@ class PartitionedTasks:
             outbox.clock = outcome.clock if outcome.clock is not None else outbox.clock
 
     def _count_parcels(self, held: AssignedPartition, task: Task, arrival: RepartitionRecords) -> TaskOutcomes:
-        """Counts what source partitions have handed on to a share."""
+        """Counts the events that source partitions have sent to a share."""
         if (inbox := held.inbox) is None:
             return
         for offset, value in arrival.values:
@@ -203,7 +203,7 @@ class PartitionedTasks:
             try:
                 self._settle(held, now)
             except (KafkaError, StoreError, OSError) as error:
-                # What one cannot do the others cannot either; and each try can take seconds.
+                # The cause usually affects all partitions, and each attempt can take seconds.
                 self._retry.failed()
                 name, _ = self._source.place(held.stream)
                 delayed = TakeoverDelayed if held.task is None else RepartitionDelayed
@@ -224,7 +224,7 @@ class PartitionedTasks:
             held.inbox.expect(self._source.event_partitions(), held.task.engine)
 
     def _hand_on(self, held: AssignedPartition, outbox: RepartitionOutbox, now: float) -> None:
-        """Sends what is lined up, and now and then tells every share how far the partition has come."""
+        """Sends queued events, and reports the partition's position to every share at intervals."""
         outbox.idle = self._source.is_idle(held.stream)
         everybody = now - held.told_at >= _TELL_SECONDS
         if everybody:
@@ -239,13 +239,14 @@ class PartitionedTasks:
         outbox.send(position, self._handing.send, everybody=everybody)
 
     def _tell_all(self, held: AssignedPartition) -> None:
-        """A snapshot is to begin: no share may then have been left without word of what lies before it."""
+        """Reports the position to all shares before a snapshot: after it, no share may miss a report of earlier
+        offsets."""
         if held.outbox is None:
             return
         try:
             self._send(held, held.outbox, everybody=True)
         except KafkaError as error:
-            raise OSError(f"what lies before the snapshot cannot be handed on: {error}") from error
+            raise OSError(f"events before the snapshot cannot be sent to the repartition topic: {error}") from error
 
     def _open(self, held: AssignedPartition) -> None:
         if not self._source.still_ours(held.stream):
@@ -255,7 +256,7 @@ class PartitionedTasks:
         name, _ = self._source.place(held.stream)
         is_share = self._source.is_share(held.stream)
         plan, rules = self._plan(name, is_share, agreed)
-        # In this order: whose claim the database still holds knows that nobody has claimed the state since.
+        # The claim comes first: while the database holds it, no other worker has claimed the state.
         claim = self._store.claim(name, self._worker)
         snapshots = Snapshots(self._keeping.states.claim(name), self._keeping.keep, self._keeping.keys)
         recovered = recover(snapshots, plan, rules, self._threads, self._tables)
@@ -293,7 +294,7 @@ class PartitionedTasks:
         self._tell_all(held)
 
     def _agree(self) -> _GroupSettings:
-        """What all workers must have in common. Asked once: it takes reading the state."""
+        """Returns the settings that all workers share. They are read once, because this reads the state store."""
         states, shares = self._keeping.states, self._source.shares()
         if self._agreed is None:
             agreed = int(states.agree("shares", str(shares)))
@@ -301,7 +302,7 @@ class PartitionedTasks:
         if shares != self._agreed.shares:
             dealt = self._agreed.shares
             raise ValueError(
-                f"the repartition topic has {shares} partitions, but groups were dealt into {dealt} shares"
+                f"the repartition topic has {shares} partitions, but groups are assigned to {dealt} shares"
             )
         return self._agreed
 
@@ -313,7 +314,7 @@ class PartitionedTasks:
         return not held.is_fenced
 
     def _plan(self, name: str, is_share: bool, agreed: _GroupSettings) -> tuple[str, list[Rule]]:
-        """A task's plan and its rules."""
+        """Returns the plan and the rules of a task."""
         ruleset, key, shares = self._ruleset, agreed.fingerprint_key, agreed.shares
         if is_share:
             return ruleset.plan_by_share(key, int(name.rpartition("/")[2]), shares), ruleset.by_share
@@ -335,14 +336,14 @@ class PartitionedTasks:
                 return
 
     def give_up(self, streams: Iterable[int]) -> None:
-        """Partitions that are another worker's now."""
+        """Removes partitions that another worker owns now."""
         for stream in streams:
             held = self.partitions.pop(stream, None)
             if held is not None and held.task is not None and held.task.checkpoints is not None:
                 held.task.checkpoints.drop()
 
     def of(self, streams: Iterable[int]) -> Iterator[Task]:
-        """The tasks of partitions."""
+        """Yields the tasks of partitions."""
         for stream in streams:
             if (held := self.partitions.get(stream)) is not None and held.task is not None:
                 yield held.task
@@ -364,5 +365,5 @@ class PartitionedTasks:
         return left_open
 
     def close(self) -> None:
-        # What it still waits for ends when the topics are closed.
+        # Pending work ends when the topics are closed.
         self._thread.shutdown(wait=False, cancel_futures=True)

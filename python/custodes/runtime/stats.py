@@ -1,4 +1,4 @@
-"""How tasks stand together, as numbers."""
+"""Statistics over the tasks of a process."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from custodes.runtime.task import Task
 
 @dataclass(frozen=True)
 class TaskStats:
-    """Sums over tasks; by rule, the keys are rule ids."""
+    """Sums over all tasks; rules are keyed by id."""
 
     groups: dict[str, int]
     open_findings: dict[str, int]
     unlisted: dict[str, int]
-    """Groups for which the rule's condition holds, but of which there are too many for a finding each."""
+    """Groups that meet the condition but got no finding because too many are open."""
     peak_ratio: dict[str, float]
-    """The largest of any task."""
+    """Maximum over the tasks."""
     bytes: int
     watermark: int | None
-    """The slowest task's."""
+    """Minimum over the tasks."""
     newest: int | None
     snapshot_at: float | None
-    """When the oldest of the tasks' newest snapshots was begun."""
+    """Start of the oldest of the tasks' latest snapshots."""
     snapshot_failures: int
 
     @classmethod

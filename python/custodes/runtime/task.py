@@ -1,6 +1,6 @@
-"""Tasks: what is counted together, with what makes it survive.
+"""Tasks: units of counting with their snapshots and claims.
 
-A monitor by itself has one; one of several workers has one for each partition that is its own now.
+A single monitor has one task; a worker has one task for each partition assigned to it.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ from custodes.state import Checkpoints, tell_of_dropped
 
 @dataclass(eq=False)
 class Task:
-    """An engine, and how it stands with database and snapshots."""
+    """An engine with its claim and its snapshots."""
 
     name: str
     engine: Engine
     rules: Sequence[Rule]
     checkpoints: Checkpoints | None
     places: Callable[[], list[StreamPosition]]
-    """Where the source stands, as far as this task has counted."""
+    """Returns the positions up to which the task has counted."""
     claim: Claim | None = None
-    """The right to tell of its findings, where a database is shared."""
+    """The right to write the task's findings, if the database is shared."""
     reads_events: bool = True
-    """Whether events come here first, and are to be told of."""
+    """Whether events arrive here first and are recorded here."""
     unstored: list[FindingChange] = field(default_factory=list)
-    """What waits for a database that refuses."""
+    """Findings that wait for the database."""
 
     def replan(self, plan: str, rules: Sequence[Rule], threads: int) -> list[tuple[str, int]]:
-        """Goes on with other rules. Returns findings left open by those that are gone.
+        """Replaces the rules. Returns open findings of removed rules.
 
         Raises ``ValueError`` for a plan that cannot be run; then nothing has changed.
         """
@@ -53,37 +53,38 @@ class TaskSet(Protocol):
     """The tasks of one process."""
 
     def tasks(self) -> Sequence[Task]:
-        """Those there are now."""
+        """Returns the current tasks."""
 
     def take(self, arrival: SourceMessage | RepartitionRecords, now: int) -> TaskOutcomes:
-        """Has something counted that came from the source; ``now`` is in microseconds."""
+        """Counts a message of the source; ``now`` is in microseconds."""
 
     def settle(self) -> None:
-        """Once a round, when all that came has been taken."""
+        """Called once per round, after all messages are counted."""
 
     def finish(self) -> TaskOutcomes:
-        """Nothing will ever come again."""
+        """Called after the source has ended."""
 
     def lost(self, task: Task) -> None:
-        """Another worker has the task; what it counted here is nothing any more."""
+        """Discards a task that another worker has claimed, with its counts."""
 
     def replan(self, ruleset: Ruleset, threads: int) -> list[tuple[str, int]]:
-        """Has all tasks go on with other rules. Returns findings left open by those that are gone.
+        """Replaces the rules of all tasks. Returns open findings of removed rules.
 
-        Raises ``ValueError`` for what cannot be run; then nothing has changed.
+        Raises ``ValueError`` for rules that cannot be run; then nothing has changed.
         """
 
     def covered(self) -> set[int] | None:
-        """The source's streams that a restart would know where to begin in; ``None`` where it begins anew anyway."""
+        """Returns the streams for which a restart would find a position; ``None`` if a restart needs no saved
+        positions."""
 
 
 class SingleTask:
-    """One engine for all that the source brings."""
+    """One engine for all events of the source."""
 
     def __init__(
         self, engine: Engine, rules: Sequence[Rule], source: ResumableSource, checkpoints: Checkpoints | None = None
     ) -> None:
-        """Without ``checkpoints`` a restart begins with empty windows after what was committed."""
+        """Without ``checkpoints``, a restart starts with empty windows at the committed offsets."""
         self._task = Task("all", engine, rules, checkpoints, source.places)
 
     def tasks(self) -> Sequence[Task]:
@@ -91,20 +92,20 @@ class SingleTask:
 
     def take(self, arrival: SourceMessage | RepartitionRecords, now: int) -> TaskOutcomes:
         if isinstance(arrival, RepartitionRecords):
-            raise TypeError("only workers that share the counting hand events on")
+            raise TypeError("records of the repartition topic require workers")
         if isinstance(arrival, StreamLeft) and self._task.checkpoints is not None:
             self._task.checkpoints.forget(arrival.stream)
         outcome = arrival.feed(self._task.engine, now)
         return [] if outcome is None else [(self._task, outcome)]
 
     def settle(self) -> None:
-        """Nothing is left to do."""
+        """Does nothing."""
 
     def finish(self) -> TaskOutcomes:
         return [(self._task, self._task.engine.finish())]
 
     def lost(self, task: Task) -> None:
-        raise RuntimeError("a task that nobody claimed was lost")
+        raise RuntimeError("a task without a claim was lost")
 
     def replan(self, ruleset: Ruleset, threads: int) -> list[tuple[str, int]]:
         return self._task.replan(ruleset.plan(), ruleset.rules, threads)

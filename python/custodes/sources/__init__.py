@@ -1,4 +1,4 @@
-"""Sources: where access events come from, as batches of bytes the engine takes whole."""
+"""Sources of access events, which deliver batches of bytes for the engine."""
 
 from custodes.sources.file import FileSource
 from custodes.sources.messages import (

@@ -1,4 +1,4 @@
-"""kafka-python's clients with the user's settings for them."""
+"""Construction of kafka-python's clients with the configured settings."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from custodes.config.faults import did_you_mean
 from custodes.config.model import KafkaSourceSettings as KafkaSettings
 
 CONNECT_MS = 3000
-"""How long one attempt to find a broker takes; between two the monitor can be told to stop."""
+"""Milliseconds of one attempt to find a broker. The monitor can be stopped between two attempts."""
 FETCH_BYTES = 4 << 20
-"""Most bytes of a partition in one fetch: enough that a round trip is nothing beside counting them."""
+"""Maximum bytes of a partition in one fetch, large enough that counting takes much longer than the round trip."""
 
 
 def client(kind: Any, settings: KafkaSettings, **own: Any) -> Any:
-    """A consumer or producer with those of the user's settings that it knows; what is ours to set stays ours."""
+    """Returns a consumer or producer with the configured settings that it supports; ``own`` takes precedence."""
     usual = {"max_partition_fetch_bytes": FETCH_BYTES}
     chosen = {name: value for name, value in (usual | settings.client).items() if name in kind.DEFAULT_CONFIG}
     return kind(**{**chosen, "bootstrap_servers": settings.bootstrap_servers, **own})
 
 
 def unknown_settings(settings: KafkaSettings) -> list[Fault]:
-    """Faults of ``client:``, whose keys only kafka-python knows."""
+    """Returns faults of keys under ``client:`` that kafka-python does not have."""
     known = {*KafkaConsumer.DEFAULT_CONFIG, *KafkaProducer.DEFAULT_CONFIG}
     return [
         Fault(f"unknown key 'source.kafka.client.{name}'", hint=did_you_mean(name, known))

@@ -1,4 +1,4 @@
-"""A member of a Kafka consumer group: what all sources that read as one have in common."""
+"""A member of a Kafka consumer group, shared by all sources that read as one."""
 
 from __future__ import annotations
 
@@ -25,28 +25,28 @@ from custodes.sources.fetches import (
 )
 
 _RETRY_SECONDS = 1.0
-"""Between two attempts to connect."""
+"""Seconds between two attempts to connect."""
 _RETRY_REFUSED_SECONDS = 5.0
-"""Where brokers refuse, which some count and lock accounts for."""
+"""Seconds between two attempts after a refusal; longer, because some brokers count failures and lock accounts."""
 _REFUSALS = (SaslAuthenticationFailedError, AuthorizationError)
 _FLOWS_FOR = 1.0
 _WHILE_FLOWING = 0.01
-"""While events come, a poll is short: one that finds its fetch answered a moment too early sleeps through its
-timeout, up to 100 ms, beside what has come (kafka-python 3.0.12, see docs/sources.md)."""
+"""Longest poll, in seconds, while records arrive. A poll that misses the answer to its fetch by a moment sleeps for its
+whole timeout, up to 100 ms, although records are there (kafka-python 3.0.12, see docs/sources.md)."""
 
 
 class PartitionListener(Protocol):
-    """Who hears which partitions are its own: in the client's own thread, where nothing can be asked of a broker."""
+    """Receives the assignments of a member, in the client's own thread, in which the broker cannot be queried."""
 
     def assigned(self, partitions: list[TopicPartition]) -> None:
-        """These are, from now on."""
+        """Called after partitions were assigned."""
 
     def revoked(self, partitions: list[TopicPartition], *, lost: bool) -> None:
-        """These are not any more; with ``lost`` they may have been another member's for a while."""
+        """Called after partitions were revoked. With ``lost``, another member may have had them for some time."""
 
 
 class GroupMember:
-    """Joins the group when it can, and reads what it is given."""
+    """Joins the group as soon as possible, and polls its partitions."""
 
     def __init__(
         self,
@@ -57,28 +57,30 @@ class GroupMember:
         patience_ms: int | None = None,
         **own: Any,
     ) -> None:
-        """``worker`` names this member, so that it has its partitions back at once after a restart.
+        """``worker`` names this member, so that it gets its partitions back at once after a restart.
 
-        ``patience_ms`` is how long a commit or the leaving may take, by default what kafka-python takes; ``own`` are
-        further settings of the consumer. Raises :class:`FaultsError` for settings that kafka-python doesn't know.
+        ``patience_ms`` limits a commit or the departure from the group; by default, kafka-python's limits apply.
+        ``own`` are further settings of the consumer. Raises :class:`FaultsError` for settings that kafka-python does
+        not have.
         """
         if faults := unknown_settings(settings):
             raise FaultsError(faults)
         self.consumer: Any = None
-        """``None`` until a broker has answered, and while they refuse."""
+        """``None`` until a broker has answered, and while brokers refuse."""
         self._settings, self._worker, self._own = settings, worker, own
         self._patience_ms = patience_ms
         self._listener = _RebalanceListener(self, assigned)
-        # A static member is given back what it had, which may not be all there is by now.
+        # A static member gets its previous partitions back, without partitions that were added since.
         self._assignment_is_old = worker is not None
         self._flowed_at = -_FLOWS_FOR
         self._refused, self._unreachable = Retry(_RETRY_REFUSED_SECONDS), Retry(_RETRY_SECONDS)
         self.has_joined = False
 
     def try_to_join(self, join: Callable[[], None], timeout: float) -> None:
-        """Has ``join`` connect, or says that it can't; it is left to a later poll: brokers come back, and rights too.
+        """Calls ``join`` to connect, and logs a failure. A later poll tries again, because brokers and permissions can
+        return.
 
-        Where that was tried a moment ago it only waits, for as long as a poll may.
+        Soon after a failed attempt, this only waits, for the duration of a poll at most.
         """
         early = max(self._refused.seconds_left, self._unreachable.seconds_left)
         if early > 0:
@@ -93,7 +95,7 @@ class GroupMember:
             BrokersUnreachable(brokers=self._settings.bootstrap_servers, error=cause_of(error)).emit()
 
     def connect(self, topics: Iterable[str], one_by_one: Container[str] = ()) -> None:
-        """Joins the group, or raises ``KafkaError``. Fetches of the topics not in ``one_by_one`` come whole."""
+        """Joins the group, or raises ``KafkaError``. Fetches are whole except for the topics in ``one_by_one``."""
         member = {"group_instance_id": self._worker} if self._worker else {}
         consumer = client(
             KafkaConsumer,
@@ -112,9 +114,9 @@ class GroupMember:
         self.consumer = consumer
 
     def poll(self, timeout: float) -> Mapping[TopicPartition, list[Any]]:
-        """By partition, what has come; the next fetch is asked for at once.
+        """Returns the fetched data by partition, and sends the next fetch at once.
 
-        Where the brokers refuse, it has no partitions and no :attr:`consumer` after, and must connect again.
+        If the brokers refuse, the partitions are lost, :attr:`consumer` is ``None``, and the member must connect again.
         """
         if time.monotonic() - self._flowed_at < _FLOWS_FOR:
             timeout = min(timeout, _WHILE_FLOWING)
@@ -133,7 +135,7 @@ class GroupMember:
         return fetched
 
     def _leave(self, error: KafkaError) -> None:
-        """Credentials or rights have ended, and kafka-python never tries again with those it was refused with."""
+        """Closes the consumer after expired credentials or permissions: kafka-python does not retry refused ones."""
         self._say_that_they_refuse(error)
         self._listener.on_partitions_lost(self.consumer.assignment())
         consumer, self.consumer = self.consumer, None
@@ -148,13 +150,13 @@ class GroupMember:
         BrokersRefused(error=cause_of(error)).emit()
 
     def pause_only(self, partitions: set[TopicPartition]) -> None:
-        """Nothing more is asked for of these, and of all others again."""
+        """Pauses these partitions and resumes all others."""
         paused = self.consumer.paused()
         self.consumer.pause(*(partitions - paused))
         self.consumer.resume(*(paused - partitions))
 
     def commit(self, offsets: Mapping[TopicPartition, int]) -> bool:
-        """Returns whether the group took them."""
+        """Returns whether the group accepted the offsets."""
         told = {partition: OffsetAndMetadata(offset, "", -1) for partition, offset in offsets.items()}
         try:
             self.consumer.commit(told, timeout_ms=self._patience_ms)
@@ -165,7 +167,7 @@ class GroupMember:
 
     @property
     def connected(self) -> bool:
-        """Whether it hears the broker that keeps the group."""
+        """Whether the broker that coordinates the group answers."""
         return self.consumer is not None and hears_its_coordinator(self.consumer)
 
     def close(self) -> None:
@@ -174,7 +176,7 @@ class GroupMember:
 
 
 class _RebalanceListener(ConsumerRebalanceListener):  # type: ignore[misc]
-    """Tells who wants to know, but not of what is over."""
+    """Forwards assignments to the listener, except those of a closed consumer."""
 
     def __init__(self, member: GroupMember, assigned: PartitionListener) -> None:
         self._member, self._assigned = member, assigned
@@ -193,5 +195,5 @@ class _RebalanceListener(ConsumerRebalanceListener):  # type: ignore[misc]
 
 
 def partition_names(partitions: Iterable[TopicPartition]) -> list[str]:
-    """Partitions as a log line names them."""
+    """Returns partitions as ``topic/number``, for the log."""
     return [f"{partition.topic}/{partition.partition}" for partition in partitions]

@@ -1,4 +1,4 @@
-"""Dead letters: records that were not counted, kept with their place and the reason."""
+"""Dead letters: records that were not counted, with their position and the reason."""
 
 from __future__ import annotations
 
@@ -18,23 +18,24 @@ _VALUE = "value_base64"
 
 @dataclass(frozen=True)
 class Letter:
-    """A rejected record and where it was: file, or topic and partition."""
+    """A rejected record and its origin: file, or topic and partition."""
 
     reject: Reject
     place: dict[str, str | int]
 
 
 class DeadLetters(Protocol):
-    """Where rejected records go."""
+    """Destination of rejected records."""
 
     def write(self, letters: Sequence[Letter]) -> None:
-        """Returns once all are safe. Raises ``OSError``; those that were may come again then."""
+        """Returns once all letters are stored. Raises ``OSError``; some letters can then be stored and be written
+        again."""
 
     def close(self) -> None: ...
 
 
 class NoDeadLetters:
-    """For runs whose input is at hand anyway."""
+    """Discards letters, for runs whose input is still available."""
 
     def write(self, letters: Sequence[Letter]) -> None: ...
 
@@ -42,7 +43,7 @@ class NoDeadLetters:
 
 
 class FileDeadLetters:
-    """One JSON object a line with the record in base64, appended; encrypted where there are keys."""
+    """Appends one JSON object per line with the record in base64; encrypted if there are keys."""
 
     def __init__(self, path: Path, keys: Keys = NO_KEYS) -> None:
         self._file = path.open("ab", buffering=0)
@@ -55,7 +56,7 @@ class FileDeadLetters:
             while text:
                 text = text[self._file.write(text) :]
         except OSError:
-            # Half a line would spoil the next.
+            # An incomplete line would damage the next one.
             self._file.truncate(end)
             raise
 
@@ -75,15 +76,14 @@ def _line(letter: Letter, keys: Keys) -> bytes:
 
 
 def read_line(line: bytes, keys: Keys) -> dict[str, Any]:
-    """A line of a file as it was meant, with the record as text; what of it is no UTF-8 is replaced.
+    """Returns a line of a file as readable text, with the record decoded; invalid UTF-8 is replaced.
 
-    Raises ``ValueError`` for what is no such line, and ``OSError`` for what is not as it was encrypted, or under a key
-    that is not there.
+    Raises ``ValueError`` for an invalid line, and ``OSError`` if a line cannot be decrypted.
     """
     try:
         entry: dict[str, Any] = orjson.loads(line)
         value = base64.b64decode(entry.pop(_VALUE), validate=True)
         detail = keys.unwrap(entry["detail"])
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError("it is no line of dead letters") from error
+        raise ValueError("not a line of dead letters") from error
     return entry | {"detail": detail, "value": keys.files.decrypt(value).decode(errors="replace")}

@@ -1,14 +1,14 @@
-"""Whole fetches out of kafka-python: the bytes a partition's fetch brought, for the engine to take apart.
+"""Whole fetches from kafka-python: the engine decodes the bytes of a partition's fetch.
 
-kafka-python decodes records one by one in Python, which is six times slower than reading them off the socket.
-Here it goes on doing all the rest: groups, positions, commits, rebalances, fetch sessions. Three places are used
-that are not its public interface, so its version is pinned and :func:`take_whole` says when they are gone:
+kafka-python decodes records one by one in Python, which takes six times as long as reading them from the socket. All
+other work remains with kafka-python: groups, positions, commits, rebalances, fetch sessions. This module uses three
+places that are not public, so the version is pinned, and :func:`take_whole` logs a warning if they are missing:
 
-* ``Fetcher.PartitionRecords``, looked up on the fetcher, unpacks a fetch. Ours gives one :class:`Fetch` for all of
-  it, or leaves it to kafka-python where a batch is in a message format before v2.
-* ``Fetcher.send_fetches`` asks for the next fetch while the last is counted (:func:`ask_ahead`).
-* A transport receives 4 KiB at a time, and its parser copies. :class:`FetchClient` (``kafka_client=`` is public) avoids
-  both (:mod:`.receiving`).
+* ``Fetcher.PartitionRecords``, an attribute of the fetcher, unpacks a fetch. :class:`WholeFetch` returns one
+  :class:`Fetch` for all of it, or lets kafka-python decode it if a batch has a message format before v2.
+* ``Fetcher.send_fetches`` sends the next fetch while the engine counts the last one (:func:`ask_ahead`).
+* A transport receives 4 KiB at a time, and its parser copies. :class:`FetchClient` avoids both (:mod:`.receiving`);
+  its parameter ``kafka_client=`` is public.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ from custodes.log_events import SlowDecoding, SlowDecodingEverywhere
 from custodes.sources.receiving import receive_from
 
 PIECE_BYTES = 1 << 20
-"""A fetch is cut into pieces of so many bytes or more, so that partitions can be read side by side."""
+"""Minimum bytes of a piece of a fetch. Pieces allow partitions to be read in parallel."""
 
 
 @dataclass(frozen=True)
 class BatchRun:
-    """A run of a fetch's batches."""
+    """A run of record batches of a fetch."""
 
     span: tuple[int, int]
-    """Where it lies in the fetch's bytes: from, to."""
+    """Start and end in the bytes of the fetch."""
     next_offset: int
     latest_ms: int
-    """The latest timestamp of a record, as its producer or the broker gave it; -1 for none."""
+    """Largest timestamp of a record, as set by its producer or the broker; -1 if there is none."""
 
 
 @dataclass(frozen=True)
@@ -48,20 +48,20 @@ class Fetch:
     """Record batches of one partition, as fetched."""
 
     offset: int
-    """Of the last record: what kafka-python compares positions with."""
+    """Offset of the last record, which kafka-python compares with positions."""
     position: int
-    """The first record asked for; batches may begin earlier."""
+    """First requested offset; batches can begin earlier."""
     data: bytes
     aborted: list[tuple[int, int]] | None
-    """For ``read_committed``: aborted transactions as (producer id, first offset)."""
+    """Aborted transactions as (producer id, first offset), for ``read_committed``."""
     pieces: list[BatchRun]
 
 
 class WholeFetch(Fetcher.PartitionRecords):  # type: ignore[misc]
-    """Hands a partition's fetch over in one piece, and moves the position past it."""
+    """Returns the fetch of a partition whole, and advances the position past it."""
 
     one_by_one: Container[str] = ()
-    """Topics whose records are not the engine's to take apart."""
+    """Topics whose records kafka-python decodes."""
 
     def _unpack_records(self, tp: Any, records: Any, *deserializers: Any) -> Iterator[Any]:
         if tp.topic in self.one_by_one:
@@ -70,7 +70,7 @@ class WholeFetch(Fetcher.PartitionRecords):  # type: ignore[misc]
         data = bytes(records._buffer)
         aborted = self._aborted()
         try:
-            # Where a transaction was aborted, what to pass over follows from all batches before it.
+            # After an aborted transaction, the records to skip depend on all earlier batches.
             found = fetched_pieces(data, len(data) if aborted else PIECE_BYTES)
         except ValueError as error:
             _warn_once(str(tp.topic), str(error))
@@ -104,9 +104,9 @@ def _warn_once(topic: str, problem: str) -> None:
 
 
 def take_whole(consumer: Any, one_by_one: Container[str] = ()) -> None:
-    """Makes ``consumer.poll`` give a :class:`Fetch` in place of each partition's list of records.
+    """Makes ``consumer.poll`` return a :class:`Fetch` instead of the list of records of a partition.
 
-    Not of the topics in ``one_by_one``: their records come as they do otherwise.
+    Topics in ``one_by_one`` are excluded: kafka-python decodes their records.
     """
     fetcher: Any = getattr(consumer, "_fetcher", None)
     if getattr(fetcher, "PartitionRecords", None) is Fetcher.PartitionRecords:
@@ -116,40 +116,43 @@ def take_whole(consumer: Any, one_by_one: Container[str] = ()) -> None:
 
 
 def ask_ahead(consumer: Any) -> None:
-    """Sends the next fetches now, so that they are answered while the last are counted.
+    """Sends the next fetches now, so that the broker answers while the engine counts the last ones.
 
-    ``poll`` asks before it waits, but not again once its wait has brought something.
+    ``poll`` sends fetches before it waits, but not after it has received data.
     """
     consumer._fetcher.send_fetches()
 
 
 def hears_its_coordinator(consumer: Any) -> bool:
-    """Whether the broker that keeps the group answers: heartbeats tell within seconds. No public method says so."""
+    """Returns whether the broker that coordinates the group answers; heartbeats detect a loss within seconds.
+
+    kafka-python has no public method for this.
+    """
     return not consumer._coordinator.coordinator_unknown()
 
 
 def ask_for_a_fresh_assignment(consumer: Any) -> None:
     """Joins the group again at the next poll.
 
-    A static member that comes back is given what it had, without a look at the topics; partitions that were added
-    while it was away, or topics made, would be nobody's until something changes again.
+    A static member that returns gets its previous partitions, without a check of the topics. Partitions or topics that
+    were added during its absence would stay unassigned until the next rebalance.
     """
     consumer._coordinator.request_rejoin()
 
 
 def go_on_joining(consumer: Any) -> None:
-    """Has the next poll wait for a join that is under way.
+    """Makes the next poll wait for a join that is in progress.
 
-    One that was begun because partitions were added is taken for done as soon as they are dealt out. If a poll ends
-    before the broker has said so too, nobody asks for its answer any more (kafka-python 3.0.12, see docs/sources.md),
-    and the partitions that were given up for it are never had back.
+    kafka-python regards a join after new partitions as complete as soon as the partitions are distributed. If a poll
+    ends before the broker has confirmed it, kafka-python does not wait for the confirmation any more (3.0.12, see
+    docs/sources.md), and the partitions that were revoked for the join are never assigned again.
     """
     if consumer._coordinator.rejoining:
         consumer._coordinator.request_rejoin()
 
 
 class FetchClient(KafkaNetClient):  # type: ignore[misc]
-    """kafka-python's client, which receives in large pieces and says why it finds no broker."""
+    """kafka-python's client, which receives in large pieces and reports why it found no broker."""
 
     def __init__(self, net: Any = None, manager: Any = None, **configs: Any) -> None:
         net = NetworkSelector(**configs) if net is None else net
@@ -162,7 +165,7 @@ class _Manager(KafkaConnectionManager):  # type: ignore[misc]
         super().__init__(net, **configs)
 
     def bootstrap(self, timeout_ms: int | None = None, refresh: bool = True) -> None:
-        """Where brokers refused, raises that, rather than that none answered in time."""
+        """Raises the refusal of a broker, if there was one, instead of a timeout."""
         try:
             super().bootstrap(timeout_ms, refresh)
         except KafkaTimeoutError as error:

@@ -1,4 +1,4 @@
-"""JSON Lines from files and standard input, plain, gzip or zstd."""
+"""JSON Lines from files and standard input: plain, gzip or zstd."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from custodes._core import count_lines
 from custodes.sources.messages import LineChunk, SourceMessage, StatelessSource
 
 BLOCK = 2 << 20
-"""Bytes read at a time: enough that a batch's fixed costs vanish, little enough to stay in cache."""
+"""Bytes per read: large enough to amortize the fixed cost of a batch, small enough for the cache."""
 
 
 def open_lines(path: Path, closing: ExitStack) -> IO[bytes]:
-    """Opens a file for reading, unpacked by what its first bytes say; ``-`` is standard input.
+    """Opens a file for reading, decompressed according to its first bytes; ``-`` is standard input.
 
-    ``closing`` gets everything that must be closed afterwards.
+    ``closing`` receives everything that must be closed afterwards.
     """
     raw: IO[bytes] = sys.stdin.buffer if str(path) == "-" else path.open("rb")
     if raw is not sys.stdin.buffer:
@@ -41,18 +41,18 @@ def open_lines(path: Path, closing: ExitStack) -> IO[bytes]:
 
 @dataclass(frozen=True)
 class _Chunk:
-    """What a file has next."""
+    """A piece of a file."""
 
     text: bytes
-    """Whole lines; empty at the file's end, and where a block has no line's end."""
+    """Complete lines; empty at the end of the file, or if a block contains no line end."""
     lines: int
-    """Line ends in it."""
+    """Number of line ends."""
     read: int
-    """Bytes read for it (unpacked); 0 at the file's end."""
+    """Number of decompressed bytes read; 0 at the end of the file."""
 
 
 class _ChunkReader:
-    """A file's pieces, cut where lines end."""
+    """Yields the pieces of a file, split at line ends."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
@@ -72,7 +72,7 @@ class _ChunkReader:
 
 
 class _ReadAhead:
-    """Reads (and unpacks, and cuts) the next piece in a thread of its own while the one before is counted."""
+    """Reads, decompresses and splits the next piece in a separate thread while the previous one is counted."""
 
     def __init__(self, pieces: _ChunkReader, closing: ExitStack) -> None:
         self._pieces = pieces
@@ -87,12 +87,12 @@ class _ReadAhead:
 
 
 class FileSource(StatelessSource):
-    """Files one after the other, as one stream. Lines are numbered within their file."""
+    """Reads files one after the other as one stream. Line numbers are per file."""
 
     name = "file"
 
     def __init__(self, paths: Sequence[Path], on_bytes: Callable[[int], None] = lambda _: None) -> None:
-        """``on_bytes`` hears how many bytes (unpacked) each block had, for progress."""
+        """``on_bytes`` receives the number of decompressed bytes of each block, for progress."""
         self._waiting = list(paths)
         self._on_bytes = on_bytes
         self._pieces: _ChunkReader | _ReadAhead | None = None
@@ -118,7 +118,7 @@ class FileSource(StatelessSource):
 
     def _start_reading(self, file: IO[bytes]) -> _ChunkReader | _ReadAhead:
         pieces = _ChunkReader(file)
-        # A pipe may have nothing to say for hours; a thread that waits for it could not be ended.
+        # A pipe can be silent for hours, and a thread that waits for it could not be stopped.
         return pieces if str(self._path) == "-" else _ReadAhead(pieces, self._closing)
 
     def describe(self, stream: int) -> dict[str, str | int]:

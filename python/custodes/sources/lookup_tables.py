@@ -1,4 +1,4 @@
-"""Look-up tables that derived fields look up in: files or topics, read again when they change."""
+"""Look-up tables for derived fields, from files or topics, reloaded when they change."""
 
 from __future__ import annotations
 
@@ -18,40 +18,40 @@ from custodes.config.mapping import TableUse
 from custodes.log_events import LookupTableFailed, LookupTableRead
 
 _LOOK_EVERY = 1.0
-"""Seconds between two looks whether a file has changed."""
+"""Seconds between two checks for changed files."""
 
 
 class TableListener(Protocol):
-    """Who hears of tables."""
+    """Receives events of look-up tables."""
 
     def table_read(self, table: str, entries: int | None) -> None:
-        """It was read and has so many entries; ``None`` where it could not be."""
+        """Called after a read, with the number of entries; ``None`` after a failed read."""
 
     def table_gone(self, table: str) -> None:
-        """It is in force no more."""
+        """Called after a table was removed."""
 
     def row_rejected(self, table: str) -> None:
-        """Something in it is no row."""
+        """Called for a record that is not a valid row."""
 
 
 class TableSource(Protocol):
-    """Where a table comes from."""
+    """Source of a table."""
 
     identity: object
-    """Equal for what is the same."""
+    """Key of the source; equal for equal sources."""
     where: str
-    """As a fault names it."""
+    """Name of the source in faults."""
     on_refused: Callable[[], None]
-    """Hears of each thing that is no row."""
+    """Called for each record that is not a valid row."""
 
     def state(self) -> object:
-        """Another one where what :meth:`read` returns may have changed; ``None`` where it cannot be read."""
+        """Returns a version, which changes when the result of :meth:`read` may have changed; ``None`` if unreadable."""
 
     def read(self) -> tuple[object, bytes]:
-        """The table as CSV, and the state it is of. Raises :class:`FaultsError`."""
+        """Returns the table as CSV, and its version. Raises :class:`FaultsError`."""
 
     def close(self) -> None:
-        """It is not needed any more."""
+        """Releases the source."""
 
 
 class FileTable:
@@ -71,7 +71,7 @@ class FileTable:
         return stat.st_mtime_ns, stat.st_size, stat.st_ino
 
     def read(self) -> tuple[object, bytes]:
-        # In this order: what changes while it is read is read once more.
+        # In this order, a file that changes during the read is read again.
         state = self.state()
         try:
             return state, self._path.read_bytes()
@@ -79,7 +79,7 @@ class FileTable:
             raise FaultsError([Fault(f"cannot read: {error.strerror}", self.where)]) from error
 
     def close(self) -> None:
-        """There is nothing to close."""
+        """Does nothing: a file is open only during a read."""
 
 
 class _NoListener:
@@ -93,21 +93,21 @@ class LookupTables:
 
     def __init__(self) -> None:
         self.in_force = Tables()
-        """What engines look up in."""
+        """The tables that engines use."""
         self._watcher: TableListener = _NoListener()
         self._entries: dict[str, int] = {}
         self._sources: dict[str, TableSource] = {}
         self._uses: list[TableUse] = []
         self._read: dict[str, object] = {}
-        """Of each table: how its source was when it was read; ``None`` where it could not be."""
+        """Version of each table's source at its last read; ``None`` after a failed read."""
         self._secret = secrets.token_bytes(16)
         self._one_at_a_time = threading.Lock()
 
     def load(self, sources: Mapping[str, TableSource], uses: Iterable[TableUse]) -> None:
-        """Reads the tables in ``sources``, as ``uses`` ask of them.
+        """Reads the tables in ``sources``, as required by ``uses``.
 
-        Raises :class:`FaultsError` for what cannot be read: then all stay in force as they were. Tables that were in
-        force before and are not among these are no longer.
+        Raises :class:`FaultsError` for a table that cannot be read; then all tables stay in force unchanged. Tables
+        that are not in ``sources`` are removed.
         """
         uses = list(uses)
         known = {use.table for use in uses}
@@ -117,7 +117,7 @@ class LookupTables:
             if name not in known
         ]
         with self._one_at_a_time:
-            # What is read already goes on.
+            # The source is in use from here on.
             sources = {name: self._same(name, source) for name, source in sources.items()}
             read: dict[str, object] = {}
             entries: dict[str, int] = {}
@@ -147,19 +147,19 @@ class LookupTables:
         self._watcher.row_rejected(table)
 
     def tell(self, watcher: TableListener) -> None:
-        """Has ``watcher`` hear of the tables there are and, from now on, of each reading."""
+        """Notifies ``watcher`` of the current tables and, from now on, of each read."""
         self._watcher = watcher
         for name, entries in self._entries.items():
             watcher.table_read(name, entries)
 
     def look_again(self) -> None:
-        """Reads again what has changed. What cannot be read is told of, and what was read before stays."""
+        """Reads changed tables again. A failed read is logged, and the previous content stays in force."""
         with self._one_at_a_time:
             for name, source in self._sources.items():
                 state = source.state()
                 if state == self._read[name]:
                     continue
-                # Told of once, until it changes again.
+                # Each fault is logged once, until the source changes again.
                 self._read[name] = state
                 fresh = Tables()
                 try:
@@ -174,11 +174,11 @@ class LookupTables:
                     LookupTableRead(table=name).emit()
 
     def close(self) -> None:
-        """Lets the sources go."""
+        """Releases the sources."""
         _close_others(self._sources, {})
 
     def watch(self, stop: threading.Event) -> None:
-        """Looks again and again, in a thread of its own, until ``stop`` is set."""
+        """Checks for changes repeatedly, in its own thread, until ``stop`` is set."""
 
         def go_on() -> None:
             while not stop.wait(_LOOK_EVERY):
@@ -187,7 +187,7 @@ class LookupTables:
         threading.Thread(target=go_on, name="look-up tables", daemon=True).start()
 
     def _put(self, into: Tables, name: str, source: TableSource, uses: list[TableUse]) -> tuple[object, int]:
-        """The state the source was read in, and how many entries it has."""
+        """Returns the version of the source at the read, and the number of entries."""
         state, content = source.read()
         entries = 0
         for use in (use for use in uses if use.table == name):
@@ -199,7 +199,7 @@ class LookupTables:
 
 
 def csv_files(paths: Mapping[str, Path]) -> dict[str, TableSource]:
-    """Tables in CSV files."""
+    """Returns tables in CSV files."""
     return {name: FileTable(path) for name, path in paths.items()}
 
 
@@ -210,7 +210,7 @@ def _close_others(sources: Mapping[str, TableSource], kept: Mapping[str, TableSo
 
 
 def inline(tables: Mapping[str, list[dict[str, str]]]) -> Iterator[tuple[str, bytes]]:
-    """Tables given row by row, as CSV."""
+    """Returns tables from rows, as CSV."""
     for name, rows in tables.items():
         text = io.StringIO()
         writer = csv.DictWriter(text, list(rows[0]), extrasaction="ignore")

@@ -1,20 +1,26 @@
-"""What a source hands over: batches of records, and streams that come, go or fall silent."""
+"""Messages of a source: batches of records, and streams that join, leave or become idle."""
 
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from custodes._core import Engine, Outcome
 
-if TYPE_CHECKING:
-    from custodes._core import SourceRecord  # a protocol: it has no object at run time
+
+class SourceRecord(Protocol):
+    """The attributes of a record that the engine reads; kafka-python's ``ConsumerRecord`` has them."""
+
+    @property
+    def offset(self) -> int: ...
+    @property
+    def value(self) -> bytes | None: ...
 
 
 @dataclass(frozen=True)
 class LineChunk:
-    """A piece of a JSON Lines stream that ends with a whole line."""
+    """A piece of a JSON Lines stream that ends at a line end."""
 
     stream: int
     text: bytes
@@ -37,12 +43,12 @@ class RecordList:
 
 @dataclass(frozen=True)
 class FetchedBatches:
-    """What a fetch of one partition brought, or a part of it, as Kafka's record batches."""
+    """A fetch of one partition, or a part of it, as Kafka's record batches."""
 
     stream: int
     data: bytes
     span: tuple[int, int]
-    """The part of ``data`` that is meant: from, to."""
+    """Start and end of the part of ``data``."""
     position: int
     aborted: list[tuple[int, int]] | None
 
@@ -52,7 +58,7 @@ class FetchedBatches:
 
 @dataclass(frozen=True)
 class StreamJoined:
-    """A stream that may hold the watermark back from now on."""
+    """A stream that holds back the watermark from now on."""
 
     stream: int
 
@@ -63,7 +69,7 @@ class StreamJoined:
 
 @dataclass(frozen=True)
 class StreamLeft:
-    """A stream that is somebody else's now."""
+    """A stream that another process reads from now on."""
 
     stream: int
 
@@ -73,7 +79,7 @@ class StreamLeft:
 
 @dataclass(frozen=True)
 class StreamIdle:
-    """A stream that has been silent for long enough not to be waited for."""
+    """A stream that was silent long enough to be ignored by the watermark."""
 
     stream: int
 
@@ -83,17 +89,17 @@ class StreamIdle:
 
 @dataclass(frozen=True)
 class StreamGap:
-    """A stream goes on elsewhere than where it was: what lies between was never seen, or will be seen once more."""
+    """A stream continues at an unexpected position: positions in between are lost, or will be replayed."""
 
     stream: int
     expected: int
-    """The position that was to be read next."""
+    """The position that should have been next."""
     position: int
-    """The one that is."""
+    """The position that is next."""
 
     @property
     def missed(self) -> int:
-        """Positions passed over."""
+        """Number of positions skipped."""
         return max(0, self.position - self.expected)
 
     def feed(self, engine: Engine, now: int | None) -> Outcome | None:
@@ -107,84 +113,85 @@ SourceMessage = LineChunk | RecordList | FetchedBatches | StreamJoined | StreamL
 
 @dataclass(frozen=True)
 class RepartitionRecords:
-    """Records of the repartition topic, of one share, in their order."""
+    """Records of one partition of the repartition topic, in order."""
 
     stream: int
     values: Sequence[tuple[int, bytes]]
-    """Of each its offset and its bytes."""
+    """Offset and bytes of each record."""
 
 
 @dataclass(frozen=True)
 class StreamPosition:
-    """Where a source stands in one stream."""
+    """The position of a source in one stream."""
 
     stream: int
     name: str
-    """What the source calls it, the same in every process."""
+    """Name of the stream, the same in every process."""
     position: int
-    """The position of the next event to be handed over."""
+    """Position of the next event to deliver."""
     ours: bool = True
-    """Whether the stream is this source's now, and not somebody else's since it stood there."""
+    """Whether the source reads the stream now; otherwise another process has read it since this position."""
 
 
 def positions(places: Iterable[StreamPosition]) -> dict[int, int]:
-    """By stream, the position of its next event, as the engine asks for it."""
+    """Returns the position of the next event by stream, for the engine."""
     return {place.stream: place.position for place in places}
 
 
 class EventSource(Protocol):
-    """A place events come from. Used from one thread."""
+    """A source of events. It is used from one thread."""
 
     name: str
     """The label of ``custodes_events_total``."""
 
     def poll(self, timeout: float) -> Sequence[SourceMessage | RepartitionRecords]:
-        """What has come; waits up to ``timeout`` seconds for something. Empty means nothing yet."""
+        """Returns new messages; waits up to ``timeout`` seconds for one. An empty result means that there is nothing
+        yet."""
 
     def describe(self, stream: int) -> dict[str, str | int]:
-        """Where a stream is: file, or topic and partition."""
+        """Returns the origin of a stream: file, or topic and partition."""
 
     def commit(self, streams: Container[int] | None = None) -> None:
-        """Everything handed over so far of these streams, or of all, has been dealt with."""
+        """Confirms that everything delivered so far from these streams, or from all, is processed."""
 
     def lag(self) -> int:
-        """Records that are there but not handed over yet, as far as is known."""
+        """Returns the known number of records that are available but not delivered yet."""
 
     @property
     def connected(self) -> bool:
-        """Whether it hears whoever it has events from."""
+        """Whether the source is connected."""
 
     @property
     def finished(self) -> bool:
-        """Whether nothing will ever come again."""
+        """Whether the source has ended."""
 
     def close(self) -> None:
-        """Lets go of files and connections."""
+        """Closes files and connections."""
 
 
 class ResumableSource(EventSource, Protocol):
-    """A source that goes on where another process was."""
+    """A source that can continue from the position of another process."""
 
     def poll(self, timeout: float) -> Sequence[SourceMessage]: ...
 
     def places(self) -> list[StreamPosition]:
-        """Where it stands in each stream it knows; empty if it can't begin there in another process."""
+        """Returns the position in each known stream; empty if another process cannot start there."""
 
     def resume(self, places: Sequence[StreamPosition]) -> None:
-        """Begins where another process was. Called before the first poll."""
+        """Continues from the positions of another process. Called before the first poll."""
 
 
 class StatelessSource:
-    """The part of a source that has nothing to remember: every process hears it from its start."""
+    """Base of sources without saved positions: every process reads them from the start."""
 
     def commit(self, streams: Container[int] | None = None) -> None:
-        """Nothing to note."""
+        """Does nothing: there is no position to save."""
 
     def places(self) -> list[StreamPosition]:
         return []
 
     def resume(self, places: Sequence[StreamPosition]) -> None:
-        """There is nothing to go on from."""
+        """Does nothing: there is no position to continue from."""
 
     @property
     def connected(self) -> bool:

@@ -1,11 +1,11 @@
 """Receiving from a broker with one copy.
 
-kafka-python 3.0.12 receives 4 KiB at a time, and copies what a fetch brought five times on its way to a consumer: that
-takes half as long as to count it. Here a response is received where it is read from, in memory that is used again for
-the next, and only the records themselves are copied out of it.
+kafka-python 3.0.12 receives 4 KiB at a time, and copies a fetch five times on its way to the consumer, which takes half
+as long as counting it. This module receives a response into memory that is reused for the next response and parses it
+in place; only the records are copied out of it.
 
-Its parser is exchanged for :class:`Parser` when a connection first receives; that is none of its public interface, so
-its version is pinned.
+A connection's parser is replaced by :class:`Parser` at the first receive. This is not part of the public interface of
+kafka-python, so its version is pinned.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from kafka.protocol.frame import KafkaBytes
 from kafka.protocol.parser import KafkaProtocol
 
 RECEIVE_BYTES = 1 << 20
-"""Room for a receive at least; what the kernel has buffered comes in one call."""
+"""Minimum room for a receive, in bytes; one call returns everything that the kernel has buffered."""
 _LARGE = 1 << 16
-"""Bytes of a response from which on it is read in place. Fetches are, and what is decoded of them are copies."""
+"""Bytes from which a response is read in place. Fetches are larger, and their decoded parts are copies."""
 _SIZE = struct.Struct(">i")
 
 
 class Frame:
-    """A large response, read where it lies: what of ``KafkaBytes``, kafka-python's own, its parser asks of one."""
+    """A large response that is read in place, with the methods of ``KafkaBytes`` that kafka-python's parser uses."""
 
     def __init__(self, view: memoryview) -> None:
         self._view = view.toreadonly()
         self._at = 0
 
     def read(self, count: int | None = None) -> bytes | memoryview:
-        """The next ``count`` bytes; all that are left are shown, not copied."""
+        """Returns the next ``count`` bytes; the rest of the response is returned as a view, without a copy."""
         part = self._view[self._at :][:count]
         self._at += len(part)
         return part if count is None else bytes(part)
@@ -43,7 +43,7 @@ class Frame:
 
 
 def _frame(view: memoryview) -> Frame | KafkaBytes:
-    """A response to be read."""
+    """Returns a response for reading."""
     if len(view) >= _LARGE:
         return Frame(view)
     frame = KafkaBytes(len(view))
@@ -53,7 +53,7 @@ def _frame(view: memoryview) -> Frame | KafkaBytes:
 
 
 class Parser(KafkaProtocol):  # type: ignore[misc]
-    """kafka-python's parser, which has the memory that its responses are received in."""
+    """kafka-python's parser, with its own receive buffer."""
 
     def __init__(self, **configs: Any) -> None:
         super().__init__(**configs)
@@ -62,13 +62,13 @@ class Parser(KafkaProtocol):  # type: ignore[misc]
 
     @classmethod
     def in_place_of(cls, parser: KafkaProtocol) -> Parser:
-        """Goes on for a parser that has received nothing yet."""
+        """Returns a parser that replaces one which has not received anything yet."""
         new = cls()
         new.__dict__.update(vars(parser))
         return new
 
     def room(self) -> memoryview:
-        """Where to receive: as much as the response at hand still needs, and more."""
+        """Returns the room for the next receive: at least the rest of the current response."""
         kept = self._end - self._begin
         wanted = max(min(self._wanted() or 0, self._max_frame_size), kept + RECEIVE_BYTES)
         if self._begin + wanted > len(self._memory):
@@ -80,15 +80,15 @@ class Parser(KafkaProtocol):  # type: ignore[misc]
         return self._memory[self._end :]
 
     def fill(self, count: int) -> None:
-        """So much of the room is filled."""
+        """Advances the end of the received data by ``count`` bytes."""
         self._end += count
 
     def last(self, count: int) -> memoryview:
-        """The last of what was received."""
+        """Returns the last received bytes."""
         return self._memory[self._end - count : self._end]
 
     def receive_bytes(self, data: Any) -> list[Any]:
-        """Takes responses apart that are whole; ``data`` is the last of what was received, and lies here already."""
+        """Parses complete responses; ``data`` is the last received data, which is in the buffer already."""
         responses = []
         while (wanted := self._wanted()) is not None:
             self._validate_frame_size(wanted - _SIZE.size)
@@ -102,7 +102,7 @@ class Parser(KafkaProtocol):  # type: ignore[misc]
         return responses
 
     def _wanted(self) -> int | None:
-        """Bytes of the response at hand, as it says; ``None`` while it has not."""
+        """Returns the size of the current response in bytes; ``None`` until its size field is received."""
         if self._end - self._begin < _SIZE.size:
             return None
         (size,) = _SIZE.unpack_from(self._memory, self._begin)
@@ -110,7 +110,7 @@ class Parser(KafkaProtocol):  # type: ignore[misc]
 
 
 def receive_from(transport: Any) -> None:
-    """Has a transport of kafka-python receive so."""
+    """Makes a transport of kafka-python receive into the buffer of :class:`Parser`."""
     sock = transport._sock
     receive_some = receive_tls if isinstance(sock, ssl.SSLSocket) else receive
 
@@ -126,7 +126,7 @@ def receive_from(transport: Any) -> None:
 
 
 def receive(sock: Any, parser: Parser) -> tuple[memoryview, Exception | None]:
-    """What the kernel holds, as far as there is room: while something is left, the selector wakes again."""
+    """Receives the kernel's buffered data up to the available room; the selector wakes again if some is left."""
     try:
         count = sock.recv_into(parser.room())
     except (BlockingIOError, InterruptedError):
@@ -138,7 +138,7 @@ def receive(sock: Any, parser: Parser) -> tuple[memoryview, Exception | None]:
 
 
 def receive_tls(sock: Any, parser: Parser) -> tuple[memoryview, Exception | None]:
-    """As :func:`receive`, until TLS has nothing left: what it holds back wakes no selector."""
+    """Receives like :func:`receive`, until TLS has no data left: data buffered by TLS does not wake the selector."""
     total = 0
     while True:
         try:

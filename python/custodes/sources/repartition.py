@@ -1,9 +1,9 @@
-"""The repartition topic: events on their way from the workers that read them to those that count their groups.
+"""The repartition topic, which carries events from workers that read them to workers that count their groups.
 
-A record has events of one source partition for one share of the groups, and says which of the partition's offsets it
-speaks for and how far the partition's clock is. Records can come again, after a crash or from a worker that does not
-know yet that it has lost a partition. What a partition has for a share follows from its log alone, so whoever counts
-takes each offset once and in order, and no transaction is needed for it.
+A record contains events of one source partition for one share of the groups, the range of offsets that it covers, and
+the partition's clock. Records can be repeated, after a crash or by a worker that does not know yet that it has lost a
+partition. The records of a partition for a share depend only on the partition's log. The counting worker therefore
+accepts each offset once and in order, and needs no transaction.
 """
 
 from __future__ import annotations
@@ -26,28 +26,28 @@ _HEADER = struct.Struct("<BBqqqH")
 _IDLE, _ANEW = 1, 2
 _NO_CLOCK = -(1 << 63)
 LARGEST_RECORD = 4 << 20
-"""Bytes of a record: a parcel, or one event that is as large as an event can be."""
+"""Maximum bytes of a record: one batch, or one event of the maximum size."""
 _SEND_MS = 10_000
 _PARCEL_BYTES = 512 << 10
-"""Parcels that come together are sent together, up to so many bytes."""
+"""Maximum bytes of batches that are joined in one record."""
 
 
 @dataclass(frozen=True)
 class SentRange:
-    """What one partition has for one share, of its offsets from ``begin`` to before ``end``."""
+    """The events of one partition for one share, for the offsets from ``begin`` to before ``end``."""
 
     place: str
     """The partition, as ``topic/number``."""
     begin: int
     end: int
     clock: int | None
-    """The largest event time seen on the partition, in microseconds."""
+    """Largest event time on the partition, in microseconds."""
     idle: bool
-    """Whether the partition has been silent for long enough not to be waited for."""
+    """Whether the partition was silent long enough to be ignored by the watermark."""
     anew: bool
-    """Whether the partition's log is another than the one before, and begins here."""
+    """Whether the partition's log replaces an earlier one, and begins with this record."""
     parcel: bytes
-    """The events, as the engine hands them on."""
+    """The events, as encoded by the engine."""
 
     def encode(self) -> bytes:
         place = self.place.encode()
@@ -57,12 +57,12 @@ class SentRange:
 
     @classmethod
     def decode(cls, value: bytes) -> SentRange:
-        """Raises ``ValueError`` for what is no such record, or of another version."""
+        """Raises ``ValueError`` if the bytes are not such a record, or have another version."""
         if len(value) < _HEADER.size:
-            raise ValueError("it is too short for a record of the repartition topic")
+            raise ValueError("too short for a record of the repartition topic")
         version, flags, begin, end, clock, length = _HEADER.unpack_from(value)
         if version != _VERSION:
-            raise ValueError(f"it has format {version}, this Custodes reads format {_VERSION}")
+            raise ValueError(f"the record has format {version}, this Custodes reads format {_VERSION}")
         names_end = _HEADER.size + length
         return cls(
             place=value[_HEADER.size : names_end].decode(),
@@ -76,11 +76,11 @@ class SentRange:
 
 
 class DeliveryFailedError(Exception):
-    """The broker refused for good what was sent: all that came after it must be sent again, from a snapshot."""
+    """The broker refused a record permanently. All later records must be sent again, from a snapshot."""
 
 
 class RepartitionTopic:
-    """The sending end. What is sent is on its way; after :meth:`flush` it has arrived."""
+    """The producer of the topic. Records are in transit after :meth:`send` and stored after :meth:`flush`."""
 
     def __init__(self, settings: KafkaSettings, topic: str) -> None:
         self._settings = settings
@@ -89,9 +89,9 @@ class RepartitionTopic:
         self._failure: BaseException | None = None
 
     def send(self, share: int, sent: SentRange) -> None:
-        """Records for a share arrive in the order they are sent.
+        """Sends a record; the records of a share are stored in the order they are sent.
 
-        Raises ``KafkaError`` for one that cannot be sent now and may be later, and :class:`DeliveryFailedError`.
+        Raises ``KafkaError`` for a record that can be sent later, and :class:`DeliveryFailedError`.
         """
         self._check()
         if self._producer is None:
@@ -100,7 +100,8 @@ class RepartitionTopic:
                 self._settings,
                 client_id="custodes-repartition",
                 acks="all",
-                # Never out of order and never given up: what is left out would be taken for what came before.
+                # Records are never reordered and never dropped: the receiver would treat a missing record as already
+                # counted.
                 enable_idempotence=True,
                 delivery_timeout_ms=(1 << 31) - 1,
                 max_block_ms=_SEND_MS,
@@ -115,10 +116,10 @@ class RepartitionTopic:
 
     def _check(self) -> None:
         if self._failure is not None:
-            raise DeliveryFailedError(f"what was handed on was refused: {self._failure}")
+            raise DeliveryFailedError(f"a record of the repartition topic was refused: {self._failure}")
 
     def flush(self) -> None:
-        """Raises :class:`DeliveryFailedError` if not all that was sent arrived."""
+        """Raises :class:`DeliveryFailedError` unless everything sent is stored."""
         if self._producer is not None:
             self._producer.flush()
         self._check()
@@ -129,10 +130,10 @@ class RepartitionTopic:
 
 
 class RepartitionOutbox:
-    """What one source partition has to send: joined to records, none too large, which speak for every offset."""
+    """The unsent events of one source partition. Batches are joined to records that together cover every offset."""
 
     def __init__(self, place: str, shares: int, position: int) -> None:
-        """``position`` is the first offset that is spoken for."""
+        """``position`` is the first offset to cover."""
         self.clock: int | None = None
         self.idle = False
         self._place = place
@@ -143,11 +144,11 @@ class RepartitionOutbox:
         self.repeat()
 
     def repeat(self) -> None:
-        """Has all shares told how things stand, also where that is nothing new."""
+        """Makes the next :meth:`send` report the state of the partition to all shares, even if it is unchanged."""
         self._told = [None] * len(self._parcels)
 
     def begin_anew(self, position: int) -> None:
-        """The partition's log is another now."""
+        """Starts again at ``position``, because the partition's log was replaced."""
         self._from = [position] * len(self._parcels)
         self._anew = True
         self.clock = None
@@ -159,9 +160,9 @@ class RepartitionOutbox:
             self._parcels[batch.partition].append((batch.first, batch.events))
 
     def send(self, position: int, to: Callable[[int, SentRange], None], *, everybody: bool) -> None:
-        """Sends what there is of the offsets before ``position``.
+        """Sends the events of the offsets before ``position``.
 
-        With ``everybody`` shares it has no events for are told as well, if things stand otherwise than they know.
+        With ``everybody``, shares without events receive a record, too, if the state of the partition has changed.
         """
         state = (position, self.clock, self.idle)
         for share, parcels in enumerate(self._parcels):
@@ -174,7 +175,7 @@ class RepartitionOutbox:
         self._anew = False
 
     def _records(self, share: int, position: int) -> Iterator[SentRange]:
-        """Parcels joined; only the last speaks of the partition as it stands."""
+        """Yields joined batches; only the last one contains the current state of the partition."""
         joined: list[tuple[int, list[bytes]]] = [(self._from[share], [])]
         size = 0
         for first, parcel in self._parcels[share]:
@@ -191,7 +192,7 @@ class RepartitionOutbox:
 
 
 class RepartitionInbox:
-    """What a share has had of every source partition, and what of a record is new to it."""
+    """The received offsets of every source partition for one share, for de-duplication."""
 
     def __init__(
         self,
@@ -200,13 +201,13 @@ class RepartitionInbox:
         missed: Callable[[StreamGap, dict[str, str | int]], None],
         pace: Callable[[], float],
     ) -> None:
-        """``had`` is where an earlier process had come to; ``missed`` hears of offsets that were never handed on.
+        """``had`` are the positions of an earlier process; ``missed`` is called for offsets that were never sent.
 
-        ``idle_after`` is in seconds, which ``pace`` counts.
+        ``idle_after`` is in seconds of ``pace``.
         """
         had = list(had)
         self.upto = {place.name: place.position for place in had}
-        """Of each partition the first offset not had yet."""
+        """Next offset to receive, by partition."""
         self._streams = {place.name: place.stream for place in had}
         self._idle_after, self._missed, self._pace = idle_after, missed, pace
         self._expected: set[str] = set()
@@ -214,24 +215,24 @@ class RepartitionInbox:
         self._woken_at = float("-inf")
 
     def places(self) -> list[StreamPosition]:
-        """How far it has come with each partition."""
+        """Returns the position in each partition."""
         return [
             StreamPosition(stream, name, self.upto.get(name, 0), ours=False) for name, stream in self._streams.items()
         ]
 
     def expect(self, partitions: Iterable[str], engine: Engine) -> None:
-        """Every source partition may have something for a share: none is to be run ahead of before it is heard."""
+        """Joins all source partitions, so that no other one advances the watermark before they have sent something."""
         for name in partitions:
             if name not in self._expected:
                 self._expected.add(name)
                 engine.join(self._stream(name))
 
     def _stream(self, name: str) -> int:
-        """What a source partition is to the share's engine; 0 is the share's own."""
+        """Returns the stream number of a source partition; 0 is the share's own."""
         return self._streams.setdefault(name, 1 + len(self._streams))
 
     def take(self, sent: SentRange, engine: Engine) -> Iterator[Outcome]:
-        """Has counted what is new of a record. Raises ``ValueError`` for one that cannot be read."""
+        """Counts the new events of a record. Raises ``ValueError`` for a malformed record."""
         stream, upto = self._stream(sent.place), self.upto.get(sent.place)
         if sent.anew:
             engine.reset_stream(stream)
@@ -255,7 +256,7 @@ class RepartitionInbox:
             yield engine.set_idle(stream)
 
     def _wake_all(self, engine: Engine) -> None:
-        """After a lull of all partitions none may run ahead of the others, whose events are on their way."""
+        """After a pause of all partitions, none may run ahead of the others, whose events are still in transit."""
         if len(self._idle) == len(self._streams):
             for stream in self._streams.values():
                 engine.join(stream)

@@ -1,4 +1,4 @@
-"""Files of events through an engine, as fast as they can be read."""
+"""Replay of event files through an engine, as fast as they can be read."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ RecordLocation = dict[str, str | int]
 
 
 def check_readable(paths: Sequence[Path]) -> None:
-    """Raises :class:`FaultsError` for files that are not there."""
+    """Raises :class:`FaultsError` for files that do not exist."""
     faults = [Fault("no such file", str(path)) for path in paths if str(path) != "-" and not path.is_file()]
     if faults:
         raise FaultsError(faults)
@@ -26,7 +26,7 @@ def check_readable(paths: Sequence[Path]) -> None:
 def replay_files(
     engine: Engine, paths: Sequence[Path], on_bytes: Callable[[int], None] = lambda _: None
 ) -> Generator[tuple[Outcome, RecordLocation]]:
-    """What comes of each batch of the files, with its place, and of the end. ``on_bytes`` hears how much was read."""
+    """Yields the outcome of each batch with its origin, and of the end. ``on_bytes`` receives the bytes read."""
     yield from read_files(engine, paths, on_bytes)
     yield engine.finish(), {}
 
@@ -34,8 +34,8 @@ def replay_files(
 def read_files(
     engine: Engine, paths: Sequence[Path], on_bytes: Callable[[int], None] = lambda _: None
 ) -> Generator[tuple[Outcome, RecordLocation]]:
-    """The same without an end: more events may come."""
-    # A file's times are measured against today only to tell nonsense like 2099 from data.
+    """Yields the same as :meth:`run`, without the end: more events can follow."""
+    # Times in a file are compared with today only to reject errors like 2099.
     latest = int((time.time() + _FAR_FUTURE_YEARS * 365.25 * 86_400) * 1e6)
     with closing(FileSource(paths, on_bytes)) as source:
         while not source.finished:
@@ -47,12 +47,12 @@ def read_files(
 
 @dataclass(frozen=True)
 class _NumberedRecord:
-    """A record as the engine wants it."""
+    """A record in the form that the engine accepts."""
 
     offset: int
     value: bytes
 
 
 def numbered(records: Iterable[bytes], first: int = 0) -> list[_NumberedRecord]:
-    """Records at hand as the engine wants them, one offset after the other."""
+    """Returns values as records with consecutive offsets."""
     return [_NumberedRecord(at, record) for at, record in enumerate(records, first)]

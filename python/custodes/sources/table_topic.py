@@ -1,4 +1,4 @@
-"""Look-up tables in Kafka topics: compacted, a row a record, read to their end and then as rows change."""
+"""Look-up tables in compacted Kafka topics: one row per record, read to the end and then continuously."""
 
 from __future__ import annotations
 
@@ -20,18 +20,19 @@ from custodes.log_events import LookupRowRejected, LookupTopicFailed
 from custodes.sources.client import client
 
 _READ_WITHIN = 60.0
-"""Seconds that reading to the end may take without anything coming."""
+"""Seconds without data after which reading to the end fails."""
 _POLL_MS = 500
 _AGAIN_AFTER = 5.0
-"""Seconds between two attempts where the broker is away, and between two looks for new partitions."""
+"""Seconds between two attempts while no broker answers, and between two checks for new partitions."""
 _REST = 10
-"""A table is made anew at most once in so many times as long as that takes."""
+"""A table is rebuilt at most once per this multiple of the time that a rebuild takes."""
 
 
 class TopicTable:
     """The rows of one topic.
 
-    A row is a JSON object by column. Its record's key says which row it is; a record without a value takes it away.
+    A row is a JSON object with the columns as keys. The key of a record identifies the row; a record without a value
+    deletes it.
     """
 
     def __init__(self, settings: KafkaSettings, said: TableTopicSettings) -> None:
@@ -51,15 +52,15 @@ class TopicTable:
         self._seen = 0
 
     def state(self) -> int:
-        """Another one where rows have changed, but not too often."""
+        """A number that changes with the rows, but not too often."""
         if time.monotonic() >= self._rest_until:
             self._seen = self._version
         return self._seen
 
     def read(self) -> tuple[int, bytes]:
-        """All rows as CSV, and their version. The first time, once they have been read to what is the end then.
+        """Returns all rows as CSV, and their version. The first call waits until the topic is read to its current end.
 
-        Raises :class:`FaultsError` where they cannot be read.
+        Raises :class:`FaultsError` if the topic cannot be read.
         """
         if self._reader is None:
             self._reader = threading.Thread(target=self._read, name=f"table from {self._said.topic}", daemon=True)
@@ -77,7 +78,7 @@ class TopicTable:
         return version, text
 
     def close(self) -> None:
-        """Ends the reading."""
+        """Stops the reader."""
         self._stop.set()
         if self._reader is not None:
             self._reader.join(10)
@@ -92,7 +93,7 @@ class TopicTable:
                 self._stop.wait(_AGAIN_AFTER)
 
     def _follow(self) -> None:
-        """Reads the topic from its start, and on. What is read again changes nothing."""
+        """Reads the topic from its start, continuously. Repeated records change nothing."""
         consumer = client(
             KafkaConsumer, self._settings, client_id="custodes-table", group_id=None, enable_auto_commit=False,
             auto_offset_reset="earliest",
@@ -115,7 +116,7 @@ class TopicTable:
             consumer.close()
 
     def _assign(self, consumer: Any, assigned: list[TopicPartition]) -> list[TopicPartition]:
-        """Takes in the partitions there are. Raises ``KafkaError`` where there is no such topic."""
+        """Adds new partitions. Raises ``KafkaError`` if the topic does not exist."""
         topic = self._said.topic
         numbers = consumer.partitions_for_topic(topic)
         if not numbers:
@@ -144,17 +145,17 @@ class TopicTable:
             self._version += 1
 
     def _row(self, record: Any) -> bytes | None:
-        """A record as a line of CSV; ``None`` where it takes its row away.
+        """Returns a record as a line of CSV; ``None`` if it deletes its row.
 
-        Raises ``ValueError`` or ``TypeError`` for what is no row.
+        Raises ``ValueError`` or ``TypeError`` for a record that is not a valid row.
         """
         if record.key is None:
-            raise ValueError("it has no key, which says which row it is")
+            raise ValueError("the record has no key, which identifies the row")
         if not record.value:
             return None
         row = json.loads(record.value, parse_int=str, parse_float=str)
         if not isinstance(row, dict):
-            raise TypeError("it is no JSON object")
+            raise TypeError("the value must be a JSON object")
         cells = [row.get(column, "") for column in self._said.columns]
         for column, cell in zip(self._said.columns, cells, strict=True):
             if not isinstance(cell, str | bool | None):
