@@ -30,7 +30,7 @@ LOOKED_UP = {
     "storm", "Finding not found", "Evidence not found", "Silence not found",
     "View not found", "Rule not found", "read", "search", "export",
     "acknowledge", "close", "reopen", "assign", "silence", "unsilence", "sign in", "sign out", "refused",
-    "Name or password is wrong", "A note that explains the verdict is required", "A verdict is required",
+    "The name or the password is wrong", "A note that explains the verdict is required", "A verdict is required",
     "Closing requires a verdict, and other changes must not have one", "The change contains nothing to change",
     "A purpose is required",
     "None of your groups has a role here", "subjects", "resources", "actors",
