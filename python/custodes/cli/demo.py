@@ -109,7 +109,7 @@ def demo(
             screen.watch(monitor, stop, server.url)
         finally:
             server.stop()
-            recorder.close()
+            recorder.close(within=0)  # the folder goes with the process
             writer.close()
             store.close()
     results = [_Result(insider, screen.findings) for insider in agency.insiders]

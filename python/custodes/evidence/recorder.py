@@ -236,13 +236,14 @@ class EvidenceRecorder:
     def _micros(self) -> int:
         return int(self._clock() * 1e6)
 
-    def close(self) -> None:
-        """Records queued findings within a time limit and stops; the next start records the rest."""
+    def close(self, within: float = _CLOSE_SECONDS) -> None:
+        """Records queued findings for at most ``within`` seconds and stops; the next start records the rest."""
         self._stop.set()
         if self._thread.ident is not None:
             self._thread.join()
         self._stop.clear()
-        with suppress(OSError, ValueError, StoreError, duckdb.Error):
-            self.catch_up(at_once=True, within=_CLOSE_SECONDS)
+        if within > 0:
+            with suppress(OSError, ValueError, StoreError, duckdb.Error):
+                self.catch_up(at_once=True, within=within)
         self._anchors.step(self.evidence_store.log.head, at_once=True)
         self.evidence_store.close()
