@@ -77,7 +77,7 @@ def test_a_valid_configuration_passes(place: Path) -> None:
         (
             "  allowed_lateness: 10s",
             "  allowed_lateness: ten seconds",
-            "custodes.yaml:6: event_time.allowed_lateness: 'ten seconds' is no duration; write a whole number and "
+            "custodes.yaml:6: event_time.allowed_lateness: 'ten seconds' is not a duration; write a whole number and "
             "a unit, like 500ms, 10s, 5m, 1h, 28d",
         ),
         (
@@ -87,7 +87,7 @@ def test_a_valid_configuration_passes(place: Path) -> None:
         ),
         ("paths: [events.jsonl]", "paths: [gone.jsonl]", "gone.jsonl: no such file (see source.file.paths)"),
         ("rules: [rules]", "rules: [gone]", "gone: no such file or directory"),
-        ("rules: [rules]", "mapping: ecs9", "unknown mapping 'ecs9' (built in: custodes; or a .yml file's path)"),
+        ("rules: [rules]", "mapping: ecs9", "unknown mapping 'ecs9' (built in: custodes; or the path of a .yml file)"),
         ("rules: [rules]", "rules: [rules", "custodes.yaml:5: not YAML: did not find expected ',' or ']'"),
         ("rules: [rules]", "rules: [rules]\nrules: []", "custodes.yaml:5: key 'rules' is given twice"),
         ("source:\n  file:\n    paths: [events.jsonl]\n", "", "custodes.yaml:1: key 'source' is missing"),
@@ -95,7 +95,7 @@ def test_a_valid_configuration_passes(place: Path) -> None:
         (
             "rules: [rules]",
             "http: {listen: localhost}",
-            "custodes.yaml:4: http.listen: 'localhost' is no address to listen on; "
+            "custodes.yaml:4: http.listen: 'localhost' is not an address to listen on; "
             "write HOST:PORT, like 127.0.0.1:8610",
         ),
         (
@@ -139,7 +139,7 @@ def test_faults_of_the_configuration(place: Path, before: str, after: str, messa
         (
             "{gte: 10}",
             "{gte: 10}\ncustodes: {keep_open: x}",
-            "rules/rule.yml:18: custodes.keep_open: 'x' is no duration",
+            "rules/rule.yml:18: custodes.keep_open: 'x' is not a duration",
         ),
         (
             "{gte: 10}",
@@ -186,7 +186,7 @@ def test_look_up_tables_are_read(place: Path) -> None:
 def test_the_environment_overrides_the_file(place: Path) -> None:
     code, lines = check(place, env={"CUSTODES_EVENT_TIME__ALLOWED_LATENESS": "soon"})
     assert code == 2
-    assert "'soon' is no duration" in lines[0]
+    assert "'soon' is not a duration" in lines[0]
     assert check(place, env={"CUSTODES_EVENT_TIME__ALLOWED_LATENESS": "20s"})[0] == 0
 
 

@@ -55,7 +55,7 @@ def test_paths_first_present_and_constants(tmp_path: Path) -> None:
         ("actor: a", "m.yml:1: no source for 'time'"),
         ("time: t\nactor: []", "m.yml:2: 'actor' wants a path"),
         ("time: t\nactor: {a: b}", "m.yml:2: actor.from: Field required"),
-        ("- time", "m.yml:1: wants one flat YAML mapping"),
+        ("- time", "m.yml:1: must be one flat YAML mapping"),
     ],
 )
 def test_faults(tmp_path: Path, text: str, message: str) -> None:

@@ -1,7 +1,7 @@
-"""Configuration: one YAML file, checked whole before anything starts.
+"""Configuration: one YAML file, checked completely before anything starts.
 
-The file's shape (``custodes.config.model``) and its reader (``custodes.config.load``) are imported by their own
-names: a replay needs neither.
+The schema (``custodes.config.model``) and the loader (``custodes.config.load``) are imported by their own names,
+because a replay needs neither.
 """
 
 from custodes.config.durations import format_duration, parse_duration

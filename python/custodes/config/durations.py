@@ -1,4 +1,4 @@
-"""Durations as people write them: ``500ms``, ``10s``, ``5m``, ``1h``, ``28d``, ``2w``."""
+"""Durations as text: ``500ms``, ``10s``, ``5m``, ``1h``, ``28d``, ``2w``."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ _PATTERN = re.compile(r"(\d+)(ms|[smhdw])")
 
 
 def parse_duration(text: str) -> timedelta:
-    """Reads a whole number and a unit; raises ``ValueError`` with what was wanted."""
+    """Reads a whole number and a unit; raises ``ValueError`` with the expected form."""
     match = _PATTERN.fullmatch(text.strip()) if isinstance(text, str) else None
     if match is None:
-        raise ValueError(f"'{text}' is no duration; write a whole number and a unit, like 500ms, 10s, 5m, 1h, 28d")
+        raise ValueError(f"'{text}' is not a duration; write a whole number and a unit, like 500ms, 10s, 5m, 1h, 28d")
     return timedelta(milliseconds=int(match[1]) * _UNITS[match[2]])
 
 
 def format_duration(span: timedelta) -> str:
-    """The shortest way to write a duration, such that :func:`parse_duration` reads it back."""
+    """Returns the shortest text that :func:`parse_duration` reads back."""
     millis = span // timedelta(milliseconds=1)
     if millis == 0:
         return "0s"

@@ -1,4 +1,4 @@
-"""Faults: what is wrong in a file the user wrote, where, and what to do about it."""
+"""Faults in the user's files: what is wrong, where, and what to do about it."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing wrong, as data: commands print it, ``--json`` writes it out."""
+    """One fault, as data: commands print it, and ``--json`` writes it."""
 
     message: str
-    """What is wrong, in one sentence."""
+    """The fault, in one sentence."""
     file: str | None = None
     line: int | None = None
-    """Counted from 1."""
+    """Line number, from 1."""
     hint: str | None = None
-    """What to do about it."""
+    """Advice for the user."""
 
     def __str__(self) -> str:
         place = "" if self.file is None else f"{self.file}:{self.line}: " if self.line else f"{self.file}: "
@@ -29,7 +29,7 @@ class Fault:
 
 
 class FaultsError(Exception):
-    """Raised with every fault found, so that they can be mended in one go."""
+    """Raised with all faults found, so that they can be fixed together."""
 
     def __init__(self, faults: Iterable[Fault]) -> None:
         self.faults = list(faults)
@@ -37,11 +37,11 @@ class FaultsError(Exception):
 
 
 _FEW = 20
-"""Words that can be listed without hiding the message."""
+"""Largest number of known words that a hint lists."""
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str | None:
-    """A hint with the nearest known word, if one is near."""
+    """Returns a hint with the nearest known word, if one is near."""
     known = list(known)
     near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
     if near:

@@ -1,4 +1,4 @@
-"""Reading the configuration file, with every fault's place."""
+"""Loading of the configuration file, with the place of every fault."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from custodes.config.yamldoc import Document, load_documents
 
 
 def load_config(path: Path) -> Config:
-    """Reads and checks ``custodes.yaml``; relative paths in it are taken from its own directory.
+    """Reads and checks ``custodes.yaml``; relative paths in it are relative to its directory.
 
     Raises :class:`FaultsError` with every fault, each with file and line.
     """
     documents = load_documents(path)
     if len(documents) != 1 or not isinstance(documents[0].data, dict):
-        raise FaultsError([Fault("wants one YAML mapping", str(path), 1, "start from deploy/custodes.yaml")])
+        raise FaultsError([Fault("must be one YAML mapping", str(path), 1, "start from deploy/custodes.yaml")])
     document = documents[0]
     try:
         config = Config(**{str(key): value for key, value in document.data.items()})
@@ -30,7 +30,7 @@ def load_config(path: Path) -> Config:
 
 
 def validation_faults(document: Document, error: ValidationError, model: type[BaseModel]) -> list[Fault]:
-    """What pydantic found wrong with a document that was to be a ``model``, each at its place."""
+    """Returns the faults that pydantic found in a document of type ``model``, each with its place."""
     return [_fault(document, detail, model) for detail in error.errors()]
 
 
@@ -40,7 +40,7 @@ def _fault(document: Document, detail: ErrorDetails, model: type[BaseModel]) -> 
     hint = None
     if model is Config and place and not any(place[:n] in document.lines for n in range(1, len(place) + 1)):
         variable = "CUSTODES_" + "__".join(map(str, place)).upper()
-        hint = f"the key is missing from the file; or see {variable}"
+        hint = f"the key is missing in the file; or set {variable}"
     if detail["type"] == "extra_forbidden":
         return document.fault(
             f"unknown key '{dotted}'", *place, hint=did_you_mean(str(place[-1]), _siblings(place, model))
@@ -52,7 +52,7 @@ def _fault(document: Document, detail: ErrorDetails, model: type[BaseModel]) -> 
 
 
 def _siblings(place: tuple[int | str, ...], model: Any) -> list[str]:
-    """The keys that may stand where ``place``'s last one does."""
+    """Returns the keys that are allowed in the place of the last element of ``place``."""
     for key in place[:-1]:
         if isinstance(key, int):
             continue
@@ -65,12 +65,12 @@ def _siblings(place: tuple[int | str, ...], model: Any) -> list[str]:
 
 
 def anchored_mapping(mapping: str, base: Path) -> str:
-    """A built-in mapping's name as it is, and a mapping file's path taken from ``base``."""
+    """Returns the name of a built-in mapping unchanged, and the path of a mapping file relative to ``base``."""
     return str(base / Path(mapping).expanduser()) if mapping.endswith((".yml", ".yaml")) else mapping
 
 
 def _anchored(config: Config, base: Path) -> Config:
-    """The configuration with every path taken from ``base``."""
+    """Returns the configuration with every path relative to ``base``."""
     database, prefix = config.findings.database, "sqlite:///"
     if database.startswith(prefix) and not database.startswith(prefix + "/"):
         database = prefix + str((base / database.removeprefix(prefix)).resolve())

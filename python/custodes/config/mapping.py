@@ -1,7 +1,7 @@
-"""Mappings: where the canonical fields stand in a source's records, and what is worked out from them.
+"""Mappings: the place of each canonical field in a source's records, and derived fields.
 
-A field comes from a path, from the first of several, or is the same text for all (``=text``). A *derived* field is a
-YAML mapping with ``from``, the field or fields it is worked out from, and one of the keys of :class:`Derivation`.
+A field comes from a path, from the first of several paths that exists, or is a constant (``=text``). A *derived* field
+is a YAML mapping with ``from``, the field or fields it depends on, and one of the keys of :class:`Derivation`.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ CANONICAL = (
     "time", "actor", "subject", "resource", "action", "peer_group", "purpose", "client_ip", "app", "count",
 )  # fmt: skip
 _ALL_MAPPINGS = "derived"
-"""The file of derived fields that all mappings have."""
+"""File of the derived fields that all mappings have."""
 
 
 class TimePart(StrEnum):
-    """A part of a time, in the configuration's time zone."""
+    """A part of a time, in the configured time zone."""
 
     minute = "minute"
     hour = "hour"
@@ -42,25 +42,27 @@ class TimePart(StrEnum):
 
 
 class Derivation(BaseModel):
-    """How a field is worked out from others of the same event; a list is, element by element."""
+    """Derivation of a field from others of the same event; a list is processed element by element."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    from_: str | list[str] = Field(alias="from", description="The field, or for a table as many as its key has.")
+    from_: str | list[str] = Field(alias="from", description="The field; for a table, one field per key column.")
     slice: tuple[int] | tuple[int, int] | None = Field(
-        None, description="`[first, end]`: these characters; negative places count from the end."
+        None, description="`[first, end]`: the characters in this range; negative positions count from the end."
     )
-    capture: str | None = Field(None, description="What a regular expression's first group finds, or all it finds.")
+    capture: str | None = Field(None, description="The first group of a regular expression, or its whole match.")
     buckets: list[float] | None = Field(
-        None, min_length=1, description="Which interval between these bounds a number is in: `<10`, `10..100`, `>=100`."
+        None,
+        min_length=1,
+        description="The interval between these bounds that contains a number: `<10`, `10..100`, `>=100`.",
     )
     part: TimePart | None = Field(
         None,
         description="A part of a time in `event_time.zone`: minute, hour, day, weekday (1 is Monday), week, month, "
         "year, date.",
     )
-    table: str | None = Field(None, description="What this look-up table has in its `value` column.")
-    value: str | None = Field(None, description="The column; without it, `true` where the key is in the table.")
+    table: str | None = Field(None, description="The `value` column of this look-up table.")
+    value: str | None = Field(None, description="The column; without it, `true` if the key is in the table.")
 
     @model_validator(mode="after")
     def _one_way(self) -> Derivation:
@@ -73,11 +75,11 @@ class Derivation(BaseModel):
 
     @property
     def fields(self) -> list[str]:
-        """The fields it is worked out from."""
+        """Fields it depends on."""
         return [self.from_] if isinstance(self.from_, str) else list(self.from_)
 
     def as_plan(self) -> dict[str, Any]:
-        """The derivation as a part of the engine's plan."""
+        """Returns the derivation as a part of the engine's plan."""
         by: dict[str, Any]
         if self.slice is not None:
             first, *end = self.slice
@@ -91,25 +93,25 @@ class Derivation(BaseModel):
 
 @dataclass(frozen=True)
 class TableUse:
-    """What some derived field asks of a look-up table."""
+    """Use of a look-up table by a derived field."""
 
     table: str
     keys: int
-    """How many columns, from the first, make the key."""
+    """Number of key columns, from the first."""
     value: str | None
 
 
 @dataclass(frozen=True)
 class Mapping:
-    """Where fields come from."""
+    """Sources of all fields."""
 
     sources: dict[str, list[str]]
-    """Canonical field → sources in order of preference: a dotted path, or ``=text`` for a constant."""
+    """Canonical field to its sources in order of preference: a dotted path, or ``=text`` for a constant."""
     derived: dict[str, Derivation] = field(default_factory=dict)
     time_zone: str = "UTC"
 
     def as_plan(self) -> dict[str, Any]:
-        """The parts of the engine's plan that say what fields are."""
+        """Returns the parts of the engine's plan that define fields."""
         return {
             "mapping": self.sources,
             "derived": {name: derivation.as_plan() for name, derivation in self.derived.items()},
@@ -117,7 +119,7 @@ class Mapping:
         }
 
     def table_uses(self) -> Iterator[TableUse]:
-        """What is asked of tables, each once."""
+        """Returns the uses of look-up tables, each once."""
         yield from {TableUse(one.table, len(one.fields), one.value): None for one in self.derived.values() if one.table}
 
 
@@ -131,8 +133,8 @@ def built_in_mappings() -> list[str]:
 def load_mapping(name: str, time_zone: str = "UTC") -> Mapping:
     """Reads a built-in mapping by name or a mapping file by path.
 
-    It has the derived fields all mappings have, unless it says otherwise of one of those names. Raises
-    :class:`FaultsError` for an unknown name or a file that is no mapping.
+    It includes the common derived fields, which it may redefine. Raises :class:`FaultsError` for an unknown name and
+    for an invalid file.
     """
     if name in built_in_mappings():
         sources, derived = _built_in(name)
@@ -141,7 +143,7 @@ def load_mapping(name: str, time_zone: str = "UTC") -> Mapping:
         _try_out(Path(name), sources, derived)
     else:
         known = ", ".join(built_in_mappings())
-        raise FaultsError([Fault(f"unknown mapping '{name}'", hint=f"built in: {known}; or a .yml file's path")])
+        raise FaultsError([Fault(f"unknown mapping '{name}'", hint=f"built in: {known}; or the path of a .yml file")])
     _, in_all = _built_in(_ALL_MAPPINGS)
     return Mapping(sources, {**{key: in_all[key] for key in in_all if key not in sources}, **derived}, time_zone)
 
@@ -158,7 +160,7 @@ def _built_in(name: str) -> _Parts:
 def _read(path: Path, needs_all: bool = True) -> _Parts:
     documents = load_documents(path)
     if len(documents) != 1 or not isinstance(documents[0].data, dict):
-        raise FaultsError([Fault("wants one flat YAML mapping", str(path), 1, "like `actor: user.name`")])
+        raise FaultsError([Fault("must be one flat YAML mapping", str(path), 1, "like `actor: user.name`")])
     document = documents[0]
     faults: list[Fault] = []
     sources: dict[str, list[str]] = {}
@@ -182,7 +184,7 @@ def _read(path: Path, needs_all: bool = True) -> _Parts:
 
 
 def _try_out(path: Path, sources: dict[str, list[str]], derived: dict[str, Derivation]) -> None:
-    """Asks the engine, which alone knows its regular expressions. Raises :class:`FaultsError`."""
+    """Validates with the engine, which compiles regular expressions. Raises :class:`FaultsError`."""
     faults, plan = [], Mapping(sources, derived).as_plan()
     for name in derived:
         groups = {"id": name, "when": {"all": []}, "group_by": [name], "holds": {"gte": 1}}
@@ -210,7 +212,7 @@ def _sources(document: Document, key: str, said: Any, faults: list[Fault]) -> li
     listed = said if isinstance(said, list) else [said]
     if not listed or not all(isinstance(item, str) and item for item in listed):
         problem = (
-            f"'{key}' wants a path, a list of paths, \"=text\", or a derivation like {{from: subject, slice: [0, 6]}}"
+            f"'{key}' must be a path, a list of paths, \"=text\", or a derivation like {{from: subject, slice: [0, 6]}}"
         )
         faults.append(document.fault(problem, key))
         return []

@@ -1,4 +1,4 @@
-"""How much memory windows may take where nobody says."""
+"""Default for the memory limit of window state."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from pathlib import Path
 
 
 def half_of_memory(root: Path = Path("/")) -> int:
-    """Half of what this process may use, in bytes: of the least limit of its control groups, or else of the machine."""
+    """Returns half of the memory this process may use, in bytes: of the smallest limit of its control groups, or of the
+    machine."""
     machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return min([machine, *_limits(root)]) // 2
 
 
 def _limits(root: Path) -> list[int]:
-    """The limits of the process's control group (version 2) and of those around it; none where there are none."""
+    """Yields the memory limits of the process's control group (version 2) and its ancestors."""
     groups = root / "sys/fs/cgroup"
     try:
         name = (root / "proc/self/cgroup").read_text().partition("0::/")[2].strip()
@@ -25,5 +26,5 @@ def _limits(root: Path) -> list[int]:
         try:
             limits.append(int((group / "memory.max").read_text()))
         except (OSError, ValueError):
-            """Without a limit, which reads as `max`, or the outermost, which has none."""
+            """No limit is set (`max`), or this is the root group, which has none."""
     return limits

@@ -1,4 +1,4 @@
-"""What sections of the configuration are made of."""
+"""Base class and field types of configuration sections."""
 
 from __future__ import annotations
 
@@ -23,6 +23,6 @@ Duration = Annotated[
 
 
 class Section(BaseModel):
-    """Keys that are known, and stay as they were read."""
+    """A section: unknown keys are refused, and values are immutable."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)

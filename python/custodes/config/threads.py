@@ -1,4 +1,4 @@
-"""How many threads the engine gets where nobody says."""
+"""Default for the number of engine threads."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ MOST_THREADS = 64
 
 
 def usable_cores() -> int:
-    """Cores this process may use, four at most: beyond that, reading is what limits."""
+    """Returns the number of cores this process may use, at most four: beyond that, reading is the bottleneck."""
     return min(4, len(os.sched_getaffinity(0)))

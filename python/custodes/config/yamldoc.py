@@ -1,4 +1,4 @@
-"""YAML with the line of every key kept, so that a fault can name its place."""
+"""YAML documents with line numbers for every key, so that a fault has a place."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ YamlPath = tuple[YamlKey, ...]
 
 @dataclass
 class Document:
-    """One YAML document: its data, and where each key and list item of it stands."""
+    """One YAML document: its data, and the line of each key and list item."""
 
     file: str
     data: Any
     line: int
-    """Where the document starts, counted from 1."""
+    """Line at which the document starts, from 1."""
     lines: dict[YamlPath, int] = field(default_factory=dict)
     text: str = ""
-    """The whole file's."""
+    """Text of the whole file."""
 
     def line_of(self, *place: YamlKey) -> int:
-        """The line of a key or item, or of the nearest thing around it that is there."""
+        """Returns the line of a key or item, or of the nearest enclosing element that exists."""
         while place:
             if place in self.lines:
                 return self.lines[place]
@@ -39,7 +39,7 @@ class Document:
 
 
 def load_documents(path: Path) -> list[Document]:
-    """All documents of a YAML file. Raises :class:`FaultsError` if it can't be read or is no YAML."""
+    """Reads all documents of a YAML file. Raises :class:`FaultsError` for an unreadable file and for invalid YAML."""
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
@@ -61,7 +61,7 @@ def load_documents(path: Path) -> list[Document]:
 
 
 class _YamlBuilder:
-    """Turns nodes into data. What an alias names is built once, so that no few lines become a billion."""
+    """Converts nodes to data. The target of an alias is built once, so a few lines cannot expand to billions."""
 
     def __init__(self, document: Document) -> None:
         self._document = document
@@ -104,7 +104,7 @@ class _YamlBuilder:
 
 
 def _scalar(node: yaml.Node) -> Any:
-    """A scalar as the safe loader reads it, but dates stay text: Sigma wants them so."""
+    """Reads a scalar like the safe loader, except that dates stay text, as Sigma requires."""
     loader = yaml.CSafeLoader("")
     try:
         if node.tag == "tag:yaml.org,2002:timestamp":
