@@ -53,7 +53,7 @@ def test_paths_first_present_and_constants(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("actor: a", "m.yml:1: no source for 'time'"),
-        ("time: t\nactor: []", "m.yml:2: 'actor' wants a path"),
+        ("time: t\nactor: []", "m.yml:2: 'actor' must be a path"),
         ("time: t\nactor: {a: b}", "m.yml:2: actor.from: Field required"),
         ("- time", "m.yml:1: must be one flat YAML mapping"),
     ],

@@ -46,6 +46,6 @@ def test_the_number_of_views_is_limited(bench: MonitorHarness) -> None:
     store = SavedViewStore(bench.store.engine)
     for number in range(MOST_VIEWS):
         store.save(SavedView(f"view {number}", "ines"))
-    with pytest.raises(ValueError, match="let go of one"):
+    with pytest.raises(ValueError, match="delete one first"):
         store.save(SavedView("another", "ines"))
     store.save(SavedView("view 1", "omar"))
