@@ -164,9 +164,7 @@ def main() -> None:
             alone, _ = rate(home / f"alone{number}", stream, events)
             watched, heard = rate(home / f"watched{number}", stream, events, beside=watch)
             ratios.append(watched / alone)
-            print(
-                f"{alone:,.0f} events/s alone, {watched:,.0f} with {CLIENTS} viewers ({heard / 1e6:.0f} MB received)"
-            )
+            print(f"{alone:,.0f} events/s alone, {watched:,.0f} with {CLIENTS} viewers ({heard / 1e6:.0f} MB received)")
         print(f"ratio {statistics.median(ratios):.3f}")
 
 

@@ -300,7 +300,9 @@ def test_the_tutorial_from_the_demo_to_a_closed_finding(browser: Browser, tmp_pa
     page.get_by_role("link", name="Unreviewed findings").click()
     expect(page.get_by_role("heading", name="Unreviewed")).to_be_visible()
     # The page of a finding about findings links to them.
-    page.get_by_role("row").filter(has_text="Several findings of one account").get_by_role("link").first.click(timeout=60_000)
+    page.get_by_role("row").filter(has_text="Several findings of one account").get_by_role("link").first.click(
+        timeout=60_000
+    )
     counted = page.get_by_role("heading", name="Contributing findings").locator("..")
     counted.get_by_role("row").filter(has_text="Bulk lookups").get_by_role("link").first.click()
     expect(page.get_by_role("heading", level=1)).to_contain_text("Bulk lookups")

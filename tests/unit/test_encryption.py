@@ -73,7 +73,7 @@ def test_new_keys_are_written_to_the_top_of_the_file(tmp_path: Path) -> None:
     assert (keys.current, keys.names) == ("2027", ["2027", "2026"])
     with pytest.raises(ValueError, match="two keys have the same name"):
         add_key(path, "2026")
-    with pytest.raises(ValueError, match="no name of a key"):
+    with pytest.raises(ValueError, match="is not a key name"):
         add_key(path, "Two Words")
     remove_key(path, "2026")
     assert Keys.kept_in(path).names == ["2027"]

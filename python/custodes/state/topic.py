@@ -110,7 +110,7 @@ class StateTopic:
         return int(task.rpartition("/")[2]) % len(partitions)
 
     def _read(self, partition: int, until: int | None) -> Iterator[tuple[int, list[Any], Any]]:
-        """Yields offset, key and value of each record of a partition, in order, up to offset ``until`` or to its end."""
+        """Yields offset, key and value of the records of a partition, in order, up to ``until`` or to its end."""
         if self._reader is None:
             own = {"client_id": "custodes-state", "group_id": None, "enable_auto_commit": False}
             self._reader = client(KafkaConsumer, self._settings, auto_offset_reset="earliest", **own)
