@@ -341,7 +341,7 @@ def test_a_baseline_requires_a_lower_bound(tmp_path: Path) -> None:
 
 def test_a_baseline_is_described(rule: Rule) -> None:
     assert rule.baseline is not None
-    assert rule.fires == "gte 3, if that is 1.5 times its own usual beside its peers"
+    assert rule.fires == "gte 3, if that is 1.5 times its own expected ratio to its peers"
     cold = Baseline(of=BaselineOf.peers, cold=1500)
-    assert cold.said == "3 times what is usual among its peers, or 1,500 while nothing is usual yet"
+    assert cold.summary == "3 times the expected value of its peers, or 1,500 while no value is expected yet"
     assert Baseline().as_plan()["of"] == "own"

@@ -160,7 +160,7 @@ def test_findings_equal_the_oracle_in_any_order_and_over_restarts(
     ("said", "fault"),
     [
         ("new: {ovr: 3d}", "10: custodes.new.ovr: unknown key (did you mean 'over'?)"),
-        ("new: {over: 60h}", "10: custodes.new.over: wanted whole days"),
+        ("new: {over: 60h}", "10: custodes.new.over: must be whole days"),
         ("new: {over: 3d, after: 1d}", "10: custodes.new.after: Input should be greater than or equal to 2 days"),
         ("new: {over: 5d, after: 6d}", "10: custodes.new: 'after' is longer than 'over'"),
         ("new: much", "10: custodes.new must be a mapping, like {field: resource}"),
@@ -192,7 +192,7 @@ def test_a_detection_without_correlation_can_have_one(tmp_path: Path) -> None:
 
 
 def test_the_counted_value_is_described(rule: Rule) -> None:
-    assert rule.counts == "distinct resource, of events with a resource not had within 6 days"
+    assert rule.counts == "distinct resource, of events with a resource not seen within 6 days"
 
 
 def test_repartitioned_events_contain_the_novelty_field(rule: Rule) -> None:

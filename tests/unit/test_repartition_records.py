@@ -18,7 +18,7 @@ sents = st.builds(
     end=st.integers(0, 1 << 60),
     clock=st.none() | st.integers(-(1 << 60), 1 << 60),
     idle=st.booleans(),
-    anew=st.booleans(),
+    is_new_log=st.booleans(),
     parcel=st.binary(max_size=50),
 )
 
@@ -100,8 +100,8 @@ def test_shares_are_informed_of_new_offsets_only() -> None:
     outbox.repeat()
     assert send(0) == 2
     assert sent[-1][1].idle
-    outbox.begin_anew(40)
+    outbox.restart(40)
     assert send(41) == 2
-    assert (sent[-1][1].begin, sent[-1][1].end, sent[-1][1].anew) == (40, 41, True)
+    assert (sent[-1][1].begin, sent[-1][1].end, sent[-1][1].is_new_log) == (40, 41, True)
     assert send(42) == 2
-    assert not sent[-1][1].anew
+    assert not sent[-1][1].is_new_log

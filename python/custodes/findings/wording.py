@@ -54,7 +54,7 @@ def _counted(rule: Rule | None, peak: float, say: Say) -> str:
     if rule.follows and not rule.parts:
         if rule.measure is None:
             return say("%(count)s findings", count=count)
-        return say("Findings: %(measure)s %(count)s", measure=rule.measure.said, count=count)
+        return say("Findings: %(measure)s %(count)s", measure=rule.measure.summary, count=count)
     if rule.measure is not None or rule.parts:
         return f"{rule.counts[:1].upper()}{rule.counts[1:]}: {count}"
     if rule.distinct is None:

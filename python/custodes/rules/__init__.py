@@ -1,4 +1,4 @@
-"""Rules: Sigma files in, a plan for the engine out."""
+"""Rules: compiles Sigma files to a plan for the engine."""
 
 from custodes.rules.load import load_rules, own_rules, shipped_pack
 from custodes.rules.model import Rule

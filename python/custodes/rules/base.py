@@ -1,4 +1,4 @@
-"""What every rule takes from its document, whatever it counts."""
+"""The parts of a compiled rule that do not depend on what it counts."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from custodes.rules.timing import Timing
 
 
 def base_of(
-    one: ParsedRule, when: Condition, group_by: tuple[str, ...], timing: Timing, holds: dict[str, float]
+    parsed: ParsedRule, when: Condition, group_by: tuple[str, ...], timing: Timing, holds: dict[str, float]
 ) -> Rule:
-    """A rule that counts events, with all that its document tells people."""
-    sigma = one.sigma
-    own = one.document.data.get("custodes") or {}
+    """Returns a rule that counts events, with the descriptive texts of its document."""
+    sigma = parsed.sigma
+    own = parsed.document.data.get("custodes") or {}
     return Rule(
-        id=one.id,
-        title=sigma.title or one.id,
-        level=one.level,
+        id=parsed.id,
+        title=sigma.title or parsed.id,
+        level=parsed.level,
         description=sigma.description or "",
         group_by=group_by,
         distinct=None,
@@ -26,9 +26,9 @@ def base_of(
         keep_open=timing.keep_open,
         holds=holds,
         when=when,
-        file=one.document.file,
-        line=one.document.line,
-        text=one.document.text,
+        file=parsed.document.file,
+        line=parsed.document.line,
+        text=parsed.document.text,
         false_positives=tuple(str(text).strip() for text in sigma.falsepositives or ()),
         references=tuple(str(link) for link in sigma.references or ()),
         tuning=str(own.get("tuning", "")).strip(),

@@ -1,6 +1,6 @@
-"""``custodes.baseline``: a threshold that follows what is usual for a group, or for its peers.
+"""``custodes.baseline``: a threshold that follows the expected count of a group or of its peers.
 
-How it works is told in docs/design/baselines.md.
+docs/design/baselines.md describes the computation.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _DAY = timedelta(days=1)
 
 
 class BaselineOf(StrEnum):
-    """For whom something is usual."""
+    """The source of the expected value."""
 
     self = "self"
     peers = "peers"
@@ -27,43 +27,51 @@ class BaselineOf(StrEnum):
 
 
 class Baseline(BaseModel):
-    """What is usual, and how much more is too much. The rule's own threshold stays the least that fires."""
+    """The expected value, and the factor above it. The rule's own threshold remains the minimum."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     of: BaselineOf = Field(
         BaselineOf.self,
         description="`self`: a `quantile` of the group's own days. `peers`: the median over its peer group. `both`: "
-        "how much the group does beside its peers, times what they do now.",
+        "the group's usual ratio to its peers, times their current level.",
     )
-    over: Duration = Field(timedelta(days=28), ge=_DAY, le=400 * _DAY, description="How far back, in days.")
+    over: Duration = Field(
+        timedelta(days=28), ge=_DAY, le=400 * _DAY, description="Length of the reference period, in days."
+    )
     quantile: float = Field(
         0.5,
         ge=0,
         le=1,
-        description="Which quantile of its own days is usual for a group; 0.5 is the median. More for long windows, "
-        "which a fortnight's absence makes small.",
+        description="Quantile of the group's own days that is the expected value; 0.5 is the median. Use a higher one "
+        "for long windows, whose counts a fortnight's absence lowers.",
     )
-    factor: float = Field(3.0, gt=0, allow_inf_nan=False, description="How many times the usual is too much.")
+    factor: float = Field(
+        3.0, gt=0, allow_inf_nan=False, description="Multiple of the expected value that is the threshold."
+    )
     stranger_factor: float | None = Field(
         None,
         gt=0,
         allow_inf_nan=False,
-        description="How many times what is usual among its peers is too much for a group whose own usual is not known "
-        "yet. Default: twice the factor.",
+        description="Multiple of the peers' expected value that is the threshold of a group without an expected value "
+        "of its own. Default: twice the factor.",
     )
     peers: str | None = Field(
-        "peer_group", description="The field that says whose peers a group is among; null: all groups are peers."
+        "peer_group", description="Field that contains the peer group; null: all groups are peers."
     )
     least_days: int = Field(
         7,
         ge=1,
-        description="With fewer days of its own, a group is held against its peers; with a timespan of more than a day "
-        "also until there are as many days of its own as that has.",
+        description="Minimum number of a group's own days. With fewer, or with fewer days than the timespan has, the "
+        "group is compared with its peers.",
     )
-    least_peers: int = Field(5, ge=1, description="With fewer of them on a day, nothing is usual among peers.")
+    least_peers: int = Field(
+        5, ge=1, description="Minimum number of active peers per day for an expected value of peers."
+    )
     cold: int | None = Field(
-        None, ge=1, description="The threshold while nothing is known; null: nothing fires until something is."
+        None,
+        ge=1,
+        description="Threshold while there is no expected value; null: the rule does not fire until there is one.",
     )
 
     def as_plan(self) -> dict[str, Any]:
@@ -81,11 +89,11 @@ class Baseline(BaseModel):
         }
 
     @property
-    def said(self) -> str:
-        """In a few words."""
-        whose = {BaselineOf.self: "its own usual", BaselineOf.peers: "what is usual among its peers"}
-        said = f"{self.factor:g} times {whose.get(self.of, 'its own usual beside its peers')}"
-        return said if self.cold is None else f"{said}, or {self.cold:,} while nothing is usual yet"
+    def summary(self) -> str:
+        """The expected value in a few words."""
+        whose = {BaselineOf.self: "its own expected value", BaselineOf.peers: "the expected value of its peers"}
+        text = f"{self.factor:g} times {whose.get(self.of, 'its own expected ratio to its peers')}"
+        return text if self.cold is None else f"{text}, or {self.cold:,} while no value is expected yet"
 
 
 def read_baseline(document: Document) -> tuple[Baseline | None, list[Fault]]:

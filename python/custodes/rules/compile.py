@@ -52,7 +52,7 @@ class CompiledRule:
 def compile_rules(resolved: ResolvedRules) -> tuple[list[CompiledRule], list[Fault]]:
     """Returns the rules that compile: detections, then correlations, each after the ones it refers to."""
     detections, faults = _compile_detections(resolved)
-    compiled = {one.rule.id: one for one in detections}
+    compiled = {detection.rule.id: detection for detection in detections}
     for parsed in resolved.correlations:
         key_faults = _key_faults(parsed)
         faults += key_faults
@@ -144,14 +144,12 @@ def _title_faults(compiled: Iterable[CompiledRule]) -> list[Fault]:
     """Returns a fault for each rule whose title an earlier rule has."""
     first: dict[str, Rule] = {}
     faults = []
-    for one in compiled:
-        if one.is_probe:
+    for candidate in compiled:
+        if candidate.is_probe:
             continue
-        title = one.rule.title
+        title = candidate.rule.title
         if title in first:
-            faults.append(
-                one.document.fault(f"title '{title}' is taken by {first[title].file}:{first[title].line}", "title",
-                                   hint="metrics and alerts name rules by title")
-            )  # fmt: skip
-        first[title] = one.rule
+            problem = f"title '{title}' is taken by {first[title].file}:{first[title].line}"
+            faults.append(candidate.document.fault(problem, "title", hint="metrics and alerts name rules by title"))
+        first[title] = candidate.rule
     return faults

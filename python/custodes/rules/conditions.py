@@ -1,4 +1,4 @@
-"""Sigma detections, compiled to the engine's conditions."""
+"""Compilation of Sigma detections to the engine's conditions."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ from sigma.types import (
 Condition = dict[str, Any]
 
 KEYWORD = "keyword "
-"""How the names of derived fields begin that are keywords; the pattern follows."""
+"""Prefix of the names of derived fields for keywords; the pattern follows."""
 _PLACES = {(False, False): "whole", (True, False): "start", (False, True): "end", (True, True): "anywhere"}
-"""Of a field reference, by whether it is to stand at the start and at the end."""
+"""Position of a referenced value in the field, by pySigma's ``starts_with`` and ``ends_with``."""
 _FLAGS = {
     SigmaRegularExpressionFlag.IGNORECASE: "i",
     SigmaRegularExpressionFlag.MULTILINE: "m",
@@ -51,7 +51,7 @@ _COMPARISONS = {
 
 
 class UnsupportedError(Exception):
-    """A construct of Sigma the engine cannot run. ``field`` is where in the detection it stands."""
+    """A construct of Sigma that the engine cannot run. ``field`` is its place in the detection."""
 
     def __init__(self, message: str, field: str | None = None) -> None:
         self.field = field
@@ -59,7 +59,7 @@ class UnsupportedError(Exception):
 
 
 def compile_condition(node: Any) -> Condition:
-    """Compiles pySigma's condition tree. Raises :class:`UnsupportedError` rather than pass over anything."""
+    """Compiles pySigma's condition tree. Raises :class:`UnsupportedError` for any construct that cannot be compiled."""
     match node:
         case ConditionAND():
             return {"all": [compile_condition(part) for part in node.args]}
@@ -82,7 +82,7 @@ def _field(field: str, value: Any) -> Condition:
 
 
 def _keyword(value: Any) -> Condition:
-    """A value that may stand anywhere in the record: a derived field of its own, named by its pattern."""
+    """Compiles a value that can be anywhere in the record: a derived field, named by its pattern."""
     match value:
         case SigmaExpansion():
             return {"any": [_keyword(one) for one in value.values]}
@@ -104,7 +104,7 @@ def _keyword(value: Any) -> Condition:
 
 
 def keywords_of(condition: Condition) -> Iterator[str]:
-    """The names of the derived fields that a condition's keywords are."""
+    """Yields the names of the derived fields for a condition's keywords."""
     if "field" in condition:
         name = str(condition["field"]["name"])
         if name.startswith(KEYWORD):
@@ -117,7 +117,7 @@ def keywords_of(condition: Condition) -> Iterator[str]:
 
 
 def regex_literal(text: str) -> str:
-    """A regular expression, of Rust's kind, for just this text."""
+    """Returns a regular expression in Rust's syntax that matches exactly this text."""
     return "".join(rf"\x{{{ord(char):x}}}" if not (char.isalnum() or char == " ") else char for char in text)
 
 

@@ -1,4 +1,4 @@
-"""Finding the line a Sigma error is about: pySigma knows the document, we know the keys."""
+"""Location of Sigma errors: pySigma names the document, this module finds the line."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ _PLACES: list[tuple[type[sigma.SigmaError], YamlPath]] = [
 
 
 def place_of(error: sigma.SigmaError, document: Document) -> YamlPath:
-    """The place in the document a pySigma error is about, as near as can be told."""
+    """Returns the place of a pySigma error in the document, as precisely as the error allows."""
     if isinstance(error, sigma.SigmaModifierError):
         return next(_bad_modifiers(document), ("detection",))
     return next((place for kind, place in _PLACES if isinstance(error, kind)), ())
 
 
 def field_place(document: Document, field: str) -> YamlPath:
-    """Where a detection first names ``field``, or a correlation groups by or counts it."""
+    """Returns the first place where a detection names ``field``, or where a correlation groups by it or counts it."""
     if "correlation" in document.data:
         condition = document.data["correlation"].get("condition")
         counted = isinstance(condition, dict) and condition.get("field") == field
@@ -50,12 +50,12 @@ def _bad_modifiers(document: Document) -> Iterator[YamlPath]:
     for place, key in _keys(document):
         if any(modifier not in modifier_mapping for modifier in key.split("|")[1:]):
             yield place
-    # All are known, so one is misused: the first key with modifiers is the best guess.
+    # All modifiers are known, so one is misused; the first key with modifiers is the best guess.
     yield from (place for place, key in _keys(document) if "|" in key)
 
 
 def _keys(document: Document) -> Iterator[tuple[tuple[YamlKey, ...], str]]:
-    """The field keys of all detections, in file order."""
+    """Yields the field keys of all detections, in file order."""
     for place in document.lines:
         if len(place) > 2 and place[0] == "detection" and isinstance(place[-1], str):
             yield place, place[-1]

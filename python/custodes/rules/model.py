@@ -1,4 +1,4 @@
-"""A rule, compiled: what people are told about it and what the engine is told to do."""
+"""A compiled rule: its texts for people, and its part of the engine's plan."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from custodes.rules.novelty import Novelty
 LEVELS = ("informational", "low", "medium", "high", "critical")
 """Sigma's levels, least severe first."""
 POINTS = {"informational": 1, "low": 10, "medium": 30, "high": 60, "critical": 100}
-"""What a finding of a level is worth where findings are added up."""
+"""Points of a finding by level, for rules that add up findings."""
 
 
 @dataclass(frozen=True)
 class Branch:
-    """The events of one condition, grouped by fields of their own."""
+    """The events of one condition, with their own group-by fields."""
 
     when: Condition
     group_by: tuple[str, ...]
-    """As many as the rule's ``group_by`` has names."""
+    """One field for each name in the rule's ``group_by``."""
     points: int = 0
-    """What an opening is worth, where findings are counted."""
+    """Points of a finding, if findings are counted."""
 
 
 @dataclass(frozen=True)
@@ -34,13 +34,13 @@ class Rule:
     """One counting rule."""
 
     id: str
-    """The Sigma id, else its name, else its title: stable as long as the file keeps it."""
+    """The Sigma id, else the name, else the title; stable as long as the file keeps it."""
     title: str
     level: str
     description: str
     group_by: tuple[str, ...]
     distinct: str | None
-    """The field whose distinct values are counted; ``None`` counts events."""
+    """Field whose distinct values are counted; ``None`` counts events."""
     timespan: timedelta
     resolution: timedelta
     keep_open: timedelta
@@ -51,50 +51,49 @@ class Rule:
     file: str
     line: int
     text: str = field(default="", repr=False)
-    """The file as it was read."""
+    """Text of the file."""
     parts: tuple[tuple[str, dict[str, Any]], ...] = field(default=(), repr=False)
-    """Names and conditions of the rules of which is counted how many an event's group has met, each once; ``when`` is
-    any of them. None where events, or a field's values, are counted."""
+    """Names and conditions of the rules of a temporal correlation, which counts how many of them a group has met;
+    ``when`` is the union of the conditions. Empty for rules that count events or values."""
 
     branches: tuple[Branch, ...] = field(default=(), repr=False)
-    """Of each condition that ``when`` is any of, how its events are grouped, where that is not the same for all; and
-    wherever findings are counted."""
+    """Group-by fields for each condition in ``when``, if they differ between conditions or if findings are counted."""
 
     together: tuple[str, ...] = ()
-    """The fields whose values, taken together, are those of ``distinct``; none where it is a field itself."""
+    """Fields whose combined values are the values of ``distinct``; empty if ``distinct`` is a single field."""
 
     measure: Measure | None = None
-    """What is held against ``holds``; ``None``: the count."""
+    """Measure that is compared with ``holds``; ``None`` for the count."""
 
     silent: bool = False
-    """Whether only rules that count its findings hear of them."""
+    """Whether the rule's findings are visible only to rules that count them."""
 
     sieve: Novelty | None = None
-    """Which of these events count, by what their group did on days before; ``None``: all do."""
+    """Filter for events by the history of their group; ``None`` counts all events."""
 
     baseline: Baseline | None = None
-    """What the threshold is raised to, by what is usual."""
+    """Baseline that raises the threshold."""
 
     false_positives: tuple[str, ...] = field(default=(), repr=False)
-    """What it finds beside what it is for."""
+    """Harmless activity that the rule also finds."""
     references: tuple[str, ...] = field(default=(), repr=False)
     tuning: str = field(default="", repr=False)
-    """How to fit it to a house."""
+    """How to adapt the rule to an organisation."""
     runbook: str | None = None
-    """The page, from the root of the documentation's repository, that says what to do about a finding."""
+    """Path of the page that describes the response to a finding, from the root of the repository."""
 
     @property
     def keywords(self) -> set[str]:
-        """The names of the derived fields that the condition's keywords are."""
+        """Names of the derived fields for the condition's keywords."""
         return {name for condition in (self.when, *(part for _, part in self.parts)) for name in keywords_of(condition)}
 
     @property
     def follows(self) -> set[str]:
-        """The ids of the rules whose findings it counts."""
+        """Ids of the rules whose findings this rule counts."""
         return {str(branch.when["opened"]) for branch in self.branches if "opened" in branch.when}
 
     def with_followed(self, others: Sequence[Rule]) -> list[Rule]:
-        """The rule, and those of ``others`` whose findings it counts, directly or not."""
+        """Returns the rule, and those of ``others`` whose findings it counts directly or indirectly."""
         wanted = [self]
         for one in wanted:
             wanted += [other for other in others if other.id in one.follows and other not in wanted]
@@ -102,35 +101,36 @@ class Rule:
 
     @property
     def grows(self) -> bool:
-        """Whether more events can only bring it nearer to firing, so that it is judged with every event."""
+        """Whether further events can only bring the rule closer to its threshold, so that it is evaluated with every
+        event."""
         return set(self.holds) <= {"gte", "gt"} and (self.measure is None or self.measure.grows)
 
     @property
     def counts(self) -> str:
-        """What is counted, as a person reads it."""
+        """Description of the counted items."""
         if self.measure:
             of = f", of {', '.join(name for name, _ in self.parts)}" if self.parts else ""
-            return f"{self.measure.said}{of}"
+            return f"{self.measure.summary}{of}"
         if self.parts:
             return f"rules met, of {', '.join(name for name, _ in self.parts)}"
         counted = f"distinct {self.distinct}" if self.distinct else "events"
-        return f"{counted}, of {self.sieve.said}" if self.sieve else counted
+        return f"{counted}, of {self.sieve.summary}" if self.sieve else counted
 
     @property
     def fires(self) -> str:
-        """When it fires, as a person reads it."""
+        """Description of the condition."""
         bounds = " and ".join(f"{operator} {bound:,}" for operator, bound in self.holds.items())
         if self.silent:
             return f"{bounds}, for other rules"
-        return f"{bounds}, if that is {self.baseline.said}" if self.baseline else bounds
+        return f"{bounds}, if that is {self.baseline.summary}" if self.baseline else bounds
 
     @property
     def threshold(self) -> float:
-        """The bound shown to people: the one nearest to firing."""
+        """The bound that the console shows."""
         return next(self.holds[op] for op in ("gte", "gt", "eq", "lte", "lt", "neq") if op in self.holds)
 
     def as_plan(self) -> dict[str, Any]:
-        """The rule as a part of the engine's plan."""
+        """Returns the rule as a part of the engine's plan."""
 
         def millis(span: timedelta) -> int:
             return span // timedelta(milliseconds=1)

@@ -1,7 +1,7 @@
-"""``custodes.new`` and ``custodes.dormant``: which of a group's events count at all, by what it did on days before.
+"""``custodes.new`` and ``custodes.dormant``: filters for events by the activity of their group on earlier days.
 
-What counts as before are days before yesterday, so that the order in which events come does not matter. How it works is
-told in docs/rules.md.
+Only days before yesterday are used, so that the result does not depend on the order of events. docs/rules.md describes
+the filters.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _DAY = timedelta(days=1)
 
 def _whole_days(span: timedelta) -> timedelta:
     if span % _DAY:
-        raise ValueError("wanted whole days")
+        raise ValueError("must be whole days")
     return span
 
 
@@ -28,22 +28,22 @@ _WholeDays = Annotated[Duration, AfterValidator(_whole_days)]
 
 
 class NewValues(BaseModel):
-    """Only events with a value that their group has not had lately count; of that field, only such values."""
+    """Counts only events with a value that their group did not have recently, and of that field only such values."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    field: str = Field(description="The field whose values may be new.")
+    field: str = Field(description="Field whose values can be new.")
     over: _WholeDays = Field(
         timedelta(days=90),
         ge=2 * _DAY,
         le=400 * _DAY,
-        description="A value is new if the group has not had it for so long.",
+        description="Time without a value after which it is new again for the group.",
     )
     after: _WholeDays = Field(
         timedelta(days=28),
         ge=2 * _DAY,
-        description="Nothing is new for a group that has not been known so long, without a pause longer than `over`: "
-        "what a new hire does is new every day.",
+        description="Time for which a group must be known, without a pause longer than `over`, before a value counts "
+        "as new: for a new hire, every value would be.",
     )
 
     @model_validator(mode="after")
@@ -53,29 +53,29 @@ class NewValues(BaseModel):
         return self
 
     def as_plan(self) -> dict[str, Any]:
-        """The sieve as a part of the engine's plan."""
+        """Returns the filter as a part of the engine's plan."""
         return {"new": {"field": self.field, "over_days": self.over // _DAY, "after_days": self.after // _DAY}}
 
     @property
-    def said(self) -> str:
-        """In a few words."""
-        return f"events with a {self.field} not had within {self.over // _DAY} days"
+    def summary(self) -> str:
+        """The filter in a few words."""
+        return f"events with a {self.field} not seen within {self.over // _DAY} days"
 
 
 class DormantGroups(BaseModel):
-    """Only events of a group count that was silent for long, and known before that."""
+    """Counts only events of a group that was known and then silent for a long time."""
 
     model_config = ConfigDict(frozen=True)
 
     silent: _WholeDays = Field(ge=2 * _DAY, le=400 * _DAY)
 
     def as_plan(self) -> dict[str, Any]:
-        """The sieve as a part of the engine's plan."""
+        """Returns the filter as a part of the engine's plan."""
         return {"waking": {"silent_days": self.silent // _DAY}}
 
     @property
-    def said(self) -> str:
-        """In a few words."""
+    def summary(self) -> str:
+        """The filter in a few words."""
         return f"events after more than {self.silent // _DAY} days of silence"
 
 
@@ -83,7 +83,7 @@ Novelty = NewValues | DormantGroups
 
 
 def read_novelty(document: Document, counted: str | None) -> tuple[Novelty | None, list[Fault]]:
-    """Reads the novelty condition of a rule, if there is one. ``counted`` is the field that the rule counts."""
+    """Reads the filter of a rule, if there is one. ``counted`` is the field that the rule counts."""
     own = document.data.get("custodes") or {}
     if "new" in own and "dormant" in own:
         return None, [document.fault("custodes.new and custodes.dormant cannot be combined", "custodes", "dormant")]

@@ -1,4 +1,4 @@
-"""The plan: rules, mapping and event-time settings as the JSON the engine is started with."""
+"""The plan: rules, mapping and event-time settings as JSON for the engine."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ def build_plan(
     shares: int | None = None,
     among_workers: Mapping[str, Any] = MappingProxyType({}),
 ) -> str:
-    """Writes the plan; a rule's position in it is the ``rule`` of what the engine reports.
+    """Returns the plan. The index of a rule in it is the ``rule`` of the engine's results.
 
-    ``handed_on`` are rules whose events are handed on, by which of so many ``shares`` their groups are in; ``None``
-    hands nothing on. ``most_open`` is about how many findings a rule may have open before only those that stand out are
-    added; ``None`` sets no bound. ``history`` has every event recorded. ``among_workers`` are the plan's keys for a
-    part of what several workers count (:class:`~custodes.rules.Ruleset`).
+    The events of the rules in ``handed_on`` are repartitioned by group into ``shares``; ``None`` repartitions nothing.
+    ``most_open`` is the approximate limit of open findings per rule, above which only groups far above the threshold
+    open further ones; ``None`` sets no limit. ``history`` records every event. ``among_workers`` contains the plan's
+    keys for a part of the counting (:class:`~custodes.rules.Ruleset`).
     """
     fields = mapping.as_plan()
     for name in {name for rule in (*rules, *handed_on) for name in rule.keywords}:

@@ -1,8 +1,8 @@
-"""The rules of a configuration and the plans made of them: one for an engine that counts them all, or two kinds where
-several workers share the counting.
+"""The rules of a configuration and their plans: one plan for a single engine, or two kinds of plans for several
+workers.
 
-A rule is counted by whoever reads the events if its groups lie within the source's partitions: if all fields that the
-records are keyed by are among its ``group-by``. The events of the others are repartitioned by group.
+The worker that reads an event counts it for rules whose groups lie within the source's partitions: all fields that
+determine the partition of a record are in their ``group-by``. The events of other rules are repartitioned by group.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from custodes.config import Fault
 from custodes.rules.model import Rule
 
 _LARGEST_EVENT = 1 << 30
-"""What is handed on was small enough for the worker that read it."""
+"""Repartitioned events were within the limit of the worker that read them."""
 
 
 def sharing_faults(rules: Sequence[Rule], keyed_by: frozenset[str]) -> dict[str, Fault]:
-    """By rule id, what several workers cannot count: findings of findings that are not all with the same worker."""
+    """Returns faults, by rule id, of rules that several workers cannot evaluate: they count findings of others."""
     by_id = {rule.id: rule for rule in rules}
     faults: dict[str, Fault] = {}
     for rule in rules:
@@ -30,19 +30,19 @@ def sharing_faults(rules: Sequence[Rule], keyed_by: frozenset[str]) -> dict[str,
             faults[rule.id] = Fault(
                 f"'{rule.title}' counts findings, but those of '{apart[0]}' are spread over workers",
                 rule.file, rule.line,
-                hint="have both grouped by what the records are keyed by (workers.keyed_by)",
+                hint="group both rules by the fields that determine the partition of a record (workers.keyed_by)",
             )  # fmt: skip
     return faults
 
 
 def _stays(rule: Rule, keyed_by: frozenset[str]) -> bool:
-    """Whether a rule's groups lie within the source's partitions."""
+    """Returns whether a rule's groups lie within the source's partitions."""
     grouped = [branch.group_by for branch in rule.branches] or [rule.group_by]
     return bool(keyed_by) and all(keyed_by <= set(fields) for fields in grouped)
 
 
 class PlanWriter(Protocol):
-    """:func:`~custodes.rules.build_plan` with the settings that are the same in all plans."""
+    """:func:`~custodes.rules.build_plan` with the settings that all plans share."""
 
     def __call__(
         self,
@@ -56,37 +56,37 @@ class PlanWriter(Protocol):
 
 @dataclass(frozen=True)
 class Ruleset:
-    """Rules, and how they become plans."""
+    """Rules, and the settings of their plans."""
 
     rules: Sequence[Rule]
     write: PlanWriter
     keyed_by: frozenset[str] = frozenset()
-    """The fields from which the partition of a record follows; none if it does not."""
+    """Fields that determine the partition of a record; empty if no fields do."""
 
     def plan(self) -> str:
-        """For an engine that counts by itself."""
+        """Returns the plan for a single engine."""
         return self.write(self.rules)
 
     @property
     def where_read(self) -> list[Rule]:
-        """The rules that are counted by whoever reads the events."""
+        """The rules whose events are counted where they are read."""
         return [rule for rule in self.rules if self._stays(rule)]
 
     @property
     def by_share(self) -> list[Rule]:
-        """Those that are counted by share of the groups."""
+        """The rules whose events are repartitioned and counted by share."""
         return [rule for rule in self.rules if not self._stays(rule)]
 
     def _stays(self, rule: Rule) -> bool:
         return _stays(rule, self.keyed_by)
 
     def plan_where_read(self, key: str, shares: int) -> str:
-        """For the engine of a source partition. ``key`` is that of the fingerprints, in hexadecimal digits."""
+        """Returns the plan for a source partition. ``key`` is the fingerprint key in hexadecimal digits."""
         among = {"fingerprint_key": key}
         return self.write(self.where_read, handed_on=self.by_share, shares=shares, among_workers=among)
 
     def plan_by_share(self, key: str, share: int, shares: int) -> str:
-        """For the engine of a share of the groups."""
+        """Returns the plan for a share of the groups."""
         among = {
             "fingerprint_key": key,
             "share": {"partition": share, "of": shares},

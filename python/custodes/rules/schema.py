@@ -1,4 +1,4 @@
-"""The shape of a rule file as JSON Schema, for editors: what of Sigma is supported, and what is ours."""
+"""JSON Schema of rule files, for editors: the supported part of Sigma, and Custodes' extensions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SIGMA_SPAN = {"type": "string", "pattern": r"^\d+[smhdwMQYy]$", "examples": ["1
 
 
 def rule_schema() -> dict[str, Any]:
-    """One document of a rule file: a detection, a correlation or a filter."""
+    """Returns the schema of one document of a rule file: a detection, a correlation or a filter."""
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "A rule for Custodes",
@@ -28,9 +28,13 @@ def rule_schema() -> dict[str, Any]:
         "required": ["title"],
         "oneOf": [{"required": ["detection"]}, {"required": ["correlation"]}, {"required": ["filter"]}],
         "properties": {
-            "title": {**_TEXT, "maxLength": 256, "description": "Metrics and alerts name the rule by it."},
-            "id": {**_TEXT, "format": "uuid", "description": "What findings are told apart by; keep it."},
-            "name": {**_TEXT, "description": "What correlations refer to it by."},
+            "title": {**_TEXT, "maxLength": 256, "description": "Name of the rule in metrics and alerts."},
+            "id": {
+                **_TEXT,
+                "format": "uuid",
+                "description": "Identity of the rule's findings; it should never change.",
+            },
+            "name": {**_TEXT, "description": "Name that correlations use to refer to the rule."},
             "status": {"enum": ["stable", "test", "experimental", "deprecated", "unsupported"]},
             "level": {"enum": list(LEVELS)},
             "description": _TEXT,
@@ -44,7 +48,7 @@ def rule_schema() -> dict[str, Any]:
             "logsource": {"type": "object"},
             "generate": {
                 "type": "boolean",
-                "description": "Whether it fires by itself although a correlation counts it.",
+                "description": "Whether the rule has findings of its own although a correlation counts it.",
             },
             "detection": _DETECTION,
             "correlation": _CORRELATION,
@@ -67,17 +71,20 @@ _CORRELATION = {
     "properties": {
         "type": {"enum": [type_.name.lower() for type_ in CORRELATION_TYPES]},
         "rules": {"oneOf": [_TEXT, _TEXTS], "description": "Names or ids of rules, detections or correlations."},
-        "generate": {"type": "boolean", "description": "Whether the rules it refers to fire by themselves too."},
+        "generate": {"type": "boolean", "description": "Whether the referenced rules have findings of their own, too."},
         "aliases": {
             "type": "object",
-            "description": "Names for group-by, and by rule the field each stands for.",
+            "description": "Names for group-by, with the field of each rule.",
             "additionalProperties": {"type": "object", "additionalProperties": _TEXT},
         },
-        "group-by": {**_TEXTS, "description": "The fields whose values make a group; none: all events are one."},
+        "group-by": {
+            **_TEXTS,
+            "description": "Fields whose values identify a group; without them, all events are one group.",
+        },
         "timespan": {**_SIGMA_SPAN, "description": "The window's length."},
         "condition": {
             "type": ["object", "string"],
-            "description": "Bounds; or, of temporal and temporal_ordered, an expression over the names of the rules.",
+            "description": "Bounds; for temporal and temporal_ordered also an expression over the names of the rules.",
             "additionalProperties": False,
             "properties": {
                 "field": {**_TEXT, "description": "The field whose values are counted or measured."},
@@ -91,21 +98,24 @@ _CORRELATION = {
 
 def _own() -> dict[str, Any]:
     new = NewValues.model_json_schema()
-    # The counted field is taken where none is given.
+    # The counted field is the default.
     new["required"] = [name for name in new.get("required", []) if name != "field"]
     return {
         "type": "object",
-        "description": "What Sigma has no word for.",
+        "description": "Extensions of Custodes.",
         "additionalProperties": False,
         "properties": {
-            "keep_open": {**_SPAN, "description": "Runs no further apart are one finding; default: the timespan."},
+            "keep_open": {
+                **_SPAN,
+                "description": "Largest gap between periods that are one finding; default: the timespan.",
+            },
             "resolution": {**_SPAN, "description": "Pane length; default: timespan / 600, at least 1s."},
             "baseline": Baseline.model_json_schema(
                 ref_template="#/properties/custodes/properties/baseline/$defs/{model}"
             ),
             "new": {"oneOf": [{"const": True}, new]},
-            "dormant": {**_SPAN, "description": "Only groups count that were silent for longer."},
-            "tuning": {**_TEXT, "description": "How to fit the rule to a house."},
-            "runbook": {**_TEXT, "description": "The page that says what to do about a finding."},
+            "dormant": {**_SPAN, "description": "Counts only groups that were silent for longer."},
+            "tuning": {**_TEXT, "description": "How to adapt the rule to an organisation."},
+            "runbook": {**_TEXT, "description": "Page that describes the response to a finding."},
         },
     }

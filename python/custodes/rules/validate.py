@@ -30,14 +30,16 @@ def validate_rules(compiled: Sequence[CompiledRule]) -> tuple[list[Rule], list[F
     """
     remaining = list(compiled)
     faults: list[Fault] = []
-    while (error := _error_of([one.rule for one in remaining])) is not None:
-        wrong = [(one, error) for one in remaining if one.rule.id == error.rule] or _validate_each(remaining)
+    while (error := _error_of([candidate.rule for candidate in remaining])) is not None:
+        wrong = [(candidate, error) for candidate in remaining if candidate.rule.id == error.rule] or _validate_each(
+            remaining
+        )
         if not wrong:
             faults.append(Fault(error.problem))
             break
-        faults += [plan_fault(problem, one.document) for one, problem in wrong]
-        remaining = _without(remaining, {one.rule.id for one, _ in wrong})
-    return [one.rule for one in remaining if not one.is_probe], faults
+        faults += [plan_fault(problem, candidate.document) for candidate, problem in wrong]
+        remaining = _without(remaining, {candidate.rule.id for candidate, _ in wrong})
+    return [candidate.rule for candidate in remaining if not candidate.is_probe], faults
 
 
 def plan_fault(error: PlanError, document: Document) -> Fault:
@@ -59,22 +61,22 @@ def _error_of(rules: Sequence[Rule]) -> PlanError | None:
 
 def _validate_each(compiled: Sequence[CompiledRule]) -> list[_Error]:
     """Validates rules one by one, for an error that names no rule. Skips rules that depend on a wrong one."""
-    rules = [one.rule for one in compiled]
+    rules = [candidate.rule for candidate in compiled]
     wrong: list[_Error] = []
-    for one in compiled:
-        if one.depends_on.isdisjoint(other.rule.id for other, _ in wrong):
-            error = _error_of(one.rule.with_followed(rules))
+    for candidate in compiled:
+        if candidate.depends_on.isdisjoint(other.rule.id for other, _ in wrong):
+            error = _error_of(candidate.rule.with_followed(rules))
             if error is not None:
-                wrong.append((one, error))
+                wrong.append((candidate, error))
     return wrong
 
 
 def _without(compiled: Iterable[CompiledRule], removed: set[str]) -> list[CompiledRule]:
     """Returns the rules that are not removed and depend on no removed rule."""
     remaining = []
-    for one in compiled:
-        if one.rule.id in removed or not one.depends_on.isdisjoint(removed):
-            removed = removed | {one.rule.id}
+    for candidate in compiled:
+        if candidate.rule.id in removed or not candidate.depends_on.isdisjoint(removed):
+            removed = removed | {candidate.rule.id}
         else:
-            remaining.append(one)
+            remaining.append(candidate)
     return remaining

@@ -381,11 +381,11 @@ class Monitor:
             DatabaseFailed(error=cause_of(error)).emit()
 
     def tell(self, news: Sequence[tuple[str, Finding]]) -> None:
-        told = [(kind, finding) for kind, finding in news if kind != "updated"]
-        for kind, finding in told:
+        reportable = [(kind, finding) for kind, finding in news if kind != "updated"]
+        for kind, finding in reportable:
             self.metrics.news(kind, finding)
             self._on_news(kind, finding)
-        if told:
+        if reportable:
             self.feed.publish()
 
     def _refresh(self) -> None:

@@ -107,7 +107,7 @@ class AssignedPartition:
     stream: int
     task: Task | None = None
     open_at: float = 0.0
-    """Time at which to open the task, while there is none."""
+    """Time at which to open the task, until it is open."""
     outbox: RepartitionOutbox | None = None
     """Events to send, for a source partition."""
     inbox: RepartitionInbox | None = None
@@ -179,7 +179,7 @@ class PartitionedTasks:
         if (outbox := held.outbox) is None:
             return
         if isinstance(arrival, StreamGap) and arrival.position < arrival.expected:
-            outbox.begin_anew(arrival.position)
+            outbox.restart(arrival.position)
         if outcome is not None:
             outbox.add(outcome.repartition_batches)
             outbox.clock = outcome.clock if outcome.clock is not None else outbox.clock

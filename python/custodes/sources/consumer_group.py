@@ -157,9 +157,9 @@ class GroupMember:
 
     def commit(self, offsets: Mapping[TopicPartition, int]) -> bool:
         """Returns whether the group accepted the offsets."""
-        told = {partition: OffsetAndMetadata(offset, "", -1) for partition, offset in offsets.items()}
+        metadata = {partition: OffsetAndMetadata(offset, "", -1) for partition, offset in offsets.items()}
         try:
-            self.consumer.commit(told, timeout_ms=self._patience_ms)
+            self.consumer.commit(metadata, timeout_ms=self._patience_ms)
         except KafkaError as error:
             CommitFailed(error=cause_of(error)).emit()
             return False

@@ -40,7 +40,7 @@ class BatchRun:
     """Start and end in the bytes of the fetch."""
     next_offset: int
     latest_ms: int
-    """Largest timestamp of a record, as set by its producer or the broker; -1 if there is none."""
+    """Largest timestamp of a record, as set by its producer or the broker; -1 without one."""
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from custodes.sources.messages import StreamGap, StreamPosition
 _VERSION = 1
 _HEADER = struct.Struct("<BBqqqH")
 """Version, flags, first offset, offset after the last, clock, length of the partition's name."""
-_IDLE, _ANEW = 1, 2
+_IDLE, _NEW_LOG = 1, 2
 _NO_CLOCK = -(1 << 63)
 LARGEST_RECORD = 4 << 20
 """Maximum bytes of a record: one batch, or one event of the maximum size."""
@@ -44,14 +44,14 @@ class SentRange:
     """Largest event time on the partition, in microseconds."""
     idle: bool
     """Whether the partition was silent long enough to be ignored by the watermark."""
-    anew: bool
+    is_new_log: bool
     """Whether the partition's log replaces an earlier one, and begins with this record."""
     parcel: bytes
     """The events, as encoded by the engine."""
 
     def encode(self) -> bytes:
         place = self.place.encode()
-        flags = (_IDLE if self.idle else 0) | (_ANEW if self.anew else 0)
+        flags = (_IDLE if self.idle else 0) | (_NEW_LOG if self.is_new_log else 0)
         clock = _NO_CLOCK if self.clock is None else self.clock
         return _HEADER.pack(_VERSION, flags, self.begin, self.end, clock, len(place)) + place + self.parcel
 
@@ -70,7 +70,7 @@ class SentRange:
             end=end,
             clock=None if clock == _NO_CLOCK else clock,
             idle=bool(flags & _IDLE),
-            anew=bool(flags & _ANEW),
+            is_new_log=bool(flags & _NEW_LOG),
             parcel=value[names_end:],
         )
 
@@ -147,7 +147,7 @@ class RepartitionOutbox:
         """Makes the next :meth:`send` report the state of the partition to all shares, even if it is unchanged."""
         self._told = [None] * len(self._parcels)
 
-    def begin_anew(self, position: int) -> None:
+    def restart(self, position: int) -> None:
         """Starts again at ``position``, because the partition's log was replaced."""
         self._from = [position] * len(self._parcels)
         self._anew = True
@@ -234,7 +234,7 @@ class RepartitionInbox:
     def take(self, sent: SentRange, engine: Engine) -> Iterator[Outcome]:
         """Counts the new events of a record. Raises ``ValueError`` for a malformed record."""
         stream, upto = self._stream(sent.place), self.upto.get(sent.place)
-        if sent.anew:
+        if sent.is_new_log:
             engine.reset_stream(stream)
             upto = None
         if upto is not None and sent.end < upto:
