@@ -38,7 +38,7 @@ def test_the_schema_describes_every_key() -> None:
     schema = json.loads(custodes("config", "schema").stdout)
     assert schema["additionalProperties"] is False
     assert {"source", "rules", "mapping", "event_time", "http"} <= set(schema["properties"])
-    lateness = schema["$defs"]["EventTime"]["properties"]["allowed_lateness"]
+    lateness = schema["$defs"]["EventTimeSettings"]["properties"]["allowed_lateness"]
     assert lateness["description"]
     assert lateness["default"] == "10s"
 

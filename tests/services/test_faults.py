@@ -194,7 +194,7 @@ def test_two_processes_do_not_share_a_folder(kafka: Kafka, worker: MonitorProces
     second = Server(worker.folder, [CUSTODES, "run", "-c", tmp_path / "custodes.yaml"])
     assert second.process.wait(30) == 2
     second.stop()
-    assert "another running process's" in server.log.read_text()
+    assert "in use by another running process" in server.log.read_text()
     assert server.stop() == 0
 
 
