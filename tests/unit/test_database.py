@@ -38,7 +38,7 @@ def test_a_later_version_is_refused(tmp_path: Path) -> None:
     with engine.begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     engine.dispose()
-    with pytest.raises(NewerDatabaseError, match="revision 9999, later than"):
+    with pytest.raises(NewerDatabaseError, match="revision 9999, which is later than"):
         open_database(url)
 
 
