@@ -147,7 +147,7 @@ def test_deleting_twice_is_no_error(tmp_path: Path) -> None:
 
 
 def test_an_unusable_state_store_is_a_reported_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ValueError, match="'ftp://host/x' is no URL of a state store"):
+    with pytest.raises(ValueError, match="'ftp://host/x' is not the URL of a state store"):
         ObjectStates("ftp://host/x")
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="Not a directory"):
