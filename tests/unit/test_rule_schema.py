@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 from custodes.rules import shipped_pack
-from custodes.rules.compile import OWN_KEYS
+from custodes.rules.keys import OWN
 from custodes.rules.schema import rule_schema
 
 
@@ -38,7 +38,7 @@ def test_the_shipped_rules_match_the_schema() -> None:
 
 
 def test_it_knows_the_keys_that_the_compiler_knows() -> None:
-    assert set(rule_schema()["properties"]["custodes"]["properties"]) == set(OWN_KEYS)
+    assert set(rule_schema()["properties"]["custodes"]["properties"]) == set(OWN)
 
 
 def test_misspelt_keys_do_not_match_the_schema() -> None:

@@ -6,7 +6,7 @@ import re
 from datetime import timedelta
 
 _UNITS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
-_PATTERN = re.compile(r"(\d+)(ms|[smhdw])")
+_PATTERN = re.compile(r"([0-9]{1,30})(ms|[smhdw])")
 
 
 def parse_duration(text: str) -> timedelta:
@@ -14,7 +14,10 @@ def parse_duration(text: str) -> timedelta:
     match = _PATTERN.fullmatch(text.strip()) if isinstance(text, str) else None
     if match is None:
         raise ValueError(f"'{text}' is not a duration; write a whole number and a unit, like 500ms, 10s, 5m, 1h, 28d")
-    return timedelta(milliseconds=int(match[1]) * _UNITS[match[2]])
+    try:
+        return timedelta(milliseconds=int(match[1]) * _UNITS[match[2]])
+    except OverflowError as error:
+        raise ValueError(f"'{text}' is too long") from error
 
 
 def format_duration(span: timedelta) -> str:

@@ -45,17 +45,25 @@ def load_documents(path: Path) -> list[Document]:
     except OSError as error:
         raise FaultsError([Fault(f"cannot read: {error.strerror}", str(path))]) from error
     except UnicodeDecodeError as error:
-        raise FaultsError([Fault(f"not UTF-8 at byte {error.start}", str(path))]) from error
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise FaultsError([Fault(f"not UTF-8 at byte {error.start}", str(path), line)]) from error
     documents = []
+    line = 1
     try:
         for node in yaml.compose_all(text, yaml.CSafeLoader):
-            document = Document(str(path), None, node.start_mark.line + 1, text=text)
+            line = node.start_mark.line + 1
+            document = Document(str(path), None, line, text=text)
             document.data = _YamlBuilder(document).build(node, ())
             documents.append(document)
+    except RecursionError as error:
+        raise FaultsError([Fault("nested too deeply", str(path), line)]) from error
+    except yaml.reader.ReaderError as error:
+        line = text.encode().count(b"\n", 0, error.position) + 1
+        raise FaultsError([Fault(f"not YAML: {error.reason}", str(path), line)]) from error
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         problem = error.problem or error.context or "malformed"
-        line = mark.line + 1 if mark else None
+        line = mark.line + 1 if mark else line
         raise FaultsError([Fault(f"not YAML: {problem}", str(path), line)]) from error
     return documents
 
@@ -70,7 +78,7 @@ class _YamlBuilder:
 
     def build(self, node: yaml.Node, place: YamlPath) -> Any:
         if isinstance(node, yaml.ScalarNode):
-            return _scalar(node)
+            return self._scalar(node)
         key = id(node)
         if key in self._open:
             fault = Fault("an alias that contains itself", self._document.file, node.start_mark.line + 1)
@@ -88,7 +96,7 @@ class _YamlBuilder:
             line = key_node.start_mark.line + 1
             if not isinstance(key_node, yaml.ScalarNode):
                 raise FaultsError([Fault("a key must be plain text", self._document.file, line)])
-            key = _scalar(key_node)
+            key = self._scalar(key_node)
             if key in result:
                 raise FaultsError([Fault(f"key '{key}' is given twice", self._document.file, line)])
             self._document.lines[(*place, key)] = line
@@ -102,13 +110,18 @@ class _YamlBuilder:
             items.append(self.build(item, (*place, at)))
         return items
 
-
-def _scalar(node: yaml.Node) -> Any:
-    """Reads a scalar like the safe loader, except that dates stay text, as Sigma requires."""
-    loader = yaml.CSafeLoader("")
-    try:
+    def _scalar(self, node: yaml.ScalarNode) -> Any:
+        """Reads a scalar like the safe loader, except that dates stay text, as Sigma requires."""
         if node.tag == "tag:yaml.org,2002:timestamp":
             return node.value
-        return loader.construct_object(node, deep=True)
-    finally:
-        loader.dispose()
+        loader = yaml.CSafeLoader("")
+        try:
+            return loader.construct_object(node, deep=True)
+        except yaml.YAMLError:
+            raise
+        except Exception as error:  # the constructors of numbers and booleans raise several errors for other texts
+            kind = node.tag.rpartition(":")[2]
+            fault = Fault(f"not a value of type '{kind}'", self._document.file, node.start_mark.line + 1)
+            raise FaultsError([fault]) from error
+        finally:
+            loader.dispose()

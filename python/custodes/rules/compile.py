@@ -6,27 +6,23 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
-from sigma.correlations import SigmaCorrelationType
 from sigma.exceptions import SigmaError
 from sigma.rule import SigmaRule
 
 from custodes.config import Document, Fault
-from custodes.config.faults import did_you_mean
 from custodes.rules.base import base_of
 from custodes.rules.conditions import Condition, UnsupportedError, compile_condition
 from custodes.rules.correlation import ReferencedRule, compile_correlation
+from custodes.rules.keys import SPANS
 from custodes.rules.locate import field_place
 from custodes.rules.model import Rule
 from custodes.rules.novelty import read_novelty
-from custodes.rules.parse import ParsedRule, sigma_fault
+from custodes.rules.parse import ParsedRule, cause_of, sigma_fault
 from custodes.rules.resolve import ResolvedRules
-from custodes.rules.timing import SPANS, Timing, read_timing
+from custodes.rules.timing import Timing, read_timing
 
-CORRELATION_TYPES = tuple(SigmaCorrelationType)
-"""The supported correlation types."""
-OWN_KEYS = (*SPANS, "baseline", "new", "dormant", "tuning", "runbook")
-"""Keys under a rule's ``custodes`` key."""
-_PLANNED_KEYS = ("reset",)
+_COUNTING_KEYS = (*SPANS, "baseline", "new", "dormant")
+"""Keys under a rule's ``custodes`` key that change what it counts."""
 _AN_HOUR = timedelta(hours=1)
 
 
@@ -54,13 +50,11 @@ def compile_rules(resolved: ResolvedRules) -> tuple[list[CompiledRule], list[Fau
     detections, faults = _compile_detections(resolved)
     compiled = {detection.rule.id: detection for detection in detections}
     for parsed in resolved.correlations:
-        key_faults = _key_faults(parsed)
-        faults += key_faults
         targets = resolved.targets.get(parsed.id, ())
         known = [
             compiled[target.id].as_target(reference, target) for reference, target in targets if target.id in compiled
         ]
-        if not known or len(known) < len(targets) or key_faults:
+        if not known or len(known) < len(targets):
             continue
         rule, correlation_faults = compile_correlation(parsed, known)
         faults += correlation_faults
@@ -87,6 +81,8 @@ def _compile_detections(resolved: ResolvedRules) -> tuple[list[CompiledRule], li
         if parsed.id not in resolved.silent:
             rule, rule_faults = _single(parsed, when)
             faults += rule_faults
+        else:
+            faults += _silent_faults(parsed)
         probe = base_of(parsed, when, (), Timing(_AN_HOUR, _AN_HOUR, timedelta(0)), {"gte": 1})
         compiled.append(CompiledRule(rule or probe, parsed.document, is_probe=rule is None))
     return compiled, faults
@@ -103,16 +99,14 @@ def _condition(parsed: ParsedRule) -> tuple[Condition | None, list[Fault]]:
         return None, [document.fault(str(error), *place)]
     except SigmaError as error:
         return None, [sigma_fault(error, document)]
-    except Exception as error:  # pySigma raises other errors for some values of the wrong type
-        return None, [document.fault(f"not a detection: {type(error).__name__}: {error}", "detection")]
+    except Exception as error:  # pySigma raises other errors for some values
+        return None, [document.fault(f"not a detection: {cause_of(error)}", "detection")]
     return conditions[0] if len(conditions) == 1 else {"any": conditions}, []
 
 
 def _single(parsed: ParsedRule, when: Condition) -> tuple[Rule | None, list[Fault]]:
     """Compiles a detection that no correlation refers to: one event suffices, with a finding per actor and hour."""
-    if faults := _key_faults(parsed):
-        return None, faults
-    timing, faults = read_timing(parsed, _AN_HOUR)
+    timing, faults = read_timing(parsed, _AN_HOUR // timedelta(seconds=1))
     document = parsed.document
     novelty, novelty_faults = read_novelty(document, None)
     faults += novelty_faults
@@ -124,20 +118,15 @@ def _single(parsed: ParsedRule, when: Condition) -> tuple[Rule | None, list[Faul
     return replace(base_of(parsed, when, ("actor",), timing, {"gte": 1}), sieve=novelty), []
 
 
-def _key_faults(parsed: ParsedRule) -> list[Fault]:
-    """Returns the faults of keys under ``custodes`` that are unknown."""
-    document = parsed.document
-    own = document.data.get("custodes") or {}
-    if not isinstance(own, dict):
-        return [document.fault("'custodes' must be a mapping", "custodes")]
-    faults = []
-    for key in own:
-        if key in _PLANNED_KEYS:
-            faults.append(document.fault(f"'{key}' is not supported yet", "custodes", key))
-        elif key not in OWN_KEYS:
-            hint = did_you_mean(str(key), OWN_KEYS)
-            faults.append(document.fault(f"unknown key 'custodes.{key}'", "custodes", key, hint=hint))
-    return faults
+def _silent_faults(parsed: ParsedRule) -> list[Fault]:
+    """Returns a fault for each key that has no effect because only correlations count the detection."""
+    own = parsed.document.data.get("custodes") or {}
+    hint = "write it in the correlation"
+    return [
+        parsed.document.fault(f"'{key}' has no effect: the rule has no findings of its own", "custodes", key, hint=hint)
+        for key in _COUNTING_KEYS
+        if key in own
+    ]
 
 
 def _title_faults(compiled: Iterable[CompiledRule]) -> list[Fault]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
 
 from sigma.correlations import (
     SigmaCorrelationCondition,
@@ -17,11 +16,12 @@ from custodes.config import Document, Fault
 from custodes.config.faults import did_you_mean
 from custodes.rules.base import base_of
 from custodes.rules.baseline import read_baseline
+from custodes.rules.bounds import read_bounds
 from custodes.rules.conditions import Condition
 from custodes.rules.measure import FieldAggregate, InOrder, Measure, PatternError, read_pattern
 from custodes.rules.model import POINTS, Branch, Rule
 from custodes.rules.novelty import read_novelty
-from custodes.rules.parse import OPERATORS, ParsedRule
+from custodes.rules.parse import ParsedRule
 from custodes.rules.timing import read_timing
 
 _TEMPORAL = (SigmaCorrelationType.TEMPORAL, SigmaCorrelationType.TEMPORAL_ORDERED)
@@ -53,7 +53,7 @@ def compile_correlation(parsed: ParsedRule, targets: Sequence[ReferencedRule]) -
     """Compiles a correlation with at least one target."""
     sigma, document = parsed.sigma, parsed.document
     assert isinstance(sigma, SigmaCorrelationRule)  # noqa: S101 - the caller passes correlations
-    timing, faults = read_timing(parsed, timedelta(seconds=sigma.timespan.seconds))
+    timing, faults = read_timing(parsed, sigma.timespan.seconds)
     condition, condition_faults = _condition(sigma, targets, document)
     holds, measure = condition
     fields, field_faults = _fields(sigma, document) if sigma.type == SigmaCorrelationType.VALUE_COUNT else ((), [])
@@ -117,7 +117,7 @@ def _condition(
             return ({}, None), [document.fault(str(error), "correlation", "condition")]
         return ({"gte": 1}, pattern), []
     kind = _AMOUNTS.get(sigma.type)
-    holds, faults = _bounds(document, whole=kind is None)
+    holds, faults = read_bounds(document, whole=kind is None, most=len(targets) if sigma.type in _TEMPORAL else None)
     if sigma.type in _TEMPORAL:
         if len(targets) < 2:
             problem = f"{sigma.type.name.lower()} requires two rules or more"
@@ -156,24 +156,6 @@ def _fields(
         return fields, []
     problem = f"{sigma.type.name.lower()} requires one field"
     return (), [document.fault(problem, "correlation", "condition", "field")]
-
-
-def _bounds(document: Document, *, whole: bool) -> tuple[dict[str, float], list[Fault]]:
-    """Returns Sigma's operators with their bounds."""
-    condition = document.data["correlation"].get("condition", {})
-    holds: dict[str, float] = {}
-    faults = []
-    for operator in OPERATORS:
-        if operator not in condition:
-            continue
-        bound = condition[operator]
-        is_whole = isinstance(bound, int) and not isinstance(bound, bool)
-        if (is_whole and bound >= 0) or (not whole and (is_whole or isinstance(bound, float))):
-            holds[operator] = bound
-        else:
-            problem = f"'{operator}' must be {'a whole number' if whole else 'a number'}"
-            faults.append(document.fault(problem, "correlation", "condition", operator))
-    return holds, faults
 
 
 def _branches(

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
-from sigma.collection import SigmaCollection
 from sigma.correlations import SigmaCorrelationRule
 from sigma.exceptions import SigmaError, SigmaRuleLocation
 from sigma.filters import SigmaFilter
 from sigma.policy import SigmaPolicy
 from sigma.policy.regex_engine import RegexEngine, RegexPattern
-from sigma.rule import SigmaRule
+from sigma.rule import SigmaLogSource, SigmaRule
 
 from custodes.config import Document, Fault
+from custodes.rules.keys import OPERATORS
 from custodes.rules.locate import place_of
-
-OPERATORS = ("gte", "gt", "lte", "lt", "eq", "neq")
-"""Sigma's operators for counts."""
+from custodes.rules.metadata import id_of, read_metadata
+from custodes.rules.shape import shape_faults, shape_warnings
 
 
 class _LenientRegex(RegexEngine):
@@ -38,6 +37,7 @@ class _LenientRegex(RegexEngine):
         return re.error
 
 
+_LONGEST_CAUSE = 200
 _POLICY = SigmaPolicy(regex_engine=_LenientRegex())
 
 
@@ -50,7 +50,12 @@ class ParsedRule:
 
     @property
     def id(self) -> str:
-        return str(self.sigma.id or self.sigma.name or self.sigma.title)
+        return str(id_of(self.document) or self.sigma.name or self.sigma.title)
+
+    @property
+    def references(self) -> set[str]:
+        """The names by which other rules refer to the rule."""
+        return {id_of(self.document) or "", str(self.sigma.name or ""), self.id} - {""}
 
     @property
     def title(self) -> str:
@@ -64,6 +69,11 @@ class ParsedRule:
     @property
     def is_correlation(self) -> bool:
         return isinstance(self.sigma, SigmaCorrelationRule)
+
+    @property
+    def logsource(self) -> SigmaLogSource | None:
+        """The log source of a detection."""
+        return self.sigma.logsource if isinstance(self.sigma, SigmaRule) else None
 
     @property
     def generates(self) -> bool:
@@ -81,26 +91,46 @@ def is_pipeline(document: Document) -> bool:
     return isinstance(document.data, dict) and "transformations" in document.data
 
 
-def parse_documents(documents: Iterable[Document]) -> tuple[list[ParsedRule], list[Fault]]:
-    """Parses documents with pySigma and applies the filters among them. Returns the rules that can be parsed."""
-    parsed: list[ParsedRule] = []
-    filters: list[SigmaFilter] = []
+@dataclass
+class ParsedFilter:
+    """A filter as parsed by pySigma, with its document."""
+
+    sigma: SigmaFilter
+    document: Document
+
+
+@dataclass
+class ParsedDocuments:
+    """The documents that can be parsed, and warnings about them."""
+
+    rules: list[ParsedRule] = field(default_factory=list)
+    filters: list[ParsedFilter] = field(default_factory=list)
+    warnings: list[Fault] = field(default_factory=list)
+
+
+def parse_documents(documents: Iterable[Document]) -> tuple[ParsedDocuments, list[Fault]]:
+    """Parses documents with pySigma. Returns those without a fault."""
+    parsed = ParsedDocuments()
     faults: list[Fault] = []
     for document in documents:
-        result, document_faults = _parse(document)
+        if shape := shape_faults(document):
+            faults += shape
+            continue
+        cleaned, warnings = read_metadata(document)
+        parsed.warnings += [*warnings, *shape_warnings(document)]
+        result, document_faults = _parse(document, cleaned)
         faults += document_faults
         if isinstance(result, SigmaFilter):
-            filters.append(result)
+            parsed.filters.append(ParsedFilter(result, document))
         elif result is not None:
-            parsed.append(ParsedRule(result, document))
-    return _with_filters(parsed, filters), faults
+            parsed.rules.append(ParsedRule(result, document))
+    return parsed, faults
 
 
-def _parse(document: Document) -> tuple[SigmaRule | SigmaCorrelationRule | SigmaFilter | None, list[Fault]]:
-    """Parses one document. A filter with faults is returned; a rule with faults is not."""
-    data = document.data
-    if not isinstance(data, dict):
-        return None, [document.fault("a rule is a YAML mapping")]
+def _parse(
+    document: Document, data: dict[str, Any]
+) -> tuple[SigmaRule | SigmaCorrelationRule | SigmaFilter | None, list[Fault]]:
+    """Parses one document of the right shape; ``data`` is the document without malformed metadata."""
     source = SigmaRuleLocation(Path(document.file), document.line)
     parsed: SigmaRule | SigmaCorrelationRule | SigmaFilter
     try:
@@ -108,17 +138,14 @@ def _parse(document: Document) -> tuple[SigmaRule | SigmaCorrelationRule | Sigma
             parsed = SigmaCorrelationRule.from_dict(_without_range(data), True, source, policy=_POLICY)
         elif "filter" in data:
             parsed = SigmaFilter.from_dict(data, True, source, policy=_POLICY)
-        elif "action" in data:
-            hint = "write each rule out, or use a Sigma filter"
-            return None, [document.fault("'action' documents are Sigma's old collections", "action", hint=hint)]
         else:
             parsed = SigmaRule.from_dict(data, True, source, policy=_POLICY)
     except SigmaError as error:
         return None, [sigma_fault(error, document)]
-    except Exception as error:  # pySigma raises other errors for some values of the wrong type
-        return None, [document.fault(f"not a Sigma rule: {type(error).__name__}: {error}")]
+    except Exception as error:  # pySigma raises other errors for some values
+        return None, [document.fault(f"not a Sigma rule: {cause_of(error)}")]
     faults = [sigma_fault(error, document) for error in parsed.errors]
-    return parsed if not faults or isinstance(parsed, SigmaFilter) else None, faults
+    return None if faults else parsed, faults
 
 
 def _without_range(data: dict[str, Any]) -> dict[str, Any]:
@@ -132,16 +159,13 @@ def _without_range(data: dict[str, Any]) -> dict[str, Any]:
     return {**data, "correlation": {**correlation, "condition": shown}}
 
 
-def _with_filters(parsed: list[ParsedRule], filters: list[SigmaFilter]) -> list[ParsedRule]:
-    """Returns the rules with each filter applied to the rules that it names."""
-    if not filters:
-        return parsed
-    collection = SigmaCollection([rule.sigma for rule in parsed], resolve_references=False)
-    collection.apply_filters(filters)
-    return [ParsedRule(filtered, rule.document) for rule, filtered in zip(parsed, collection.rules, strict=True)]
-
-
 def sigma_fault(error: SigmaError, document: Document) -> Fault:
     """Returns pySigma's error as a fault at its place in the document."""
     message = error.args[0] if error.args else type(error).__name__
     return document.fault(str(message).rstrip("."), *place_of(error, document))
+
+
+def cause_of(error: Exception) -> str:
+    """Returns an unexpected error of pySigma in one line."""
+    text = f"{type(error).__name__}: {error}".rstrip(": ").partition("\n")[0]
+    return text if len(text) <= _LONGEST_CAUSE else f"{text[:_LONGEST_CAUSE]}…"

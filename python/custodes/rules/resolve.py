@@ -32,7 +32,7 @@ class ResolvedRules:
 def names_of(documents: Iterable[Document]) -> set[str]:
     """Returns all names and ids, those of rules with faults included: a reference to such a rule is no other fault."""
     data = [document.data for document in documents if isinstance(document.data, dict)]
-    return {str(rule[key]) for rule in data for key in ("id", "name") if rule.get(key)}
+    return {str(rule[key]) for rule in data for key in ("id", "name") if isinstance(rule.get(key), str | int)}
 
 
 def resolve_references(parsed: Sequence[ParsedRule], names: set[str]) -> tuple[ResolvedRules, list[Fault]]:
@@ -63,7 +63,7 @@ def _by_name(parsed: Iterable[ParsedRule]) -> tuple[dict[str, ParsedRule], list[
     by_name: dict[str, ParsedRule] = {}
     faults = []
     for rule in parsed:
-        for name in {str(rule.sigma.id or ""), str(rule.sigma.name or ""), rule.id} - {""}:
+        for name in sorted(rule.references):
             if name in by_name:
                 first = by_name[name].document
                 faults.append(
@@ -92,8 +92,10 @@ def _targets(rule: ParsedRule, by_name: Mapping[str, ParsedRule], names: set[str
         place = ("correlation", "rules", index) if has_list else ("correlation", "condition")
         if not isinstance(reference, str):
             faults.append(rule.document.fault("a reference must be the name or id of a rule", *place))
-        elif reference in by_name:
-            targets.append((reference, by_name[reference]))
+        elif (target := by_name.get(reference)) is not None:
+            if has_list and any(target is other for _, other in targets):
+                faults.append(rule.document.fault(f"the rule '{reference}' is listed twice", *place))
+            targets.append((reference, target))
         elif reference not in names:
             hint = did_you_mean(reference, names)
             faults.append(rule.document.fault(f"no rule '{reference}'", *place, hint=hint))

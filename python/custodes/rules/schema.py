@@ -8,10 +8,10 @@ from pydantic import TypeAdapter
 
 from custodes.config.section import Duration
 from custodes.rules.baseline import Baseline
-from custodes.rules.compile import CORRELATION_TYPES
+from custodes.rules.correlation_shape import TYPES
+from custodes.rules.keys import OPERATORS
 from custodes.rules.model import LEVELS
 from custodes.rules.novelty import NewValues
-from custodes.rules.parse import OPERATORS
 
 _TEXT = {"type": "string"}
 _TEXTS = {"type": "array", "items": _TEXT}
@@ -69,7 +69,7 @@ _CORRELATION = {
     "required": ["type", "timespan"],
     "additionalProperties": False,
     "properties": {
-        "type": {"enum": [type_.name.lower() for type_ in CORRELATION_TYPES]},
+        "type": {"enum": list(TYPES)},
         "rules": {"oneOf": [_TEXT, _TEXTS], "description": "Names or ids of rules, detections or correlations."},
         "generate": {"type": "boolean", "description": "Whether the referenced rules have findings of their own, too."},
         "aliases": {

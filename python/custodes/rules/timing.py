@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from custodes.config import Fault, parse_duration
+from custodes.rules.keys import SPANS
 from custodes.rules.parse import ParsedRule
 
-SPANS = ("keep_open", "resolution")
-"""Keys of durations under a rule's ``custodes`` key."""
 _LONGEST_SECONDS = 10 * 366 * 86_400
 _PANES = 600
 """Largest number of panes of a window without ``resolution``."""
@@ -24,11 +23,12 @@ class Timing:
     keep_open: timedelta
 
 
-def read_timing(parsed: ParsedRule, timespan: timedelta) -> tuple[Timing | None, list[Fault]]:
-    """Reads the durations of a rule with a window of ``timespan``."""
+def read_timing(parsed: ParsedRule, timespan_seconds: int) -> tuple[Timing | None, list[Fault]]:
+    """Reads the durations of a rule with a window of ``timespan_seconds``."""
     document = parsed.document
-    if timespan.total_seconds() > _LONGEST_SECONDS:
+    if timespan_seconds > _LONGEST_SECONDS:
         return None, [document.fault("timespan is longer than ten years", "correlation", "timespan")]
+    timespan = timedelta(seconds=timespan_seconds)
     own = document.data.get("custodes") or {}
     spans: dict[str, timedelta] = {}
     faults = []
