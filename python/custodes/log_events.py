@@ -118,6 +118,12 @@ class ShippedRuleSkipped(LogEvent, level="warning", consequence="the rule is not
     fault: str
 
 
+class RuleFileWarning(LogEvent, level="warning", consequence="the rule is evaluated; the value is ignored"):
+    """A rule file has a fault that does not change what the rule counts, for example a malformed tag."""
+
+    warning: str
+
+
 # Findings and the database
 
 

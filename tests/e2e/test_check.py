@@ -129,11 +129,11 @@ def test_faults_of_the_configuration(place: Path, before: str, after: str, messa
             "temporal_ordered",
             "rules/rule.yml:13: temporal_ordered requires two rules or more",
         ),
-        ("event_count", "event_cnt", "rules/rule.yml:12: 'event_cnt' is no valid Sigma correlation type"),
+        ("event_count", "event_cnt", "rules/rule.yml:12: unknown correlation type 'event_cnt' (did you mean 'event_count'?)"),
         ("event_count", "value_count", "rules/rule.yml:11: Value count correlation rule without field reference"),
         ("action: read", "action|re: '(?=x)'", "rules/rule.yml:6: field 'action': regular expression: look-around"),
         ("action: read", "action|cidr: 10.0.0.0/99", "rules/rule.yml:6: Invalid CIDR"),
-        ("{gte: 10}", "{gte: many}", "rules/rule.yml:17: 'many' is no valid Sigma correlation condition count"),
+        ("{gte: 10}", "{gte: many}", "rules/rule.yml:17: 'gte' must be a number"),
         ("{gte: 10}", "{gte: 10}\ncustodes: {keep_opn: 1h}", "rules/rule.yml:18: unknown key 'custodes.keep_opn'"),
         ("{gte: 10}", "{gte: 10}\ncustodes: {resolution: 7s}", "rules/rule.yml:18: resolution must be at least 1s"),
         (

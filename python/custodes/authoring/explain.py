@@ -5,15 +5,15 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 
 from custodes._core import Engine, Tables
+from custodes.authoring.probe import probe
 from custodes.config.mapping import Mapping
 from custodes.findings import FindingAccumulator
 from custodes.rules import Rule, build_plan
+from custodes.rules.conditions import TIME_PART
 
-_SECOND = timedelta(seconds=1)
 _COMPARED = {"lt": "<", "lte": "≤", "gt": ">", "gte": "≥", "number": "="}
 
 
@@ -71,8 +71,8 @@ def explain(rule: Rule, mapping: Mapping, event: bytes, tables: Tables | None = 
     fields = {str(node["field"]["name"]) for _, node in nodes if "field" in node} | {*itertools.chain(*sources)}
     if counted_field is not None:
         fields.add(counted_field)
-    probes = [_probe(rule, f"part {at}", when=_of_events(node)) for at, (_, node) in enumerate(nodes)]
-    probes += [_probe(rule, f"field {field}", group_by=(field,)) for field in sorted(fields)]
+    probes = [probe(f"part {at}", _of_events(node)) for at, (_, node) in enumerate(nodes)]
+    probes += [probe(f"field {field}", group_by=(field,)) for field in sorted(fields)]
     engine, ledger = Engine(build_plan(probes, mapping)), FindingAccumulator(probes)
     if tables is not None:
         engine.use_tables(tables)
@@ -111,14 +111,6 @@ def _of_events(node: Any) -> Any:
     return node
 
 
-def _probe(rule: Rule, name: str, when: Any = None, group_by: tuple[str, ...] = ()) -> Rule:
-    """Returns a rule that fires at once."""
-    return Rule(
-        name, name, rule.level, "", group_by=group_by, distinct=None, when={"all": []} if when is None else when,
-        timespan=_SECOND, resolution=_SECOND, keep_open=_SECOND, holds={"gte": 1}, file=rule.file, line=rule.line,
-    )  # fmt: skip
-
-
 def _nodes(when: dict[str, Any], depth: int) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yields the parts of a condition, each before its own parts."""
     yield depth, when
@@ -136,7 +128,7 @@ def _said(node: dict[str, Any]) -> str:
         return "not"
     if "opened" in node:
         return f"a finding of the rule {node['opened']} opens, which is never an event"
-    return _said_of(node["field"]["name"], node["field"]["test"])
+    return _said_of(node["field"]["name"].removeprefix(TIME_PART), node["field"]["test"])
 
 
 def _said_of(name: str, test: Any) -> str:

@@ -2,23 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from custodes.accounts.oidc import OidcError
+from custodes.authoring.sample import missing_fields
 from custodes.cli.encryption import keys_of
 from custodes.cli.identity_provider import provider_of
-from custodes.cli.output import print_faults, stdout, write_json
+from custodes.cli.output import print_faults, print_warnings, stdout, write_json
 from custodes.config import Fault, FaultsError
 from custodes.config.load import load_config
 from custodes.config.mapping import load_mapping
 from custodes.config.model import Config, TableTopicSettings
-from custodes.rules import load_rules, sharing_faults, shipped_pack
+from custodes.rules import LoadedRules, read_rules, sharing_faults, shipped_pack
 from custodes.sources.client import unknown_settings
 from custodes.sources.kafka import reachable
 from custodes.sources.lookup_tables import LookupTables, csv_files
+from custodes.sources.replay import check_readable
+
+
+@dataclass(frozen=True)
+class _Checked:
+    """The result of a check of all files."""
+
+    config: Config | None = None
+    """The configuration, if it is valid."""
+    faults: Sequence[Fault] = ()
+    warnings: Sequence[Fault] = ()
+    rules: int = 0
+    """Number of valid rules."""
 
 
 def check(
@@ -29,44 +45,68 @@ def check(
         list[Path] | None,
         typer.Option(help="Check only these rule files or directories.", show_default=False),
     ] = None,
+    sample: Annotated[
+        Path | None,
+        typer.Option(help="File of events: warn of fields that rules read and no event has.", show_default=False),
+    ] = None,
+    mapping: Annotated[str, typer.Option(help="Mapping of the sample, without a configuration.")] = "custodes",
     offline: Annotated[bool, typer.Option(help="Do not contact brokers or the identity provider.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print faults as a JSON array on standard output.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print faults and warnings as a JSON array.")] = False,
 ) -> None:
     """Check configuration, rules, mapping, tables, files and connections. Exit 2 for faults, 1 if unreachable."""
     if (config is None) == (not rules):
         raise typer.BadParameter("give -c FILE, or --rules PATH")
-    loaded, faults, checked = _check_files(config, rules or [])
-    unreachable = [] if loaded is None or offline else _check_reachability(loaded)
+    if sample is not None:
+        check_readable([sample])
+    checked = _check_files(config, rules or [], sample, mapping)
+    unreachable = [] if checked.config is None or offline else _check_reachability(checked.config)
     if json:
-        write_json([fault.as_dict() for fault in (*faults, *unreachable)])
+        errors = [{**fault.as_dict(), "severity": "error"} for fault in (*checked.faults, *unreachable)]
+        write_json([*errors, *({**warning.as_dict(), "severity": "warning"} for warning in checked.warnings)])
     else:
-        print_faults((*faults, *unreachable))
-    if faults:
+        print_faults((*checked.faults, *unreachable))
+        print_warnings(checked.warnings)
+    if checked.faults:
         raise typer.Exit(2)
     if unreachable:
         raise typer.Exit(1)
     if not json:
-        stdout.print(f"ok: {checked} rules")
+        stdout.print(f"ok: {checked.rules} rules")
 
 
-def _check_files(config: Path | None, rules: list[Path]) -> tuple[Config | None, list[Fault], int]:
-    """Returns the configuration if it is valid, the faults in the files, and the number of valid rules."""
+def _check_files(config: Path | None, rules: list[Path], sample: Path | None, mapping: str) -> _Checked:
     faults: list[Fault] = []
     loaded: Config | None = None
     if config is not None:
         try:
             loaded = load_config(config)
         except FaultsError as error:
-            return None, error.faults, 0
+            return _Checked(faults=error.faults)
         rules = loaded.rules or list(shipped_pack())
         faults += _check_places(loaded)
     try:
-        known = load_rules(rules)
+        known = read_rules(rules)
     except FaultsError as error:
-        return loaded, faults + error.faults, 0
+        return _Checked(loaded, faults + error.faults)
     if loaded is not None and loaded.workers is not None and loaded.rules:
-        faults += sharing_faults(known, frozenset(loaded.workers.keyed_by)).values()
-    return loaded, faults, len(known)
+        faults += sharing_faults(known.rules, frozenset(loaded.workers.keyed_by)).values()
+    warnings = known.warnings
+    if sample is not None and not faults:
+        try:
+            warnings = [*warnings, *_check_sample(known, sample, loaded, mapping)]
+        except FaultsError as error:
+            faults += error.faults
+    return _Checked(loaded, faults, warnings, len(known.rules))
+
+
+def _check_sample(known: LoadedRules, sample: Path, config: Config | None, mapping: str) -> list[Fault]:
+    """Returns warnings about fields that no event of a sample has."""
+    if config is None:
+        return missing_fields(known, load_mapping(mapping), sample)
+    fields, tables = load_mapping(config.mapping, config.event_time.zone), LookupTables()
+    files = {name: table for name, table in config.tables.items() if isinstance(table, Path)}
+    tables.load(csv_files(files), fields.table_uses())
+    return missing_fields(known, fields, sample, tables.in_force)
 
 
 def _check_places(config: Config) -> list[Fault]:

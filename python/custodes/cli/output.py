@@ -34,6 +34,12 @@ def print_faults(faults: Iterable[Fault], as_json: bool = False) -> None:
         stderr.print(Text(str(fault)))
 
 
+def print_warnings(warnings: Iterable[Fault]) -> None:
+    """Prints warnings on standard error."""
+    for warning in warnings:
+        stderr.print(Text(f"warning: {warning}"))
+
+
 def write_json(data: object) -> None:
     """Writes one JSON value and a line end to standard output, without terminal formatting."""
     sys.stdout.buffer.write(orjson.dumps(data, option=orjson.OPT_APPEND_NEWLINE))

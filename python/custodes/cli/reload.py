@@ -14,8 +14,8 @@ from custodes.config.load import load_config
 from custodes.config.mapping import load_mapping
 from custodes.config.model import Config
 from custodes.evidence.contributing_events import ContributingEvents
-from custodes.log_events import ConfigurationReloaded, ReloadFailed, RestartNeeded, ShippedRuleSkipped
-from custodes.rules import Ruleset, build_plan, load_rules, sharing_faults, shipped_pack
+from custodes.log_events import ConfigurationReloaded, ReloadFailed, RestartNeeded, RuleFileWarning, ShippedRuleSkipped
+from custodes.rules import Ruleset, build_plan, read_rules, sharing_faults, shipped_pack
 from custodes.runtime.monitor import Monitor
 from custodes.sources.lookup_tables import FileTable, LookupTables, TableSource
 from custodes.sources.table_topic import TopicTable
@@ -35,7 +35,10 @@ _RELOADABLE: Any = {
 def compile_rules(settings: Config, tables: LookupTables) -> Ruleset:
     """Compiles the rules of a configuration and activates its look-up tables. Raises :class:`FaultsError`."""
     mapping = load_mapping(settings.mapping, settings.event_time.zone)
-    rules = load_rules(settings.rules or shipped_pack())
+    files = read_rules(settings.rules or shipped_pack())
+    for warning in files.warnings:
+        RuleFileWarning(warning=str(warning)).emit()
+    rules = files.rules
     tables.load(_table_sources(settings), mapping.table_uses())
     write = partial(
         build_plan,

@@ -28,11 +28,11 @@ from custodes.cli.options import (
     lateness,
     mapping_and_tables,
 )
-from custodes.cli.output import LEVEL_STYLES, display_path, stderr, stdout
+from custodes.cli.output import LEVEL_STYLES, display_path, print_warnings, stderr, stdout
 from custodes.cli.progress import reading
 from custodes.config.threads import usable_cores
 from custodes.findings import Finding, FindingAccumulator, rfc3339
-from custodes.rules import Rule, build_plan, load_rules, shipped_pack
+from custodes.rules import Rule, build_plan, read_rules, shipped_pack
 from custodes.sources.dead_letters import DeadLetters, FileDeadLetters, Letter, NoDeadLetters
 from custodes.sources.replay import check_readable, replay_files
 
@@ -65,7 +65,9 @@ def replay(
 ) -> None:
     """Replay files of events, and print one record per finding at the end of the input."""
     keep_freed_memory()
-    loaded = load_rules(rules or shipped_pack())
+    files = read_rules(rules or shipped_pack())
+    print_warnings(files.warnings)
+    loaded = files.rules
     fields, tables = mapping_and_tables(mapping, zone, table)
     plan = build_plan(loaded, fields, allowed_lateness=lateness(allowed_lateness))
     check_readable(events)

@@ -34,6 +34,9 @@ Condition = dict[str, Any]
 
 KEYWORD = "keyword "
 """Prefix of the names of derived fields for keywords; the pattern follows."""
+TIME_PART = "part "
+"""Prefix of the names of derived fields for parts of times that are compared; the part and the field follow."""
+_OF = " of "
 _PLACES = {(False, False): "whole", (True, False): "start", (False, True): "end", (True, True): "anywhere"}
 """Position of a referenced value in the field, by pySigma's ``starts_with`` and ``ends_with``."""
 _FLAGS = {
@@ -78,6 +81,9 @@ def compile_condition(node: Any) -> Condition:
 def _field(field: str, value: Any) -> Condition:
     if isinstance(value, SigmaExpansion):
         return {"any": [_field(field, one) for one in value.values]}
+    if isinstance(value, SigmaCompareExpression) and isinstance(value.number, SigmaTimestampPart):
+        part = value.number.timestamp_part.name.lower()
+        return {"field": {"name": f"{TIME_PART}{part}{_OF}{field}", "test": _test(field, value)}}
     return {"field": {"name": field, "test": _test(field, value)}}
 
 
@@ -103,17 +109,27 @@ def _keyword(value: Any) -> Condition:
     return {"field": {"name": KEYWORD + pattern, "test": {"bool": True}}}
 
 
-def keywords_of(condition: Condition) -> Iterator[str]:
-    """Yields the names of the derived fields for a condition's keywords."""
+def field_of(name: str) -> str | None:
+    """Returns the field that a condition's field stands for; ``None`` for a keyword, which can be in any field."""
+    if name.startswith(KEYWORD):
+        return None
+    return name.removeprefix(TIME_PART).partition(_OF)[2] if name.startswith(TIME_PART) else name
+
+
+def derivations_of(condition: Condition) -> Iterator[tuple[str, Condition]]:
+    """Yields the derived fields that only a condition defines: those of keywords, and compared parts of times."""
     if "field" in condition:
         name = str(condition["field"]["name"])
         if name.startswith(KEYWORD):
-            yield name
+            yield name, {"from": [], "by": {"anywhere": name.removeprefix(KEYWORD)}}
+        elif name.startswith(TIME_PART):
+            part, _, field = name.removeprefix(TIME_PART).partition(_OF)
+            yield name, {"from": [field], "by": {"part": part}}
     elif "not" in condition:
-        yield from keywords_of(condition["not"])
+        yield from derivations_of(condition["not"])
     else:
         for part in condition.get("all") or condition.get("any") or []:
-            yield from keywords_of(part)
+            yield from derivations_of(part)
 
 
 def regex_literal(text: str) -> str:

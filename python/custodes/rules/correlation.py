@@ -19,7 +19,7 @@ from custodes.rules.baseline import read_baseline
 from custodes.rules.bounds import read_bounds
 from custodes.rules.conditions import Condition
 from custodes.rules.measure import FieldAggregate, InOrder, Measure, PatternError, read_pattern
-from custodes.rules.model import POINTS, Branch, Rule
+from custodes.rules.model import FINDING_FIELDS, POINTS, Branch, Rule
 from custodes.rules.novelty import read_novelty
 from custodes.rules.parse import ParsedRule
 from custodes.rules.timing import read_timing
@@ -31,8 +31,6 @@ _AMOUNTS = {
     SigmaCorrelationType.VALUE_MEDIAN: "quantile",
     SigmaCorrelationType.VALUE_PERCENTILE: "quantile",
 }
-_FINDING_FIELDS = ("peak", "points")
-"""Numeric fields of every finding."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +59,7 @@ def compile_correlation(parsed: ParsedRule, targets: Sequence[ReferencedRule]) -
     branches, branch_faults = _branches(sigma, targets, document)
     faults += [*condition_faults, *field_faults, *branch_faults]
     counted = distinct or (measure.field if measure else None)
-    if counted and counted not in _FINDING_FIELDS and not any(_has(target, counted) for target in targets):
+    if counted and counted not in FINDING_FIELDS and not any(_has(target, counted) for target in targets):
         problem = f"none of the rules has a field '{counted}' for this"
         faults.append(document.fault(problem, "correlation", "condition", "field"))
     baseline, baseline_faults = read_baseline(document)
@@ -117,7 +115,8 @@ def _condition(
             return ({}, None), [document.fault(str(error), "correlation", "condition")]
         return ({"gte": 1}, pattern), []
     kind = _AMOUNTS.get(sigma.type)
-    holds, faults = read_bounds(document, whole=kind is None, most=len(targets) if sigma.type in _TEMPORAL else None)
+    most = len(targets) if sigma.type in _TEMPORAL and len(targets) > 1 else None
+    holds, faults = read_bounds(document, whole=kind is None, most=most)
     if sigma.type in _TEMPORAL:
         if len(targets) < 2:
             problem = f"{sigma.type.name.lower()} requires two rules or more"

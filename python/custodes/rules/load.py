@@ -14,7 +14,7 @@ from importlib.resources import as_file, files
 from pathlib import Path
 
 from custodes.config import Fault, FaultsError
-from custodes.rules.compile import compile_rules
+from custodes.rules.compile import CompiledRule, compile_rules
 from custodes.rules.files import is_test_file, read_documents
 from custodes.rules.filters import apply_filters
 from custodes.rules.model import Rule
@@ -44,6 +44,8 @@ class LoadedRules:
 
     rules: list[Rule]
     warnings: list[Fault]
+    compiled: list[CompiledRule]
+    """All rules and detections with their documents, those without findings of their own included."""
 
 
 def load_rules(paths: Iterable[Path]) -> list[Rule]:
@@ -77,4 +79,4 @@ def read_rules(paths: Iterable[Path]) -> LoadedRules:
     if faults:
         raise FaultsError(faults)
     position = {rule.id: index for index, rule in enumerate(resolved.rules)}
-    return LoadedRules(sorted(rules, key=lambda rule: position[rule.id]), parsed.warnings)
+    return LoadedRules(sorted(rules, key=lambda rule: position[rule.id]), parsed.warnings, compiled)

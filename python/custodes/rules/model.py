@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 from custodes.rules.baseline import Baseline
-from custodes.rules.conditions import Condition, keywords_of
+from custodes.rules.conditions import Condition, derivations_of
 from custodes.rules.measure import Measure
 from custodes.rules.novelty import Novelty
 
@@ -16,6 +16,8 @@ LEVELS = ("informational", "low", "medium", "high", "critical")
 """Sigma's levels, least severe first."""
 POINTS = {"informational": 1, "low": 10, "medium": 30, "high": 60, "critical": 100}
 """Points of a finding by level, for rules that add up findings."""
+FINDING_FIELDS = ("peak", "points")
+"""Numeric fields of every finding."""
 
 
 @dataclass(frozen=True)
@@ -83,9 +85,10 @@ class Rule:
     """Path of the page that describes the response to a finding, from the root of the repository."""
 
     @property
-    def keywords(self) -> set[str]:
-        """Names of the derived fields for the condition's keywords."""
-        return {name for condition in (self.when, *(part for _, part in self.parts)) for name in keywords_of(condition)}
+    def derived(self) -> dict[str, Condition]:
+        """Derived fields that only the rule's conditions define, in the engine's terms."""
+        conditions = (self.when, *(part for _, part in self.parts))
+        return {name: derivation for condition in conditions for name, derivation in derivations_of(condition)}
 
     @property
     def follows(self) -> set[str]:

@@ -9,7 +9,6 @@ from types import MappingProxyType
 from typing import Any
 
 from custodes.config.mapping import Mapping as FieldMapping
-from custodes.rules.conditions import KEYWORD
 from custodes.rules.model import Rule
 
 _MILLISECOND = timedelta(milliseconds=1)
@@ -37,9 +36,8 @@ def build_plan(
     keys for a part of the counting (:class:`~custodes.rules.Ruleset`).
     """
     fields = mapping.as_plan()
-    for name in {name for rule in (*rules, *handed_on) for name in rule.keywords}:
-        fields["derived"][name] = {"from": [], "by": {"anywhere": name.removeprefix(KEYWORD)}}
     for rule in (*rules, *handed_on):
+        fields["derived"] |= rule.derived
         if rule.together:
             fields["derived"][rule.distinct] = {"from": rule.together, "by": "together"}
     midnight = datetime.combine(earliest, datetime.min.time(), UTC)

@@ -13,7 +13,7 @@ from custodes._core import Engine, PlanError
 from custodes.config import Document, Fault
 from custodes.config.mapping import Mapping
 from custodes.rules.compile import CompiledRule
-from custodes.rules.conditions import KEYWORD
+from custodes.rules.conditions import KEYWORD, field_of
 from custodes.rules.locate import field_place
 from custodes.rules.model import Rule
 from custodes.rules.plan import build_plan
@@ -46,9 +46,9 @@ def plan_fault(error: PlanError, document: Document) -> Fault:
     """Returns the engine's error as a fault of a rule's file, at the field that it concerns."""
     if error.field is None:
         return document.fault(error.problem)
-    is_keyword = error.field.startswith(KEYWORD)
-    name = f"keyword '{error.field.removeprefix(KEYWORD)}'" if is_keyword else f"field '{error.field}'"
-    return document.fault(f"{name}: {error.problem}", *field_place(document, error.field))
+    field = field_of(error.field)
+    name = f"keyword '{error.field.removeprefix(KEYWORD)}'" if field is None else f"field '{field}'"
+    return document.fault(f"{name}: {error.problem}", *field_place(document, error.field if field is None else field))
 
 
 def _error_of(rules: Sequence[Rule]) -> PlanError | None:
