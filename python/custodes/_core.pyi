@@ -40,6 +40,7 @@ __all__ = [
     "is_in_log",
     "is_time_zone",
     "merge_history",
+    "normalise",
     "open_head",
     "restore",
     "verify_evidence",
@@ -59,6 +60,9 @@ def count_lines(text: bytes) -> int:
 
 def is_time_zone(name: str) -> bool:
     """Returns whether the IANA database, which is part of the engine, has a time zone of this name."""
+
+def normalise(form: str, text: str) -> str:
+    """Returns the normal form of an identity; ``form`` is JSON as in the plan. Raises ``ValueError`` for another form."""
 
 class PlanError(ValueError):
     """A plan cannot be run. The message contains the location; the attributes give its parts."""
@@ -141,7 +145,9 @@ class FindingChange:
     rule: int
     """Index of the rule in the plan."""
     group: list[str]
-    """Values of the rule's group-by fields, in their order."""
+    """Values of the rule's group-by fields, in their order, as an event of the group wrote them."""
+    key: list[str]
+    """The same in normal form: equal for all spellings of an identity."""
     opened_at: int
     """Time of the event that made the condition hold."""
     closed_at: int | None
@@ -195,6 +201,14 @@ class Outcome:
     """Number of records counted."""
     late: int
     """Number of these that were late: the watermark had passed their time."""
+    unmatched: int
+    """Number of these that met no condition of any rule."""
+    no_access: int
+    """Number of these that are no access, such as logins and heartbeats; no rule sees them."""
+    skipped_nulls: int
+    """Nulls that were skipped in lists of values."""
+    repaired: int
+    """Number of these with bytes that are not UTF-8, which were replaced."""
     watermark: int | None
     clock: int | None
     """Largest event time on the batch's stream."""
@@ -295,11 +309,11 @@ class Tables:
     """Look-up tables of derived fields, shared by engines and replaced while they run."""
 
     def __new__(cls) -> Tables: ...
-    def put(self, name: str, csv: bytes, keys: int, value: str | None, secret: bytes) -> int:
+    def put(self, name: str, csv: bytes, forms: Sequence[str | None], value: str | None, secret: bytes) -> int:
         """Replaces a table from the next batch on; returns its number of entries.
 
-        ``csv`` has a header line. Its first ``keys`` columns are the key; ``value`` names the column to look up,
-        ``None`` tests whether the key exists. ``secret`` is 16 random bytes. Raises :class:`TableError`; the previous
+        ``csv`` has a header line. ``forms`` has one element per key column, from the first: the normal form of an
+        identity, as JSON, or ``None``. ``value`` names the column to look up, ``None`` tests whether the key exists. ``secret`` is 16 random bytes. Raises :class:`TableError`; the previous
         table is kept then.
         """
     def update_from(self, others: Tables) -> None:

@@ -23,7 +23,7 @@ MIRRORS: dict[str, str] = {
         ),
         _BINDING,
     ),
-    **dict.fromkeys(("BaselineOf", "Branch", "Derivation", "TimePart", "Way"), _PLAN),
+    **dict.fromkeys(("BaselineOf", "Branch", "Derivation", "IdentityForm", "LetterCase", "TimePart", "Way"), _PLAN),
     "Finding": "a run of panes at which a condition holds: in the engine, and as people triage it",
 }  # fmt: skip
 """Names that stand in several files on purpose, with the reason."""

@@ -88,7 +88,7 @@ def _tables(document: Document, tests: RuleTests, mapping: Mapping) -> Tables:
         for use in uses:
             if use.table == name:
                 try:
-                    tables.put(name, csv, use.keys, use.value, bytes(16))
+                    tables.put(name, csv, use.forms, use.value, bytes(16))
                 except ValueError as error:
                     raise FaultsError([document.fault(str(error).partition(": ")[2], "tables", name)]) from error
         if name not in {use.table for use in uses}:

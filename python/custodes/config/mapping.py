@@ -1,14 +1,15 @@
 """Mappings: the place of each canonical field in a source's records, and derived fields.
 
 A field comes from a path, from the first of several paths that exists, or is a constant (``=text``). A *derived* field
-is a YAML mapping with ``from``, the field or fields it depends on, and one of the keys of :class:`Derivation`.
+is a YAML mapping with ``from``, the field or fields it depends on, and one of the keys of :class:`Derivation`. The keys
+``normalise`` and ``actions`` define which spellings are one identity and which words are one action.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cache
 from importlib.resources import as_file, files
@@ -19,13 +20,24 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from custodes._core import Engine, PlanError
 from custodes.config.faults import Fault, FaultsError
+from custodes.config.normal_forms import (
+    ACTIONS_FILE,
+    DEFAULT_FORMS,
+    Action,
+    IdentityForm,
+    built_in_actions,
+    read_actions,
+    read_forms,
+)
 from custodes.config.yamldoc import Document, load_documents
 
 CANONICAL = (
-    "time", "actor", "subject", "resource", "action", "peer_group", "purpose", "client_ip", "app", "count",
+    "time", "actor", "subject", "resource", "action", "peer_group", "purpose", "client_ip", "app", "rows",
 )  # fmt: skip
 _ALL_MAPPINGS = "derived"
 """File of the derived fields that all mappings have."""
+_NORMALISE, _ACTIONS = "normalise", "actions"
+"""Keys of a mapping file that are no fields."""
 
 
 class TimePart(StrEnum):
@@ -96,8 +108,8 @@ class TableUse:
     """Use of a look-up table by a derived field."""
 
     table: str
-    keys: int
-    """Number of key columns, from the first."""
+    forms: tuple[str | None, ...]
+    """For each key column, from the first, the normal form of an identity as JSON; ``None`` for other fields."""
     value: str | None
 
 
@@ -109,25 +121,39 @@ class Mapping:
     """Canonical field to its sources in order of preference: a dotted path, or ``=text`` for a constant."""
     derived: dict[str, Derivation] = field(default_factory=dict)
     time_zone: str = "UTC"
+    forms: dict[str, IdentityForm] = field(default_factory=lambda: dict(DEFAULT_FORMS))
+    """Normal form of each identity field."""
+    actions: dict[str, Action] = field(default_factory=lambda: dict(built_in_actions()))
+    """Words of the log and the actions they mean."""
 
     def as_plan(self) -> dict[str, Any]:
         """Returns the parts of the engine's plan that define fields."""
         return {
             "mapping": self.sources,
             "derived": {name: derivation.as_plan() for name, derivation in self.derived.items()},
+            "identities": {name: form.model_dump() for name, form in self.forms.items()},
+            "actions": self.actions,
             "time_zone": self.time_zone,
         }
 
     def table_uses(self) -> Iterator[TableUse]:
         """Returns the uses of look-up tables, each once."""
-        yield from {TableUse(one.table, len(one.fields), one.value): None for one in self.derived.values() if one.table}
+        yield from dict.fromkeys(
+            TableUse(one.table, tuple(self._form(name) for name in one.fields), one.value)
+            for one in self.derived.values()
+            if one.table
+        )
+
+    def _form(self, name: str) -> str | None:
+        form = self.forms.get(name)
+        return None if form is None else form.model_dump_json()
 
 
 def built_in_mappings() -> list[str]:
     """Names that :func:`load_mapping` knows."""
     names = sorted(entry.name for entry in files("custodes.mappings").iterdir())
     names = [name.removesuffix(".yml") for name in names if name.endswith(".yml")]
-    return [name for name in names if name != _ALL_MAPPINGS]
+    return [name for name in names if name not in (_ALL_MAPPINGS, ACTIONS_FILE)]
 
 
 def load_mapping(name: str, time_zone: str = "UTC") -> Mapping:
@@ -137,27 +163,25 @@ def load_mapping(name: str, time_zone: str = "UTC") -> Mapping:
     for an invalid file.
     """
     if name in built_in_mappings():
-        sources, derived = _built_in(name)
+        parts = _built_in(name)
     elif name.endswith((".yml", ".yaml")):
-        sources, derived = _read(Path(name))
-        _try_out(Path(name), sources, derived)
+        parts = _read(Path(name))
+        _try_out(Path(name), parts)
     else:
         known = ", ".join(built_in_mappings())
         raise FaultsError([Fault(f"unknown mapping '{name}'", hint=f"built in: {known}; or the path of a .yml file")])
-    _, in_all = _built_in(_ALL_MAPPINGS)
-    return Mapping(sources, {**{key: in_all[key] for key in in_all if key not in sources}, **derived}, time_zone)
-
-
-_Parts = tuple[dict[str, list[str]], dict[str, Derivation]]
+    in_all = _built_in(_ALL_MAPPINGS).derived
+    derived = {**{key: in_all[key] for key in in_all if key not in parts.sources}, **parts.derived}
+    return replace(parts, derived=derived, time_zone=time_zone)
 
 
 @cache
-def _built_in(name: str) -> _Parts:
+def _built_in(name: str) -> Mapping:
     with as_file(files("custodes.mappings") / f"{name}.yml") as path:
         return _read(path, needs_all=name != _ALL_MAPPINGS)
 
 
-def _read(path: Path, needs_all: bool = True) -> _Parts:
+def _read(path: Path, needs_all: bool = True) -> Mapping:
     documents = load_documents(path)
     if len(documents) != 1 or not isinstance(documents[0].data, dict):
         raise FaultsError([Fault("must be one flat YAML mapping", str(path), 1, "like `actor: user.name`")])
@@ -166,6 +190,8 @@ def _read(path: Path, needs_all: bool = True) -> _Parts:
     sources: dict[str, list[str]] = {}
     derived: dict[str, Derivation] = {}
     for key, said in document.data.items():
+        if key in (_NORMALISE, _ACTIONS):
+            continue
         if isinstance(said, dict):
             try:
                 derived[str(key)] = Derivation.model_validate(said)
@@ -178,21 +204,26 @@ def _read(path: Path, needs_all: bool = True) -> _Parts:
         for key in ("time", "actor")
         if needs_all and key not in sources and key not in derived
     )
+    forms = read_forms(document, _NORMALISE, faults)
+    actions = read_actions(document, _ACTIONS, faults)
+    if "count" in sources:
+        # The name of `rows` until 0.2.
+        sources.setdefault("rows", sources["count"])
     if faults:
         raise FaultsError(faults)
-    return sources, derived
+    return Mapping(sources, derived, forms=forms, actions=actions)
 
 
-def _try_out(path: Path, sources: dict[str, list[str]], derived: dict[str, Derivation]) -> None:
-    """Validates with the engine, which compiles regular expressions. Raises :class:`FaultsError`."""
-    faults, plan = [], Mapping(sources, derived).as_plan()
-    for name in derived:
+def _try_out(path: Path, mapping: Mapping) -> None:
+    """Validates with the engine, which parses paths and compiles regular expressions. Raises :class:`FaultsError`."""
+    faults, plan = [], mapping.as_plan()
+    for name in (*mapping.sources, *mapping.derived):
         groups = {"id": name, "when": {"all": []}, "group_by": [name], "holds": {"gte": 1}}
         spans = {"timespan_ms": 1000, "resolution_ms": 1000, "keep_open_ms": 0}
         try:
             Engine(json.dumps({**plan, "rules": [{**groups, **spans}]}))
         except PlanError as error:
-            if error.kind == "derived" and error.field == name:
+            if error.kind in ("derived", "path") and error.field == name:
                 faults.append(load_documents(path)[0].fault(f"'{name}' {error.problem}", name))
     if faults:
         raise FaultsError(faults)

@@ -192,7 +192,7 @@ class LookupTables:
         entries = 0
         for use in (use for use in uses if use.table == name):
             try:
-                entries = into.put(name, content, use.keys, use.value, self._secret)
+                entries = into.put(name, content, use.forms, use.value, self._secret)
             except TableError as error:
                 raise FaultsError([Fault(error.problem, source.where, error.line)]) from error
         return state, entries

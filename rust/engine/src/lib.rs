@@ -46,9 +46,10 @@ pub use decode::record_batch::{Aborted, Fetched, FetchedPiece, FramingError, fet
 pub use decode::reject::{Reason, Reject};
 pub use detect::{Change, ChangeKind, GroupStatus};
 pub use engine::{
-    Dropped, Engine, Evicted, Input, Outcome, RepartitionBatch, RepartitionBatchError, RestoreError,
-    RuleStats, SNAPSHOT_VERSION, Stats,
+    Coverage, Dropped, Engine, Evicted, Input, Outcome, RepartitionBatch, RepartitionBatchError,
+    RestoreError, RuleStats, SNAPSHOT_VERSION, Stats,
 };
+pub use event::identity::normal_form;
 pub use event::lookup::{Columns, Lookup, TableError, Tables};
 pub use event::recording::{FIELDS as HISTORY_FIELDS, Recording, Texts};
 pub use event::time_zone::is_time_zone;
@@ -59,6 +60,7 @@ pub use foundation::time::Micros;
 pub use foundation::watermark::StreamId;
 pub use keyed::OrphanedFinding;
 pub use plan::{
-    BaselineOf, BaselinePlan, Bounds, Condition, Derivation, DerivationMethod, Partition, Plan, PlanError,
-    PlanErrorKind, Repartition, RulePlan, Source, Test, TimePart,
+    Actions, BaselineOf, BaselinePlan, Bounds, CanonicalAction, Condition, Decimal, Derivation,
+    DerivationMethod, Domain, Identities, IdentityForm, LetterCase, Partition, Plan, PlanError,
+    PlanErrorKind, Repartition, RulePlan, Separators, Source, Test, TimePart,
 };

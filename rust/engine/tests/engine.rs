@@ -29,9 +29,10 @@ fn feed(engine: &mut Engine, events: &[String]) -> Outcome {
 
 #[test]
 fn every_kind_of_bad_record_has_its_reason_and_position() {
-    let mut engine = Engine::new(&plan(BULK), NonZeroUsize::MIN).unwrap();
+    let plan = Plan { max_record_bytes: 1000, ..plan(BULK) };
+    let mut engine = Engine::new(&plan, NonZeroUsize::MIN).unwrap();
     let good = event(0, "a", "1");
-    let long = format!(r#"{{"time":1767600000,"actor":"a","x":"{}"}}"#, "y".repeat(1 << 20));
+    let long = format!(r#"{{"time":1767600000,"actor":"a","x":"{}"}}"#, "y".repeat(1000));
     let deep = format!(r#"{{"time":1767600000,"actor":"a","x":{}1{}}}"#, "[".repeat(200), "]".repeat(200));
     let cases: Vec<(&[u8], Option<Reason>)> = vec![
         (good.as_bytes(), None),
@@ -50,21 +51,27 @@ fn every_kind_of_bad_record_has_its_reason_and_position() {
         (br#"{"time":"2099-01-01T00:00:00Z","actor":"a"}"#, Some(Reason::TimeInFuture)),
         (br#"{"time":1767600000}"#, Some(Reason::MissingActor)),
         (br#"{"time":1767600000,"actor":""}"#, Some(Reason::MissingActor)),
-        (br#"{"time":1767600000,"actor":["a"]}"#, Some(Reason::WrongType)),
+        (br#"{"time":1767600000,"actor":["a","b"]}"#, Some(Reason::WrongType)),
         (br#"{"time":true,"actor":"a"}"#, Some(Reason::WrongType)),
         (br#"{"time":1767600000,"actor":"a","subject":{"id":1}}"#, Some(Reason::WrongType)),
-        (br#"{"time":1767600000,"actor":"a","subject":["s",null]}"#, Some(Reason::WrongType)),
+        (br#"{"time":1767600000,"actor":"a","subject":["s",{"id":1}]}"#, Some(Reason::WrongType)),
+        (br#"{"time":1767600000,"actor":["a"]}"#, None),
+        (br#"{"time":1767600000,"actor":"a","subject":["s",null,["t"]]}"#, None),
+        (b"{\"time\":1767600000,\"actor\":\"a\",\"x\":\"\xff\"}", None),
+        (br#"{"time":1767600000,"actor":"a","x":"\ud800"}"#, None),
         (br#"{"time":1767600000,"actor":17,"subject":[1,"s"]}"#, None),
     ];
     let records = cases.iter().enumerate().map(|(at, (value, _))| Record::new(100 + at as u64, value));
     let now = Some((START + 60) * 1_000_000);
     let outcome = engine.process(records, Input { stream: 0, now });
-    let found: Vec<_> = outcome.rejects.iter().map(|r| (&*r.value, r.position, r.reason)).collect();
+    let found: Vec<_> = outcome.rejects.iter().map(|r| (r.position, r.reason)).collect();
+    assert!(outcome.rejects.iter().all(|r| *r.value == *cases[(r.position - 100) as usize].0));
     let expected: Vec<_> = (cases.iter().enumerate())
-        .filter_map(|(at, (value, reason))| reason.map(|reason| (*value, 100 + at as u64, reason)))
+        .filter_map(|(at, (_, reason))| reason.map(|reason| (100 + at as u64, reason)))
         .collect();
     assert_eq!(found, expected);
-    assert_eq!(outcome.events, 2);
+    assert_eq!(outcome.events, 6);
+    assert_eq!((outcome.coverage.skipped_nulls, outcome.coverage.repaired), (1, 1));
     let named: std::collections::BTreeSet<_> = outcome.rejects.iter().map(|reject| reject.reason).collect();
     // Corrupt batches are tested in tests/record_batch.rs.
     assert_eq!(named.len(), Reason::ALL.len() - 1, "a reason without a case here");

@@ -41,7 +41,7 @@ mod _core {
     #[pymodule_export]
     use crate::restore::{Dropped, OrphanedFinding, Restored, restore};
     #[pymodule_export]
-    use crate::tables::{Tables, is_time_zone};
+    use crate::tables::{Tables, is_time_zone, normalise};
 
     use super::{Bound, PyModule, PyModuleMethods, PyResult};
     use custodes_engine::Reason;

@@ -18,7 +18,8 @@ pub struct Path {
 }
 
 impl Path {
-    /// Parses `key.key[0].key`. The error is a message for the author of the mapping.
+    /// Parses `key.key[0].key`. `key[*].key` and `key.key` are the same: a path continues in every element of an
+    /// array. The error is a message for the author of the mapping.
     ///
     /// # Errors
     /// The path has an empty key, an unclosed bracket, or an index that is not a number.
@@ -34,12 +35,16 @@ impl Path {
             }
             steps.push(PathStep::Key(key.to_owned()));
             while !brackets.is_empty() {
+                if let Some(rest) = brackets.strip_prefix("[*]") {
+                    brackets = rest;
+                    continue;
+                }
                 let index = brackets
                     .strip_prefix('[')
                     .and_then(|rest| rest.split_once(']'))
                     .and_then(|(digits, rest)| Some((digits.parse().ok()?, rest)));
                 let Some((index, rest)) = index else {
-                    return Err(format!("path '{text}' needs an index like [0] at '{brackets}'"));
+                    return Err(format!("path '{text}' needs an index like [0] or [*] at '{brackets}'"));
                 };
                 steps.push(PathStep::Index(index));
                 brackets = rest;

@@ -40,7 +40,7 @@ impl Detector {
                 rule: *rule,
                 // The id is computed from the final opening pane. The pane in which the finding first opened depends
                 // on the arrival order, which can differ after a restore.
-                id: named(id, &finding.group, finding.first),
+                id: named(id, finding.group.key(), finding.first),
                 time: finding.opened_at,
                 group: finding.group.clone(),
                 peak: scale.decode(finding.peak),
@@ -88,7 +88,8 @@ impl Detector {
             kind,
             id: finding.id.to_string(),
             rule: self.rule,
-            group: finding.group.clone(),
+            group: finding.group.written().to_vec(),
+            key: finding.group.key().to_vec(),
             opened_at: finding.opened_at,
             closed_at: (kind == ChangeKind::Closed).then_some(until),
             from: counts.start_of(finding.first),

@@ -4,6 +4,7 @@
 //! are evaluated, so a group without events costs nothing.
 
 use crate::foundation::codec::{Damaged, StateReader, StateWriter};
+use crate::foundation::group_name::GroupName;
 use crate::window::PaneIndex;
 use std::collections::{BTreeMap, HashMap};
 
@@ -19,7 +20,7 @@ impl Deferred {
         to.list(self.groups.iter(), |to, (slot, judged)| {
             to.u32(*slot);
             to.u32(judged.next);
-            to.texts(&judged.names);
+            judged.names.save(to);
         });
         to.list(self.due.iter(), |to, (pane, slots)| {
             to.u32(*pane);
@@ -30,7 +31,7 @@ impl Deferred {
     pub(super) fn load(from: &mut StateReader<'_>) -> Result<Self, Damaged> {
         let groups = from.list(16, |from| {
             let (slot, next) = (from.u32()?, from.u32()?);
-            Ok((slot, DeferredGroup { names: from.texts()?, next }))
+            Ok((slot, DeferredGroup { names: GroupName::load(from)?, next }))
         })?;
         let due = from.list(12, |from| Ok((from.u32()?, from.list(size_of::<u32>(), StateReader::u32)?)))?;
         Ok(Self { groups, due })
@@ -39,7 +40,7 @@ impl Deferred {
 
 #[derive(Debug)]
 pub(super) struct DeferredGroup {
-    pub(super) names: Vec<String>,
+    pub(super) names: GroupName,
     /// First pane not evaluated yet.
     pub(super) next: PaneIndex,
 }

@@ -5,6 +5,7 @@
 //! since, so each is checked when it is taken.
 
 use crate::foundation::codec::{Damaged, StateReader, StateWriter};
+use crate::foundation::group_name::GroupName;
 use crate::foundation::time::Micros;
 use crate::window::PaneIndex;
 use rustc_hash::FxHashMap;
@@ -16,7 +17,7 @@ use uuid::Uuid;
 /// Namespace of finding ids (UUID version 5). Never change it: ids are stored.
 const NAMESPACE: Uuid = Uuid::from_u128(0x6375_7374_6f64_4573_8a0f_6669_6e64_696e);
 
-/// Id of a finding, from its rule, group and opening pane.
+/// Id of a finding, from its rule, the normal form of its group, and its opening pane.
 pub(crate) fn named(rule_id: &str, group: &[String], first: PaneIndex) -> Uuid {
     Uuid::new_v5(&NAMESPACE, serde_json::json!([rule_id, group, first]).to_string().as_bytes())
 }
@@ -52,8 +53,10 @@ pub struct Change {
     pub id: String,
     /// Index of the rule in the plan.
     pub rule: usize,
-    /// Values of the rule's `group_by` fields, in their order.
+    /// Values of the rule's `group_by` fields, in their order, as an event of the group wrote them.
     pub group: Vec<String>,
+    /// The same in normal form: equal for all spellings of an identity.
+    pub key: Vec<String>,
     /// Time of the event that made the condition hold.
     pub opened_at: Micros,
     /// End of the last pane in which the condition held; `None` while open.
@@ -79,7 +82,7 @@ pub struct Change {
 #[allow(clippy::struct_excessive_bools)] // independent facts
 pub(crate) struct Finding {
     pub(crate) slot: u32,
-    pub(crate) group: Vec<String>,
+    pub(crate) group: GroupName,
     pub(crate) id: Uuid,
     /// First pane in which the condition held.
     pub(crate) first: PaneIndex,
@@ -137,7 +140,7 @@ pub(crate) struct FindingSet {
 /// Values of a new finding.
 pub(crate) struct Opening {
     pub(crate) slot: u32,
-    pub(crate) group: Vec<String>,
+    pub(crate) group: GroupName,
     pub(crate) first: PaneIndex,
     pub(crate) last: PaneIndex,
     pub(crate) holding: bool,
@@ -199,7 +202,7 @@ impl FindingSet {
             self.all.push(None);
             self.all.len() as u32 - 1
         });
-        let id = named(rule_id, &opening.group, opening.first);
+        let id = named(rule_id, opening.group.key(), opening.first);
         self.index_by_group(opening.slot, opening.first, key);
         self.all[key as usize] = Some(Finding {
             slot: opening.slot,
@@ -310,7 +313,7 @@ impl FindingSet {
         to.len(self.len());
         for finding in self.all.iter().flatten() {
             to.u32(finding.slot);
-            to.texts(&finding.group);
+            finding.group.save(to);
             to.raw(finding.id.into_bytes());
             to.u32(finding.first);
             to.u32(finding.last);
@@ -336,7 +339,7 @@ impl FindingSet {
         for key in 0..from.len(1)? as u32 {
             let finding = Finding {
                 slot: from.u32()?,
-                group: from.texts()?,
+                group: GroupName::load(from)?,
                 id: Uuid::from_bytes(from.raw()?),
                 first: from.u32()?,
                 last: from.u32()?,

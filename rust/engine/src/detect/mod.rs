@@ -25,6 +25,7 @@ pub(crate) use baseline::{BaselineState, ByPeer, Profiles};
 pub use finding::{Change, ChangeKind};
 
 use crate::foundation::codec::{Damaged, StateReader, StateWriter};
+use crate::foundation::group_name::GroupName;
 use crate::foundation::ordered::Scale;
 use crate::foundation::partition::SHARDS;
 use crate::foundation::time::Micros;
@@ -56,7 +57,7 @@ pub(crate) struct FinalOpening {
     /// Independent of the arrival order of events.
     pub(crate) id: Uuid,
     pub(crate) time: Micros,
-    pub(crate) group: Vec<String>,
+    pub(crate) group: GroupName,
     /// Largest count so far.
     pub(crate) peak: f64,
 }
@@ -73,7 +74,7 @@ pub struct GroupStatus {
 }
 
 /// Resolves a group's names; called only when a finding opens.
-pub(crate) type NameLookup<'a> = dyn FnMut() -> Vec<String> + 'a;
+pub(crate) type NameLookup<'a> = dyn FnMut() -> GroupName + 'a;
 
 /// One rule in one shard.
 #[derive(Debug)]

@@ -2,6 +2,7 @@
 //! reaches.
 
 use super::{CountedEvent, Detector, NameLookup};
+use crate::foundation::group_name::GroupName;
 use crate::window::{CountUpdate, WindowView};
 
 impl Detector {
@@ -47,7 +48,7 @@ impl Detector {
         }
         let last = aggregates.stays(slot, pane, self.need);
         let joins = |key: &u32| self.findings.get(*key).is_some_and(|f| f.joins(pane, last, pane, self.keep));
-        let group = if self.findings.of(slot).iter().any(joins) { Vec::new() } else { names() };
+        let group = if self.findings.of(slot).iter().any(joins) { GroupName::default() } else { names() };
         let Some(key) =
             self.merge_into_finding(counts, slot, pane, last, level, self.fixed_threshold(), &group)
         else {

@@ -2,6 +2,7 @@
 
 use super::Detector;
 use super::deferred::DeferredGroup;
+use crate::foundation::group_name::GroupName;
 use crate::window::{PaneIndex, WindowView};
 
 impl Detector {
@@ -10,11 +11,11 @@ impl Detector {
     }
 
     /// Starts to evaluate a new group.
-    pub(crate) fn track_group(&mut self, counts: WindowView<'_>, slot: u32, names: &[String]) {
+    pub(crate) fn track_group(&mut self, counts: WindowView<'_>, slot: u32, names: &GroupName) {
         if let Some(deferred) = &mut self.deferred {
             deferred
                 .groups
-                .insert(slot, DeferredGroup { names: names.to_vec(), next: counts.watermark_pane() });
+                .insert(slot, DeferredGroup { names: names.clone(), next: counts.watermark_pane() });
         }
     }
 

@@ -2,6 +2,7 @@
 
 use super::Detector;
 use super::finding::{Finding, Opening, Threshold};
+use crate::foundation::group_name::GroupName;
 use crate::foundation::time::Micros;
 use crate::window::{PaneIndex, WindowView};
 use smallvec::SmallVec;
@@ -14,7 +15,7 @@ impl Detector {
         slot: u32,
         low: PaneIndex,
         high: PaneIndex,
-        names: &[String],
+        names: &GroupName,
         refine_opening_time: impl Fn(&Finding) -> bool,
     ) {
         for (first, last, count) in counts.levels(slot, low, high) {
@@ -75,7 +76,7 @@ impl Detector {
         last: PaneIndex,
         count: u64,
         threshold: Threshold,
-        names: &[String],
+        names: &GroupName,
     ) -> Option<u32> {
         let head = counts.head(slot).unwrap_or(last);
         let at_head = counts.aggregates().is_none() && last >= head && counts.total(slot) >= self.need;
@@ -88,7 +89,7 @@ impl Detector {
             return has_room.then(|| {
                 self.open(Opening {
                     slot,
-                    group: names.to_vec(),
+                    group: names.clone(),
                     first,
                     last,
                     holding: at_head,

@@ -1,7 +1,7 @@
 //! Saving and restoring the engine's state, also under a changed plan. See [`super::snapshot`] for the format.
 
 use super::Engine;
-use super::snapshot::{self, Dropped, RestoreError, VERSION};
+use super::snapshot::{self, Dropped, READABLE, RestoreError, VERSION};
 use crate::foundation::codec::{Damaged, StateReader, StateWriter};
 use crate::foundation::fingerprint::Fingerprinter;
 use crate::foundation::partition::SHARDS;
@@ -61,11 +61,12 @@ impl Engine {
         frame: &[u8],
         parts: &[&[u8]],
     ) -> Result<(Self, Dropped), RestoreError> {
-        let from = &mut StateReader::new(frame);
-        let version = from.u16()?;
-        if version != VERSION {
+        let version = StateReader::new(frame, 0).u16()?;
+        if !READABLE.contains(&version) {
             return Err(RestoreError::Version(version));
         }
+        let from = &mut StateReader::new(frame, version);
+        from.u16()?;
         let key: [u8; 16] = from.raw()?;
         if plan.key()?.is_some_and(|wanted| wanted != key) {
             return Err(RestoreError::Key);
@@ -89,7 +90,7 @@ impl Engine {
         let mut resuming: FxHashMap<StreamId, Vec<Vec<u64>>> = FxHashMap::default();
         for (number, part) in parts.iter().enumerate() {
             let (shard, mapping) = (number % SHARDS, &mappings[number / SHARDS]);
-            let from = &mut StateReader::new(part);
+            let from = &mut StateReader::new(part, version);
             let positions: Vec<(StreamId, u64)> = from.list(12, |from| Ok((from.u32()?, from.u64()?)))?;
             let mut nobody = KeyedStream::empty();
             let target =

@@ -6,8 +6,8 @@
 
 use super::repartition::Outbound;
 use crate::decode::record::Record;
-use crate::decode::reject::Reject;
-use crate::event::admit::Checks;
+use crate::decode::reject::{Reason, Reject};
+use crate::event::admit::{Checks, not_utf8};
 use crate::event::field::EventReader;
 use crate::event::recording::Recorder;
 use crate::foundation::fingerprint::Fingerprinter;
@@ -17,6 +17,7 @@ use crate::foundation::watermark::StreamClock;
 use crate::keyed::{KeyedBatch, Resume, RouteContext, StreamSpec};
 use crate::matching::Matcher;
 use crate::plan::Partition;
+use std::borrow::Cow;
 use std::sync::Arc;
 
 #[derive(Debug)]
@@ -25,6 +26,8 @@ pub(crate) struct IngestWorker {
     pub(crate) reader: EventReader,
     /// The distinct conditions of all rules, and their results for the current event.
     conditions: Arc<[Matcher]>,
+    /// For each condition, whether it sees rejected records.
+    of_rejected: Arc<[bool]>,
     met: Vec<bool>,
     streams: Arc<[StreamSpec]>,
     fingerprinter: Fingerprinter,
@@ -42,13 +45,37 @@ pub(crate) struct IngestWorker {
     times: Vec<(Micros, Micros)>,
     /// Largest event time in the chunk.
     pub(crate) newest: Micros,
+    /// What rules saw of the chunk.
+    pub(crate) coverage: Coverage,
+}
+
+/// How much of the input the rules saw.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Coverage {
+    /// Events that met no condition of any rule.
+    pub unmatched: u64,
+    /// Events that are no access, such as logins and heartbeats; no rule sees them.
+    pub no_access: u64,
+    /// Nulls that were skipped in lists of values.
+    pub skipped_nulls: u64,
+    /// Events with bytes that are not UTF-8, which were replaced.
+    pub repaired: u64,
+}
+
+impl Coverage {
+    pub(crate) fn add(&mut self, other: Self) {
+        self.unmatched += other.unmatched;
+        self.no_access += other.no_access;
+        self.skipped_nulls += other.skipped_nulls;
+        self.repaired += other.repaired;
+    }
 }
 
 impl IngestWorker {
     pub(crate) fn new(
         checks: Checks,
         reader: EventReader,
-        conditions: Arc<[Matcher]>,
+        (conditions, of_rejected): (Arc<[Matcher]>, Arc<[bool]>),
         streams: Arc<[StreamSpec]>,
         fingerprinter: Fingerprinter,
         (partition, outbound, recorder): (Option<Partition>, Option<Outbound>, Option<Recorder>),
@@ -58,6 +85,8 @@ impl IngestWorker {
             reader,
             met: vec![false; conditions.len()],
             conditions,
+            of_rejected,
+            coverage: Coverage::default(),
             batches: (0..SHARDS).map(|_| streams.iter().map(|_| KeyedBatch::default()).collect()).collect(),
             matched: vec![0; streams.len()],
             streams,
@@ -72,13 +101,14 @@ impl IngestWorker {
     }
 
     /// Reads a chunk. Appends the bytes of each accepted record to `events`; rejects events later than `latest`.
-    /// Events that `resume` marks as counted before a restore are not routed again.
+    /// Events that `resume` marks as counted before a restore are not routed again. A rejected record without a usable
+    /// time counts at the largest time before it, at first `clock`.
     pub(crate) fn read<'r>(
         &mut self,
         records: impl Iterator<Item = Result<Record<'r>, Box<Reject>>>,
-        latest: Micros,
+        (latest, clock): (Micros, Option<Micros>),
         resume: Option<&Resume>,
-        events: &mut Vec<&'r [u8]>,
+        events: &mut Vec<Cow<'r, [u8]>>,
     ) {
         self.times.clear();
         self.newest = Micros::MIN;
@@ -90,44 +120,137 @@ impl IngestWorker {
                     continue;
                 }
             };
-            match self.checks.admit(record, latest, &mut self.reader) {
-                Ok((event, time)) => {
-                    for (met, condition) in self.met.iter_mut().zip(&*self.conditions) {
-                        *met = condition.matches(&event);
-                    }
-                    let context = RouteContext {
-                        event: &event,
-                        event_index: events.len(),
-                        time,
-                        newest: self.newest,
-                        position: record.position,
-                        met: &self.met,
-                        fingerprinter: &self.fingerprinter,
-                        resume,
-                        partition: self.partition,
-                    };
-                    for (at, stream) in self.streams.iter().enumerate() {
-                        if self.met[stream.condition] {
-                            self.matched[at] += 1;
-                            stream.route(&context, at, &mut self.batches);
-                        }
-                    }
-                    if let Some(outbound) = &mut self.outbound {
-                        outbound.take(&event, record.position, &self.met, &self.fingerprinter);
-                    }
-                    if let Some(recorder) = &mut self.recorder {
-                        recorder.take(&event, time, record.position, record.value);
-                    }
-                    self.times.push((time, self.newest));
-                    self.newest = self.newest.max(time);
-                    events.push(record.value);
+            match record.text.or_else(|| simdutf8::basic::from_utf8(record.value).ok()) {
+                Some(text) => self.read_one(
+                    record,
+                    text,
+                    (latest, clock),
+                    resume,
+                    || Cow::Borrowed(record.value),
+                    events,
+                ),
+                None => self.read_repaired(record, (latest, clock), resume, events),
+            }
+        }
+    }
+
+    /// Reads a record that is not UTF-8: each wrong byte becomes U+FFFD, so that it cannot hide an access.
+    #[cold]
+    fn read_repaired<'r>(
+        &mut self,
+        record: Record<'r>,
+        times: (Micros, Option<Micros>),
+        resume: Option<&Resume>,
+        events: &mut Vec<Cow<'r, [u8]>>,
+    ) {
+        let text = String::from_utf8_lossy(record.value).into_owned();
+        let rejected = self.rejects.len();
+        self.read_one(record, &text, times, resume, || Cow::Owned(text.clone().into_bytes()), events);
+        if let Some(reject) = self.rejects.get_mut(rejected) {
+            (reject.reason, reject.detail) = not_utf8(record.value);
+        } else {
+            self.coverage.repaired += 1;
+        }
+    }
+
+    /// Reads one record; `bytes` returns what names its groups.
+    #[inline]
+    fn read_one<'r>(
+        &mut self,
+        record: Record<'_>,
+        text: &str,
+        (latest, clock): (Micros, Option<Micros>),
+        resume: Option<&Resume>,
+        bytes: impl Fn() -> Cow<'r, [u8]>,
+        events: &mut Vec<Cow<'r, [u8]>>,
+    ) {
+        match self.checks.admit(text, latest, &mut self.reader) {
+            Ok((event, time)) => {
+                self.coverage.skipped_nulls += u64::from(event.skipped_nulls());
+                let is_access = !self.checks.is_no_access(&event);
+                self.coverage.no_access += u64::from(!is_access);
+                for (met, condition) in self.met.iter_mut().zip(&*self.conditions) {
+                    *met = is_access && condition.matches(&event);
                 }
-                Err((reason, detail)) => {
-                    let (position, value) = (record.position, record.value.into());
-                    self.rejects.push(Reject { position, reason, detail, value });
+                self.coverage.unmatched += u64::from(is_access && !self.met.contains(&true));
+                let context = RouteContext {
+                    event: &event,
+                    event_index: events.len(),
+                    time,
+                    newest: self.newest,
+                    position: record.position,
+                    met: &self.met,
+                    fingerprinter: &self.fingerprinter,
+                    resume,
+                    partition: self.partition,
+                };
+                for (at, stream) in self.streams.iter().enumerate() {
+                    if self.met[stream.condition] {
+                        self.matched[at] += 1;
+                        stream.route(&context, at, &mut self.batches);
+                    }
+                }
+                if let Some(outbound) = &mut self.outbound {
+                    outbound.take(&event, record.position, &self.met, &self.fingerprinter);
+                }
+                if let Some(recorder) = &mut self.recorder {
+                    recorder.take(&event, time, record.position, text.as_bytes());
+                }
+                self.times.push((time, self.newest));
+                self.newest = self.newest.max(time);
+                events.push(bytes());
+            }
+            Err((reason, detail)) => {
+                let (position, value) = (record.position, record.value.into());
+                self.rejects.push(Reject { position, reason, detail, value });
+                if self.of_rejected.contains(&true) {
+                    let before = if self.newest == Micros::MIN { clock } else { Some(self.newest) };
+                    let is_routed =
+                        self.route_rejected(position, (text, reason), (latest, before), resume, events.len());
+                    if is_routed {
+                        events.push(bytes());
+                    }
                 }
             }
         }
+    }
+
+    /// Routes a rejected record, as far as it can be read, to the rules on rejected records. It does not advance the
+    /// watermark. Returns whether a rule counts it.
+    #[cold]
+    fn route_rejected(
+        &mut self,
+        position: u64,
+        (text, reason): (&str, Reason),
+        times: (Micros, Option<Micros>),
+        resume: Option<&Resume>,
+        event_index: usize,
+    ) -> bool {
+        let Some((event, time)) = self.checks.read_rejected(text, reason, times, &mut self.reader) else {
+            return false;
+        };
+        let conditions = self.conditions.iter().zip(&*self.of_rejected);
+        for (met, (condition, &of_rejected)) in self.met.iter_mut().zip(conditions) {
+            *met = of_rejected && condition.matches(&event);
+        }
+        let context = RouteContext {
+            event: &event,
+            event_index,
+            time,
+            newest: self.newest,
+            position,
+            met: &self.met,
+            fingerprinter: &self.fingerprinter,
+            resume,
+            partition: self.partition,
+        };
+        for (at, stream) in self.streams.iter().enumerate() {
+            if self.met[stream.condition] {
+                self.matched[at] += 1;
+                stream.route(&context, at, &mut self.batches);
+            }
+        }
+        self.met.contains(&true)
     }
 
     /// Number of events in the chunk, and how many of them were late.

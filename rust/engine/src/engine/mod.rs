@@ -22,6 +22,7 @@ mod stats;
 mod thread_pool;
 mod topology;
 
+pub use ingest::Coverage;
 pub use outcome::{Evicted, Input, Outcome, RuleStats, Stats};
 pub use repartition::{RepartitionBatch, RepartitionBatchError};
 pub use snapshot::{Dropped, RestoreError, VERSION as SNAPSHOT_VERSION};
@@ -38,7 +39,7 @@ use crate::foundation::time::{Micros, micros};
 use crate::foundation::watermark::{StreamId, Watermark};
 use crate::keyed::{KeyedStream, PlacedRule, Resume, StreamSpec};
 use crate::matching::Matcher;
-use crate::plan::{Plan, PlanError};
+use crate::plan::{IdentityForm, Plan, PlanError};
 use ingest::IngestWorker;
 use repartition::Outbound;
 use rustc_hash::FxHashMap;
@@ -72,6 +73,8 @@ pub struct Engine {
     /// Stream indices by level: streams of a level count finding openings of lower levels.
     levels: Vec<Range<usize>>,
     days: Days,
+    /// For each rule, the identity forms of its group's fields.
+    group_forms: Vec<Vec<Option<IdentityForm>>>,
 }
 
 impl Engine {
@@ -101,6 +104,7 @@ impl Engine {
         let elsewhere = build_topology(elsewhere, &mut conditions, &mut fields)?.streams;
         let outbound = Outbound::new(plan, elsewhere, &mut fields)?;
         let recorder = plan.history.then(|| Recorder::new(&mut fields)).transpose()?;
+        let of_rejected: Arc<[bool]> = conditions.of_rejected.into();
         let conditions: Arc<[Matcher]> = conditions.compiled.into();
         let days = Days { offset: fields.zone().offset() };
         let reader = fields.reader();
@@ -120,10 +124,12 @@ impl Engine {
                 Shard::new(streams.collect(), reader.clone(), fingerprinter)
             });
         let worker = |_| {
-            let (conditions, specs) = (Arc::clone(&conditions), Arc::clone(&specs));
+            let conditions = (Arc::clone(&conditions), Arc::clone(&of_rejected));
+            let specs = Arc::clone(&specs);
             let elsewhere = (plan.partition, outbound.clone(), recorder.clone());
             IngestWorker::new(checks.clone(), reader.clone(), conditions, specs, fingerprinter, elsewhere)
         };
+        let form = |name: &String| plan.identities.get(name).copied();
         let shards: Vec<Shard> = shards.collect();
         let baseline_rules = shards[0].baseline_rules().collect();
         Ok(Self {
@@ -141,6 +147,7 @@ impl Engine {
             specs: Arc::clone(&specs),
             levels,
             days,
+            group_forms: plan.rules.iter().map(|rule| rule.group_by.iter().map(form).collect()).collect(),
         })
     }
 

@@ -1,5 +1,6 @@
 //! Inputs and results of the engine's calls.
 
+use super::ingest::Coverage;
 use super::repartition::RepartitionBatch;
 use crate::decode::reject::Reject;
 use crate::detect::Change;
@@ -28,6 +29,8 @@ pub struct Outcome {
     pub events: u64,
     /// Number of these that were late: the watermark had passed their time.
     pub late: u64,
+    /// What the rules saw of the records.
+    pub coverage: Coverage,
     /// Watermark after the batch; `None` before the first event.
     pub watermark: Option<Micros>,
     /// Largest event time on the batch's stream; `None` before the first event.

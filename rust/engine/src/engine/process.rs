@@ -9,6 +9,7 @@ use crate::decode::record::{Lines, Record};
 use crate::decode::record_batch::{Fetched, Sealed};
 use crate::foundation::time::Micros;
 use crate::foundation::watermark::{StreamClock, StreamId};
+use std::borrow::Cow;
 
 /// A batch in progress.
 struct Pass {
@@ -16,6 +17,13 @@ struct Pass {
     clock: StreamClock,
     /// Events later than this are rejected.
     latest: Micros,
+}
+
+impl Pass {
+    /// Latest accepted time, and the largest time before.
+    fn times(&self) -> (Micros, Option<Micros>) {
+        (self.latest, self.clock.time())
+    }
 }
 
 /// Latest accepted event time, 2100-01-01, because pane numbers have 32 bits.
@@ -30,7 +38,7 @@ impl Engine {
             let mut events = [Vec::with_capacity(STEP_RECORDS)];
             let step = records.by_ref().take(STEP_RECORDS);
             let resume = self.resuming.get(&input.stream);
-            self.workers[0].read(step.map(Ok), pass.latest, resume, &mut events[0]);
+            self.workers[0].read(step.map(Ok), pass.times(), resume, &mut events[0]);
             self.count(&events, &mut pass);
         }
         self.end(pass)
@@ -50,10 +58,10 @@ impl Engine {
                 rest = after;
             }
             let mut events = vec![Vec::with_capacity(STEP_RECORDS); parts.len()];
-            let latest = pass.latest;
+            let times = pass.times();
             let jobs = self.workers.iter_mut().zip(&mut parts).zip(&mut events);
             self.pool.run_parallel(jobs, |((worker, lines), events)| {
-                worker.read(lines.map(Ok), latest, None, events);
+                worker.read(lines.map(Ok), times, None, events);
             });
             // Lines are numbered within their chunk until the lines of the chunks before are known.
             for (worker, part) in self.workers.iter_mut().zip(&parts) {
@@ -87,11 +95,11 @@ impl Engine {
             // Decompressed and read by the same job, but the bytes must outlive it, because groups are named from
             // them.
             let mut events = vec![Vec::with_capacity(STEP_RECORDS); parts.len()];
-            let (latest, resume) = (pass.latest, self.resuming.get(&input.stream));
+            let (times, resume) = (pass.times(), self.resuming.get(&input.stream));
             let jobs = self.workers.iter_mut().zip(&mut decoders).zip(&parts).zip(&mut events);
             self.pool.run_parallel(jobs, |(((worker, decoder), part), events)| {
                 decoder.unpack(part);
-                worker.read(decoder.records(part, fetched.position), latest, resume, events);
+                worker.read(decoder.records(part, fetched.position), times, resume, events);
             });
             self.count(&events, &mut pass);
         }
@@ -132,13 +140,14 @@ impl Engine {
     }
 
     /// Counts what the workers routed in a step; `events` holds the bytes of each worker's events.
-    fn count(&mut self, events: &[Vec<&[u8]>], pass: &mut Pass) {
+    fn count(&mut self, events: &[Vec<Cow<'_, [u8]>>], pass: &mut Pass) {
         let Pass { outcome, clock, .. } = pass;
         let mut dealt: Vec<Vec<ShardChunk<'_>>> = self.shards.iter().map(|_| Vec::new()).collect();
         for (worker, events) in self.workers.iter_mut().zip(events) {
             let (read, late) = worker.tally(*clock);
             outcome.events += read;
             outcome.late += late;
+            outcome.coverage.add(std::mem::take(&mut worker.coverage));
             outcome.rejects.append(&mut worker.rejects);
             if let Some(outbound) = &mut worker.outbound {
                 outbound.send(&mut outcome.repartition_batches);

@@ -11,6 +11,7 @@ use crate::foundation::fingerprint::Fingerprinter;
 use crate::foundation::time::Micros;
 use crate::foundation::watermark::StreamClock;
 use crate::keyed::{GroupNames, KeyedBatch, KeyedStream};
+use std::borrow::Cow;
 use std::ops::Range;
 
 #[derive(Debug)]
@@ -27,7 +28,7 @@ pub(crate) struct ShardChunk<'r> {
     /// Routed events of this shard, per stream.
     pub(crate) batches: Vec<KeyedBatch>,
     /// Bytes of the chunk's events.
-    pub(crate) events: &'r [&'r [u8]],
+    pub(crate) events: &'r [Cow<'r, [u8]>],
     /// Clock of the source stream before the chunk.
     pub(crate) clock: StreamClock,
 }

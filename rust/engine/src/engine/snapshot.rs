@@ -15,13 +15,17 @@
 
 use crate::foundation::codec::{Damaged, StateReader, StateWriter};
 use crate::keyed::{KeyedStream, OrphanedFinding, WindowMapping};
-use crate::plan::{BaselinePlan, Derivation, Plan, PlanError, RulePlan};
+use crate::plan::{BaselinePlan, Derivation, IdentityForm, Plan, PlanError, RulePlan};
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 use thiserror::Error;
 
-/// Version of the format. Other versions are rejected, because misread state would miscount.
-pub const VERSION: u16 = 4;
+/// Version of the format that is written.
+pub const VERSION: u16 = 5;
+/// Oldest version that can be read, that of 0.1 and 0.2. Others are rejected, because misread state would miscount.
+const OLDEST: u16 = 4;
+pub(crate) const READABLE: RangeInclusive<u16> = OLDEST..=VERSION;
 
 /// State of a snapshot that the plan cannot use.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -44,7 +48,7 @@ pub enum RestoreError {
     #[error(transparent)]
     Damaged(#[from] Damaged),
     /// The snapshot was saved by another version of the engine.
-    #[error("the saved state has version {0}, this engine reads version {VERSION}")]
+    #[error("the saved state has version {0}, this engine reads versions {OLDEST} to {VERSION}")]
     Version(u16),
     /// The fingerprints in the snapshot were made with another key than the plan's.
     #[error("the saved state has another fingerprint key than this group of workers")]
@@ -83,6 +87,9 @@ impl OperatorId {
                 .map(|name| (name.to_owned(), plan.mapping.get(name), plan.derived.get(name)))
                 .collect()
         };
+        // Other forms give other fingerprints. The default form is not named, as in states of earlier versions.
+        let forms: BTreeMap<_, _> =
+            plan.identities.iter().filter(|(_, form)| **form != IdentityForm::default()).collect();
         let kept = |baseline: &BaselinePlan| {
             json!([rule.id, baseline.of, baseline.over_days, baseline.peers]).to_string()
         };
@@ -91,8 +98,12 @@ impl OperatorId {
         fields.extend(["time", "actor"]);
         Self {
             id: rule.id.clone(),
-            stream: json!([rule.when, rule.group_by, rule.branches, rule.novelty, sources(fields)])
-                .to_string(),
+            stream: if forms.is_empty() {
+                json!([rule.when, rule.group_by, rule.branches, rule.novelty, sources(fields)])
+            } else {
+                json!([rule.when, rule.group_by, rule.branches, rule.novelty, sources(fields), forms])
+            }
+            .to_string(),
             window: if rule.parts.is_empty() {
                 json!([rule.timespan_ms, rule.resolution_ms, rule.distinct, rule.measure, counted])
             } else {

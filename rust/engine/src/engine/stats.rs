@@ -3,6 +3,7 @@
 use super::Engine;
 use super::outcome::{RuleStats, Stats};
 use crate::detect::GroupStatus;
+use crate::event::identity::normal_form;
 use crate::foundation::partition::shard_of;
 use crate::foundation::time::Micros;
 use crate::keyed::KeyedStream;
@@ -10,10 +11,15 @@ use std::collections::BTreeMap;
 
 impl Engine {
     /// Returns the status of a group for rule number `rule`, in the window that ends with the pane of `time`, which
-    /// must not be behind the watermark. `group` holds the values of the rule's group-by fields. `None` if the group
+    /// must not be behind the watermark. `group` holds the values of the rule's group-by fields, in any
+    /// spelling. `None` if the group
     /// is unknown.
     pub fn group_status(&mut self, rule: usize, group: &[String], time: Micros) -> Option<GroupStatus> {
-        let names = group.iter().map(|name| self.fingerprinter.fingerprint(name.as_bytes()));
+        let forms = self.group_forms.get(rule)?.iter();
+        let names = group.iter().zip(forms).map(|(name, form)| {
+            let normal = form.and_then(|form| normal_form(form, name));
+            self.fingerprinter.fingerprint(normal.as_ref().unwrap_or(name).as_bytes())
+        });
         let fingerprint = self.fingerprinter.combine(&names.collect::<Vec<_>>());
         let shard = self.shards.get_mut(shard_of(fingerprint))?;
         shard.streams.iter_mut().find_map(|stream| stream.group_status(rule, fingerprint, time))

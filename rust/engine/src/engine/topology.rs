@@ -3,7 +3,7 @@
 //! Rules can count finding openings of other rules. A stream's *level* is one above the levels of the rules it
 //! counts; streams are created and advanced by level, lowest first.
 
-use crate::event::field::FieldTable;
+use crate::event::field::{FieldTable, PROBLEM};
 use crate::foundation::time::Micros;
 use crate::keyed::{Grouping, OpeningSpec, OpeningValueSource, StreamSpec, ValueSource};
 use crate::matching::Matcher;
@@ -17,6 +17,8 @@ use std::sync::Arc;
 pub(crate) struct Conditions<'p> {
     known: Vec<&'p Condition>,
     pub(crate) compiled: Vec<Matcher>,
+    /// For each condition, whether it sees rejected records.
+    pub(crate) of_rejected: Vec<bool>,
 }
 
 impl<'p> Conditions<'p> {
@@ -31,6 +33,7 @@ impl<'p> Conditions<'p> {
             return Ok(known);
         }
         self.compiled.push(Matcher::compile(condition, rule, fields)?);
+        self.of_rejected.push(condition.uses(PROBLEM));
         self.known.push(condition);
         Ok(self.known.len() - 1)
     }
@@ -77,6 +80,18 @@ pub(crate) fn build_topology<'p>(
         let on_level = rules.iter().enumerate().filter(|&(at, _)| graph.levels[at] == level);
         for (at, rule) in on_level {
             rule.check()?;
+            if rule
+                .group_by
+                .iter()
+                .chain(rule.branches.iter().flat_map(|branch| &branch.group_by))
+                .any(|name| name == PROBLEM)
+            {
+                return Err(PlanError::in_rule_field(
+                    &rule.id,
+                    PROBLEM,
+                    "a rule cannot group by it".to_owned(),
+                ));
+            }
             slots[at] = assign_slot(rule, &graph, &mut streams, conditions, fields)?;
         }
         levels.push(first..streams.len());

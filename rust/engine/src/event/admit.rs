@@ -1,12 +1,11 @@
 //! Admission: checks that a record is an event, and gives the reason if it is not.
 
 use crate::decode::json::{Fault, FaultKind};
-use crate::decode::record::Record;
 use crate::decode::reject::Reason;
-use crate::event::field::{Event, EventReader, FieldId, FieldTable, ScalarKind, Value};
+use crate::event::field::{Event, EventReader, FieldId, FieldTable, Scalar, ScalarKind, Value};
 use crate::event::timestamp::{TimeReader, format_rfc3339, parse_time_number};
 use crate::foundation::time::Micros;
-use crate::plan::{Plan, PlanError};
+use crate::plan::{CanonicalAction, Plan, PlanError};
 
 /// Reason of a rejection, and its details.
 pub(crate) type Refusal = (Reason, String);
@@ -17,6 +16,8 @@ pub(crate) struct Checks {
     time: FieldId,
     actor: FieldId,
     subject: FieldId,
+    /// The action, if the plan knows words that are no access.
+    action: Option<FieldId>,
     earliest: Micros,
     max_record_bytes: usize,
     times: TimeReader,
@@ -32,6 +33,7 @@ impl Checks {
             time: fields.required("time")?,
             actor: fields.required("actor")?,
             subject: fields.id("subject")?,
+            action: if plan.actions.is_empty() { None } else { Some(fields.id("action")?) },
             earliest: plan.earliest_s.max(1).saturating_mul(1_000_000),
             max_record_bytes: plan.max_record_bytes,
             times: TimeReader::default(),
@@ -41,21 +43,19 @@ impl Checks {
     /// Reads a record as an event, or returns why it is rejected.
     pub(crate) fn admit<'a>(
         &mut self,
-        record: Record<'a>,
+        text: &'a str,
         latest: Micros,
         reader: &'a mut EventReader,
     ) -> Result<(Event<'a>, Micros), Refusal> {
-        let bytes = record.value;
-        if bytes.is_empty() || bytes.len() > self.max_record_bytes {
-            return Err(wrong_size(bytes.len(), self.max_record_bytes));
+        if text.is_empty() || text.len() > self.max_record_bytes {
+            return Err(wrong_size(text.len(), self.max_record_bytes));
         }
-        let Some(text) = record.text.or_else(|| simdutf8::basic::from_utf8(bytes).ok()) else {
-            return Err(not_utf8(bytes));
-        };
         let event = reader.read(text).map_err(not_json)?;
         let time = self.time(&event, latest)?;
         match event.value(self.actor) {
             Value::One(actor) if !actor.is_bool() && !event.bytes(actor).is_empty() => {}
+            // A list with one name is that name.
+            Value::Many(..) if !event.is_ragged(self.actor) && matches!(event.scalars(self.actor), [_]) => {}
             actor => return Err(no_actor(actor)),
         }
         match event.value(self.subject) {
@@ -67,6 +67,29 @@ impl Checks {
             subject => return Err(no_subject(subject)),
         }
         Ok((event, time))
+    }
+
+    /// Whether all actions of an event are no access.
+    #[inline]
+    pub(crate) fn is_no_access(&self, event: &Event<'_>) -> bool {
+        let is_none = |&action: &Scalar| event.bytes(action) == CanonicalAction::None.word().as_bytes();
+        let actions = self.action.map_or(&[][..], |action| event.scalars(action));
+        !actions.is_empty() && actions.iter().all(is_none)
+    }
+
+    /// Reads what can be read of a rejected record. The time is `otherwise` where the record's own is not usable;
+    /// `None` without an actor or a time.
+    #[cold]
+    pub(crate) fn read_rejected<'a>(
+        &mut self,
+        text: &'a str,
+        reason: Reason,
+        (latest, otherwise): (Micros, Option<Micros>),
+        reader: &'a mut EventReader,
+    ) -> Option<(Event<'a>, Micros)> {
+        let event = reader.read_rejected(text, reason);
+        let time = self.time(&event, latest).ok().or(otherwise)?;
+        (!event.scalars(self.actor).is_empty()).then_some((event, time))
     }
 
     fn time(&mut self, event: &Event<'_>, latest: Micros) -> Result<Micros, Refusal> {
@@ -112,8 +135,9 @@ fn wrong_size(bytes: usize, most: usize) -> Refusal {
     (Reason::TooLarge, format!("{bytes} bytes, the limit is {most}"))
 }
 
+/// The refusal of a record that is not UTF-8, and that is no event either when the wrong bytes are replaced.
 #[cold]
-fn not_utf8(bytes: &[u8]) -> Refusal {
+pub(crate) fn not_utf8(bytes: &[u8]) -> Refusal {
     let at = std::str::from_utf8(bytes).map_or_else(|error| error.valid_up_to(), str::len);
     (Reason::NotUtf8, format!("byte {at} is not UTF-8"))
 }

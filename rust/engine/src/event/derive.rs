@@ -7,7 +7,7 @@ use crate::event::lookup::{Columns, Lookup, Tables};
 use crate::event::time_zone::Zone;
 use crate::event::timestamp::{parse_time_number, parse_time_text};
 use crate::foundation::time::Micros;
-use crate::plan::{Derivation, DerivationMethod, TimePart};
+use crate::plan::{Derivation, DerivationMethod, IdentityForm, TimePart};
 use regex::{CaptureLocations, Regex};
 use serde_json::Value;
 use std::cell::RefCell;
@@ -52,7 +52,12 @@ pub(crate) enum Derived {
 }
 
 impl CompiledDerivation {
-    pub(crate) fn compile(derivation: &Derivation, zone: &Zone) -> Result<Self, String> {
+    /// `form_of` returns the form of an identity field.
+    pub(crate) fn compile(
+        derivation: &Derivation,
+        zone: &Zone,
+        form_of: impl Fn(&str) -> Option<IdentityForm>,
+    ) -> Result<Self, String> {
         let Derivation { from, by } = derivation;
         let fits = match by {
             DerivationMethod::Anywhere(_) => from.is_empty(),
@@ -80,7 +85,11 @@ impl CompiledDerivation {
             &DerivationMethod::Part(part) => Self::Part(part, zone.clone()),
             DerivationMethod::Table { name, value } => Self::Table {
                 name: name.clone(),
-                columns: Columns { keys: from.len(), value: value.clone() },
+                columns: Columns {
+                    keys: from.len(),
+                    value: value.clone(),
+                    forms: from.iter().map(|name| form_of(name)).collect(),
+                },
                 table: None,
             },
         })
@@ -211,7 +220,7 @@ mod tests {
         let zone = Zone::named("Asia/Shanghai").unwrap();
         let derivation = Derivation { from: vec!["subject".to_owned()], by };
         let mut out = String::new();
-        match CompiledDerivation::compile(&derivation, &zone).unwrap().apply(&[text], &mut out) {
+        match CompiledDerivation::compile(&derivation, &zone, |_| None).unwrap().apply(&[text], &mut out) {
             Derived::Nothing => None,
             Derived::Within(start, end) => Some(text[start..end].to_owned()),
             Derived::Written { .. } => Some(out),

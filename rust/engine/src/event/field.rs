@@ -1,34 +1,50 @@
 //! Fields: names that rules use, resolved to values of the current event.
 //!
 //! A canonical name is resolved through the mapping; any other name is a dotted path into the source record. Numbers
-//! and booleans also have a text, so an identity number is the same identity with or without quotes.
+//! and booleans also have a text, so an identity number is the same identity with or without quotes. Identities and
+//! actions have two values: the normal form, which rules test and count, and the value as written.
 //!
 //! Cost: one pass over the record for all fields; no allocation per event except for escaped or derived texts.
 
-use crate::decode::json::{Extractor, Fault, Token, elements, unescape};
+use crate::decode::json::{Extractor, Fault, Token, unescape};
 use crate::decode::path::{Path, PathStep};
+use crate::decode::reject::Reason;
+use crate::event::action::ActionWords;
 use crate::event::derive::{CompiledDerivation, Derived};
 use crate::event::lookup::Tables;
+use crate::event::respelling::{Respelled, Respelling};
 use crate::event::time_zone::Zone;
 use crate::foundation::fingerprint::{Fingerprint, Fingerprinter};
-use crate::plan::{Derivation, Plan, PlanError, PlanErrorKind, Source};
+use crate::plan::{
+    CanonicalAction, Derivation, Identities, IdentityForm, Plan, PlanError, PlanErrorKind, Source,
+};
 use smallvec::SmallVec;
 use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Index of a field in the table.
 pub(crate) type FieldId = usize;
 
+/// Field with the reason why a record was rejected; absent in every event. Only conditions that use it see rejected
+/// records.
+pub(crate) const PROBLEM: &str = "problem";
+
 /// A scalar value: input of tests and group names.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Scalar {
-    kind: ScalarKind,
-    origin: Origin,
-    start: u32,
-    end: u32,
+    pub(super) kind: ScalarKind,
+    pub(super) origin: Origin,
+    pub(super) start: u32,
+    pub(super) end: u32,
 }
 
 impl Scalar {
+    /// Whether both are the same place of the same buffer.
+    fn is(self, other: Self) -> bool {
+        (self.origin, self.start, self.end) == (other.origin, other.start, other.end)
+    }
+
     #[inline]
     pub(crate) fn kind(self) -> ScalarKind {
         self.kind
@@ -48,8 +64,8 @@ pub(crate) enum ScalarKind {
 }
 
 /// Buffer that holds a scalar's text.
-#[derive(Debug, Clone, Copy)]
-enum Origin {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Origin {
     Record,
     Scratch,
     Constants,
@@ -69,6 +85,8 @@ pub(crate) enum Value {
 #[derive(Debug, Clone)]
 enum FieldSource {
     Slot(usize),
+    /// A derived field, with a smaller id.
+    Field(FieldId),
     Constant(Scalar),
 }
 
@@ -86,6 +104,9 @@ pub(crate) struct FieldTable {
     /// Derived fields whose sources are being registered, to detect circles.
     under_way: Vec<String>,
     zone: Zone,
+    identities: Identities,
+    actions: Option<Arc<ActionWords>>,
+    respellings: Vec<Option<Respelling>>,
     /// Whether records contain fields under their canonical names, because another engine mapped them.
     is_repartitioned: bool,
 }
@@ -105,8 +126,21 @@ impl FieldTable {
             under_way: Vec::new(),
             zone: Zone::named(&plan.time_zone)
                 .map_err(|problem| PlanError::new(PlanErrorKind::TimeZone, problem))?,
+            identities: plan.identities.clone(),
+            actions: ActionWords::of(&plan.actions).map(Arc::new),
+            respellings: Vec::new(),
             is_repartitioned: plan.partition.is_some(),
         })
+    }
+
+    /// Form of an identity field.
+    pub(crate) fn identity(&self, name: &str) -> Option<IdentityForm> {
+        self.identities.get(name).copied()
+    }
+
+    /// Whether a field has a normal form besides the value as written.
+    pub(crate) fn is_respelled(&self, field: FieldId) -> bool {
+        self.respellings[field].is_some()
     }
 
     /// Time zone of hours and days.
@@ -123,21 +157,40 @@ impl FieldTable {
         let derived = derivation.map(|derivation| self.deriving(name, &derivation)).transpose()?;
         let places = if self.is_repartitioned {
             vec![self.place(Path { steps: vec![PathStep::Key(name.to_owned())] })]
-        } else if derived.is_some() {
+        } else if derived.is_some() || name == PROBLEM {
             Vec::new()
         } else {
             self.mapped(name)?
         };
+        let respelling = self.respelling(name);
         self.names.push(name.to_owned());
         self.places.push(places);
         self.derived.push(derived);
+        self.respellings.push(respelling);
         Ok(self.names.len() - 1)
+    }
+
+    fn respelling(&mut self, name: &str) -> Option<Respelling> {
+        if let Some(form) = self.identity(name) {
+            return Some(Respelling::Identity(form));
+        }
+        let words = Arc::clone(self.actions.as_ref().filter(|_| name == "action")?);
+        let scalars = CanonicalAction::ALL.map(|action| self.constant(action.word()));
+        Some(Respelling::Action(words, scalars))
+    }
+
+    fn constant(&mut self, text: &str) -> Scalar {
+        let start = self.constants.len() as u32;
+        self.constants.push_str(text);
+        let end = self.constants.len() as u32;
+        Scalar { kind: ScalarKind::Text, origin: Origin::Constants, start, end }
     }
 
     /// Registers the source fields of a derived field.
     fn deriving(&mut self, name: &str, derivation: &Derivation) -> Result<Deriving, PlanError> {
         let fault = |problem: String| PlanError::in_field(PlanErrorKind::Derived, name, problem);
-        let by = CompiledDerivation::compile(derivation, &self.zone).map_err(fault)?;
+        let by = CompiledDerivation::compile(derivation, &self.zone, |source| self.identity(source))
+            .map_err(fault)?;
         if self.under_way.iter().any(|known| known == name) {
             return Err(fault(format!("is derived from itself through {}", self.under_way.join(", "))));
         }
@@ -154,22 +207,15 @@ impl FieldTable {
         let mut places = Vec::with_capacity(sources.len());
         for source in sources {
             places.push(match source {
+                Source::Path(text) if text != name && self.derivations.contains_key(&text) => {
+                    FieldSource::Field(self.id(&text)?)
+                }
                 Source::Path(text) => {
                     let path = Path::parse(&text)
                         .map_err(|problem| PlanError::in_field(PlanErrorKind::Path, name, problem))?;
                     self.place(path)
                 }
-                Source::Constant(text) => {
-                    let start = self.constants.len() as u32;
-                    self.constants.push_str(&text);
-                    let end = self.constants.len() as u32;
-                    FieldSource::Constant(Scalar {
-                        kind: ScalarKind::Text,
-                        origin: Origin::Constants,
-                        start,
-                        end,
-                    })
-                }
+                Source::Constant(text) => FieldSource::Constant(self.constant(&text)),
             });
         }
         Ok(places)
@@ -193,8 +239,10 @@ impl FieldTable {
     }
 
     /// Finishes the table.
-    pub(crate) fn reader(self) -> EventReader {
+    pub(crate) fn reader(mut self) -> EventReader {
         let fields = self.places.len();
+        let problem = self.names.iter().position(|name| name == PROBLEM);
+        let problems = Reason::ALL.map(|reason| self.constant(reason.name()));
         let only_slot = |places: &Vec<FieldSource>| match places[..] {
             [FieldSource::Slot(slot)] => Some(slot),
             _ => None,
@@ -204,9 +252,16 @@ impl FieldTable {
             slots: self.places.iter().map(only_slot).collect(),
             places: self.places.into_iter().map(Vec::into_boxed_slice).collect(),
             derived: self.derived,
+            respelled: (0..fields).filter(|&field| self.respellings[field].is_some()).collect(),
+            respellings: self.respellings,
             constants: self.constants,
             scratch: String::new(),
             values: vec![Value::Absent; fields],
+            written: vec![None; fields],
+            skipped_nulls: 0,
+            problem,
+            problems: problems.into(),
+            rejected: None,
             elements: Vec::new(),
             ragged: vec![false; fields],
             number: 0,
@@ -230,9 +285,21 @@ pub(crate) struct EventReader {
     slots: Vec<Option<usize>>,
     places: Vec<Box<[FieldSource]>>,
     derived: Vec<Option<Deriving>>,
+    respellings: Vec<Option<Respelling>>,
+    /// The fields that have a respelling.
+    respelled: Box<[FieldId]>,
     constants: String,
     scratch: String,
     values: Vec<Value>,
+    /// Values as written of the fields whose normal form differs.
+    written: Vec<Option<Value>>,
+    /// Nulls that were skipped in lists of this record.
+    skipped_nulls: u32,
+    /// The field [`PROBLEM`], if a rule uses it, and its values by reason.
+    problem: Option<FieldId>,
+    problems: Box<[Scalar]>,
+    /// Why the record was rejected, if it was.
+    rejected: Option<Reason>,
     elements: Vec<Scalar>,
     ragged: Vec<bool>,
     /// Number of records read; tells whether a cached fingerprint belongs to the current one.
@@ -250,27 +317,117 @@ pub(crate) struct Event<'a> {
 impl EventReader {
     pub(crate) fn read<'a>(&'a mut self, record: &'a str) -> Result<Event<'a>, Fault> {
         self.extractor.read(record)?;
+        self.rejected = None;
+        Ok(self.resolve_all(record))
+    }
+
+    /// Reads a rejected record: of a text that is not JSON, the fields before the fault.
+    #[cold]
+    pub(crate) fn read_rejected<'a>(&'a mut self, record: &'a str, reason: Reason) -> Event<'a> {
+        // The values before a fault are available after it.
+        let _ = self.extractor.read(record);
+        self.rejected = Some(reason);
+        self.resolve_all(record)
+    }
+
+    #[inline]
+    fn resolve_all<'a>(&'a mut self, record: &'a str) -> Event<'a> {
         self.scratch.clear();
         self.elements.clear();
         self.number += 1;
-        let mut all_plain = true;
+        let mut others = 0;
         for (value, &slot) in self.values.iter_mut().zip(&self.slots) {
             match slot.and_then(|slot| plain(self.extractor.token(slot))) {
                 Some(scalar) => *value = Value::One(scalar),
-                None => all_plain = false,
+                None => others += 1,
             }
         }
-        if !all_plain {
+        if let Some(field) = self.problem {
+            self.values[field] = self.problem_of_record();
+            others -= 1;
+        }
+        self.skipped_nulls = 0;
+        for at in 0..self.respelled.len() {
+            let field = self.respelled[at];
+            if self.slots[field].is_some_and(|slot| plain(self.extractor.token(slot)).is_some()) {
+                self.respell(field, record);
+            }
+        }
+        if others > 0 {
             self.resolve_others(record);
         }
-        Ok(Event { record, reader: self })
+        Event { record, reader: self }
+    }
+
+    /// Value of the field [`PROBLEM`].
+    fn problem_of_record(&self) -> Value {
+        let scalar = self.rejected.and_then(|reason| self.problems.get(reason as usize));
+        scalar.map_or(Value::Absent, |&scalar| Value::One(scalar))
+    }
+
+    /// Replaces a value by its normal form.
+    #[inline]
+    fn respell(&mut self, field: FieldId, record: &str) {
+        let value = self.values[field];
+        self.written[field] = None;
+        let Self { respellings, values, elements, scratch, constants, written, .. } = self;
+        let Some(respelling) = &respellings[field] else { return };
+        let mut normal = |scalar| respelling.normal(scalar, record, scratch, constants);
+        match value {
+            Value::One(scalar) => match normal(scalar) {
+                Respelled::Same => {}
+                Respelled::As(other) => {
+                    (values[field], written[field]) = (Value::One(other), Some(value));
+                }
+                Respelled::Empty => (values[field], written[field]) = (Value::Absent, Some(value)),
+            },
+            Value::Many(first, end) => {
+                // The normal forms and the values as written are two lists of equal length.
+                let (mut all, mut kept, mut differs) = (Vec::new(), Vec::new(), false);
+                for &scalar in &elements[first as usize..end as usize] {
+                    let result = normal(scalar);
+                    differs |= !matches!(result, Respelled::Same);
+                    let form = match result {
+                        Respelled::Same => scalar,
+                        Respelled::As(other) => other,
+                        Respelled::Empty => continue,
+                    };
+                    all.push(form);
+                    kept.push(scalar);
+                }
+                if differs {
+                    values[field] = append(elements, &all);
+                    written[field] = Some(append(elements, &kept));
+                }
+            }
+            Value::Absent | Value::Null => {
+                if let Respelling::Action(_, words) = respelling {
+                    (values[field], written[field]) = (Value::One(words[0]), Some(value));
+                }
+            }
+            Value::Object => {}
+        }
+    }
+
+    #[inline]
+    fn scalars<'v>(&'v self, value: &'v Value) -> &'v [Scalar] {
+        match value {
+            Value::One(scalar) => std::slice::from_ref(scalar),
+            Value::Many(first, end) => &self.elements[*first as usize..*end as usize],
+            Value::Absent | Value::Null | Value::Object => &[],
+        }
     }
 
     /// Resolves the fields without a plain scalar, in the order of their ids.
     fn resolve_others(&mut self, record: &str) {
         for field in 0..self.places.len() {
-            if self.slots[field].and_then(|slot| plain(self.extractor.token(slot))).is_none() {
+            if Some(field) != self.problem
+                && self.slots[field].and_then(|slot| plain(self.extractor.token(slot))).is_none()
+            {
                 self.values[field] = self.resolve(field, record);
+                if self.respellings[field].is_some() {
+                    self.respell(field, record);
+                }
             }
         }
     }
@@ -313,22 +470,37 @@ impl EventReader {
         let mut found = Value::Absent;
         self.ragged[field] = false;
         for at in 0..self.places[field].len() {
-            let token = match &self.places[field][at] {
+            let slot = match &self.places[field][at] {
                 FieldSource::Constant(scalar) => return Value::One(*scalar),
-                FieldSource::Slot(slot) => self.extractor.token(*slot),
+                FieldSource::Field(other) => match self.values[*other] {
+                    Value::Absent => continue,
+                    value => return value,
+                },
+                FieldSource::Slot(slot) => *slot,
             };
+            let token = self.extractor.token(slot);
             match token {
                 Token::Absent => {}
                 Token::Null => found = Value::Null,
                 Token::Object => return Value::Object,
-                Token::Array { start, .. } => {
+                // A source that is not the last one may leave the field to the next by an empty text.
+                Token::Text { start, end, .. } if start == end && at + 1 < self.places[field].len() => {
+                    found = scalar(token, record, &mut self.scratch).map_or(Value::Absent, Value::One);
+                }
+                Token::Array { .. } | Token::Spread { .. } => {
                     let first = self.elements.len() as u32;
-                    let Self { elements: list, scratch, ragged, .. } = self;
-                    elements(record, start, |token| match scalar(token, record, scratch) {
+                    let Self { extractor, elements: list, scratch, ragged, skipped_nulls, .. } = self;
+                    extractor.elements(record, slot, &mut |token| match scalar(token, record, scratch) {
                         Some(element) => list.push(element),
+                        None if token == Token::Null => *skipped_nulls += 1,
                         None => ragged[field] = true,
                     });
-                    return Value::Many(first, self.elements.len() as u32);
+                    let end = self.elements.len() as u32;
+                    // An array of objects none of which has the value.
+                    if first == end && matches!(token, Token::Spread { .. }) {
+                        continue;
+                    }
+                    return Value::Many(first, end);
                 }
                 token => {
                     return scalar(token, record, &mut self.scratch).map_or(Value::Absent, Value::One);
@@ -337,6 +509,13 @@ impl EventReader {
         }
         found
     }
+}
+
+/// Appends scalars to the elements of lists, as one list.
+fn append(elements: &mut Vec<Scalar>, list: &[Scalar]) -> Value {
+    let first = elements.len() as u32;
+    elements.extend_from_slice(list);
+    Value::Many(first, elements.len() as u32)
 }
 
 /// Buffers that hold the texts of an event's scalars.
@@ -456,7 +635,9 @@ fn scalar(token: Token, record: &str, scratch: &mut String) -> Option<Scalar> {
         }
         Token::Number { start, end } => (ScalarKind::Number, Origin::Record, start, end),
         Token::Bool(truth) => (ScalarKind::Bool(truth), Origin::Record, 0, 0),
-        Token::Absent | Token::Null | Token::Array { .. } | Token::Object => return None,
+        Token::Absent | Token::Null | Token::Array { .. } | Token::Spread { .. } | Token::Object => {
+            return None;
+        }
     };
     Some(Scalar { kind, origin, start, end })
 }
@@ -490,11 +671,36 @@ impl<'a> Event<'a> {
     /// Scalars of a field: none, one, or a list's.
     #[inline]
     pub(crate) fn scalars(&self, field: FieldId) -> &[Scalar] {
-        match &self.reader.values[field] {
-            Value::One(scalar) => std::slice::from_ref(scalar),
-            Value::Many(first, end) => &self.reader.elements[*first as usize..*end as usize],
-            Value::Absent | Value::Null | Value::Object => &[],
+        self.reader.scalars(&self.reader.values[field])
+    }
+
+    /// Scalars of a field as written; those of [`Self::scalars`] are their normal forms, in the same order.
+    #[inline]
+    pub(crate) fn written(&self, field: FieldId) -> &[Scalar] {
+        match &self.reader.written[field] {
+            None => self.scalars(field),
+            Some(value) => self.reader.scalars(value),
         }
+    }
+
+    /// The values as written of a field whose normal form differs; none if it does not.
+    pub(crate) fn respelled(&self, field: FieldId) -> &[Scalar] {
+        self.reader.written[field].as_ref().map_or(&[], |value| self.reader.scalars(value))
+    }
+
+    /// A scalar of a field as written; of an action, the canonical word.
+    pub(crate) fn spelling(&self, field: FieldId, scalar: Scalar) -> &'a str {
+        if let Some(Respelling::Action(..)) = self.reader.respellings[field] {
+            return self.text(scalar);
+        }
+        let place = self.scalars(field).iter().position(|known| known.is(scalar));
+        let written = place.and_then(|place| self.written(field).get(place));
+        self.text(written.copied().unwrap_or(scalar))
+    }
+
+    /// Nulls that were skipped in lists.
+    pub(crate) fn skipped_nulls(&self) -> u32 {
+        self.reader.skipped_nulls
     }
 
     /// Fingerprint of a field with exactly one scalar; computed once per event and field.
@@ -526,16 +732,17 @@ impl<'a> Event<'a> {
         fingerprinter.fingerprint(self.bytes(scalar))
     }
 
-    /// Appends a field's value to `out` as JSON that reads as the same value. Returns false if the field is absent.
+    /// Appends a field's value as written to `out`, as JSON that reads as the same value. Returns false if the field
+    /// is absent.
     pub(crate) fn write(&self, field: FieldId, out: &mut Vec<u8>) -> bool {
-        match self.value(field) {
+        match self.reader.written[field].unwrap_or(self.value(field)) {
             Value::Absent => return false,
             Value::Null => out.extend_from_slice(b"null"),
             Value::Object => out.extend_from_slice(b"{}"),
             Value::One(scalar) => self.write_scalar(scalar, out),
             Value::Many(..) => {
                 out.push(b'[');
-                for (at, &scalar) in self.scalars(field).iter().enumerate() {
+                for (at, &scalar) in self.written(field).iter().enumerate() {
                     if at > 0 {
                         out.push(b',');
                     }

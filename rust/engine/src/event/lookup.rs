@@ -6,9 +6,12 @@
 //! Cost: 20 bytes per entry at ten million entries, independent of the length of the keys; one hash look-up per event
 //! and derived field.
 
+use crate::event::identity::normal_form;
 use crate::foundation::fingerprint::{Fingerprint, Fingerprinter};
+use crate::plan::IdentityForm;
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use thiserror::Error;
@@ -55,6 +58,8 @@ pub struct Columns {
     pub keys: usize,
     /// Column of the value; `None` for a set.
     pub value: Option<String>,
+    /// Normal form of each key column that is an identity.
+    pub forms: Vec<Option<IdentityForm>>,
 }
 
 /// A loaded table.
@@ -96,7 +101,13 @@ impl Lookup {
         let mut known: FxHashMap<Box<str>, u32> = FxHashMap::default();
         let mut row = csv::StringRecord::new();
         while reader.read_record(&mut row).map_err(|error| csv_fault(&error))? {
-            let key: SmallVec<[&str; 4]> = row.iter().take(columns.keys).collect();
+            let forms = columns.forms.iter().copied().chain(std::iter::repeat(None));
+            let key = row.iter().take(columns.keys).zip(forms);
+            let key: SmallVec<[Cow<'_, str>; 4]> = key
+                .map(|(part, form)| {
+                    form.and_then(|form| normal_form(form, part)).map_or(Cow::Borrowed(part), Cow::Owned)
+                })
+                .collect();
             let text = value.map_or(IN_THE_SET, |at| row.get(at).unwrap_or_default());
             if text.is_empty() {
                 continue;
@@ -194,7 +205,11 @@ mod tests {
     use super::*;
 
     fn read(text: &str, keys: usize, value: Option<&str>) -> Result<Lookup, TableError> {
-        Lookup::from_csv(text.as_bytes(), &Columns { keys, value: value.map(str::to_owned) }, [7; 16])
+        Lookup::from_csv(
+            text.as_bytes(),
+            &Columns { keys, value: value.map(str::to_owned), forms: Vec::new() },
+            [7; 16],
+        )
     }
 
     #[test]
@@ -210,6 +225,15 @@ mod tests {
         let table = read("actor,subject\na,bc\n", 2, None).unwrap();
         assert_eq!(table.get([&b"a"[..], b"bc"].into_iter()), Some("true"));
         assert_eq!(table.get([&b"ab"[..], b"c"].into_iter()), None);
+    }
+
+    #[test]
+    fn keys_are_in_their_normal_form() {
+        let forms = vec![Some(IdentityForm::default()), None];
+        let columns = Columns { keys: 2, value: None, forms };
+        let table = Lookup::from_csv("a,b\np1\u{200b},x\n".as_bytes(), &columns, [7; 16]).unwrap();
+        assert_eq!(table.get([&b"P1"[..], b"x"].into_iter()), Some("true"));
+        assert_eq!(table.get([&b"P1"[..], b"X"].into_iter()), None);
     }
 
     #[test]

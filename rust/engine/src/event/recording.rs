@@ -105,12 +105,12 @@ impl Recorder {
 
     /// Records an event.
     pub(crate) fn take(&mut self, event: &Event<'_>, time: Micros, position: u64, record: &[u8]) {
-        let subjects = event.scalars(self.fields[SUBJECT]);
+        let subjects = event.written(self.fields[SUBJECT]);
         for row in 0..subjects.len().max(1) {
             self.rows.times.push(time);
             self.rows.positions.push(position);
             for (at, (column, &field)) in self.rows.fields.iter_mut().zip(&self.fields).enumerate() {
-                let scalar = if at == SUBJECT { subjects.get(row) } else { event.scalars(field).first() };
+                let scalar = if at == SUBJECT { subjects.get(row) } else { event.written(field).first() };
                 column.push(scalar.map(|&scalar| event.bytes(scalar)));
             }
             self.rows.records.push((row == 0).then_some(record));

@@ -112,7 +112,7 @@ fn parse_rest(start: i64, b: &[u8]) -> Option<Micros> {
     }
     let (micros, zone) = match rest {
         [b'.', f1, f2, f3, b'Z'] => (digits(&[*f1, *f2, *f3])? * 1000, &rest[4..]),
-        [b'.', fraction @ ..] => {
+        [b'.' | b',', fraction @ ..] => {
             let length = fraction.iter().take_while(|c| c.is_ascii_digit()).count();
             let kept = length.min(6);
             if length == 0 {
@@ -124,17 +124,29 @@ fn parse_rest(start: i64, b: &[u8]) -> Option<Micros> {
     };
     let offset_minutes = match zone {
         [b'Z' | b'z'] => 0,
-        [sign @ (b'+' | b'-'), h1, h2, b':', m1, m2] => {
-            let (hours, minutes) = (digits(&[*h1, *h2])?, digits(&[*m1, *m2])?);
-            if hours > 23 || minutes > 59 {
-                return None;
-            }
-            let total = hours * 60 + minutes;
-            if *sign == b'-' { -total } else { total }
-        }
-        _ => return None,
+        _ => parse_offset(zone.strip_prefix(b" ").unwrap_or(zone))?,
     };
     Some((start + second - offset_minutes * 60) * MICROS_PER_SECOND + micros)
+}
+
+/// Minutes of `+02:00`, `+0200` and `+02` (ISO 8601), and of the names of universal time.
+fn parse_offset(zone: &[u8]) -> Option<i64> {
+    let (sign, hours, minutes) = match zone {
+        [b'Z' | b'z'] | b"UTC" | b"GMT" => return Some(0),
+        [sign, h1, h2, b':', m1, m2] | [sign, h1, h2, m1, m2] => {
+            (sign, digits(&[*h1, *h2])?, digits(&[*m1, *m2])?)
+        }
+        [sign, h1, h2] => (sign, digits(&[*h1, *h2])?, 0),
+        _ => return None,
+    };
+    if hours > 23 || minutes > 59 {
+        return None;
+    }
+    match sign {
+        b'+' => Some(hours * 60 + minutes),
+        b'-' => Some(-(hours * 60 + minutes)),
+        _ => None,
+    }
 }
 
 /// Parses an epoch number; its magnitude determines the unit.
@@ -219,6 +231,9 @@ mod tests {
             "2025-11-25T08:00:00.123Z",
             "2025-11-25T16:00:00.123+08:00",
             "2025-11-25 00:30:00.123000999-07:30",
+            "2025-11-25T10:00:00.123+0200",
+            "2025-11-25 10:00:00,123 +02",
+            "2025-11-25 08:00:00.123 UTC",
             "1764057600.123",
             "1764057600123",
             "1764057600123000",
@@ -244,6 +259,9 @@ mod tests {
             "2025-11-25T24:00:00Z",
             "2025-11-25T08:00:00.Z",
             "2025-11-25T08:00:00+8",
+            "2025-11-25T08:00:00+2400",
+            "2025-11-25T08:00:00 CET",
+            "2025-11-25T08:00:00 02:00",
             "12a4",
             "2025-11-25T08:00:00Zjunk",
             "99999999999999999999",

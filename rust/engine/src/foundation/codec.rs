@@ -95,11 +95,17 @@ impl StateWriter {
 #[derive(Debug)]
 pub(crate) struct StateReader<'a> {
     rest: &'a [u8],
+    version: u16,
 }
 
 impl<'a> StateReader<'a> {
-    pub(crate) fn new(bytes: &'a [u8]) -> Self {
-        Self { rest: bytes }
+    /// `version` is the version of the format that the bytes were written in.
+    pub(crate) fn new(bytes: &'a [u8], version: u16) -> Self {
+        Self { rest: bytes, version }
+    }
+
+    pub(crate) fn version(&self) -> u16 {
+        self.version
     }
 
     #[inline]

@@ -4,6 +4,7 @@ pub(crate) mod calendar;
 pub(crate) mod codec;
 pub(crate) mod eviction;
 pub(crate) mod fingerprint;
+pub(crate) mod group_name;
 pub(crate) mod ordered;
 pub(crate) mod partition;
 pub(crate) mod prefetch;

@@ -5,14 +5,17 @@
 //! before it is counted, the shard knows the next groups and can prefetch their memory.
 
 use super::resume::Resume;
+use crate::decode::reject::Reason;
 use crate::detect::FinalOpening;
 use crate::event::field::{Event, EventReader, FieldId, Scalar};
 use crate::foundation::fingerprint::{Fingerprint, Fingerprinter};
+use crate::foundation::group_name::GroupName;
 use crate::foundation::partition::{partition_of, shard_of};
 use crate::foundation::time::Micros;
 use crate::foundation::watermark::StreamClock;
 use crate::plan::{NoveltyPlan, Partition};
 use smallvec::SmallVec;
+use std::borrow::Cow;
 use std::slice;
 
 /// An event to count in one group.
@@ -175,10 +178,10 @@ impl EventValues {
             let first = self.fingerprints.len();
             self.fingerprints.extend(match *measure {
                 OpeningValueSource::Name(index) => {
-                    opening.group.get(index).map(|name| fingerprinter.fingerprint(name.as_bytes()))
+                    opening.group.key().get(index).map(|name| fingerprinter.fingerprint(name.as_bytes()))
                 }
                 OpeningValueSource::Number(index) => {
-                    let number = opening.group.get(index).and_then(|name| name.parse::<f64>().ok());
+                    let number = opening.group.key().get(index).and_then(|name| name.parse::<f64>().ok());
                     number.filter(|number| number.is_finite()).map(f64::to_bits)
                 }
                 OpeningValueSource::Peak => Some(opening.peak.to_bits()),
@@ -430,7 +433,7 @@ impl StreamSpec {
         let mut taken = 0;
         for (index, opening) in openings.iter().enumerate() {
             for spec in self.openings.iter().filter(|spec| spec.rule == opening.rule) {
-                let names = spec.group.iter().filter_map(|&name| opening.group.get(name));
+                let names = spec.group.iter().filter_map(|&name| opening.group.key().get(name));
                 let fingerprints: SmallVec<[Fingerprint; 4]> =
                     names.map(|name| fingerprinter.fingerprint(name.as_bytes())).collect();
                 let fingerprint = fingerprinter.combine(&fingerprints);
@@ -453,10 +456,9 @@ impl StreamSpec {
     }
 
     /// Names of the group that an opening belongs to in this stream.
-    fn names_of(&self, opening: &FinalOpening) -> Vec<String> {
+    fn names_of(&self, opening: &FinalOpening) -> GroupName {
         let spec = self.openings.iter().find(|spec| spec.rule == opening.rule);
-        let names = spec.into_iter().flat_map(|spec| &spec.group);
-        names.filter_map(|&name| opening.group.get(name).cloned()).collect()
+        spec.map(|spec| opening.group.select(&spec.group)).unwrap_or_default()
     }
 }
 
@@ -503,26 +505,37 @@ fn for_each_by_branch(
 /// Resolves a group's names from its fingerprint. Needed only when a finding opens.
 pub(crate) enum GroupNames<'a> {
     /// From the events of the chunk, by reading the event again.
-    Events { events: &'a [&'a [u8]], reader: &'a mut EventReader, fingerprinter: Fingerprinter },
+    Events { events: &'a [Cow<'a, [u8]>], reader: &'a mut EventReader, fingerprinter: Fingerprinter },
     /// From the finding openings of this batch.
     Openings { openings: &'a [FinalOpening], spec: &'a StreamSpec },
 }
 
 impl GroupNames<'_> {
-    pub(super) fn of(&mut self, keyed: &KeyedEvent, grouping: &Grouping) -> Vec<String> {
+    pub(super) fn of(&mut self, keyed: &KeyedEvent, grouping: &Grouping) -> GroupName {
         let index = keyed.event_index as usize;
-        let mut names = Vec::new();
+        let mut names = GroupName::default();
         match self {
             Self::Openings { openings, spec } => {
                 names = openings.get(index).map(|opening| spec.names_of(opening)).unwrap_or_default();
             }
             Self::Events { events, reader, fingerprinter } => {
                 let record = events.get(index).and_then(|bytes| std::str::from_utf8(bytes).ok());
-                let Some(Ok(event)) = record.map(|record| reader.read(record)) else { return names };
+                let Some(record) = record else { return names };
+                let is_event = reader.read(record).is_ok();
+                let event = if is_event {
+                    reader.read(record)
+                } else {
+                    Ok(reader.read_rejected(record, Reason::BadJson))
+                };
+                let Ok(event) = event else { return names };
                 for fields in grouping.lists() {
                     for_each_group(&event, fields, fingerprinter, &mut |fingerprint, combination| {
-                        if fingerprint == keyed.fingerprint && names.is_empty() {
-                            names.extend(combination.iter().map(|&scalar| event.text(scalar).to_owned()));
+                        if fingerprint == keyed.fingerprint && names.key().is_empty() {
+                            let key = combination.iter().map(|&scalar| event.text(scalar).to_owned());
+                            let written = fields.iter().zip(combination);
+                            let written =
+                                written.map(|(&field, &scalar)| event.spelling(field, scalar).to_owned());
+                            names = GroupName::new(key.collect(), written.collect());
                         }
                     });
                 }

@@ -1,15 +1,20 @@
 //! Matching: the condition of a rule, compiled and evaluated over one event.
 //!
 //! Text is compared without regard to case unless a pattern is `cased`. ASCII is compared in place; patterns with
-//! other letters use a regular expression with Unicode case folding.
+//! other letters use a regular expression with Unicode case folding. A field with a normal form (an identity, an action)
+//! passes a test if either the normal form or the value as written does. Numbers are compared exactly.
 
 use crate::event::derive::{as_time, regex_fault};
 use crate::event::field::{Event, FieldId, FieldTable, Scalar, ScalarKind, Value};
+use crate::event::identity::normal_form;
 use crate::event::time_zone::Zone;
-use crate::plan::{Condition, MatchPosition, PatternPart, PlanError, Test, TimePart};
+use crate::plan::{
+    Condition, Decimal, IdentityForm, LetterCase, MatchPosition, PatternPart, PlanError, Test, TimePart,
+};
 use aho_corasick::{AhoCorasick, MatchKind};
 use ipnet::IpNet;
 use regex::{Regex, RegexBuilder};
+use std::cmp::Ordering;
 use std::net::IpAddr;
 
 /// A compiled condition.
@@ -21,6 +26,8 @@ pub(crate) enum Matcher {
     Exists(FieldId, bool),
     Null(FieldId),
     Value(FieldId, ValueTest),
+    /// A test of a field with a normal form, with the test of the values as written.
+    Spelled(FieldId, ValueTest, ValueTest),
     Same(FieldId, FieldId, MatchPosition),
 }
 
@@ -35,7 +42,16 @@ pub(crate) enum ValueTest {
     Cidr(IpNet),
     Bool(bool),
     Part(TimePart, i64, Zone),
-    Compare(Comparison, f64),
+    Compare(Comparison, Bound),
+}
+
+/// A number of a rule.
+#[derive(Debug)]
+pub(crate) struct Bound {
+    exact: Decimal,
+    nearest: f64,
+    /// Whether floats tell the number from all others with as few digits.
+    is_short: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -87,11 +103,18 @@ impl Matcher {
                     Test::Exists(wanted) => Self::Exists(field, *wanted),
                     Test::Null => Self::Null(field),
                     Test::Same { other, place } => Self::Same(field, fields.id(other)?, *place),
-                    test => Self::Value(
-                        field,
-                        ValueTest::compile(test, fields.zone())
-                            .map_err(|problem| PlanError::in_rule_field(rule, name, problem))?,
-                    ),
+                    test => {
+                        let compile = |test: &Test| {
+                            ValueTest::compile(test, fields.zone())
+                                .map_err(|problem| PlanError::in_rule_field(rule, name, problem))
+                        };
+                        if fields.is_respelled(field) {
+                            let normal = in_normal_form(test, fields.identity(name));
+                            Self::Spelled(field, compile(&normal)?, compile(test)?)
+                        } else {
+                            Self::Value(field, compile(test)?)
+                        }
+                    }
                 }
             }
         })
@@ -106,8 +129,8 @@ impl Matcher {
             Self::Value(_, ValueTest::Equal { .. } | ValueTest::Prefix { .. } | ValueTest::Suffix { .. }) => {
                 2
             }
-            Self::Same(..) => 3,
-            Self::Value(..) => 8,
+            Self::Spelled(_, ValueTest::Equal { .. }, _) | Self::Same(..) => 3,
+            Self::Value(..) | Self::Spelled(..) => 8,
         }
     }
 
@@ -133,6 +156,10 @@ impl Matcher {
             Self::Value(field, test) => {
                 event.scalars(*field).iter().any(|&scalar| test.passes(event, scalar))
             }
+            Self::Spelled(field, normal, written) => {
+                event.scalars(*field).iter().any(|&scalar| normal.passes(event, scalar))
+                    || event.respelled(*field).iter().any(|&scalar| written.passes(event, scalar))
+            }
             Self::Same(field, other, place) => event.scalars(*field).iter().any(|&scalar| {
                 let others = event.scalars(*other).iter();
                 others.map(|&other| event.text(other)).any(|other| place.has(event.text(scalar), other))
@@ -157,11 +184,11 @@ impl ValueTest {
                 network.parse().map_err(|_| format!("'{network}' is not a network in CIDR notation"))?,
             ),
             Test::Bool(truth) => Self::Bool(*truth),
-            Test::Number(n) => Self::Compare(Comparison::Equal, *n),
-            Test::Lt(n) => Self::Compare(Comparison::Less, *n),
-            Test::Lte(n) => Self::Compare(Comparison::LessOrEqual, *n),
-            Test::Gt(n) => Self::Compare(Comparison::Greater, *n),
-            Test::Gte(n) => Self::Compare(Comparison::GreaterOrEqual, *n),
+            Test::Number(n) => Self::Compare(Comparison::Equal, Bound::of(n)),
+            Test::Lt(n) => Self::Compare(Comparison::Less, Bound::of(n)),
+            Test::Lte(n) => Self::Compare(Comparison::LessOrEqual, Bound::of(n)),
+            Test::Gt(n) => Self::Compare(Comparison::Greater, Bound::of(n)),
+            Test::Gte(n) => Self::Compare(Comparison::GreaterOrEqual, Bound::of(n)),
             &Test::Part(part, number) => Self::Part(part, number, zone.clone()),
             Test::Exists(_) | Test::Null | Test::Same { .. } => {
                 return Err("a presence test cannot be used as a value test".to_owned());
@@ -234,7 +261,7 @@ impl ValueTest {
                 local.and_then(|local| part.of(local)) == Some(*wanted)
             }
             Self::Compare(comparison, bound) => {
-                text().parse::<f64>().is_ok_and(|number| comparison.holds(number, *bound))
+                bound.compare(bytes, text()).is_some_and(|order| comparison.holds(order))
             }
         }
     }
@@ -271,16 +298,46 @@ fn same(value: &[u8], wanted: &[u8], cased: bool) -> bool {
     value.len() == wanted.len() && (value == wanted || (!cased && value.eq_ignore_ascii_case(wanted)))
 }
 
-impl Comparison {
-    #[allow(clippy::float_cmp)] // a rule's `field: 5` means exactly 5
-    fn holds(self, number: f64, bound: f64) -> bool {
-        match self {
-            Self::Equal => number == bound,
-            Self::Less => number < bound,
-            Self::LessOrEqual => number <= bound,
-            Self::Greater => number > bound,
-            Self::GreaterOrEqual => number >= bound,
+impl Bound {
+    fn of(exact: &Decimal) -> Self {
+        Self { exact: exact.clone(), nearest: exact.to_f64(), is_short: exact.fits_a_float() }
+    }
+
+    /// Order of a value and the bound; `None` if the value is not a number.
+    fn compare(&self, bytes: &[u8], text: &str) -> Option<Ordering> {
+        const SHORT: usize = 15;
+        let is_decimal = || bytes.iter().all(|byte| byte.is_ascii_digit() || matches!(byte, b'.' | b'-'));
+        if self.is_short && bytes.len() <= SHORT && is_decimal() {
+            return text.parse::<f64>().ok()?.partial_cmp(&self.nearest);
         }
+        Some(Decimal::parse(text)?.cmp(&self.exact))
+    }
+}
+
+impl Comparison {
+    fn holds(self, order: Ordering) -> bool {
+        match self {
+            Self::Equal => order.is_eq(),
+            Self::Less => order.is_lt(),
+            Self::LessOrEqual => order.is_le(),
+            Self::Greater => order.is_gt(),
+            Self::GreaterOrEqual => order.is_ge(),
+        }
+    }
+}
+
+/// The test with its literals as the field's values are: a whole literal in its normal form. Parts of a pattern stay as
+/// they are, because they may begin or end within a word.
+fn in_normal_form(test: &Test, form: Option<IdentityForm>) -> Test {
+    match (test, form) {
+        (Test::Text { parts, cased: false }, Some(form)) => match &parts[..] {
+            [PatternPart::Literal(text)] => {
+                let text = normal_form(form, text).unwrap_or_else(|| text.clone());
+                Test::Text { parts: vec![PatternPart::Literal(text)], cased: form.case == LetterCase::Keep }
+            }
+            _ => test.clone(),
+        },
+        _ => test.clone(),
     }
 }
 

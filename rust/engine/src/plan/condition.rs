@@ -1,6 +1,7 @@
 //! Conditions over one event, and bounds on a count.
 
 use super::derivation::TimePart;
+use super::number::Decimal;
 use crate::foundation::ordered::Scale;
 use serde::{Deserialize, Serialize};
 
@@ -26,6 +27,13 @@ pub enum Condition {
 }
 
 impl Condition {
+    /// Whether the condition uses a field.
+    pub(crate) fn uses(&self, field: &str) -> bool {
+        let mut is_used = false;
+        self.for_each_field(&mut |name| is_used |= name == field);
+        is_used
+    }
+
     /// Calls `each` for every field the condition uses.
     pub(super) fn for_each_field<'c>(&'c self, each: &mut impl FnMut(&'c str)) {
         match self {
@@ -87,15 +95,15 @@ pub enum Test {
     /// Equals a boolean.
     Bool(bool),
     /// Equals a number.
-    Number(f64),
+    Number(Decimal),
     /// Less than a number.
-    Lt(f64),
+    Lt(Decimal),
     /// Less than or equal to a number.
-    Lte(f64),
+    Lte(Decimal),
     /// Greater than a number.
-    Gt(f64),
+    Gt(Decimal),
     /// Greater than or equal to a number.
-    Gte(f64),
+    Gte(Decimal),
 }
 
 /// Position of one text in another.

@@ -7,16 +7,20 @@ mod baseline;
 mod condition;
 mod derivation;
 mod error;
+mod identity;
 mod measure;
 mod novelty;
+mod number;
 mod rule;
 
 pub use baseline::{BaselineOf, BaselinePlan};
 pub use condition::{Bounds, Condition, MatchPosition, PatternPart, Test};
 pub use derivation::{Derivation, DerivationMethod, TimePart};
 pub use error::{PlanError, PlanErrorKind};
+pub use identity::{Actions, CanonicalAction, Domain, Identities, IdentityForm, LetterCase, Separators};
 pub use measure::{MeasurePlan, Way};
 pub use novelty::NoveltyPlan;
+pub use number::Decimal;
 pub use rule::{Branch, RulePlan};
 
 use serde::{Deserialize, Serialize};
@@ -31,6 +35,13 @@ pub struct Plan {
     /// Derived field → its derivation. Takes precedence over the mapping.
     #[serde(default)]
     pub derived: BTreeMap<String, Derivation>,
+    /// Fields whose values identify somebody or something, and how they are normalised.
+    #[serde(default)]
+    pub identities: Identities,
+    /// Words of the field `action` and what they mean. With an empty map, actions are as written; otherwise an event
+    /// without an action is a read, and one with another word is `other`.
+    #[serde(default)]
+    pub actions: Actions,
     /// Time zone of days and hours, by its IANA name.
     #[serde(default = "default_zone")]
     pub time_zone: String,
@@ -97,7 +108,7 @@ fn default_skew() -> u64 {
     600_000
 }
 fn default_record_bytes() -> usize {
-    1 << 20
+    16 << 20
 }
 
 /// Source of a canonical field: a dotted path, or `"=text"` for a constant.

@@ -1,5 +1,7 @@
 //! Extraction: the wanted paths as a tree of keys, walked in parallel with the record.
 //!
+//! A path that meets an array where it has a key continues in every element of the array.
+//!
 //! Values of other keys are validated and skipped. If a key occurs twice, the last one wins, as in all common
 //! parsers: meeting a wanted key again clears everything below it.
 //!
@@ -26,6 +28,8 @@ struct Node {
     slot: Option<usize>,
     /// Slots of this node and all nodes below it.
     below: Vec<usize>,
+    /// Number of steps that lead here.
+    depth: u32,
 }
 
 impl Node {
@@ -38,6 +42,7 @@ impl Node {
 /// Extracts the values at given paths from one record at a time.
 #[derive(Debug, Clone)]
 pub struct Extractor {
+    paths: Vec<Path>,
     nodes: Vec<Node>,
     tokens: Vec<Token>,
     shapes: Shapes,
@@ -58,7 +63,7 @@ impl Extractor {
                     PathStep::Index(index) => child(&mut nodes[at].indices, index, next),
                 };
                 if found == next {
-                    nodes.push(Node::default());
+                    nodes.push(Node { depth: nodes[at].depth + 1, ..Node::default() });
                 }
                 at = found;
                 nodes[at].below.push(slot);
@@ -66,7 +71,7 @@ impl Extractor {
             nodes[at].slot = Some(slot);
         }
         let tokens = vec![Token::Absent; paths.len()];
-        Self { nodes, tokens, shapes: Shapes::new(), met: Vec::new() }
+        Self { paths: paths.to_vec(), nodes, tokens, shapes: Shapes::new(), met: Vec::new() }
     }
 
     /// Reads one record; its values are then available through [`Self::token`].
@@ -157,6 +162,60 @@ impl Extractor {
     pub fn token(&self, slot: usize) -> Token {
         self.tokens[slot]
     }
+
+    /// Calls `each` for every element of the slot's array, nested arrays included, or for the value at the rest of the
+    /// slot's path in every element of an array of objects. An element without such a value is skipped.
+    pub fn elements(&self, record: &str, slot: usize, each: &mut impl FnMut(Token)) {
+        let (start, steps) = match self.tokens[slot] {
+            Token::Array { start, .. } => (start, &[][..]),
+            Token::Spread { start, steps } => (start, &self.paths[slot].steps[steps as usize..]),
+            _ => return,
+        };
+        // The record was validated when it was read, so this cannot fail.
+        let _ = spread(&mut Scanner::new(record.as_bytes(), start as usize), record, steps, each);
+    }
+}
+
+/// Reads a value and calls `each` for the values at the end of `steps` in it. Arrays are entered.
+fn spread(
+    scanner: &mut Scanner<'_>,
+    record: &str,
+    steps: &[PathStep],
+    each: &mut impl FnMut(Token),
+) -> Scanned<()> {
+    match (scanner.peek(), steps.split_first()) {
+        (Some(b'['), Some((&PathStep::Index(wanted), rest))) => scanner.items(0, |scanner, index| {
+            if index == wanted { spread(scanner, record, rest, each) } else { scanner.value(1).map(drop) }
+        }),
+        (Some(b'['), _) => scanner.items(0, |scanner, _| spread(scanner, record, steps, each)),
+        (Some(b'{'), Some((PathStep::Key(wanted), rest))) => {
+            // The last of several equal keys wins.
+            let mut found = None;
+            scanner.members(0, |scanner, start, end, escaped| {
+                let raw = &record[start..end];
+                let is_it = if escaped { unescaped(raw) == *wanted } else { raw == wanted };
+                if is_it {
+                    found = Some(scanner.at);
+                }
+                scanner.value(1).map(drop)
+            })?;
+            match found {
+                Some(at) => spread(&mut Scanner::new(record.as_bytes(), at), record, rest, each),
+                None => Ok(()),
+            }
+        }
+        (_, None) => {
+            each(scanner.value(0)?);
+            Ok(())
+        }
+        _ => scanner.value(0).map(drop),
+    }
+}
+
+fn unescaped(raw: &str) -> String {
+    let mut text = String::new();
+    unescape(raw, &mut text);
+    text
 }
 
 /// Returns the node of `step`, adding `next` if it is new.
@@ -229,8 +288,7 @@ impl Walk<'_, '_> {
     fn child(&self, node: NodeId, start: usize, end: usize, escaped: bool) -> Option<NodeId> {
         let keys = &self.nodes[node].keys;
         if escaped {
-            let mut key = String::new();
-            unescape(&self.record[start..end], &mut key);
+            let key = unescaped(&self.record[start..end]);
             return keys.iter().find(|(known, _)| *known == key).map(|&(_, node)| node);
         }
         let key = &self.record.as_bytes()[start..end];
@@ -258,21 +316,16 @@ impl Walk<'_, '_> {
             }
             _ => scanner.value(depth)?,
         };
+        if let Token::Array { start, .. } = token {
+            for slot in here.keys.iter().flat_map(|&(_, child)| &nodes[child].below) {
+                self.tokens[*slot] = Token::Spread { start, steps: here.depth };
+            }
+        }
         if let Some(slot) = here.slot {
             self.tokens[slot] = token;
         }
         Ok(())
     }
-}
-
-/// Calls `each` for every element of an array that was validated before.
-pub(crate) fn elements(record: &str, start: u32, mut each: impl FnMut(Token)) {
-    let mut scanner = Scanner::new(record.as_bytes(), start as usize);
-    // The array was validated when the record was read, so this cannot fail.
-    let _ = scanner.items(0, |scanner, _| {
-        each(scanner.value(1)?);
-        Ok(())
-    });
 }
 
 #[cfg(test)]
@@ -349,6 +402,50 @@ mod tests {
             .prop_map(|m| Value::Object(m.into_iter().collect()))
     }
 
+    /// The values at the end of a path that continues in every element of an array.
+    fn at_end<'v>(value: &'v Value, steps: &[PathStep], found: &mut Vec<&'v Value>) {
+        match (value, steps.split_first()) {
+            (Value::Array(items), Some((PathStep::Index(at), rest))) => {
+                items.get(*at).into_iter().for_each(|item| at_end(item, rest, found));
+            }
+            (Value::Array(items), _) => items.iter().for_each(|item| at_end(item, steps, found)),
+            (Value::Object(fields), Some((PathStep::Key(key), rest))) => {
+                fields.get(key).into_iter().for_each(|field| at_end(field, rest, found));
+            }
+            (value, None) => found.push(value),
+            _ => {}
+        }
+    }
+
+    /// The value of a token; `None` for an object.
+    fn json(record: &str, token: Token) -> Option<Value> {
+        match token {
+            Token::Text { .. } => Some(Value::from(text(record, token))),
+            Token::Number { start, end } => serde_json::from_str(&record[start as usize..end as usize]).ok(),
+            Token::Bool(truth) => Some(Value::from(truth)),
+            Token::Null => Some(Value::Null),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn a_path_continues_in_every_element_of_an_array() {
+        let record =
+            r#"{"p":[{"id":"a"},{"id":["b",null,["c"]]},{"x":1},7,{"id":"d","id":"e"}],"o":{"id":1}}"#;
+        let mut e = extractor(&["p.id", "p[1].id", "p[*].id", "o[*].id", "p"]);
+        e.read(record).unwrap();
+        let found = |slot| {
+            let mut found = Vec::new();
+            e.elements(record, slot, &mut |token| found.extend(json(record, token)));
+            serde_json::to_string(&found).unwrap()
+        };
+        assert_eq!(found(0), r#"["a","b",null,"c","e"]"#);
+        assert_eq!(found(1), r#"["b",null,"c"]"#);
+        assert_eq!(found(2), found(0));
+        assert!(matches!(e.token(3), Token::Number { .. }));
+        assert!(matches!(e.token(4), Token::Array { .. }));
+    }
+
     proptest! {
         /// An extractor that has read other records returns the same as a new one, for records that differ in a few
         /// bytes.
@@ -402,6 +499,15 @@ mod tests {
                     for (slot, path) in paths.iter().enumerate() {
                         let pointer = format!("/{}", path.replace(['.', '['], "/").replace(']', ""));
                         let right = match (e.token(slot), parsed.pointer(&pointer)) {
+                            (Token::Spread { .. }, None) => {
+                                let (mut found, mut wanted) = (Vec::new(), Vec::new());
+                                e.elements(&record, slot, &mut |token| found.push(json(&record, token)));
+                                at_end(&parsed, &Path::parse(path).unwrap().steps, &mut wanted);
+                                let same = |(found, wanted): (&Option<Value>, &&Value)| {
+                                    found.as_ref().map_or(wanted.is_object(), |found| found == *wanted)
+                                };
+                                found.len() == wanted.len() && found.iter().zip(&wanted).all(same)
+                            }
                             (Token::Absent, None)
                             | (Token::Null, Some(Value::Null))
                             | (Token::Object, Some(Value::Object(_))) => true,

@@ -7,6 +7,5 @@ mod shapes;
 mod unescape;
 
 pub use extract::Extractor;
-pub(crate) use extract::elements;
 pub use scan::{Fault, FaultKind, Token};
 pub(crate) use unescape::unescape;

@@ -38,6 +38,13 @@ pub enum Token {
         /// One past the last byte.
         end: u32,
     },
+    /// An array of objects on the way to a value: the path continues in each element.
+    Spread {
+        /// First byte of the array.
+        start: u32,
+        /// Number of steps of the path that lead to the array.
+        steps: u32,
+    },
     /// An object.
     Object,
 }
@@ -151,33 +158,22 @@ impl<'a> Scanner<'a> {
             Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => self.at += 1,
             Some(b'u') => {
                 self.at += 1;
-                let unit = self.hex4()?;
-                match unit {
-                    0xD800..0xDC00 => {
-                        self.expect(b'\\', "the low half of a surrogate pair")?;
-                        self.expect(b'u', "the low half of a surrogate pair")?;
-                        if !matches!(self.hex4()?, 0xDC00..0xE000) {
-                            return Err(self.fault("the low half of a surrogate pair"));
-                        }
-                    }
-                    0xDC00..0xE000 => return Err(self.fault("a high surrogate first")),
-                    _ => {}
-                }
+                // A surrogate without its other half is allowed (RFC 8259, section 8.2) and read as U+FFFD.
+                self.hex4()?;
             }
             _ => return Err(self.fault("an escape")),
         }
         Ok(())
     }
 
-    fn hex4(&mut self) -> Scanned<u32> {
-        let mut unit = 0;
+    fn hex4(&mut self) -> Scanned<()> {
         for _ in 0..4 {
-            let digit = self.peek().and_then(|byte| (byte as char).to_digit(16));
-            let Some(digit) = digit else { return Err(self.fault("four hex digits")) };
-            unit = unit * 16 + digit;
+            if !self.peek().is_some_and(|byte| byte.is_ascii_hexdigit()) {
+                return Err(self.fault("four hex digits"));
+            }
             self.at += 1;
         }
-        Ok(unit)
+        Ok(())
     }
 
     fn digits(&mut self) -> Scanned<()> {
