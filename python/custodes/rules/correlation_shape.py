@@ -83,7 +83,7 @@ def _condition_faults(node: DocumentValue, type_: str) -> list[Fault]:
         return [node.fault("'correlation.condition' must be a mapping or an expression")]
     faults = key_faults(node, CONDITION)
     operators = [key for key in OPERATORS if key in node.value]
-    if not operators:
+    if not operators and not faults:
         faults.append(node.fault("the condition has no bound", f"one of {', '.join(OPERATORS)}"))
     faults += [node.child(key).fault(f"'{key}' must be a number") for key in operators if not _is_bound(node, key)]
     if node.has("field"):

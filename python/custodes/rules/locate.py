@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from sigma import exceptions as sigma
 from sigma.modifiers import modifier_mapping
@@ -40,10 +41,22 @@ def place_of(error: sigma.SigmaError, document: Document) -> YamlPath:
 def field_place(document: Document, field: str) -> YamlPath:
     """Returns the first place where a detection names ``field``, or where a correlation groups by it or counts it."""
     if "correlation" in document.data:
-        condition = document.data["correlation"].get("condition")
-        counted = isinstance(condition, dict) and condition.get("field") == field
-        return ("correlation", "condition", "field") if counted else ("correlation", "group-by")
-    return next((place for place, key in _keys(document) if key.split("|")[0] == field), ("detection",))
+        return next(_places_of(document, field, ("correlation", "custodes")), ("correlation", "group-by"))
+    key_places = (place for place, key in _keys(document) if key.split("|")[0] == field)
+    return next(key_places, next(_places_of(document, field, ("detection", "custodes")), ("detection",)))
+
+
+def _places_of(document: Document, field: str, within: Sequence[str]) -> Iterator[YamlPath]:
+    """Yields the places of values that are the name of a field."""
+    for place in document.lines:
+        if place[0] in within and _value_at(document.data, place) == field:
+            yield place
+
+
+def _value_at(value: Any, place: YamlPath) -> Any:
+    for key in place:
+        value = value[key]
+    return value
 
 
 def _bad_modifiers(document: Document) -> Iterator[YamlPath]:

@@ -95,7 +95,8 @@ def _targets(rule: ParsedRule, by_name: Mapping[str, ParsedRule], names: set[str
         elif (target := by_name.get(reference)) is not None:
             if has_list and any(target is other for _, other in targets):
                 faults.append(rule.document.fault(f"the rule '{reference}' is listed twice", *place))
-            targets.append((reference, target))
+            else:
+                targets.append((reference, target))
         elif reference not in names:
             hint = did_you_mean(reference, names)
             faults.append(rule.document.fault(f"no rule '{reference}'", *place, hint=hint))
