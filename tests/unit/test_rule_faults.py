@@ -376,3 +376,11 @@ def test_reported_comparisons_of_hours() -> None:
         engine = Engine(build_plan(rules, load_mapping("custodes")))
         outcome = engine.process_lines((CASES / "faults" / f"{events}.jsonl").read_bytes())
         assert (outcome.events, [change.group for change in outcome.changes]) == (1, expected)
+
+
+def test_a_file_without_rules_is_a_warning_and_no_rules_at_all_are_a_fault(tmp_path: Path) -> None:
+    written(tmp_path, DETECTION)
+    empty = tmp_path / "second.yml"
+    empty.write_text("# nothing\n")
+    assert [str(warning) for warning in read_rules([tmp_path]).warnings] == [f"{empty}:1: no rules in this file"]
+    assert faults_of(empty) == [f"{empty}:1: no rules in this file"]

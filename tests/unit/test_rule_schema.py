@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 from custodes.rules import shipped_pack
-from custodes.rules.keys import OWN
+from custodes.rules.keys import CONDITION, CORRELATION, CUSTOM, METADATA, OF_KIND, OWN
 from custodes.rules.schema import rule_schema
 
 
@@ -38,11 +38,16 @@ def test_the_shipped_rules_match_the_schema() -> None:
 
 
 def test_it_knows_the_keys_that_the_compiler_knows() -> None:
-    assert set(rule_schema()["properties"]["custodes"]["properties"]) == set(OWN)
+    properties = rule_schema()["properties"]
+    assert set(properties["custodes"]["properties"]) == set(OWN)
+    assert set(properties["correlation"]["properties"]) == set(CORRELATION)
+    assert set(properties["correlation"]["properties"]["condition"]["properties"]) == set(CONDITION)
+    assert set(properties) == {*METADATA, *CUSTOM, *(key for keys in OF_KIND.values() for key in keys)}
 
 
 def test_misspelt_keys_do_not_match_the_schema() -> None:
     schema = rule_schema()
+    assert unknown({"custdoes": {}}, schema) == [".custdoes"]
     assert unknown({"custodes": {"keepopen": "1h"}}, schema) == [".custodes.keepopen"]
     assert unknown({"correlation": {"type": "value_summ"}}, schema) == [".correlation.type: value_summ"]
     assert unknown({"custodes": {"baseline": {"ovr": 3}}}, schema) == [".custodes.baseline.ovr"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from custodes.config import Document, Fault, FaultsError, load_documents
@@ -15,19 +16,36 @@ def is_test_file(path: Path) -> bool:
     return path.name.endswith((".test.yml", ".test.yaml"))
 
 
-def read_documents(paths: Iterable[Path]) -> tuple[list[Document], list[Fault]]:
-    """Reads files and directories (``*.yml``, ``*.yaml``, recursively) in order of path, without empty documents."""
-    documents: list[Document] = []
-    faults: list[Fault] = []
+@dataclass
+class RuleDocuments:
+    """The YAML documents of rule files, and the faults and warnings of reading them."""
+
+    documents: list[Document] = field(default_factory=list)
+    faults: list[Fault] = field(default_factory=list)
+    warnings: list[Fault] = field(default_factory=list)
+
+
+def read_documents(paths: Iterable[Path]) -> RuleDocuments:
+    """Reads files and directories (``*.yml``, ``*.yaml``, recursively) in order of path, without empty documents.
+
+    A file without rules is a warning; it is a fault if no file has any.
+    """
+    read = RuleDocuments()
     for path in paths:
         files, not_found = _rule_files(path)
-        faults += not_found
+        read.faults += not_found
         for file in files:
             try:
-                documents += [document for document in load_documents(file) if document.data is not None]
+                documents = [document for document in load_documents(file) if document.data is not None]
             except FaultsError as error:
-                faults += error.faults
-    return documents, faults
+                read.faults += error.faults
+                continue
+            read.documents += documents
+            if not documents:
+                read.warnings.append(Fault("no rules in this file", str(file), 1))
+    if not read.documents and not read.faults:
+        read.faults, read.warnings = read.warnings, []
+    return read
 
 
 def _rule_files(path: Path) -> tuple[list[Path], list[Fault]]:

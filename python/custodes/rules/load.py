@@ -58,9 +58,10 @@ def read_rules(paths: Iterable[Path]) -> LoadedRules:
 
     Raises :class:`FaultsError` with all faults, each with file and line.
     """
-    documents, faults = read_documents(paths)
-    pipelines = [document for document in documents if is_pipeline(document)]
-    documents = [document for document in documents if not is_pipeline(document)]
+    read = read_documents(paths)
+    faults = read.faults
+    pipelines = [document for document in read.documents if is_pipeline(document)]
+    documents = [document for document in read.documents if not is_pipeline(document)]
     names = names_of(documents)
     parsed, parse_faults = parse_documents(documents)
     faults += parse_faults
@@ -79,4 +80,4 @@ def read_rules(paths: Iterable[Path]) -> LoadedRules:
     if faults:
         raise FaultsError(faults)
     position = {rule.id: index for index, rule in enumerate(resolved.rules)}
-    return LoadedRules(sorted(rules, key=lambda rule: position[rule.id]), parsed.warnings, compiled)
+    return LoadedRules(sorted(rules, key=lambda rule: position[rule.id]), [*read.warnings, *parsed.warnings], compiled)

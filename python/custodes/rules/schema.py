@@ -9,7 +9,7 @@ from pydantic import TypeAdapter
 from custodes.config.section import Duration
 from custodes.rules.baseline import Baseline
 from custodes.rules.correlation_shape import TYPES
-from custodes.rules.keys import OPERATORS
+from custodes.rules.keys import CUSTOM, CUSTOM_PREFIXES, LOGSOURCE, OPERATORS
 from custodes.rules.model import LEVELS
 from custodes.rules.novelty import NewValues
 
@@ -26,6 +26,8 @@ def rule_schema() -> dict[str, Any]:
         "title": "A rule for Custodes",
         "type": "object",
         "required": ["title"],
+        "additionalProperties": False,
+        "patternProperties": {f"^({'|'.join(CUSTOM_PREFIXES)})": {}},
         "oneOf": [{"required": ["detection"]}, {"required": ["correlation"]}, {"required": ["filter"]}],
         "properties": {
             "title": {**_TEXT, "maxLength": 256, "description": "Name of the rule in metrics and alerts."},
@@ -42,10 +44,19 @@ def rule_schema() -> dict[str, Any]:
             "date": _TEXT,
             "modified": _TEXT,
             "references": _TEXTS,
+            "related": {"type": "array"},
+            "taxonomy": _TEXT,
+            "license": _TEXT,
+            "scope": _TEXTS,
             "tags": _TEXTS,
             "falsepositives": _TEXTS,
             "fields": _TEXTS,
-            "logsource": {"type": "object"},
+            "logsource": {
+                "type": "object",
+                "minProperties": 1,
+                "additionalProperties": False,
+                "properties": dict.fromkeys(LOGSOURCE, _TEXT),
+            },
             "generate": {
                 "type": "boolean",
                 "description": "Whether the rule has findings of its own although a correlation counts it.",
@@ -54,6 +65,7 @@ def rule_schema() -> dict[str, Any]:
             "correlation": _CORRELATION,
             "filter": {"type": "object"},
             "custodes": _own(),
+            **{key: {} for key in CUSTOM},
         },
     }
 
