@@ -46,7 +46,7 @@ rust-tests: .venv/.installed
 	cargo test --quiet --workspace --locked
 
 fuzz-smoke: services
-	FUZZ_SEED=1 rust/fuzz/run 20
+	FUZZ_SEED=1 rust/fuzz/run 10
 
 fuzz:  ## fuzz every parser, ten minutes per target
 	rust/fuzz/run 600
@@ -101,8 +101,8 @@ check-deny: .venv/.installed  # bans, licences and sources need no network; advi
 check-docs: build  # the site builds without a warning
 	$(BIN)/mkdocs build --quiet --strict --site-dir .cache/site
 
-check-wheel: wheel  # installed where there is no compiler, on every Python there is
-	tests/release/try_wheel dist/*.whl
+check-wheel: wheel  # installed where there is no compiler; `make release` tries every Python there is
+	tests/release/try_wheel dist/*.whl $(PYTHON)
 
 wheel: .venv/.installed  ## an abi3 wheel for every Python from 3.11 on glibc 2.28 or later, and an sdist, into dist/
 	rm -rf dist

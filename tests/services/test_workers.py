@@ -68,7 +68,8 @@ class WorkerProcess:
 class Team:
     """Workers that share a topic and a database."""
 
-    def __init__(self, kafka: Kafka, database: str, topic: str, folder: Path, size: int) -> None:
+    def __init__(self, kafka: Kafka, database: str, topic: str, partitions: int, folder: Path, size: int) -> None:
+        self._topics, self._partitions = (topic, f"{topic}-repartition"), partitions
         source = {"bootstrap_servers": [kafka.bootstrap], "topics": [topic], "group_id": topic}
         client = {"metadata_max_age_ms": 2000, "session_timeout_ms": 6000, "heartbeat_interval_ms": 1000}
         workers = {
@@ -80,8 +81,9 @@ class Team:
             "source": {"kafka": {**source, "client": client}},
             "rules": ["rules.yml"],
             "state": {"interval": "2s"},
-            # Hours pass in seconds here: otherwise other partitions would run hours ahead of a briefly idle one.
-            "event_time": {"idle_after": "60s"},
+            # Hours pass in seconds here: other partitions would run hours ahead of an idle one. A broker that restarts
+            # on a busy machine can be silent for minutes.
+            "event_time": {"idle_after": "30m"},
             "findings": {"database": database},
             "workers": workers,
         }
@@ -91,12 +93,17 @@ class Team:
         return next(worker.base for worker in self.workers if worker.runs)
 
     def settled(self) -> list[dict[str, Any]] | None:
-        """Returns all findings, once everything is read and all are closed."""
-        for worker in self.workers:
-            if worker.runs and worker.status()["lag_records"]:
-                return None
+        """Returns all findings, once every partition has a worker, everything is read, and all are closed."""
+        statuses = [worker.status() for worker in self.workers if worker.runs]
+        # A worker does not know the lag of a partition that it is taking over.
+        if any(status["lag_records"] for status in statuses) or not self._counts_every_partition(statuses[0]):
+            return None
         found = all_findings(self.a_base())
         return found if found and all(finding["closed_at"] for finding in found) else None
+
+    def _counts_every_partition(self, status: dict[str, Any]) -> bool:
+        counted = sorted(task for worker in status["workers"] for task in worker["tasks"])
+        return counted == sorted(f"{topic}/{at}" for topic in self._topics for at in range(self._partitions))
 
     def logs(self) -> str:
         return "\n".join(
@@ -118,7 +125,7 @@ def team(postgresql: PostgreSQL, tmp_path: Path) -> Iterator[TeamMaker]:
 
     def make(kafka: Kafka, topic: str, partitions: int, size: int) -> Team:
         kafka.create_topic(topic, partitions)
-        made.append(Team(kafka, postgresql.database(topic), topic, tmp_path, size))
+        made.append(Team(kafka, postgresql.database(topic), topic, partitions, tmp_path, size))
         return made[-1]
 
     yield make

@@ -94,7 +94,7 @@ fn a_literal_is_compared_in_normal_form_and_as_written() {
         r#""actor":"anna","subject":"410105199001011264","action":"SELECT""#,
         r#""actor":"b","subject":"410105199001011234","action":"approve""#,
         r#""actor":"c","subject":"1""#,
-        r#""actor":"d","subject":"2","action":"Login""#,
+        r#""actor":"d","action":"Login""#,
     ];
     let (_, outcome) = run(&rules, &fields);
     let mut found: Vec<_> = outcome.changes.iter().map(|change| (change.rule, &*change.group[0])).collect();
@@ -146,6 +146,75 @@ fn rejected_records_are_counted_by_the_actor_that_can_be_read() {
     let [change] = &outcome.changes[..] else { unreachable!("{:?}", outcome.changes) };
     assert_eq!((change.rule, &*change.group[0], change.count), (0, "anna", 4));
     assert_eq!(outcome.clock, Some(START * 1_000_000));
+}
+
+#[test]
+fn a_late_event_counts_at_its_time_and_for_rules_on_late_events() {
+    let is_late = is("problem", "late");
+    let rules = [
+        rule("late", &is_late, "actor", r#""holds":{"gte":2}"#),
+        rule("all", ANY, "actor", r#""holds":{"gte":3}"#),
+    ];
+    let mut engine = Engine::new(&plan(&rules.join(",")), NonZeroUsize::MIN).unwrap();
+    let line = |second: i64, actor: &str| format!("{{\"time\":{},\"actor\":\"{actor}\"}}\n", START + second);
+    engine.process_lines(line(7200, "b").as_bytes(), 1, Input::default());
+    let late: String = [line(0, "a"), line(7195, "a"), line(1, "a")].concat();
+    let outcome = engine.process_lines(late.as_bytes(), 2, Input::default());
+    let found: Vec<_> = outcome.changes.iter().map(|change| (change.rule, change.opened_at)).collect();
+    assert_eq!(found, [(0, (START + 7200) * 1_000_000)]);
+}
+
+#[test]
+fn a_late_burst_is_compared_with_the_baseline() {
+    let baseline = r#""distinct":"subject","holds":{"gte":5},"baseline":{"of":"own","over_days":14,"factor":2.0,
+        "stranger_factor":3.0,"least_days":5,"least_peers":5,"cold":5}"#;
+    let rules = [rule("r", ANY, "actor", baseline)];
+    let mut engine = Engine::new(&plan(&rules[0]), NonZeroUsize::MIN).unwrap();
+    let line = |second: i64, actor: &str| {
+        format!("{{\"time\":{},\"actor\":\"{actor}\",\"subject\":\"s{second}\"}}\n", START + second)
+    };
+    engine.process_lines(line(600, "b").as_bytes(), 1, Input::default());
+    let burst: String = (0..6).map(|second| line(second, "a")).collect();
+    let outcome = engine.process_lines(burst.as_bytes(), 2, Input::default());
+    assert_eq!(outcome.late, 6);
+    assert_eq!(outcome.changes.len(), 1, "{:?}", outcome.changes);
+    assert!((outcome.changes[0].peak - 6.0).abs() < f64::EPSILON);
+}
+
+#[test]
+fn a_login_with_a_subject_is_an_access() {
+    let rules = [rule("r", &is("action", "other"), "actor", r#""holds":{"gte":1}"#)];
+    let fields = [r#""actor":"a","action":"login","subject":"s""#, r#""actor":"b","action":"login""#];
+    let (_, outcome) = run(&rules, &fields);
+    assert_eq!((outcome.changes.len(), outcome.coverage.no_access), (1, 1));
+}
+
+#[test]
+fn letters_that_look_like_others_and_spellings_are_fields() {
+    let plan = |rules: &[String]| {
+        let mut plan = plan(&rules.join(","));
+        for (name, by) in [("actor_spelling", r#""written""#), ("actor_confusable", r#""confusable""#)] {
+            let derivation = serde_json::from_str(&format!(r#"{{"from":["actor"],"by":{by}}}"#)).unwrap();
+            plan.derived.insert(name.to_owned(), derivation);
+        }
+        plan
+    };
+    let is_confusable = r#"{"field":{"name":"actor_confusable","test":{"bool":true}}}"#;
+    let rules = [
+        rule("confusable", is_confusable, "actor", r#""holds":{"gte":1}"#),
+        rule("spellings", ANY, "actor", r#""distinct":"actor_spelling","holds":{"gte":3}"#),
+    ];
+    let mut engine = Engine::new(&plan(&rules), NonZeroUsize::MIN).unwrap();
+    let fields = [
+        r#""actor":"Р0042""#, // a Cyrillic letter
+        r#""actor":"王小明""#,
+        r#""actor":"P0042""#,
+        r#""actor":"p0042""#,
+        r#""actor":" P0042""#,
+    ];
+    let outcome = engine.process_lines(events(&fields).as_bytes(), 1, Input::default());
+    let found: Vec<_> = outcome.changes.iter().map(|change| (change.rule, &*change.key[0])).collect();
+    assert_eq!(found, [(0, "Р0042"), (1, "P0042")]);
 }
 
 #[test]

@@ -42,13 +42,15 @@ impl Detector {
         if self.findings.has(slot) {
             self.shift_counts(counts, slot, pane);
         }
-        let low = pane.max(counts.pane(watermark));
+        let settled = counts.pane(watermark);
         let head = counts.head(slot).unwrap_or(pane);
+        // A late event of a group without later ones is judged at the group's newest pane.
+        let low = pane.max(settled).min(head);
         let high = head.min(pane.saturating_add(counts.span - 1));
         let steps = counts.count_steps(slot, low, high);
         for pane in counts.panes_with_events(slot, low, high) {
             let count = steps.within(pane, pane).next().map_or(0, |(_, _, count)| count);
-            if let Some(profiles) = &mut self.profiles {
+            if let Some(profiles) = self.profiles.as_mut().filter(|_| pane >= settled) {
                 profiles.record(slot, counts.start_of(pane), count, None, false);
             }
             self.check_pane(counts, slot, pane, count, None, names);

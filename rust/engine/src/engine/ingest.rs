@@ -6,9 +6,9 @@
 
 use super::repartition::Outbound;
 use crate::decode::record::Record;
-use crate::decode::reject::{Reason, Reject};
+use crate::decode::reject::Reject;
 use crate::event::admit::{Checks, not_utf8};
-use crate::event::field::EventReader;
+use crate::event::field::{EventReader, Problem};
 use crate::event::recording::Recorder;
 use crate::foundation::fingerprint::Fingerprinter;
 use crate::foundation::partition::SHARDS;
@@ -47,6 +47,17 @@ pub(crate) struct IngestWorker {
     pub(crate) newest: Micros,
     /// What rules saw of the chunk.
     pub(crate) coverage: Coverage,
+}
+
+/// Times of a batch, by which records are judged.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ArrivalTimes {
+    /// Later events are rejected.
+    pub(crate) latest: Micros,
+    /// Largest event time of the stream before the batch.
+    pub(crate) clock: Option<Micros>,
+    /// Events before this time are reported as late.
+    pub(crate) late_before: Micros,
 }
 
 /// How much of the input the rules saw.
@@ -100,13 +111,13 @@ impl IngestWorker {
         }
     }
 
-    /// Reads a chunk. Appends the bytes of each accepted record to `events`; rejects events later than `latest`.
+    /// Reads a chunk. Appends the bytes of each accepted record to `events`; rejects events later than the latest time.
     /// Events that `resume` marks as counted before a restore are not routed again. A rejected record without a usable
-    /// time counts at the largest time before it, at first `clock`.
+    /// time counts at the largest time before it.
     pub(crate) fn read<'r>(
         &mut self,
         records: impl Iterator<Item = Result<Record<'r>, Box<Reject>>>,
-        (latest, clock): (Micros, Option<Micros>),
+        times: ArrivalTimes,
         resume: Option<&Resume>,
         events: &mut Vec<Cow<'r, [u8]>>,
     ) {
@@ -121,15 +132,10 @@ impl IngestWorker {
                 }
             };
             match record.text.or_else(|| simdutf8::basic::from_utf8(record.value).ok()) {
-                Some(text) => self.read_one(
-                    record,
-                    text,
-                    (latest, clock),
-                    resume,
-                    || Cow::Borrowed(record.value),
-                    events,
-                ),
-                None => self.read_repaired(record, (latest, clock), resume, events),
+                Some(text) => {
+                    self.read_one(record, text, times, resume, || Cow::Borrowed(record.value), events)
+                }
+                None => self.read_repaired(record, times, resume, events),
             }
         }
     }
@@ -139,7 +145,7 @@ impl IngestWorker {
     fn read_repaired<'r>(
         &mut self,
         record: Record<'r>,
-        times: (Micros, Option<Micros>),
+        times: ArrivalTimes,
         resume: Option<&Resume>,
         events: &mut Vec<Cow<'r, [u8]>>,
     ) {
@@ -159,12 +165,12 @@ impl IngestWorker {
         &mut self,
         record: Record<'_>,
         text: &str,
-        (latest, clock): (Micros, Option<Micros>),
+        times: ArrivalTimes,
         resume: Option<&Resume>,
         bytes: impl Fn() -> Cow<'r, [u8]>,
         events: &mut Vec<Cow<'r, [u8]>>,
     ) {
-        match self.checks.admit(text, latest, &mut self.reader) {
+        match self.checks.admit(text, times.latest, &mut self.reader) {
             Ok((event, time)) => {
                 self.coverage.skipped_nulls += u64::from(event.skipped_nulls());
                 let is_access = !self.checks.is_no_access(&event);
@@ -196,6 +202,10 @@ impl IngestWorker {
                 if let Some(recorder) = &mut self.recorder {
                     recorder.take(&event, time, record.position, text.as_bytes());
                 }
+                let position = record.position;
+                if time < times.late_before && self.of_rejected.contains(&true) {
+                    self.route_problem(position, (text, Problem::Late), times, resume, events.len());
+                }
                 self.times.push((time, self.newest));
                 self.newest = self.newest.max(time);
                 events.push(bytes());
@@ -204,9 +214,9 @@ impl IngestWorker {
                 let (position, value) = (record.position, record.value.into());
                 self.rejects.push(Reject { position, reason, detail, value });
                 if self.of_rejected.contains(&true) {
-                    let before = if self.newest == Micros::MIN { clock } else { Some(self.newest) };
+                    let problem = Problem::Rejected(reason);
                     let is_routed =
-                        self.route_rejected(position, (text, reason), (latest, before), resume, events.len());
+                        self.route_problem(position, (text, problem), times, resume, events.len());
                     if is_routed {
                         events.push(bytes());
                     }
@@ -215,18 +225,21 @@ impl IngestWorker {
         }
     }
 
-    /// Routes a rejected record, as far as it can be read, to the rules on rejected records. It does not advance the
+    /// Routes a record with a problem, as far as it can be read, to the rules on such records. It does not advance the
     /// watermark. Returns whether a rule counts it.
     #[cold]
-    fn route_rejected(
+    fn route_problem(
         &mut self,
         position: u64,
-        (text, reason): (&str, Reason),
-        times: (Micros, Option<Micros>),
+        (text, problem): (&str, Problem),
+        times: ArrivalTimes,
         resume: Option<&Resume>,
         event_index: usize,
     ) -> bool {
-        let Some((event, time)) = self.checks.read_rejected(text, reason, times, &mut self.reader) else {
+        let clock = if self.newest == Micros::MIN { times.clock } else { Some(self.newest) };
+        let times = (times.latest, clock);
+        let Some((event, time)) = self.checks.read_with_problem(text, problem, times, &mut self.reader)
+        else {
             return false;
         };
         let conditions = self.conditions.iter().zip(&*self.of_rejected);

@@ -66,6 +66,8 @@ pub struct Engine {
     pool: WorkerPool,
     watermark: Watermark,
     max_skew: Micros,
+    /// Delay behind the watermark after which an event is reported as late.
+    late_after: Micros,
     tables: Tables,
     /// Location (stream, window, detector) of the baseline rules, the same in every shard.
     baseline_rules: Vec<(usize, usize, usize)>,
@@ -142,6 +144,7 @@ impl Engine {
             decoders: (0..threads.get()).map(|_| Decoder::default()).collect(),
             watermark: Watermark::new(micros(plan.allowed_lateness_ms)),
             max_skew: micros(plan.max_future_skew_ms),
+            late_after: micros(plan.late_after_ms),
             tables: Tables::default(),
             baseline_rules,
             specs: Arc::clone(&specs),

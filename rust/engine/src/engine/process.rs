@@ -1,6 +1,7 @@
 //! Batches: decoded in steps by the ingest workers, then counted by the shards.
 
 use super::Engine;
+use super::ingest::ArrivalTimes;
 use super::outcome::{Input, Outcome};
 use super::repartition::{self, RepartitionBatchError};
 use super::shard::{Shard, ShardChunk};
@@ -17,12 +18,13 @@ struct Pass {
     clock: StreamClock,
     /// Events later than this are rejected.
     latest: Micros,
+    /// Events before this are reported as late; the same for the whole batch, however many threads read it.
+    late_before: Micros,
 }
 
 impl Pass {
-    /// Latest accepted time, and the largest time before.
-    fn times(&self) -> (Micros, Option<Micros>) {
-        (self.latest, self.clock.time())
+    fn times(&self) -> ArrivalTimes {
+        ArrivalTimes { latest: self.latest, clock: self.clock.time(), late_before: self.late_before }
     }
 }
 
@@ -136,7 +138,8 @@ impl Engine {
         readers.for_each(|reader| reader.refresh(&self.tables));
         let clock = self.watermark.open(input.stream);
         let latest = input.now.map_or(END_OF_TIME, |now| now.saturating_add(self.max_skew).min(END_OF_TIME));
-        Pass { outcome: Outcome::default(), clock, latest }
+        let late_before = clock.watermark_after(Micros::MIN).saturating_sub(self.late_after);
+        Pass { outcome: Outcome::default(), clock, latest, late_before }
     }
 
     /// Counts what the workers routed in a step; `events` holds the bytes of each worker's events.

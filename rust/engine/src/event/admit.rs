@@ -2,7 +2,7 @@
 
 use crate::decode::json::{Fault, FaultKind};
 use crate::decode::reject::Reason;
-use crate::event::field::{Event, EventReader, FieldId, FieldTable, Scalar, ScalarKind, Value};
+use crate::event::field::{Event, EventReader, FieldId, FieldTable, Problem, Scalar, ScalarKind, Value};
 use crate::event::timestamp::{TimeReader, format_rfc3339, parse_time_number};
 use crate::foundation::time::Micros;
 use crate::plan::{CanonicalAction, Plan, PlanError};
@@ -69,7 +69,7 @@ impl Checks {
         Ok((event, time))
     }
 
-    /// Whether all actions of an event are no access.
+    /// Whether all actions of an event are no access; with a subject, none is.
     #[inline]
     pub(crate) fn is_no_access(&self, event: &Event<'_>) -> bool {
         let is_none = |&action: &Scalar| event.bytes(action) == CanonicalAction::None.word().as_bytes();
@@ -77,18 +77,21 @@ impl Checks {
         !actions.is_empty() && actions.iter().all(is_none)
     }
 
-    /// Reads what can be read of a rejected record. The time is `otherwise` where the record's own is not usable;
-    /// `None` without an actor or a time.
+    /// Reads what can be read of a record with a problem. The time is `clock` if the record's own is not usable, and
+    /// that of a late event always; `None` without an actor or a time.
     #[cold]
-    pub(crate) fn read_rejected<'a>(
+    pub(crate) fn read_with_problem<'a>(
         &mut self,
         text: &'a str,
-        reason: Reason,
-        (latest, otherwise): (Micros, Option<Micros>),
+        problem: Problem,
+        (latest, clock): (Micros, Option<Micros>),
         reader: &'a mut EventReader,
     ) -> Option<(Event<'a>, Micros)> {
-        let event = reader.read_rejected(text, reason);
-        let time = self.time(&event, latest).ok().or(otherwise)?;
+        let event = reader.read_with_problem(text, problem);
+        let time = match problem {
+            Problem::Late => clock?,
+            Problem::Rejected(_) => self.time(&event, latest).ok().or(clock)?,
+        };
         (!event.scalars(self.actor).is_empty()).then_some((event, time))
     }
 

@@ -13,6 +13,7 @@ use serde_json::Value;
 use std::cell::RefCell;
 use std::fmt::Write as _;
 use std::sync::Arc;
+use unicode_security::skeleton;
 
 /// Parses a field's text as a time, in any accepted notation.
 pub(crate) fn as_time(text: &str) -> Option<Micros> {
@@ -31,6 +32,9 @@ pub(crate) enum CompiledDerivation {
     Part(TimePart, Zone),
     Anywhere(Regex),
     Together,
+    /// Resolved by the field, because a derivation sees only normal forms.
+    Written,
+    Confusable,
     Table {
         name: String,
         columns: Columns,
@@ -76,6 +80,8 @@ impl CompiledDerivation {
             }
             DerivationMethod::Anywhere(pattern) => Self::Anywhere(compiled(pattern)?),
             DerivationMethod::Together => Self::Together,
+            DerivationMethod::Written => Self::Written,
+            DerivationMethod::Confusable => Self::Confusable,
             DerivationMethod::Buckets(bounds) => {
                 if bounds.is_empty() || !bounds.is_sorted_by(|a, b| a < b) {
                     return Err("bucket bounds must be ascending".to_owned());
@@ -155,6 +161,9 @@ impl CompiledDerivation {
                 };
                 written.map_or(Derived::Nothing, |()| Derived::Written { is_number: number.is_some() })
             }
+            Self::Written => Derived::Within(0, text.len()),
+            Self::Confusable if is_confusable(text) => Derived::True,
+            Self::Confusable => Derived::Nothing,
             Self::Together => {
                 out.push_str(&Value::from(from.to_vec()).to_string());
                 Derived::Written { is_number: false }
@@ -183,6 +192,11 @@ pub(crate) fn regex_fault(error: &regex::Error) -> String {
     let text = error.to_string();
     let gist = text.lines().last().unwrap_or_default();
     format!("regular expression: {}", gist.strip_prefix("error: ").unwrap_or(gist))
+}
+
+/// Whether a text that is not ASCII has an ASCII skeleton: each letter looks like an ASCII letter.
+fn is_confusable(text: &str) -> bool {
+    !text.is_ascii() && skeleton(text).all(|c| c.is_ascii())
 }
 
 fn is_anywhere(regex: &Regex, value: &Value) -> bool {

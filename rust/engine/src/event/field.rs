@@ -26,9 +26,28 @@ use std::sync::Arc;
 /// Index of a field in the table.
 pub(crate) type FieldId = usize;
 
-/// Field with the reason why a record was rejected; absent in every event. Only conditions that use it see rejected
-/// records.
+/// Field with the reason why a record was rejected, or [`LATE`]; otherwise absent. Only conditions that use it see
+/// rejected records.
 pub(crate) const PROBLEM: &str = "problem";
+/// Value of [`PROBLEM`] for an event that arrived long after its time.
+const LATE: &str = "late";
+
+/// Why an event does not count as others do.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Problem {
+    Rejected(Reason),
+    Late,
+}
+
+impl Problem {
+    /// Its place among the values of [`PROBLEM`].
+    fn place(self) -> usize {
+        match self {
+            Self::Rejected(reason) => reason as usize,
+            Self::Late => Reason::ALL.len(),
+        }
+    }
+}
 
 /// A scalar value: input of tests and group names.
 #[derive(Debug, Clone, Copy)]
@@ -241,8 +260,11 @@ impl FieldTable {
     /// Finishes the table.
     pub(crate) fn reader(mut self) -> EventReader {
         let fields = self.places.len();
-        let problem = self.names.iter().position(|name| name == PROBLEM);
-        let problems = Reason::ALL.map(|reason| self.constant(reason.name()));
+        let named = |wanted: &str| self.names.iter().position(|name| name == wanted);
+        let problem = named(PROBLEM);
+        let access = named("action").zip(named("subject")).filter(|_| self.actions.is_some());
+        let names = Reason::ALL.map(Reason::name).into_iter().chain([LATE]);
+        let problems: Vec<Scalar> = names.map(|name| self.constant(name)).collect();
         let only_slot = |places: &Vec<FieldSource>| match places[..] {
             [FieldSource::Slot(slot)] => Some(slot),
             _ => None,
@@ -261,7 +283,8 @@ impl FieldTable {
             skipped_nulls: 0,
             problem,
             problems: problems.into(),
-            rejected: None,
+            access,
+            current_problem: None,
             elements: Vec::new(),
             ragged: vec![false; fields],
             number: 0,
@@ -298,8 +321,10 @@ pub(crate) struct EventReader {
     /// The field [`PROBLEM`], if a rule uses it, and its values by reason.
     problem: Option<FieldId>,
     problems: Box<[Scalar]>,
-    /// Why the record was rejected, if it was.
-    rejected: Option<Reason>,
+    /// The fields `action` and `subject`, if actions are mapped.
+    access: Option<(FieldId, FieldId)>,
+    /// The problem of the current record.
+    current_problem: Option<Problem>,
     elements: Vec<Scalar>,
     ragged: Vec<bool>,
     /// Number of records read; tells whether a cached fingerprint belongs to the current one.
@@ -317,16 +342,16 @@ pub(crate) struct Event<'a> {
 impl EventReader {
     pub(crate) fn read<'a>(&'a mut self, record: &'a str) -> Result<Event<'a>, Fault> {
         self.extractor.read(record)?;
-        self.rejected = None;
+        self.current_problem = None;
         Ok(self.resolve_all(record))
     }
 
-    /// Reads a rejected record: of a text that is not JSON, the fields before the fault.
+    /// Reads a record with a problem: of a text that is not JSON, the fields before the fault.
     #[cold]
-    pub(crate) fn read_rejected<'a>(&'a mut self, record: &'a str, reason: Reason) -> Event<'a> {
+    pub(crate) fn read_with_problem<'a>(&'a mut self, record: &'a str, problem: Problem) -> Event<'a> {
         // The values before a fault are available after it.
         let _ = self.extractor.read(record);
-        self.rejected = Some(reason);
+        self.current_problem = Some(problem);
         self.resolve_all(record)
     }
 
@@ -356,12 +381,26 @@ impl EventReader {
         if others > 0 {
             self.resolve_others(record);
         }
+        if let Some((action, subject)) = self.access {
+            self.check_access(action, subject);
+        }
         Event { record, reader: self }
+    }
+
+    /// Makes an action that is no access, such as a login, an unknown one if the event has a subject.
+    #[inline]
+    fn check_access(&mut self, action: FieldId, subject: FieldId) {
+        let Some(Respelling::Action(_, words)) = &self.respellings[action] else { return };
+        let (none, other) = (words[CanonicalAction::None as usize], words[CanonicalAction::Other as usize]);
+        let is_none = matches!(self.values[action], Value::One(scalar) if scalar.is(none));
+        if is_none && !self.scalars(&self.values[subject]).is_empty() {
+            self.values[action] = Value::One(other);
+        }
     }
 
     /// Value of the field [`PROBLEM`].
     fn problem_of_record(&self) -> Value {
-        let scalar = self.rejected.and_then(|reason| self.problems.get(reason as usize));
+        let scalar = self.current_problem.and_then(|problem| self.problems.get(problem.place()));
         scalar.map_or(Value::Absent, |&scalar| Value::One(scalar))
     }
 
@@ -442,6 +481,9 @@ impl EventReader {
         let Some(Deriving { from, by }) = &self.derived[field] else { return Value::Absent };
         if by.is_idle() {
             return Value::Absent;
+        }
+        if let (CompiledDerivation::Written, &[source]) = (by, &from[..]) {
+            return self.written[source].unwrap_or(self.values[source]);
         }
         let mut key: SmallVec<[Scalar; 2]> = SmallVec::new();
         if by.is_of_record() {

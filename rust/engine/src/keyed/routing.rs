@@ -7,7 +7,7 @@
 use super::resume::Resume;
 use crate::decode::reject::Reason;
 use crate::detect::FinalOpening;
-use crate::event::field::{Event, EventReader, FieldId, Scalar};
+use crate::event::field::{Event, EventReader, FieldId, Problem, Scalar};
 use crate::foundation::fingerprint::{Fingerprint, Fingerprinter};
 use crate::foundation::group_name::GroupName;
 use crate::foundation::partition::{partition_of, shard_of};
@@ -525,7 +525,7 @@ impl GroupNames<'_> {
                 let event = if is_event {
                     reader.read(record)
                 } else {
-                    Ok(reader.read_rejected(record, Reason::BadJson))
+                    Ok(reader.read_with_problem(record, Problem::Rejected(Reason::BadJson)))
                 };
                 let Ok(event) = event else { return names };
                 for fields in grouping.lists() {

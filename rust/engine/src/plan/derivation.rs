@@ -28,6 +28,10 @@ pub enum DerivationMethod {
     Anywhere(String),
     /// The values of several fields as one JSON list.
     Together,
+    /// The values of an identity field as written.
+    Written,
+    /// Whether a text in other letters looks like one in ASCII letters (Unicode TR 39, skeleton).
+    Confusable,
     /// The value next to a key in a look-up table, or whether the table contains the key if no column is named. The
     /// source fields make the key.
     Table {

@@ -56,6 +56,9 @@ pub struct Plan {
     /// How far ahead of the caller's clock an event may be.
     #[serde(default = "default_skew")]
     pub max_future_skew_ms: u64,
+    /// Delay behind the watermark after which rules on problems see an event as late, in addition to its count.
+    #[serde(default = "default_late_after")]
+    pub late_after_ms: u64,
     /// Maximum record length, in bytes.
     #[serde(default = "default_record_bytes")]
     pub max_record_bytes: usize,
@@ -106,6 +109,9 @@ fn default_earliest() -> i64 {
 }
 fn default_skew() -> u64 {
     600_000
+}
+fn default_late_after() -> u64 {
+    900_000
 }
 fn default_record_bytes() -> usize {
     16 << 20
