@@ -61,7 +61,7 @@ def _of_correlation(rule: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]
         # With one value of a field there is one group and one count, so these are equivalent.
         if other_field != field and not (bound == 1 and other_field == "time"):
             yield f"of {other_field}", _with(rule, other_field, "condition", "field")
-    if bound > 1:
+    if bound > 1 and correlation["type"] != "event_count":
         yield (
             "of events",
             _with({**rule, "correlation": {**correlation, "type": "event_count"}}, {"gte": bound}, "condition"),

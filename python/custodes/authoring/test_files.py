@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from itertools import groupby
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -30,14 +31,15 @@ class InputEvents(_FileSection):
     at: Duration = Field(timedelta(0), description="Time of the first event, from the start of the test.")
     times: int = Field(1, ge=1, le=1_000_000, description="Number of events.")
     every: Duration = Field(timedelta(0), description="Interval between two events.")
+    late: Duration = Field(timedelta(0), description="Delay of the arrival after the event's time.")
 
     def events(self, start: datetime) -> Iterator[tuple[datetime, dict[str, Any]]]:
-        """Yields each event with its time."""
+        """Yields each event with its arrival time."""
         for n in range(self.times):
             time = start + self.at + n * self.every
             text = time.isoformat()
             filled, has_time = _fill(self.event, {"{n}": str(n), "{time}": text})
-            yield time, filled if has_time else {"time": text, **filled}
+            yield time + self.late, filled if has_time else {"time": text, **filled}
 
 
 class ExpectedFinding(_FileSection):
@@ -56,13 +58,16 @@ class RuleTestCase(_FileSection):
     name: str = Field(description="The property that the test shows, in a sentence.")
     start: AwareDatetime = Field(datetime(2026, 1, 5, 8, tzinfo=UTC), description="Start time of the events.")
     events: list[InputEvents] = Field(min_length=1, description="Events, in any order.")
+    rejected: int = Field(0, ge=0, description="Number of events that are rejected.")
     findings: list[ExpectedFinding] = Field(description="All expected findings, of any rule; [] for none.")
 
-    def lines(self) -> bytes:
-        """Returns the events in order of their times, as JSON Lines."""
-        events = [one for send in self.events for one in send.events(self.start)]
+    def batches(self) -> Iterator[bytes]:
+        """Yields the events in order of arrival, as JSON Lines: each late one in a batch of its own."""
+        events = [(*one, send.late > timedelta(0)) for send in self.events for one in send.events(self.start)]
         events.sort(key=lambda one: one[0])
-        return b"".join(orjson.dumps(event, option=orjson.OPT_APPEND_NEWLINE) for _, event in events)
+        for is_late, run in groupby(events, key=lambda one: one[2]):
+            lines = [orjson.dumps(event, option=orjson.OPT_APPEND_NEWLINE) for _, event, _ in run]
+            yield from lines if is_late else [b"".join(lines)]
 
     def since_start(self, micros: int) -> timedelta:
         """Converts a time of the engine to an offset from the start of the test."""

@@ -54,7 +54,10 @@ def run_tests(path: Path) -> Iterator[RuleTestResult]:
     plan, tables = build_plan(rules, mapping), _tables(document, tests, mapping)
     for at, case in enumerate(tests.tests):
         findings, rejects = _run(plan, tables, rules, case)
-        failures = [f"an event was rejected: {reject.reason}: {reject.detail}" for reject in rejects]
+        failures = []
+        if len(rejects) != case.rejected:
+            failures = [f"an event was rejected: {reject.reason}: {reject.detail}" for reject in rejects]
+            failures.append(f"{len(rejects):,} events were rejected, expected {case.rejected:,}")
         failures += _compare(case, findings, rules)
         yield RuleTestResult(document.file, document.line_of("tests", at), case.name, failures)
 
@@ -99,10 +102,13 @@ def _tables(document: Document, tests: RuleTests, mapping: Mapping) -> Tables:
 def _run(plan: str, tables: Tables, rules: Sequence[Rule], case: RuleTestCase) -> tuple[list[Finding], list[Reject]]:
     engine, ledger = Engine(plan), FindingAccumulator(rules)
     engine.use_tables(tables)
-    outcome = engine.process_lines(case.lines())
-    ledger.apply(outcome.changes)
+    rejects: list[Reject] = []
+    for batch in case.batches():
+        outcome = engine.process_lines(batch)
+        ledger.apply(outcome.changes)
+        rejects += outcome.rejects
     ledger.apply(engine.finish().changes)
-    return ledger.findings(), outcome.rejects
+    return ledger.findings(), rejects
 
 
 def _compare(case: RuleTestCase, findings: Sequence[Finding], rules: Sequence[Rule]) -> Iterator[str]:

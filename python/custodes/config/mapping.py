@@ -14,7 +14,7 @@ from enum import StrEnum
 from functools import cache
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -38,6 +38,9 @@ _ALL_MAPPINGS = "derived"
 """File of the derived fields that all mappings have."""
 _NORMALISE, _ACTIONS = "normalise", "actions"
 """Keys of a mapping file that are no fields."""
+
+
+_METHODS = ("slice", "capture", "buckets", "part", "spelling", "table")
 
 
 class TimePart(StrEnum):
@@ -73,14 +76,19 @@ class Derivation(BaseModel):
         description="A part of a time in `event_time.zone`: minute, hour, day, weekday (1 is Monday), week, month, "
         "year, date.",
     )
+    spelling: Literal["written", "confusable"] | None = Field(
+        None,
+        description="`written`: the values of an identity field as written. `confusable`: `true` if a text in other "
+        "letters looks like one in Latin letters.",
+    )
     table: str | None = Field(None, description="The `value` column of this look-up table.")
     value: str | None = Field(None, description="The column; without it, `true` if the key is in the table.")
 
     @model_validator(mode="after")
     def _one_way(self) -> Derivation:
-        ways = [name for name in ("slice", "capture", "buckets", "part", "table") if getattr(self, name) is not None]
+        ways = [name for name in _METHODS if getattr(self, name) is not None]
         if len(ways) != 1:
-            raise ValueError("must have exactly one of slice, capture, buckets, part, table")
+            raise ValueError(f"must have exactly one of {', '.join(_METHODS)}")
         if self.value is not None and self.table is None:
             raise ValueError("'value' is a column of a table")
         return self
@@ -92,8 +100,10 @@ class Derivation(BaseModel):
 
     def as_plan(self) -> dict[str, Any]:
         """Returns the derivation as a part of the engine's plan."""
-        by: dict[str, Any]
-        if self.slice is not None:
+        by: dict[str, Any] | str
+        if self.spelling is not None:
+            by = self.spelling
+        elif self.slice is not None:
             first, *end = self.slice
             by = {"slice": [first, end[0] if end else None]}
         elif self.table is not None:

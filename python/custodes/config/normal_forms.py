@@ -34,7 +34,7 @@ class Removal(StrEnum):
 
 
 class IdentityForm(BaseModel):
-    """How the values of an identity field are normalised, in addition to NFKC and the removal of invisible characters."""
+    """How the values of an identity field are normalised, besides NFKC and the removal of invisible characters."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

@@ -177,7 +177,7 @@ fn a_late_burst_is_compared_with_the_baseline() {
     let burst: String = (0..6).map(|second| line(second, "a")).collect();
     let outcome = engine.process_lines(burst.as_bytes(), 2, Input::default());
     assert_eq!(outcome.late, 6);
-    assert_eq!(outcome.changes.len(), 1, "{:?}", outcome.changes);
+    assert_eq!(outcome.changes.len(), 2, "it opens and closes: {:?}", outcome.changes);
     assert!((outcome.changes[0].peak - 6.0).abs() < f64::EPSILON);
 }
 
@@ -213,7 +213,8 @@ fn letters_that_look_like_others_and_spellings_are_fields() {
         r#""actor":" P0042""#,
     ];
     let outcome = engine.process_lines(events(&fields).as_bytes(), 1, Input::default());
-    let found: Vec<_> = outcome.changes.iter().map(|change| (change.rule, &*change.key[0])).collect();
+    let mut found: Vec<_> = outcome.changes.iter().map(|change| (change.rule, &*change.key[0])).collect();
+    found.sort_unstable();
     assert_eq!(found, [(0, "Р0042"), (1, "P0042")]);
 }
 

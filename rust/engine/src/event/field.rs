@@ -346,11 +346,12 @@ impl EventReader {
         Ok(self.resolve_all(record))
     }
 
-    /// Reads a record with a problem: of a text that is not JSON, the fields before the fault.
+    /// Reads a record with a problem: of a text that is not JSON, what looks like its fields.
     #[cold]
     pub(crate) fn read_with_problem<'a>(&'a mut self, record: &'a str, problem: Problem) -> Event<'a> {
-        // The values before a fault are available after it.
-        let _ = self.extractor.read(record);
+        if self.extractor.read(record).is_err() {
+            self.extractor.salvage(record);
+        }
         self.current_problem = Some(problem);
         self.resolve_all(record)
     }
@@ -420,6 +421,12 @@ impl EventReader {
                 }
                 Respelled::Empty => (values[field], written[field]) = (Value::Absent, Some(value)),
             },
+            Value::Many(first, end) if first == end && matches!(respelling, Respelling::Action(..)) => {
+                if let Respelling::Action(_, words) = respelling {
+                    let read = words[CanonicalAction::Read as usize];
+                    (values[field], written[field]) = (Value::One(read), Some(value));
+                }
+            }
             Value::Many(first, end) => {
                 // The normal forms and the values as written are two lists of equal length.
                 let (mut all, mut kept, mut differs) = (Vec::new(), Vec::new(), false);
@@ -439,12 +446,13 @@ impl EventReader {
                     written[field] = Some(append(elements, &kept));
                 }
             }
-            Value::Absent | Value::Null => {
+            Value::Absent | Value::Null | Value::Object => {
                 if let Respelling::Action(_, words) = respelling {
-                    (values[field], written[field]) = (Value::One(words[0]), Some(value));
+                    let is_missing = !matches!(value, Value::Object);
+                    let action = if is_missing { CanonicalAction::Read } else { CanonicalAction::Other };
+                    (values[field], written[field]) = (Value::One(words[action as usize]), Some(value));
                 }
             }
-            Value::Object => {}
         }
     }
 

@@ -157,6 +157,20 @@ impl Extractor {
         Ok(())
     }
 
+    /// Fills the slots that are empty after a faulty record: each with the value after the last key of its path, if the
+    /// record has that key anywhere. The result is a guess, good enough to tell whose record was rejected.
+    #[cold]
+    pub(crate) fn salvage(&mut self, record: &str) {
+        for (token, path) in self.tokens.iter_mut().zip(&self.paths) {
+            if let (Token::Absent, Some(PathStep::Key(key))) = (&token, path.steps.last()) {
+                let quoted = format!("\"{key}\"");
+                let values = memchr::memmem::find_iter(record.as_bytes(), &quoted);
+                let values = values.filter_map(|at| value_after(record, at + quoted.len()));
+                *token = values.into_iter().next().unwrap_or_default();
+            }
+        }
+    }
+
     /// The value at the slot's path in the last record.
     #[inline]
     pub fn token(&self, slot: usize) -> Token {
@@ -210,6 +224,16 @@ fn spread(
         }
         _ => scanner.value(0).map(drop),
     }
+}
+
+/// The text or number after a key that ends at `at`, and a colon.
+fn value_after(record: &str, at: usize) -> Option<Token> {
+    let mut scanner = Scanner::new(record.as_bytes(), at);
+    scanner.skip_space();
+    scanner.expect(b':', "':' after a key").ok()?;
+    scanner.skip_space();
+    let token = scanner.value(0).ok()?;
+    matches!(token, Token::Text { .. } | Token::Number { .. }).then_some(token)
 }
 
 fn unescaped(raw: &str) -> String {
@@ -444,6 +468,25 @@ mod tests {
         assert_eq!(found(2), found(0));
         assert!(matches!(e.token(3), Token::Number { .. }));
         assert!(matches!(e.token(4), Token::Array { .. }));
+    }
+
+    #[test]
+    fn values_of_a_faulty_record_are_salvaged() {
+        for record in [
+            r#"[{"time":1,"who":{"id":"P1"}}]"#,
+            r#"{"x":"\q","time":1,"who":{"id":"P1"}"#,
+            "\u{feff}{\"who\":{\"id\" : \"P1\"},\"time\":1}",
+            r#"{"rows":NaN,"time":1,"id":true,"id":"P1"}"#,
+        ] {
+            let mut e = extractor(&["time", "who.id", "gone"]);
+            assert!(e.read(record).is_err());
+            e.salvage(record);
+            assert_eq!(
+                (text(record, e.token(0)), text(record, e.token(1))),
+                ("1".to_owned(), "P1".to_owned())
+            );
+            assert_eq!(e.token(2), Token::Absent);
+        }
     }
 
     proptest! {
