@@ -154,8 +154,13 @@ def _said_of(name: str, test: Any) -> str:
         case "bool":
             return f"{name} is {'true' if wanted else 'false'}"
         case _:
-            return f"{name} {_COMPARED[kind]} {wanted:g}"
+            return f"{name} {_COMPARED[kind]} {_number(wanted)}"
 
 
 def _pattern(part: Any) -> str:
     return {"any_run": "*", "any_one": "?"}[part] if isinstance(part, str) else str(part["literal"])
+
+
+def _number(wanted: float | str) -> str:
+    """Returns a number with all its digits; the plan has a text for those that a float may not represent."""
+    return wanted if isinstance(wanted, str) else f"{wanted:.0f}" if wanted.is_integer() else repr(wanted)

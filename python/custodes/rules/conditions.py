@@ -30,6 +30,8 @@ from sigma.types import (
     SpecialChars,
 )
 
+from custodes.rules.numbers import as_plan
+
 Condition = dict[str, Any]
 
 KEYWORD = "keyword "
@@ -154,7 +156,7 @@ def _test(field: str, value: Any) -> Any:
         case SigmaCIDRExpression():
             return {"cidr": value.cidr}
         case SigmaCompareExpression() if value.op in _COMPARISONS:
-            return {_COMPARISONS[value.op]: float(value.number.number)}
+            return {_COMPARISONS[value.op]: as_plan(value.number.number)}
         case SigmaFieldReference():
             return {"same": {"other": value.field, "place": _PLACES[value.starts_with, value.ends_with]}}
         case SigmaTimestampPart():
@@ -171,8 +173,8 @@ def _plain_test(field: str, value: Any) -> Any:
             return "null"
         case SigmaBool():
             return {"bool": bool(value)}
-        case SigmaNumber() if type(value) is SigmaNumber:
-            return {"number": float(value.number)}
+        case SigmaNumber() if not isinstance(value, SigmaTimestampPart):
+            return {"number": as_plan(value.number)}
         case _:
             kind = type(value).__name__.removeprefix("Sigma")
             raise UnsupportedError(f"field '{field}': {kind} is not supported", field)

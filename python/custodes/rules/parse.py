@@ -19,6 +19,7 @@ from custodes.config import Document, Fault
 from custodes.rules.keys import OPERATORS
 from custodes.rules.locate import place_of
 from custodes.rules.metadata import id_of, read_metadata
+from custodes.rules.numbers import with_exact_numbers
 from custodes.rules.shape import shape_faults, shape_warnings
 
 
@@ -117,6 +118,7 @@ def parse_documents(documents: Iterable[Document]) -> tuple[ParsedDocuments, lis
             faults += shape
             continue
         cleaned, warnings = read_metadata(document)
+        cleaned |= {key: with_exact_numbers(cleaned[key]) for key in ("detection", "filter") if key in cleaned}
         parsed.warnings += [*warnings, *shape_warnings(document)]
         result, document_faults = _parse(document, cleaned)
         faults += document_faults

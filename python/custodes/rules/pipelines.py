@@ -15,8 +15,10 @@ from sigma.correlations import SigmaCorrelationRule
 from sigma.exceptions import SigmaError, SigmaRuleNotFoundError
 from sigma.processing.pipeline import ProcessingPipeline
 from sigma.rule import SigmaRule
+from sigma.rule.base import check_alias_expansion
 
 from custodes.config import Document, Fault
+from custodes.rules.numbers import with_exact_numbers
 from custodes.rules.parse import ParsedRule, cause_of, sigma_fault
 from custodes.rules.pipeline_shape import pipeline_faults
 
@@ -62,8 +64,9 @@ def _read(document: Document) -> tuple[ProcessingPipeline | None, list[Fault]]:
     if faults:
         return None, faults
     try:
-        # pySigma removes keys from its argument.
-        return ProcessingPipeline.from_dict(deepcopy(document.data)), []
+        check_alias_expansion(document.data)
+        # This copies the data; pySigma removes keys from its argument.
+        return ProcessingPipeline.from_dict(with_exact_numbers(document.data)), []
     except SigmaError as error:
         return None, [sigma_fault(error, document)]
     except Exception as error:  # pySigma raises other errors for some values
