@@ -261,6 +261,14 @@ def test_a_filter_of_a_rule_with_a_fault_has_no_fault_of_its_own(tmp_path: Path)
     assert len(faults_of(path)) == 1
 
 
+def test_a_filter_is_no_rule_to_refer_to(tmp_path: Path) -> None:
+    named = FILTER.replace("title: Not", "name: not_services\ntitle: Not")
+    path = written(tmp_path, DETECTION, named, COUNT.replace("[reads]", "[not_services]"))
+    assert f"{path}:20: no rule 'not_services'" in [line.partition(" (")[0] for line in faults_of(path)]
+    path = written(tmp_path, DETECTION, named, FILTER.replace("[reads]", "[not_services]"))
+    assert f"{path}:19: no rule 'not_services'" in [line.partition(" (")[0] for line in faults_of(path)]
+
+
 def test_metadata_of_the_specification_and_custom_keys_load(tmp_path: Path) -> None:
     metadata = """\
 id: 2a3a4a58-7f0d-4c33-8f10-3a0fd6f4b102
@@ -327,6 +335,14 @@ def test_an_id_that_is_no_uuid_identifies_a_rule(tmp_path: Path, id_: str, refer
     assert load_rules([written(tmp_path, f"id: {id_}\n{DETECTION}", correlation)])
     (rule,) = load_rules([written(tmp_path, f"id: {id_}\n{DETECTION}")])
     assert rule.id == id_
+
+
+def test_references_by_id_in_any_form_of_a_uuid(tmp_path: Path) -> None:
+    id_ = "2A3A4A58-7F0D-4C33-8F10-3A0FD6F4B102"
+    correlation = COUNT.replace("[reads]", f"[{id_.replace('-', '')}]")
+    filter_ = FILTER.replace("[reads]", f"[{id_.lower()}]")
+    (rule,) = load_rules([written(tmp_path, f"id: {id_}\n{DETECTION}", correlation, filter_)])
+    assert (rule.title, "svc-" in json.dumps(rule.when)) == ("Many reads", True)
 
 
 def test_a_selection_that_no_condition_uses_is_a_warning(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from sigma.exceptions import SigmaError
 
 from custodes.config import Fault
 from custodes.config.faults import did_you_mean
+from custodes.rules.metadata import normal_reference
 from custodes.rules.parse import ParsedFilter, ParsedRule, cause_of, sigma_fault
 
 _ANY = "any"
@@ -58,7 +59,7 @@ def _targets(
     faults: list[Fault] = []
     has_list = isinstance(document.data["filter"]["rules"], list)
     for index, reference in enumerate(named):
-        name = reference.reference
+        name = normal_reference(reference.reference)
         place = ("filter", "rules", index) if has_list else ("filter", "rules")
         rule = by_name.get(name)
         if rule is None:

@@ -19,7 +19,7 @@ from custodes.rules.files import is_test_file, read_documents
 from custodes.rules.filters import apply_filters
 from custodes.rules.model import Rule
 from custodes.rules.parse import is_pipeline, parse_documents
-from custodes.rules.resolve import names_of, resolve_references
+from custodes.rules.resolve import ResolvedRules, names_of, resolve_references
 from custodes.rules.validate import validate_rules
 
 
@@ -76,8 +76,14 @@ def read_rules(paths: Iterable[Path]) -> LoadedRules:
     resolved, reference_faults = resolve_references(changed, names)
     compiled, compile_faults = compile_rules(resolved)
     rules, engine_faults = validate_rules(compiled)
-    faults += [*reference_faults, *compile_faults, *engine_faults]
+    faults += [*reference_faults, *compile_faults, *engine_faults] or _lost(resolved, compiled)
     if faults:
         raise FaultsError(faults)
     position = {rule.id: index for index, rule in enumerate(resolved.rules)}
     return LoadedRules(sorted(rules, key=lambda rule: position[rule.id]), [*read.warnings, *parsed.warnings], compiled)
+
+
+def _lost(resolved: ResolvedRules, compiled: Iterable[CompiledRule]) -> list[Fault]:
+    """Returns a fault for each rule that no pass reports but that does not count."""
+    counted = {candidate.rule.id for candidate in compiled}
+    return [rule.document.fault("the rule has no effect") for rule in resolved.rules if rule.id not in counted]

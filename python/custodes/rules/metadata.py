@@ -45,12 +45,15 @@ def id_of(document: Document) -> str | None:
     value = document.data.get("id")
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
-    if not is_text(value):
-        return None
+    return normal_reference(value) if is_text(value) else None
+
+
+def normal_reference(text: str) -> str:
+    """Returns a UUID in its usual form, and any other text as it is."""
     try:
-        return str(UUID(value))
+        return str(UUID(text))
     except ValueError:
-        return str(value).strip()
+        return text
 
 
 _Read = tuple[Any, list[Fault]]

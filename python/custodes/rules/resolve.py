@@ -9,6 +9,7 @@ from sigma.correlations import SigmaCorrelationRule, SigmaExtendedCorrelationCon
 
 from custodes.config import Document, Fault
 from custodes.config.faults import did_you_mean
+from custodes.rules.metadata import id_of, normal_reference
 from custodes.rules.parse import ParsedRule
 
 Target = tuple[str, ParsedRule]
@@ -30,9 +31,13 @@ class ResolvedRules:
 
 
 def names_of(documents: Iterable[Document]) -> set[str]:
-    """Returns all names and ids, those of rules with faults included: a reference to such a rule is no other fault."""
-    data = [document.data for document in documents if isinstance(document.data, dict)]
-    return {str(rule[key]) for rule in data for key in ("id", "name") if isinstance(rule.get(key), str | int)}
+    """Returns the names and ids of detections and correlations.
+
+    Those of rules with faults are included: a reference to such a rule is no other fault.
+    """
+    rules = [document for document in documents if isinstance(document.data, dict) and "filter" not in document.data]
+    names = {str(rule.data["name"]) for rule in rules if isinstance(rule.data.get("name"), str | int)}
+    return names | {id_ for rule in rules if (id_ := id_of(rule)) is not None}
 
 
 def resolve_references(parsed: Sequence[ParsedRule], names: set[str]) -> tuple[ResolvedRules, list[Fault]]:
@@ -92,12 +97,12 @@ def _targets(rule: ParsedRule, by_name: Mapping[str, ParsedRule], names: set[str
         place = ("correlation", "rules", index) if has_list else ("correlation", "condition")
         if not isinstance(reference, str):
             faults.append(rule.document.fault("a reference must be the name or id of a rule", *place))
-        elif (target := by_name.get(reference)) is not None:
+        elif (target := by_name.get(normal_reference(reference))) is not None:
             if has_list and any(target is other for _, other in targets):
                 faults.append(rule.document.fault(f"the rule '{reference}' is listed twice", *place))
             else:
                 targets.append((reference, target))
-        elif reference not in names:
+        elif normal_reference(reference) not in names:
             hint = did_you_mean(reference, names)
             faults.append(rule.document.fault(f"no rule '{reference}'", *place, hint=hint))
     return targets, faults
