@@ -412,6 +412,15 @@ class HistoryCompactionFailed(LogEvent, level="warning", consequence="queries re
     error: str
 
 
+class HistoryCompactionAtNormalPriority(
+    LogEvent, level="warning", consequence="merging segments competes with counting for the processor"
+):
+    """A system call filter or another limit of the system does not permit a lower priority for the thread that merges
+    segments of the history. Logged once per process."""
+
+    error: str
+
+
 class HistoryNotFlushed(LogEvent, level="warning", consequence="these events are replayed at the next start"):
     """Events could not be written to the history before the process ended."""
 

@@ -19,7 +19,13 @@ import duckdb
 from custodes._core import Recording, encode_history
 from custodes.history.compaction import merge, mergeable
 from custodes.history.segments import SegmentStore
-from custodes.log_events import HistoryCompactionFailed, HistoryFailed, HistoryNotFlushed, HistoryRecovered
+from custodes.log_events import (
+    HistoryCompactionAtNormalPriority,
+    HistoryCompactionFailed,
+    HistoryFailed,
+    HistoryNotFlushed,
+    HistoryRecovered,
+)
 
 _SEGMENT_ROWS = 250_000
 """Number of waiting rows at which a segment is written."""
@@ -60,7 +66,8 @@ class HistoryWriter:
         self._written = shelf.come_to()
         self._writer = ThreadPoolExecutor(1, "history")
         self._merger = ThreadPoolExecutor(1, "history-merge", initializer=_give_way)
-        self._is_failing = False
+        self.is_failing = False
+        """Whether the last attempt to write failed."""
         self._is_closing = threading.Event()
         self.taken = 0
         """Number of rows received since the start."""
@@ -78,7 +85,7 @@ class HistoryWriter:
             self._waiting.append((source, self._written.get(source, 0), recording))
             self._waiting_rows += len(recording)
             self.taken += len(recording)
-            if self._waiting_rows < self._segment_rows or self._is_failing:
+            if self._waiting_rows < self._segment_rows or self.is_failing:
                 return
             self._seal()
             oldest = self._underway[0] if len(self._underway) > _MOST_UNDERWAY else None
@@ -125,13 +132,13 @@ class HistoryWriter:
                 # These rows come first again; rows received since follow.
                 self._waiting = parts + self._waiting
                 self._waiting_rows += sum(len(recording) for _, _, recording in parts)
-                if not self._is_failing:
+                if not self.is_failing:
                     HistoryFailed(error=str(error)).emit()
-                self._is_failing = True
+                self.is_failing = True
             raise OSError(f"the history cannot be written: {error}") from error
         self.written += sum(len(recording) for _, _, recording in parts)
-        if self._is_failing:
-            self._is_failing = False
+        if self.is_failing:
+            self.is_failing = False
             HistoryRecovered().emit()
         self._merger.submit(self._tidy)
 
@@ -172,10 +179,14 @@ class HistoryWriter:
 
 
 def _give_way() -> None:
-    """Gives this thread the lowest priority; it holds no lock that others wait for."""
-    if sys.platform == "linux":
+    """Gives this thread the lowest priority, if the system permits it; it holds no lock that others wait for."""
+    if sys.platform != "linux":
+        return
+    try:
         # Linux gives every thread its own priority.
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
+    except OSError as error:
+        HistoryCompactionAtNormalPriority(error=str(error)).emit()
 
 
 REFRESH_SECONDS = 1.0
