@@ -240,6 +240,8 @@ class StatusOut(BaseModel):
     events: int = Field(description="Events counted since the start.")
     rejected: int = Field(description="Records rejected since the start.")
     late: int = Field(description="Events since the start that arrived after the watermark had passed them.")
+    unmatched: int = Field(description="Events since the start that met no condition of any rule.")
+    no_access: int = Field(description="Events since the start that are no access, such as logins; no rule sees them.")
     events_per_second: float = Field(description="Rate over the last ten seconds.")
     lag_records: int = Field(description="Records in the source that are not read yet.")
     watermark: str | None = Field(description="Event time up to which all events are expected to have arrived.")

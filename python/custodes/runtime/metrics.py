@@ -78,6 +78,24 @@ class Metrics:
             "Events behind the watermark; they are counted in panes of current windows.",
             registry=registry,
         )
+        self.unmatched = Counter(
+            "custodes_events_unmatched",
+            "Counted events that met no condition of any rule.",
+            registry=registry,
+        )
+        self.no_access = Counter(
+            "custodes_events_no_access",
+            "Counted events that are no access, such as logins and heartbeats; no rule sees them.",
+            registry=registry,
+        )
+        self.repaired = Counter(
+            "custodes_events_repaired",
+            "Counted events with bytes that are not UTF-8; each such byte was replaced by U+FFFD.",
+            registry=registry,
+        )
+        self.skipped_nulls = Counter(
+            "custodes_list_nulls_skipped", "Nulls skipped in lists of values.", registry=registry
+        )
         self.lag = Gauge(
             "custodes_source_lag_records", "Records in the source that are not read yet.", registry=registry
         )
@@ -123,6 +141,9 @@ class Metrics:
             "custodes_history_waiting_rows",
             "Rows of the history not written yet; far above 250000 while the disk refuses writes.",
             registry=registry,
+        )
+        self.history_failing = Gauge(
+            "custodes_history_failing", "1 while the disk refuses the history; findings are unaffected.", registry=registry
         )
         self.history_lost = Gauge(
             "custodes_history_lost_rows",
@@ -242,6 +263,10 @@ class Metrics:
         """Records the outcome of a batch."""
         self._events.inc(outcome.events)
         self.late.inc(outcome.late)
+        self.unmatched.inc(outcome.unmatched)
+        self.no_access.inc(outcome.no_access)
+        self.repaired.inc(outcome.repaired)
+        self.skipped_nulls.inc(outcome.skipped_nulls)
         for reject in outcome.rejects:
             self.rejected.labels(reject.reason).inc()
         self.batch_seconds.observe(seconds)

@@ -52,6 +52,8 @@ class Status:
     events: int
     rejected: int
     late: int
+    unmatched: int
+    no_access: int
     events_per_second: float
     lag_records: int
     watermark: int | None
@@ -100,6 +102,8 @@ class _Totals:
     events: int = 0
     rejected: int = 0
     late: int = 0
+    unmatched: int = 0
+    no_access: int = 0
     recent: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=11))
 
     def rate(self) -> float:
@@ -313,6 +317,8 @@ class Monitor:
             self._totals.events += outcome.events
             self._totals.rejected += len(outcome.rejects)
             self._totals.late += outcome.late
+            self._totals.unmatched += outcome.unmatched
+            self._totals.no_access += outcome.no_access
             if self._history is not None and place and len(outcome.recording):
                 self._history.take(_name_of(place), outcome.recording)
             self.metrics.batch(outcome, time.perf_counter() - begun)
@@ -405,6 +411,7 @@ class Monitor:
         self.metrics.letters_waiting.set(len(self._letters.waiting))
         if self._history is not None:
             self.metrics.history_waiting.set(self._history.waiting_rows)
+            self.metrics.history_failing.set(self._history.is_failing)
             self.metrics.history_lost.set(self._history.lost)
         self.metrics.connected.set(self._source.connected)
         self.metrics.state(figures, self._open_by_rule, len(self._streams), lag, now)
@@ -439,6 +446,8 @@ class Monitor:
             events=totals.events,
             rejected=totals.rejected,
             late=totals.late,
+            unmatched=totals.unmatched,
+            no_access=totals.no_access,
             events_per_second=totals.rate(),
             lag_records=lag,
             watermark=figures.watermark,

@@ -50,6 +50,8 @@ def status(visitor: Viewer, services: Provided) -> StatusOut:
         events=now.events,
         rejected=now.rejected,
         late=now.late,
+        unmatched=now.unmatched,
+        no_access=now.no_access,
         events_per_second=round(now.events_per_second, 1),
         lag_records=now.lag_records,
         watermark=rfc3339(now.watermark),

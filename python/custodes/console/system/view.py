@@ -34,6 +34,8 @@ SECTIONS: dict[str, dict[str, Callable[[float], bool]]] = {
     "Reading": {
         "custodes_source_connected": _none, "custodes_source_streams": _none, "custodes_source_lag_records": _never,
         "custodes_watermark_lag_seconds": _never, "custodes_events_total": _never, "custodes_events_late_total": _never,
+        "custodes_events_unmatched_total": _never, "custodes_events_no_access_total": _never,
+        "custodes_events_repaired_total": _never, "custodes_list_nulls_skipped_total": _never,
         "custodes_events_rejected_total": _some, "custodes_dead_letters_waiting": _some,
         "custodes_events_missed_total": _some,
     },
@@ -47,7 +49,7 @@ SECTIONS: dict[str, dict[str, Callable[[float], bool]]] = {
         "custodes_snapshots_damaged": _some,
     },
     "History and evidence": {
-        "custodes_history_waiting_rows": _never, "custodes_history_lost_rows": _some,
+        "custodes_history_failing": _some, "custodes_history_waiting_rows": _never, "custodes_history_lost_rows": _some,
         "custodes_evidence_entries": _never, "custodes_evidence_waiting_findings": _never,
         "custodes_evidence_failures": _some, "custodes_evidence_anchors_failing": _some,
     },
