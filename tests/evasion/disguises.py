@@ -132,9 +132,13 @@ DISGUISES: list[Disguise] = [
     Disguise("domain forms", "actor", _actor("anna", "CORP\\anna", "anna@corp.example", "corp.example\\Anna"),
              mapping={"normalise": {"actor": {"domain": "remove"}}}),
     # The action.
-    *(Disguise(f"the action {word}", "action", _set(action=word)) for word in (
-        "select", "SELECT", "View", "lookup", "get", "GetObject", "list", "download", "copy", "COPY TO", "print",
-        "search-type", "frobnicate", "ｒｅａｄ", "re\u200bad", "Read ", "查询", "Lesen", "vread", "", " ", "x" * 300)),
+    *(Disguise(name, "action", _set(action=word)) for name, word in (
+        *((f"the action {word}", word) for word in (
+            "select", "SELECT", "View", "lookup", "get", "GetObject", "list", "download", "copy", "COPY TO", "print",
+            "search-type", "frobnicate", "查询", "Lesen", "vread")),
+        ("the action read in full-width letters", "ｒｅａｄ"), ("the action with a zero-width space", "re\u200bad"),
+        ("the action with a space", "Read "), ("the action as an empty text", ""), ("the action as a space", " "),
+        ("a long action", "x" * 300))),
     Disguise("no action", "action", _without("action")),
     Disguise("the action null", "action", _set(action=None)),
     Disguise("the action as a list", "action", _set(action=["read", "view"])),
