@@ -320,7 +320,7 @@ class Config(BaseSettings):
         EventTimeSettings(), description="Lateness, limits and time zone of event times."
     )
     engine: EngineSettings = Field(default_factory=EngineSettings, description="Threads and memory of the engine.")
-    max_record_bytes: int = Field(1 << 20, ge=1, le=1 << 30, description="Longest accepted record, in bytes.")
+    max_record_bytes: int = Field(16 << 20, ge=1, le=1 << 30, description="Longest accepted record, in bytes.")
     findings: FindingsSettings = Field(FindingsSettings(), description="Storage of findings.")
     state: StateSettings = Field(StateSettings(), description="Snapshots of window state, which a restart restores.")
     history: HistorySettings | None = Field(

@@ -21,7 +21,7 @@ def build_plan(
     allowed_lateness: timedelta = timedelta(seconds=10),
     max_future_skew: timedelta = timedelta(minutes=10),
     earliest: date = date(2000, 1, 1),
-    max_record_bytes: int = 1 << 20,
+    max_record_bytes: int = 16 << 20,
     most_open: int | None = None,
     history: bool = False,
     handed_on: Sequence[Rule] = (),

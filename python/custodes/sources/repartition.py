@@ -25,7 +25,7 @@ _HEADER = struct.Struct("<BBqqqH")
 """Version, flags, first offset, offset after the last, clock, length of the partition's name."""
 _IDLE, _NEW_LOG = 1, 2
 _NO_CLOCK = -(1 << 63)
-LARGEST_RECORD = 4 << 20
+LARGEST_RECORD = 20 << 20
 """Maximum bytes of a record: one batch, or one event of the maximum size."""
 _SEND_MS = 10_000
 _PARCEL_BYTES = 512 << 10
