@@ -13,7 +13,7 @@ import time
 import urllib.error
 import urllib.request
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -141,13 +141,34 @@ class Quorum:
     name: str = field(default_factory=lambda: uuid.uuid4().hex[:22])
 
 
+@dataclass(frozen=True)
+class Listener:
+    """A further listener of a broker, for clients."""
+
+    name: str
+    """In capital letters."""
+    protocol: str
+    """``SSL``, ``SASL_SSL`` or ``SASL_PLAINTEXT``."""
+    settings: Mapping[str, str | Path]
+    """The broker's settings, without ``listener.name.…`` in front."""
+
+
 class Kafka(Server):
     """A broker in KRaft mode, alone or as a member of a quorum."""
 
     def __init__(
-        self, folder: Path, port: int | None = None, quorum: Quorum | None = None, node: int = 0, password: str = ""
+        self,
+        folder: Path,
+        port: int | None = None,
+        quorum: Quorum | None = None,
+        node: int = 0,
+        password: str = "",
+        listeners: Sequence[Listener] = (),
+        java: Sequence[str] = (),
     ) -> None:
         """With a ``password`` it has an additional listener, :attr:`guarded`, for a user named ``custodes``.
+
+        ``listeners`` are further ones; their addresses are in :attr:`addresses`. ``java`` are options of the process.
 
         A member of a quorum listens only when a majority is up: wait for that (:meth:`listens`).
         """
@@ -158,7 +179,10 @@ class Kafka(Server):
         quorum_or_self = quorum or Quorum([free_port()])
         controllers = quorum_or_self.controllers
         self.bootstrap, self.guarded = f"127.0.0.1:{port}", f"127.0.0.1:{guarded}"
+        self.addresses = {listener.name: f"127.0.0.1:{free_port()}" for listener in listeners}
         guard = f",SASL_PLAINTEXT://{self.guarded}" if password else ""
+        guard += "".join(f",{name}://{address}" for name, address in self.addresses.items())
+        protocols = "".join(f",{listener.name}:{listener.protocol}" for listener in listeners)
         folder.mkdir(parents=True, exist_ok=True)
         settings = folder / "server.properties"
         settings.write_text(
@@ -166,7 +190,7 @@ class Kafka(Server):
             + ",".join(f"{at}@127.0.0.1:{controller}" for at, controller in enumerate(controllers))
             + f"\nlisteners=PLAINTEXT://{self.bootstrap},CONTROLLER://127.0.0.1:{controllers[node]}{guard}\n"
             "listener.security.protocol.map="
-            "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT\n"
+            f"PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT{protocols}\n"
             f"advertised.listeners=PLAINTEXT://{self.bootstrap}{guard}\ncontroller.listener.names=CONTROLLER\n"
             f"log.dirs={folder / 'data'}\noffsets.topic.replication.factor={len(controllers)}\n"
             "transaction.state.log.replication.factor=1\ntransaction.state.log.min.isr=1\n"
@@ -178,11 +202,16 @@ class Kafka(Server):
             "sasl.enabled.mechanisms=SCRAM-SHA-256\nconnections.max.reauth.ms=3000\n"
             "listener.name.sasl_plaintext.scram-sha-256.sasl.jaas.config="
             "org.apache.kafka.common.security.scram.ScramLoginModule required;\n"
+            + "".join(
+                f"listener.name.{listener.name.lower()}.{key}={value}\n"
+                for listener in listeners
+                for key, value in listener.settings.items()
+            )
         )
-        java = ["java", "-Xmx512m", "-cp", f"{jars}/*"]
+        command = ["java", "-Xmx512m", *java, "-cp", f"{jars}/*"]
         format_: list[str | Path] = ["kafka.tools.StorageTool", "format", "-t", quorum_or_self.name, "-c", settings]
-        subprocess.run([*java, *format_], check=True, capture_output=True)
-        super().__init__(folder, [*java, "kafka.Kafka", settings])
+        subprocess.run([*command, *format_], check=True, capture_output=True)
+        super().__init__(folder, [*command, "kafka.Kafka", settings])
         if quorum is None:
             self.wait_for("Kafka to listen", self.listens, 60)
         if password:

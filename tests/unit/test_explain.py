@@ -69,7 +69,7 @@ def test_every_part_of_a_condition_is_explained_with_the_events_value(rule: Rule
         ("any of", False, None),
         ("  all of", False, None),
         ("    all of", False, None),
-        ("      action is re*", True, ["Read"]),
+        ("      action is re*", True, ["read"]),
         ("      deep.hour < 6", False, ["7"]),
         ("      client_ip is an address in 10.0.0.0/8", True, ["10.1.2.3"]),
         ("    any of", True, None),

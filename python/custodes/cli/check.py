@@ -19,10 +19,11 @@ from custodes.config.load import load_config
 from custodes.config.mapping import load_mapping
 from custodes.config.model import Config, TableTopicSettings
 from custodes.rules import LoadedRules, read_rules, sharing_faults, shipped_pack
-from custodes.sources.client import unknown_settings
+from custodes.sources.client import setting_faults
 from custodes.sources.kafka import reachable
 from custodes.sources.lookup_tables import LookupTables, csv_files
 from custodes.sources.replay import check_readable
+from custodes.sources.secret_files import file_faults
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,8 @@ def _check_places(config: Config) -> list[Fault]:
     except FaultsError as error:
         faults += error.faults
     if config.source.kafka is not None:
-        faults += unknown_settings(config.source.kafka)
+        faults += setting_faults(config.source.kafka)
+        faults += file_faults(config.source.kafka)
     if config.source.file is not None:
         for path in config.source.file.paths:
             if str(path) != "-" and not path.is_file():

@@ -16,6 +16,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from custodes._core import is_time_zone
 from custodes.config.alerts import Alerts, KafkaReceiver
+from custodes.config.kafka_sign_in import KafkaSignInSettings
 from custodes.config.listen import parse_listen
 from custodes.config.memory import half_of_memory
 from custodes.config.section import Duration, Section
@@ -53,6 +54,21 @@ class KafkaSourceSettings(Section):
         default_factory=dict,
         description="Further kafka-python settings for consumer and producer, e.g. security_protocol.",
     )
+    sign_in: KafkaSignInSettings | None = Field(
+        None,
+        description="Sign-in to the brokers with secrets from files. Default: the `sasl_…` settings in client, if any.",
+    )
+
+    @model_validator(mode="after")
+    def _signs_in_in_one_way(self) -> KafkaSourceSettings:
+        if self.sign_in is None:
+            return self
+        if sasl := sorted(name for name in self.client if str(name).startswith("sasl_")):
+            raise ValueError(f"sign_in replaces {', '.join(f'client.{name}' for name in sasl)}: remove one of them")
+        protocol = self.client.get("security_protocol", "SASL_SSL")
+        if protocol not in {"SASL_SSL", "SASL_PLAINTEXT"}:
+            raise ValueError(f"client.security_protocol is {protocol}, without a sign-in: use SASL_SSL, or remove sign_in")
+        return self
 
 
 class TableTopicSettings(Section):

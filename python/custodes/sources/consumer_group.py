@@ -7,14 +7,15 @@ from collections.abc import Callable, Container, Iterable, Mapping
 from typing import Any, Protocol
 
 from kafka import ConsumerRebalanceListener, KafkaConsumer, TopicPartition
-from kafka.errors import AuthorizationError, KafkaError, SaslAuthenticationFailedError
+from kafka.errors import KafkaError
 from kafka.structs import OffsetAndMetadata
 
 from custodes.config import FaultsError
 from custodes.config.model import KafkaSourceSettings as KafkaSettings
 from custodes.log_events import BrokersRefused, BrokersUnreachable, CommitFailed, ConsumerCloseFailed, cause_of
 from custodes.retry import Retry
-from custodes.sources.client import CONNECT_MS, client, unknown_settings
+from custodes.sources.client import CONNECT_MS, client, setting_faults
+from custodes.sources.connection_causes import REFUSALS, cause_of_failure, most_telling
 from custodes.sources.fetches import (
     FetchClient,
     ask_ahead,
@@ -23,12 +24,14 @@ from custodes.sources.fetches import (
     hears_its_coordinator,
     take_whole,
 )
+from custodes.sources.sign_in import ConnectionFailures
 
 _RETRY_SECONDS = 1.0
 """Seconds between two attempts to connect."""
 _RETRY_REFUSED_SECONDS = 5.0
 """Seconds between two attempts after a refusal; longer, because some brokers count failures and lock accounts."""
-_REFUSALS = (SaslAuthenticationFailedError, AuthorizationError)
+_REPEAT_SECONDS = 60.0
+"""Seconds between two log lines about the same cause while a joined member has no connection."""
 _FLOWS_FOR = 1.0
 _WHILE_FLOWING = 0.01
 """Longest poll, in seconds, while records arrive. A poll that misses the answer to its fetch by a moment sleeps for its
@@ -63,7 +66,7 @@ class GroupMember:
         ``own`` are further settings of the consumer. Raises :class:`FaultsError` for settings that kafka-python does
         not have.
         """
-        if faults := unknown_settings(settings):
+        if faults := setting_faults(settings):
             raise FaultsError(faults)
         self.consumer: Any = None
         """``None`` until a broker has answered, and while brokers refuse."""
@@ -73,6 +76,8 @@ class GroupMember:
         # A static member gets its previous partitions back, without partitions that were added since.
         self._assignment_is_old = worker is not None
         self._flowed_at = -_FLOWS_FOR
+        self._failures = ConnectionFailures()
+        self._told: tuple[float, str] = (float("-inf"), "")
         self._refused, self._unreachable = Retry(_RETRY_REFUSED_SECONDS), Retry(_RETRY_SECONDS)
         self.has_joined = False
 
@@ -88,11 +93,11 @@ class GroupMember:
             return
         try:
             join()
-        except _REFUSALS as error:
+        except REFUSALS as error:
             self._say_that_they_refuse(error)
         except KafkaError as error:
             self._unreachable.failed()
-            BrokersUnreachable(brokers=self._settings.bootstrap_servers, error=cause_of(error)).emit()
+            self._say_unreachable(cause_of_failure(error, self._settings))
 
     def connect(self, topics: Iterable[str], one_by_one: Container[str] = ()) -> None:
         """Joins the group, or raises ``KafkaError``. Fetches are whole except for the topics in ``one_by_one``."""
@@ -106,7 +111,8 @@ class GroupMember:
             auto_offset_reset="earliest",
             max_poll_records=self._settings.max_poll_records,
             bootstrap_timeout_ms=CONNECT_MS,
-            kafka_client=FetchClient,
+            connections=FetchClient,
+            failures=self._failures,
             **self._own,
         )
         take_whole(consumer, one_by_one)
@@ -127,8 +133,10 @@ class GroupMember:
         fetched: Mapping[TopicPartition, list[Any]] = {}
         try:
             fetched = self.consumer.poll(timeout_ms=int(timeout * 1000), max_records=self._settings.max_poll_records)
-        except _REFUSALS as error:
+        except REFUSALS as error:
             self._leave(error)
+        else:
+            self._look_at_failures()
         if fetched:
             ask_ahead(self.consumer)
             self._flowed_at = time.monotonic()
@@ -147,7 +155,22 @@ class GroupMember:
 
     def _say_that_they_refuse(self, error: KafkaError) -> None:
         self._refused.failed()
-        BrokersRefused(error=cause_of(error)).emit()
+        BrokersRefused(error=cause_of_failure(error, self._settings)).emit()
+
+    def _say_unreachable(self, cause: str) -> None:
+        self._told = time.monotonic(), cause
+        BrokersUnreachable(brokers=self._settings.bootstrap_servers, error=cause).emit()
+
+    def _look_at_failures(self) -> None:
+        """Logs why there is no connection to the group's coordinator: kafka-python retries in silence."""
+        if self.connected:
+            return
+        failure = most_telling(self._failures.recent(), self._settings)
+        if failure is None:
+            return
+        cause, (told_at, told) = cause_of_failure(failure, self._settings), self._told
+        if cause != told or time.monotonic() - told_at > _REPEAT_SECONDS:
+            self._say_unreachable(cause)
 
     def pause_only(self, partitions: set[TopicPartition]) -> None:
         """Pauses these partitions and resumes all others."""

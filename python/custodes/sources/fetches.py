@@ -18,15 +18,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from kafka.consumer.fetcher import Fetcher
-from kafka.errors import KafkaTimeoutError, SaslAuthenticationFailedError
-from kafka.net.compat import KafkaNetClient
-from kafka.net.manager import KafkaConnectionManager
-from kafka.net.selector import NetworkSelector
 from kafka.protocol.consumer import IsolationLevel
 
 from custodes._core import fetched_pieces
 from custodes.log_events import SlowDecoding, SlowDecodingEverywhere
 from custodes.sources.receiving import receive_from
+from custodes.sources.sign_in import SignInClient, SignInManager
 
 PIECE_BYTES = 1 << 20
 """Minimum bytes of a piece of a fetch. Pieces allow partitions to be read in parallel."""
@@ -151,36 +148,14 @@ def go_on_joining(consumer: Any) -> None:
         consumer._coordinator.request_rejoin()
 
 
-class FetchClient(KafkaNetClient):  # type: ignore[misc]
-    """kafka-python's client, which receives in large pieces and reports why it found no broker."""
-
-    def __init__(self, net: Any = None, manager: Any = None, **configs: Any) -> None:
-        net = NetworkSelector(**configs) if net is None else net
-        super().__init__(net, _Manager(net, **configs) if manager is None else manager, **configs)
-
-
-class _Manager(KafkaConnectionManager):  # type: ignore[misc]
-    def __init__(self, net: Any, **configs: Any) -> None:
-        self._refused: Exception | None = None
-        super().__init__(net, **configs)
-
-    def bootstrap(self, timeout_ms: int | None = None, refresh: bool = True) -> None:
-        """Raises the refusal of a broker, if there was one, instead of a timeout."""
-        try:
-            super().bootstrap(timeout_ms, refresh)
-        except KafkaTimeoutError as error:
-            raise self._refused or error from error
-
-    def get_connection(self, node_id: Any, **how: Any) -> Any:
-        connection = super().get_connection(node_id, **how)
-        connection.init_future.add_errback(self._note)
-        return connection
-
-    def _note(self, error: Exception) -> None:
-        if isinstance(error, SaslAuthenticationFailedError):
-            self._refused = error
-
+class _FetchManager(SignInManager):
     async def _build_transport(self, node: Any, timeout_at: Any = None) -> Any:
         transport = await super()._build_transport(node, timeout_at=timeout_at)
         receive_from(transport)
         return transport
+
+
+class FetchClient(SignInClient):
+    """kafka-python's client, which receives in large pieces."""
+
+    manager_type = _FetchManager

@@ -13,11 +13,12 @@ from custodes._core import Reject
 from custodes.config.model import KafkaSourceSettings as KafkaSettings
 from custodes.log_events import GroupIsShared, PartitionsAssigned, PartitionsRevoked
 from custodes.sources.client import client
+from custodes.sources.connection_causes import cause_of_failure, most_telling
 from custodes.sources.consumer_group import GroupMember, partition_names
 from custodes.sources.dead_letters import Letter
-from custodes.sources.fetches import FetchClient
 from custodes.sources.messages import SourceMessage, StreamIdle, StreamJoined, StreamLeft, StreamPosition
 from custodes.sources.partitions import GAP_CHECK_SECONDS, PartitionedConsumer, PartitionState, queued_items
+from custodes.sources.sign_in import ConnectionFailures
 from custodes.sources.watermark_alignment import PartitionQueue
 
 _SEND_MS = 5_000
@@ -207,13 +208,13 @@ class KafkaDeadLetters:
 def reachable(settings: KafkaSettings, also: Iterable[str] = (), timeout: float = 5.0) -> str | None:
     """Returns why the topics, and those in ``also``, cannot be read; ``None`` if a broker has all of them."""
     millis = int(timeout * 1000)
-    consumer = None
+    consumer, failures = None, ConnectionFailures()
     try:
-        own = {"bootstrap_timeout_ms": millis, "request_timeout_ms": millis, "kafka_client": FetchClient}
-        consumer = client(KafkaConsumer, settings, **own)
+        own = {"bootstrap_timeout_ms": millis, "request_timeout_ms": millis}
+        consumer = client(KafkaConsumer, settings, failures=failures, **own)
         known = consumer.topics()
     except (KafkaError, OSError) as error:
-        return str(error) or type(error).__name__
+        return cause_of_failure(most_telling([error, *failures.recent()], settings) or error, settings)
     finally:
         if consumer is not None:
             consumer.close()
