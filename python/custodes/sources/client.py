@@ -7,20 +7,15 @@ from functools import partial
 from typing import Any
 
 from kafka import KafkaConsumer, KafkaProducer
-from kafka.errors import KafkaConnectionError, KafkaTimeoutError
+from kafka.errors import KafkaTimeoutError
 from kafka.net.sasl import SASL_MECHANISMS
 
 from custodes.config import Fault
 from custodes.config.faults import did_you_mean
 from custodes.config.model import KafkaSourceSettings as KafkaSettings
-from custodes.sources.connection_causes import REFUSALS, cause_of_failure, most_telling
-from custodes.sources.sign_in import (
-    ConnectionFailures,
-    SignInClient,
-    SignInError,
-    read_secret,
-    sign_in_settings,
-)
+from custodes.sources.connection_causes import REFUSALS, NoConnectionError, cause_of_failure, most_telling
+from custodes.sources.connections import BrokerClient, ConnectionFailures
+from custodes.sources.sign_in import SignInError, read_secret, sign_in_settings
 
 CONNECT_MS = 3000
 """Milliseconds of one attempt to find a broker. The monitor can be stopped between two attempts."""
@@ -38,21 +33,7 @@ _CHOICES = {
 """Settings for which kafka-python takes any text and uses another than the unknown one in silence, or fails late."""
 
 
-class NoConnectionError(KafkaConnectionError):  # type: ignore[misc]
-    """No broker could be reached. The message is the cause in words."""
-
-    def __str__(self) -> str:
-        return str(self.args[0])
-
-
-def client(
-    kind: Any,
-    settings: KafkaSettings,
-    *,
-    connections: type[SignInClient] = SignInClient,
-    failures: ConnectionFailures | None = None,
-    **own: Any,
-) -> Any:
+def client(kind: Any, settings: KafkaSettings, *, failures: ConnectionFailures | None = None, **own: Any) -> Any:
     """Returns a consumer, producer or administrator with the configured settings that it supports; ``own`` takes
     precedence. ``failures`` receives the failures of its connections.
 
@@ -68,17 +49,17 @@ def client(
     usual = {"max_partition_fetch_bytes": FETCH_BYTES}
     configured = usual | sign_in | settings.client
     chosen = {name: value for name, value in configured.items() if name in kind.DEFAULT_CONFIG}
-    made: list[SignInClient] = []
+    made: list[BrokerClient] = []
 
-    def connect(**configs: Any) -> SignInClient:
-        made.append(connections(failures=failures, password=password, **configs))
+    def connect(**configs: Any) -> BrokerClient:
+        made.append(BrokerClient(failures, password, **configs))
         return made[-1]
 
     try:
         return kind(**{**chosen, "bootstrap_servers": settings.bootstrap_servers, **own, "kafka_client": connect})
     except BaseException as error:
         for one in made:
-            one.abandon()
+            one.end()
         if isinstance(error, KafkaTimeoutError):
             raise explained(error, failures, settings) from error
         raise

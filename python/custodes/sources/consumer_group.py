@@ -17,14 +17,13 @@ from custodes.retry import Retry
 from custodes.sources.client import CONNECT_MS, client, setting_faults
 from custodes.sources.connection_causes import REFUSALS, cause_of_failure, most_telling
 from custodes.sources.fetches import (
-    FetchClient,
     ask_ahead,
     ask_for_a_fresh_assignment,
     go_on_joining,
     hears_its_coordinator,
     take_whole,
 )
-from custodes.sources.sign_in import ConnectionFailures
+from custodes.sources.connections import ConnectionFailures
 
 _RETRY_SECONDS = 1.0
 """Seconds between two attempts to connect."""
@@ -111,7 +110,6 @@ class GroupMember:
             auto_offset_reset="earliest",
             max_poll_records=self._settings.max_poll_records,
             bootstrap_timeout_ms=CONNECT_MS,
-            connections=FetchClient,
             failures=self._failures,
             **self._own,
         )

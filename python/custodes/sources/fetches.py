@@ -22,8 +22,6 @@ from kafka.protocol.consumer import IsolationLevel
 
 from custodes._core import fetched_pieces
 from custodes.log_events import SlowDecoding, SlowDecodingEverywhere
-from custodes.sources.receiving import receive_from
-from custodes.sources.sign_in import SignInClient, SignInManager
 
 PIECE_BYTES = 1 << 20
 """Minimum bytes of a piece of a fetch. Pieces allow partitions to be read in parallel."""
@@ -146,16 +144,3 @@ def go_on_joining(consumer: Any) -> None:
     """
     if consumer._coordinator.rejoining:
         consumer._coordinator.request_rejoin()
-
-
-class _FetchManager(SignInManager):
-    async def _build_transport(self, node: Any, timeout_at: Any = None) -> Any:
-        transport = await super()._build_transport(node, timeout_at=timeout_at)
-        receive_from(transport)
-        return transport
-
-
-class FetchClient(SignInClient):
-    """kafka-python's client, which receives in large pieces."""
-
-    manager_type = _FetchManager

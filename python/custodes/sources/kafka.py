@@ -14,11 +14,11 @@ from custodes.config.model import KafkaSourceSettings as KafkaSettings
 from custodes.log_events import GroupIsShared, PartitionsAssigned, PartitionsRevoked
 from custodes.sources.client import client
 from custodes.sources.connection_causes import cause_of_failure, most_telling
+from custodes.sources.connections import ConnectionFailures
 from custodes.sources.consumer_group import GroupMember, partition_names
 from custodes.sources.dead_letters import Letter
 from custodes.sources.messages import SourceMessage, StreamIdle, StreamJoined, StreamLeft, StreamPosition
 from custodes.sources.partitions import GAP_CHECK_SECONDS, PartitionedConsumer, PartitionState, queued_items
-from custodes.sources.sign_in import ConnectionFailures
 from custodes.sources.watermark_alignment import PartitionQueue
 
 _SEND_MS = 5_000

@@ -148,6 +148,7 @@ def receive_tls(sock: Any, parser: Parser) -> tuple[memoryview, Exception | None
         except OSError as error:
             return parser.last(total), KafkaConnectionError(error)
         if not count:
-            return parser.last(total), KafkaConnectionError("socket disconnected")
+            # The end is received again. kafka-python would otherwise drop the last answer, which says why it ends.
+            return parser.last(total), None if total else KafkaConnectionError("socket disconnected")
         parser.fill(count)
         total += count
