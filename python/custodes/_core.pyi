@@ -62,7 +62,7 @@ def is_time_zone(name: str) -> bool:
     """Returns whether the IANA database, which is part of the engine, has a time zone of this name."""
 
 def normalise(form: str, text: str) -> str:
-    """Returns the normal form of an identity; ``form`` is JSON as in the plan. Raises ``ValueError`` for another form."""
+    """Returns the normal form of an identity. ``form`` is JSON as in the plan; raises ``ValueError`` for another one."""
 
 class PlanError(ValueError):
     """A plan cannot be run. The message contains the location; the attributes give its parts."""
@@ -313,8 +313,8 @@ class Tables:
         """Replaces a table from the next batch on; returns its number of entries.
 
         ``csv`` has a header line. ``forms`` has one element per key column, from the first: the normal form of an
-        identity, as JSON, or ``None``. ``value`` names the column to look up, ``None`` tests whether the key exists. ``secret`` is 16 random bytes. Raises :class:`TableError`; the previous
-        table is kept then.
+        identity, as JSON, or ``None``. ``value`` names the column to look up, ``None`` tests whether the key exists.
+        ``secret`` is 16 random bytes. Raises :class:`TableError`; the previous table is kept then.
         """
     def update_from(self, others: Tables) -> None:
         """Replaces or adds all tables of another set, at once, from the next batch on."""

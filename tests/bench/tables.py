@@ -67,7 +67,7 @@ def main() -> None:
         text = ("person\n" + "\n".join(map(person, range(entries))) + "\n").encode()
         tables = Tables()
         begun = time.perf_counter()
-        known = tables.put("watched", text, 1, None, bytes(16))
+        known = tables.put("watched", text, [None], None, bytes(16))
         read = time.perf_counter() - begun
         each = []
         for _ in range(options.runs):

@@ -129,7 +129,11 @@ def test_faults_of_the_configuration(place: Path, before: str, after: str, messa
             "temporal_ordered",
             "rules/rule.yml:13: temporal_ordered requires two rules or more",
         ),
-        ("event_count", "event_cnt", "rules/rule.yml:12: unknown correlation type 'event_cnt' (did you mean 'event_count'?)"),
+        (
+            "event_count",
+            "event_cnt",
+            "rules/rule.yml:12: unknown correlation type 'event_cnt' (did you mean 'event_count'?)",
+        ),
         ("event_count", "value_count", "rules/rule.yml:11: Value count correlation rule without field reference"),
         ("action: read", "action|re: '(?=x)'", "rules/rule.yml:6: field 'action': regular expression: look-around"),
         ("action: read", "action|cidr: 10.0.0.0/99", "rules/rule.yml:6: Invalid CIDR"),

@@ -7,11 +7,11 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from disguises import ACTOR, DISGUISES, EVERY, LOOK_UPS, Disguise
-from report import PAGE, row
-from runs import insiders_findings
 
 from custodes.rules import Rule, load_rules, shipped_pack
+from disguise_table import PAGE, row
+from disguised_runs import insiders_findings
+from disguises import ACTOR, DISGUISES, EVERY, LOOK_UPS, Disguise
 
 AS_WRITTEN = Disguise("none", "none", lambda n, event: event)
 MOST_EXCEPTIONS = 3
@@ -32,7 +32,7 @@ def test_colleagues_have_no_findings_and_the_plain_look_up_has(rules: Sequence[R
 def test_a_disguise_does_not_hide_the_insider(disguise: Disguise, rules: Sequence[Rule], tmp_path: Path) -> None:
     found = insiders_findings(rules, disguise, tmp_path)
     assert bool(found) == (not disguise.names_nobody), disguise.name
-    assert row(disguise, found) in PAGE.read_text(encoding="utf-8").splitlines(), "run tests/evasion/report.py"
+    assert row(disguise, found) in PAGE.read_text(encoding="utf-8").splitlines(), "run tests/disguise_table.py"
 
 
 def test_there_are_many_disguises_and_few_exceptions() -> None:

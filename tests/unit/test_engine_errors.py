@@ -75,7 +75,7 @@ def test_a_restore_error_names_its_kind() -> None:
 
 def test_a_table_error_names_its_line() -> None:
     with pytest.raises(TableError) as raised:
-        Tables().put("t", b"a,b\n1,2\n3\n", 1, None, bytes(16))
+        Tables().put("t", b"a,b\n1,2\n3\n", [None], None, bytes(16))
     assert raised.value.line == 3
     assert str(raised.value) == f"line 3: {raised.value.problem}"
 

@@ -66,36 +66,7 @@ class Metrics:
         self.memory_limit = Gauge(
             "custodes_engine_memory_limit_bytes", "Limit of the memory for window state, in bytes.", registry=registry
         )
-        self.events = Counter("custodes_events", "Events counted.", ["source"], registry=registry)
-        self.rejected = Counter(
-            "custodes_events_rejected",
-            "Records not counted, by reason; each is kept as a dead letter.",
-            ["reason"],
-            registry=registry,
-        )
-        self.late = Counter(
-            "custodes_events_late",
-            "Events behind the watermark; they are counted in panes of current windows.",
-            registry=registry,
-        )
-        self.unmatched = Counter(
-            "custodes_events_unmatched",
-            "Counted events that met no condition of any rule.",
-            registry=registry,
-        )
-        self.no_access = Counter(
-            "custodes_events_no_access",
-            "Counted events that are no access, such as logins and heartbeats; no rule sees them.",
-            registry=registry,
-        )
-        self.repaired = Counter(
-            "custodes_events_repaired",
-            "Counted events with bytes that are not UTF-8; each such byte was replaced by U+FFFD.",
-            registry=registry,
-        )
-        self.skipped_nulls = Counter(
-            "custodes_list_nulls_skipped", "Nulls skipped in lists of values.", registry=registry
-        )
+        self._create_event_counters(registry)
         self.lag = Gauge(
             "custodes_source_lag_records", "Records in the source that are not read yet.", registry=registry
         )
@@ -143,7 +114,9 @@ class Metrics:
             registry=registry,
         )
         self.history_failing = Gauge(
-            "custodes_history_failing", "1 while the disk refuses the history; findings are unaffected.", registry=registry
+            "custodes_history_failing",
+            "1 while the disk refuses the history; findings are unaffected.",
+            registry=registry,
         )
         self.history_lost = Gauge(
             "custodes_history_lost_rows",
@@ -244,6 +217,39 @@ class Metrics:
         """Adds rules that stay in force across reloads."""
         self._also = rules
         self._add(rules)
+
+    def _create_event_counters(self, registry: CollectorRegistry) -> None:
+        """Creates the counters of events and of records that are no event."""
+        self.events = Counter("custodes_events", "Events counted.", ["source"], registry=registry)
+        self.rejected = Counter(
+            "custodes_events_rejected",
+            "Records not counted, by reason; each is kept as a dead letter.",
+            ["reason"],
+            registry=registry,
+        )
+        self.late = Counter(
+            "custodes_events_late",
+            "Events behind the watermark; they are counted in panes of current windows.",
+            registry=registry,
+        )
+        self.unmatched = Counter(
+            "custodes_events_unmatched",
+            "Counted events that met no condition of any rule.",
+            registry=registry,
+        )
+        self.no_access = Counter(
+            "custodes_events_no_access",
+            "Counted events that are no access, such as logins and heartbeats; no rule sees them.",
+            registry=registry,
+        )
+        self.repaired = Counter(
+            "custodes_events_repaired",
+            "Counted events with bytes that are not UTF-8; each such byte was replaced by U+FFFD.",
+            registry=registry,
+        )
+        self.skipped_nulls = Counter(
+            "custodes_list_nulls_skipped", "Nulls skipped in lists of values.", registry=registry
+        )
 
     def change_rules(self, rules: Sequence[Rule]) -> None:
         """Replaces the rules; the series of removed rules end."""

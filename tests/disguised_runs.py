@@ -9,12 +9,12 @@ from typing import Any
 
 import orjson
 import yaml
-from disguises import BASE, Disguise, Record, records, text_of
 
 from custodes._core import Engine
 from custodes.config.mapping import load_mapping
 from custodes.findings import Finding, FindingAccumulator
 from custodes.rules import Rule, build_plan
+from disguises import BASE, Disguise, Record, records, text_of
 
 LIMIT = 65_536
 """Longest record here, so that a longer one is short enough for a test."""

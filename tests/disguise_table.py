@@ -1,4 +1,4 @@
-"""Writes the table of disguises into docs/detection.md: `PYTHONPATH=tests/evasion python tests/evasion/report.py`."""
+"""Writes the table of disguises into docs/detection.md: `PYTHONPATH=tests python tests/disguise_table.py`."""
 
 from __future__ import annotations
 
@@ -6,13 +6,12 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from disguises import DISGUISES, Disguise
-from runs import insiders_findings
-
 from custodes.findings import Finding
 from custodes.rules import load_rules, shipped_pack
+from disguised_runs import insiders_findings
+from disguises import DISGUISES, Disguise
 
-PAGE = Path(__file__).parents[2] / "docs" / "detection.md"
+PAGE = Path(__file__).parents[1] / "docs" / "detection.md"
 BEGIN, END = "<!-- disguises: begin -->\n", "<!-- disguises: end -->\n"
 
 
