@@ -1,4 +1,5 @@
-//! Advancing the watermark: closes panes and collects finding changes, once per batch.
+//! Advancing the watermark: evaluates deferred panes, publishes final openings, closes findings and collects the
+//! changes of findings, once per batch.
 
 use super::finding::{Change, ChangeKind, Finding, named};
 use super::{Detector, FinalOpening};
@@ -38,8 +39,8 @@ impl Detector {
         for key in findings.take_final(pane) {
             published.extend(findings.get(key).map(|finding| FinalOpening {
                 rule: *rule,
-                // The id is computed from the final opening pane. The pane in which the finding first opened depends
-                // on the arrival order, which can differ after a restore.
+                // Not the id of the finding: this one is computed from the final opening pane. The pane in which the
+                // finding first opened depends on the arrival order, which can differ after a restore.
                 id: named(id, finding.group.key(), finding.first),
                 time: finding.opened_at,
                 group: finding.group.clone(),

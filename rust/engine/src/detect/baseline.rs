@@ -1,21 +1,22 @@
 //! Baselines: thresholds derived from the expected count of a group or of its peers.
 //!
-//! Per group, the largest count of each day is stored for as many days as the plan says. The expected count of a day
-//! is computed from earlier days:
-//! - *own*: a quantile of the group's days of the same kind (working days or weekends);
-//! - *peers*: the median over the peer group, or over all groups, on the last such days;
+//! Each group has a [`Profile`]: its largest count of each day, for as many days as the plan says. The expected count
+//! of a day is computed from earlier days (`custodes.baseline.of` in the rule; docs/design/baselines.md defines it
+//! exactly):
+//! - *own* (`self`): a quantile of the group's days of the same kind (working days or weekends);
+//! - *peers*: for each of the last such days, the median over the peer group, or over all groups; then the largest;
 //! - *both*: the group's usual ratio to its peers, times the peers' current value. A campaign in which a whole
 //!   department does more raises all its thresholds; a single member who does more stands out.
 //!
-//! Excluded are the current day and the day before, because late events can still change them, and days whose windows
-//! overlap the current one, because a slow rise would raise its own threshold. Everything a day is compared with is
-//! therefore final before the day begins, and findings do not depend on the arrival order as long as the watermark
-//! lags less than a day.
+//! A day is *closed* when the watermark has passed it. The expected count uses neither the current day nor the day
+//! before, because out-of-order events can still change them, nor days whose windows overlap the current one, because a
+//! slow rise would raise its own threshold. All days that are used are therefore final before the current day begins,
+//! and findings do not depend on the arrival order as long as the watermark lags less than a day.
 //!
 //! A baseline condition is evaluated only in panes that contain events.
 //!
-//! Cost: 4 bytes per group and stored day, plus one [`Profile`] per group. An event costs one look-up; the threshold
-//! of a day is computed once per group and cached.
+//! Cost: 4 bytes per group and stored day, plus the 96 bytes of a [`Profile`] per group. An event costs one look-up;
+//! the threshold of a day is computed once per group and cached.
 
 use super::finding::Threshold;
 use crate::foundation::calendar::{Day, Days, is_weekend};
@@ -54,7 +55,7 @@ struct Profile {
     newest: Micros,
     /// First day with events since the group joined its peer group.
     first: Day,
-    /// Ring buffer of the largest count per day; `last` is the newest day.
+    /// Largest count per day, as a ring buffer indexed by the day modulo its length; `last` is the newest day.
     peaks: Box<[u32]>,
     last: Day,
     /// Largest count of the newest day, copied here to avoid a cache miss.
@@ -67,6 +68,7 @@ struct Profile {
 #[derive(Debug)]
 pub(crate) struct Profiles {
     plan: BaselinePlan,
+    /// Smallest possible threshold: that of the rule itself.
     floor: u64,
     days: Days,
     /// Days that a window covers, rounded up.
@@ -120,15 +122,16 @@ impl Profiles {
         self.span + 1
     }
 
-    /// Number of days stored per group.
+    /// Number of days stored per group: those used for the expected count, the newest that are not used, and one window
+    /// before the first, which is needed for its presence.
     fn kept(&self) -> usize {
         let own = self.plan.over_days + self.own_lag() + self.span;
         let days = if self.plan.of == BaselineOf::Peers { 0 } else { own };
         days.max(PEERS_LAG).max(self.span) as usize + 1
     }
 
-    /// Records that a group's count reached `count` on the day of `time`. `newest` tells whether this is the group's
-    /// newest event.
+    /// Records that a group's count reached `count` on the day of `time`. If the event is the group's newest
+    /// (`newest`), its peer group becomes the group's.
     pub(crate) fn record(
         &mut self,
         slot: u32,
@@ -181,7 +184,8 @@ impl Profiles {
         self.note_ratio(time, count, Threshold { need: self.floor, expected: None });
     }
 
-    /// Ratio of the window length to the retention of a group's days; 1 if they are equal.
+    /// Ratio of the window length to the retention of a group's days, at most 1: how much slower than its windows a
+    /// group expires.
     pub(crate) fn pace(&self) -> f64 {
         f64::from(self.span) / f64::from(self.kept() as Day)
     }
@@ -237,27 +241,32 @@ impl Profiles {
         match self.plan.of {
             BaselineOf::Peers => peers().map(|expected| (expected, factor)),
             BaselineOf::Own => {
-                let alone = |_, peak| Some((f64::from(peak), 1.0));
-                let own = self.own(profile, day, alone);
-                let of_strangers = || peers().map(|expected| (expected, stranger_factor));
-                own.map(|(expected, doubt)| (expected, factor * doubt)).or_else(of_strangers)
+                let plain = |_, peak| Some((f64::from(peak), 1.0));
+                let own = self.own(profile, day, plain);
+                let from_peers = || peers().map(|expected| (expected, stranger_factor));
+                own.map(|(expected, correction)| (expected, factor * correction)).or_else(from_peers)
             }
             BaselineOf::Both => {
                 let peer_stats = self.state.peer_stats.get(&profile.peer);
-                let beside_peers = |day: Day, peak: u32| {
+                let ratio_to_peers = |day: Day, peak: u32| {
                     let level = peer_stats?.get(&day)?;
                     (level.count > 0.0).then(|| (f64::from(peak) / level.count, level.worked))
                 };
                 let level = peers()?;
-                let own = self.own(profile, day, beside_peers);
-                Some(own.map_or((level, stranger_factor), |(own, doubt)| (own * level, factor * doubt)))
+                let own = self.own(profile, day, ratio_to_peers);
+                Some(
+                    own.map_or((level, stranger_factor), |(own, correction)| {
+                        (own * level, factor * correction)
+                    }),
+                )
             }
         }
     }
 
-    /// Expected value of a measure over the group's own days, and a correction of the factor for small samples. Uses
-    /// days of the same kind if there are enough of them; `None` if there are too few days. `measure` returns the
-    /// value of a day, and the number of days in its window on which the reference was active.
+    /// Expected value of a measure over the group's own days, and a correction of the factor, at least 1, for small
+    /// samples. Uses days of the same kind if there are enough of them; `None` if there are too few days. `measure`
+    /// returns the value of a day, and the number of days in its window on which the reference was active: the peers'
+    /// median, or 1 to compare only the group's own windows.
     fn own(
         &self,
         profile: &Profile,
@@ -267,17 +276,17 @@ impl Profiles {
         let last = day.checked_sub(self.own_lag())?;
         // Windows before this day were not full.
         let full = profile.first + self.span;
-        // Long windows on consecutive days mostly overlap, so they count as one sample.
+        // Fewer days than the window's length have mostly overlapping windows: one observation.
         if self.span > 1 && last + 1 < full + self.span {
             return None;
         }
         let first = (last + 1).saturating_sub(self.plan.over_days).max(full);
-        // Per window: day, measure, and share of its days on which the group was active.
+        // Per window: day, measure, and presence: the group's active days divided by the reference's.
         let windows = profile.windows(first, last, self.span).into_iter();
         let windows: Vec<(Day, f64, f64)> = windows
             .filter_map(|(day, peak, worked)| {
-                let (measured, beside) = measure(day, peak)?;
-                Some((day, measured, worked / beside))
+                let (measured, active_days) = measure(day, peak)?;
+                Some((day, measured, worked / active_days))
             })
             .collect();
         let most = windows.iter().map(|&(.., share)| share).fold(0.0, f64::max);
@@ -286,18 +295,19 @@ impl Profiles {
         let all: Vec<(Day, f64)> =
             whole.map(|(day, measured, share)| (day, measured * (most / share))).collect();
         let alike: Vec<f64> =
-            all.iter().filter(|&&(known, _)| self.are_alike(known, day)).map(|&(_, one)| one).collect();
+            all.iter().filter(|&&(known, _)| self.are_alike(known, day)).map(|&(_, value)| value).collect();
         let enough = self.plan.least_days as usize;
-        let days = if alike.len() >= enough { alike } else { all.into_iter().map(|(_, one)| one).collect() };
+        let days =
+            if alike.len() >= enough { alike } else { all.into_iter().map(|(_, value)| value).collect() };
         if days.len() < enough {
             return None;
         }
-        let doubt = 1.0 + f64::from(self.span) / (2.0 * f64::from(last + 1 - first));
-        Some((quantile(days, self.plan.quantile)?, doubt))
+        let correction = 1.0 + f64::from(self.span) / (2.0 * f64::from(last + 1 - first));
+        Some((quantile(days, self.plan.quantile)?, correction))
     }
 
-    /// Expected count of a peer group: the largest of its recent days of the same kind, or of any recent day. The
-    /// largest, because a low count on a holiday is not what to expect afterwards.
+    /// Expected count of a peer group: the largest median of its recent days of the same kind, or of any kind if there
+    /// are none. The largest, because the days after a holiday have higher counts than the holiday.
     fn peer_level(&self, peer: Fingerprint, day: Day) -> Option<f64> {
         let last = day.checked_sub(PEERS_LAG)?;
         let known = self.state.peer_stats.get(&peer)?.range(last.saturating_sub(PEERS_REACH)..=last);
@@ -329,14 +339,14 @@ impl Profiles {
         self.state.began.map(|began| began + self.span)
     }
 
-    /// The days that are over at `watermark` and not closed yet.
+    /// The days that `watermark` has passed and that are not closed yet.
     pub(crate) fn over(&self, watermark: Micros) -> std::ops::Range<Day> {
         let today = self.days.day(watermark);
         let first = self.state.today.max(today.saturating_sub(self.kept() as Day));
         if watermark == Micros::MAX { 0..0 } else { first..today }
     }
 
-    /// Adds the groups' counts on a day to their peer groups.
+    /// Adds the counts of this shard's groups on a day to `by_peer`.
     pub(crate) fn on(&self, day: Day, by_peer: &mut ByPeer) {
         for profile in self.state.groups.iter().flatten() {
             if let Some((_, peak)) = profile.days(day, day).next() {

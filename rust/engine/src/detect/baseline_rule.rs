@@ -1,4 +1,6 @@
-//! Rules with a baseline: evaluated in panes with events, each against the threshold of its day.
+//! Rules with a baseline: evaluated on each event, in panes with events, each pane against the threshold of its day.
+//!
+//! [`super::baseline`] computes the thresholds.
 
 use super::baseline::{PeerStats, Profiles};
 use super::finding::{Opening, Threshold};
@@ -38,26 +40,28 @@ impl Detector {
             self.check_pane(counts, slot, pane, added.total, newest.then_some(time), names);
             return;
         }
+        // The counts of the changed panes are recorded below; this records the day and the peer group.
         profiles.record(slot, time, 0, peer, newest);
         if self.findings.has(slot) {
             self.shift_counts(counts, slot, pane);
         }
-        let settled = counts.pane(watermark);
+        let watermark_pane = counts.pane(watermark);
         let head = counts.head(slot).unwrap_or(pane);
-        // A late event of a group without later ones is judged at the group's newest pane.
-        let low = pane.max(settled).min(head);
+        // If the group has no pane from the watermark on, its newest pane is evaluated.
+        let low = pane.max(watermark_pane).min(head);
         let high = head.min(pane.saturating_add(counts.span - 1));
         let steps = counts.count_steps(slot, low, high);
         for pane in counts.panes_with_events(slot, low, high) {
             let count = steps.within(pane, pane).next().map_or(0, |(_, _, count)| count);
-            if let Some(profiles) = self.profiles.as_mut().filter(|_| pane >= settled) {
+            if let Some(profiles) = self.profiles.as_mut().filter(|_| pane >= watermark_pane) {
                 profiles.record(slot, counts.start_of(pane), count, None, false);
             }
             self.check_pane(counts, slot, pane, count, None, names);
         }
     }
 
-    /// Evaluates a pane with events and count `count`; `newest` is the event's time if it is the group's newest.
+    /// Evaluates a pane with events and count `count`; `newest` is the time of the event if it is in order and the
+    /// group's newest.
     fn check_pane(
         &mut self,
         counts: WindowView<'_>,

@@ -1,7 +1,7 @@
-//! Schedule of a rule that is evaluated when the watermark passes a pane.
+//! Schedule of a deferred rule, which evaluates a pane when the watermark has passed it ([`super::on_watermark`]).
 //!
-//! Stores each group's names, its next pane to evaluate, and the panes at which its count changes. Only those panes
-//! are evaluated, so a group without events costs nothing.
+//! Stores each group's names, its next pane to evaluate, and the panes at which its count changes. A group is evaluated
+//! only when the watermark has passed such a pane, so a group without events costs nothing.
 
 use crate::foundation::codec::{Damaged, StateReader, StateWriter};
 use crate::foundation::group_name::GroupName;
@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, HashMap};
 
 #[derive(Debug, Default)]
 pub(super) struct Deferred {
+    /// By slot.
     pub(super) groups: HashMap<u32, DeferredGroup>,
     /// Panes at which a count changes, with the groups concerned.
     pub(super) due: BTreeMap<PaneIndex, Vec<u32>>,
@@ -17,10 +18,10 @@ pub(super) struct Deferred {
 
 impl Deferred {
     pub(super) fn save(&self, to: &mut StateWriter) {
-        to.list(self.groups.iter(), |to, (slot, judged)| {
+        to.list(self.groups.iter(), |to, (slot, group)| {
             to.u32(*slot);
-            to.u32(judged.next);
-            judged.names.save(to);
+            to.u32(group.next);
+            group.names.save(to);
         });
         to.list(self.due.iter(), |to, (pane, slots)| {
             to.u32(*pane);

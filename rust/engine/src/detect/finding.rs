@@ -1,7 +1,8 @@
 //! Findings: maximal runs of panes in which a rule's condition holds for one group.
 //!
-//! [`FindingSet`] stores the open findings of one rule in one shard by key, an index that is reused. It also keeps
-//! work lists of keys (opened, changed, to recheck, due to close); an entry may refer to a finding that was removed
+//! [`FindingSet`] stores the open findings of one rule in one shard in a slab. The *key* of a finding is its index
+//! there, which is reused; it has nothing to do with the key of the keyed stream, here called group. The set also keeps
+//! work lists of keys (opened, changed, to recheck, due to close). An entry may refer to a finding that was removed
 //! since, so each is checked when it is taken.
 
 use crate::foundation::codec::{Damaged, StateReader, StateWriter};
@@ -55,7 +56,7 @@ pub struct Change {
     pub rule: usize,
     /// Values of the rule's `group_by` fields, in their order, as an event of the group wrote them.
     pub group: Vec<String>,
-    /// The same in normal form: equal for all spellings of an identity.
+    /// The same in normal form: equal for all spellings of an identity. This is the key of the keyed stream.
     pub key: Vec<String>,
     /// Time of the event that made the condition hold.
     pub opened_at: Micros,
@@ -88,7 +89,8 @@ pub(crate) struct Finding {
     pub(crate) first: PaneIndex,
     /// Last pane in which the condition is known to hold.
     pub(crate) last: PaneIndex,
-    /// Whether the condition holds in the group's newest pane, so that `last` still moves with it.
+    /// Whether the condition holds in the group's newest pane. The finding then extends to that pane, even if `last` is
+    /// earlier.
     pub(crate) holding: bool,
     /// The running counter before the opening window.
     pub(crate) events_before: u32,
@@ -107,8 +109,8 @@ pub(crate) struct Finding {
 }
 
 impl Finding {
-    /// Whether the run of panes `first..=last` belongs to this finding: they overlap, touch, or are at most `keep`
-    /// panes apart.
+    /// Whether the run of panes `first..=last` belongs to this finding: the two overlap, touch, or are at most `keep`
+    /// panes apart. `head` is the group's newest pane.
     pub(crate) fn joins(&self, first: PaneIndex, last: PaneIndex, head: PaneIndex, keep: u32) -> bool {
         let end = if self.holding { self.last.max(head) } else { self.last };
         first <= end.saturating_add(keep).saturating_add(1)

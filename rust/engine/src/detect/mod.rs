@@ -4,10 +4,15 @@
 //! - `gte` and `gt` on counts: on each event ([`Detector::on_threshold_met`], [`Detector::out_of_order`]). More
 //!   events can only raise a count, so the set of panes in which the condition holds only grows, and events that
 //!   arrive in any order within the allowed lateness yield the findings of the sorted stream.
-//! - on an aggregate such as a sum: on each event ([`on_aggregate`]).
+//! - `gte` and `gt` on an aggregate that more events can only raise (sums, sequences): on each event
+//!   ([`on_aggregate`]).
 //! - against a baseline: on each event, in panes with events ([`baseline_rule`]).
-//! - conditions that more events can end (`lt`, `eq`, means, …): once per pane, when the watermark passes it
-//!   ([`on_watermark`]).
+//! - *deferred*: conditions that can cease to hold in a pane when more events arrive (`lt`, `eq`, means, …): once per
+//!   pane, when the watermark has passed it ([`on_watermark`]).
+//!
+//! [`crate::keyed::KeyedStream`] calls these for each event. [`Detector::advance_watermark`] then collects the changes
+//! of findings at the end of a batch. Out-of-order events and deferred evaluation share the recomputation of past panes
+//! in [`out_of_order`].
 //!
 //! Cost: an event that does not reach the threshold costs one comparison; the rest is proportional to the panes that
 //! an out-of-order event touches.
@@ -45,7 +50,7 @@ pub(crate) struct CountedEvent {
     pub(crate) pane: PaneIndex,
     /// The watermark when the event arrived.
     pub(crate) watermark: Micros,
-    /// Whether the event is the newest of its group.
+    /// Whether no event of its group has a larger time so far.
     pub(crate) newest: bool,
 }
 
@@ -73,7 +78,7 @@ pub struct GroupStatus {
     pub expected: Option<f64>,
 }
 
-/// Resolves a group's names; called only when a finding opens.
+/// Resolves a group's names by reading the event again; called only when a finding may open.
 pub(crate) type NameLookup<'a> = dyn FnMut() -> GroupName + 'a;
 
 /// One rule in one shard.
@@ -82,6 +87,7 @@ pub(crate) struct Detector {
     id: String,
     /// Index of the rule in the plan.
     pub(crate) rule: usize,
+    /// The condition, on encoded counts.
     holds: Bounds,
     /// Encoding of counts and thresholds.
     scale: Scale,
@@ -90,6 +96,7 @@ pub(crate) struct Detector {
     pub(crate) need: u64,
     /// Largest gap, in panes, between two runs of one finding.
     keep: u32,
+    /// Schedule of evaluation, if the rule is deferred.
     deferred: Option<Deferred>,
     /// Days of each group, if the rule has a baseline.
     profiles: Option<Box<Profiles>>,
@@ -98,8 +105,9 @@ pub(crate) struct Detector {
     silent: bool,
     /// Final openings, collected for rules that count them; `None` if no rule does.
     published: Option<Vec<FinalOpening>>,
+    /// Number of findings opened so far.
     pub(crate) opened: u64,
-    /// Number of open findings above which only groups far above the threshold open one.
+    /// Number of open findings from which on only groups at a multiple of the threshold open one.
     most_open: usize,
     /// Slots of the groups that meet the condition but got no finding because of `most_open`.
     suppressed: FxHashSet<u32>,
@@ -137,13 +145,13 @@ impl Detector {
     /// `profiles` must be given for a rule with a baseline.
     pub(crate) fn new(plan: &RulePlan, rule: usize, profiles: Option<Profiles>) -> Self {
         let floor = plan.floor();
-        let upstream_rules = profiles.is_some();
+        let has_baseline = profiles.is_some();
         Self {
             id: plan.id.clone(),
             rule,
             holds: plan.on_levels(),
             scale: plan.scale(),
-            need: floor.filter(|_| !upstream_rules).unwrap_or(u64::MAX),
+            need: floor.filter(|_| !has_baseline).unwrap_or(u64::MAX),
             keep: (plan.keep_open_ms / plan.resolution_ms) as u32,
             deferred: floor.is_none().then(Deferred::default),
             profiles: profiles.map(Box::new),
@@ -257,7 +265,7 @@ impl Detector {
         self.holds.floor().is_none()
     }
 
-    /// Whether a count is above half of the threshold.
+    /// Whether a count is above half of the threshold; with a baseline, of the smallest possible threshold.
     pub(crate) fn is_near_threshold(&self, level: u64) -> bool {
         let floor = self.profiles.as_ref().map_or(self.displayed_threshold(), |profiles| profiles.floor());
         self.scale.decode(level) * 2.0 > self.scale.decode(floor)
@@ -277,7 +285,8 @@ impl Detector {
         }
     }
 
-    /// Called when the condition holds in the group's newest pane.
+    /// Called for an in-order event after which the condition holds in the group's newest pane: extends the newest
+    /// finding by that pane, or opens a finding.
     pub(crate) fn on_threshold_met(
         &mut self,
         counts: WindowView<'_>,
@@ -293,6 +302,7 @@ impl Detector {
             finding.holding = true;
             finding.last = finding.last.max(pane);
             finding.peak = finding.peak.max(total);
+            // An event that is not the newest can move the opening time, if the finding opened in its pane.
             let recheck = !newest && finding.first == pane;
             self.findings.mark(key);
             if recheck {
@@ -303,7 +313,7 @@ impl Detector {
         if !self.has_room_for(slot, total, self.need) {
             return;
         }
-        let settled = if newest { None } else { counts.reached_at(slot, pane, self.need) };
+        let reached_at = if newest { None } else { counts.reached_at(slot, pane, self.need) };
         let events = counts.events(slot);
         self.open(Opening {
             slot,
@@ -314,7 +324,7 @@ impl Detector {
             events_before: events.wrapping_sub(counts.events_in_window(slot)),
             events_through: events,
             peak: total,
-            opened_at: settled.unwrap_or(time),
+            opened_at: reached_at.unwrap_or(time),
             threshold: self.fixed_threshold(),
         });
     }
@@ -343,12 +353,13 @@ impl Detector {
         self.findings.open(&self.id, opening, due)
     }
 
-    /// Watermark pane at which a finding that last held in pane `last` is over: no later run can join it.
+    /// First watermark pane at which a finding that last held in pane `last` can close. A run that starts up to
+    /// `keep + 1` panes later joins the finding, so the watermark must have passed that pane, too.
     fn over_at(&self, last: PaneIndex) -> PaneIndex {
         last.saturating_add(self.keep).saturating_add(2)
     }
 
-    /// Called for an event in a pane before the group's newest, or behind the watermark.
+    /// Called for an event that is out of order or late: evaluates the panes that it counts in, from the watermark on.
     pub(crate) fn out_of_order(
         &mut self,
         counts: WindowView<'_>,
@@ -356,9 +367,9 @@ impl Detector {
         names: &mut NameLookup<'_>,
     ) {
         let CountedEvent { slot, pane, watermark, .. } = event;
-        let settled = counts.pane(watermark);
+        let watermark_pane = counts.pane(watermark);
         let head = counts.head(slot).unwrap_or(pane);
-        let low = pane.max(settled);
+        let low = pane.max(watermark_pane);
         let high = head.max(low).min(pane.saturating_add(counts.span - 1));
         if self.findings.has(slot) {
             self.shift_counts(counts, slot, pane);
@@ -369,16 +380,18 @@ impl Detector {
         if let Some(key) = self.findings.newest(slot)
             && let Some(finding) = self.findings.get_mut(key).filter(|f| f.holding && f.first <= low)
         {
+            // The finding already covers all panes from `low` to the newest; only its peak and opening time can change.
             finding.peak = finding.peak.max(counts.total(slot));
             self.findings.mark(key);
             return self.findings.recheck_from(key, low);
         }
         if counts.at_most(slot, low, high) >= self.need {
-            self.reevaluate(counts, slot, low, high, &names(), |finding| finding.first >= settled);
+            self.reevaluate(counts, slot, low, high, &names(), |finding| finding.first >= watermark_pane);
         }
     }
 
-    /// Updates the event counters of the findings around `pane`, which received an event out of order.
+    /// Updates the event counters of the group's findings for an out-of-order event in `pane`. The group's running
+    /// counter was increased, so the stored values of panes from `pane` on are one too low.
     fn shift_counts(&mut self, counts: WindowView<'_>, slot: u32, pane: PaneIndex) {
         for key in self.findings.of(slot) {
             let Some(finding) = self.findings.get_mut(key) else { continue };

@@ -1,12 +1,13 @@
-//! Rules on an aggregate that only grows with more events (sums, sequences): evaluated on each event, in the panes it
-//! reaches.
+//! Rules on an aggregate that more events can only raise (sums, sequences): evaluated on each event, in the panes whose
+//! windows contain it.
 
 use super::{CountedEvent, Detector, NameLookup};
 use crate::foundation::group_name::GroupName;
 use crate::window::{CountUpdate, WindowView};
 
 impl Detector {
-    /// Called for an event whose aggregate may meet the condition.
+    /// Called for an event after which the aggregate may meet the condition. A deferred rule only updates the event
+    /// counters of its findings.
     pub(crate) fn on_aggregate(
         &mut self,
         counts: WindowView<'_>,
@@ -21,19 +22,20 @@ impl Detector {
         if self.deferred.is_some() {
             return;
         }
-        let settled = counts.pane(watermark);
-        let low = pane.max(settled);
+        let watermark_pane = counts.pane(watermark);
+        let low = pane.max(watermark_pane);
         if added.in_order {
             self.extend_or_open_run(counts, event, names);
         } else {
             let high = pane.saturating_add(counts.span - 1);
             if counts.levels(slot, low, high).iter().any(|&(_, _, level)| level >= self.need) {
-                self.reevaluate(counts, slot, low, high, &names(), |finding| finding.first >= settled);
+                self.reevaluate(counts, slot, low, high, &names(), |finding| finding.first >= watermark_pane);
             }
         }
     }
 
-    /// Evaluates the window that ends with the group's newest pane, and the following panes while it still holds.
+    /// Evaluates the group's newest pane. If the condition holds, the run extends to the last pane in which it would
+    /// hold without further events.
     fn extend_or_open_run(
         &mut self,
         counts: WindowView<'_>,

@@ -1,4 +1,5 @@
-//! Rules whose condition more events can end: evaluated once per pane, when the watermark passes it.
+//! Deferred rules, whose condition can cease to hold in a pane when more events arrive: evaluated once per pane, when
+//! the watermark has passed it.
 
 use super::Detector;
 use super::deferred::DeferredGroup;
@@ -10,7 +11,8 @@ impl Detector {
         self.deferred.is_some()
     }
 
-    /// Starts to evaluate a new group.
+    /// Starts to evaluate a new group, from the watermark on. Its names are stored because its events are no longer in
+    /// memory when it is evaluated.
     pub(crate) fn track_group(&mut self, counts: WindowView<'_>, slot: u32, names: &GroupName) {
         if let Some(deferred) = &mut self.deferred {
             deferred
@@ -30,19 +32,21 @@ impl Detector {
         }
     }
 
-    /// Schedules evaluation where the group's count changes: at `pane`, and when that pane leaves the window.
+    /// Schedules evaluation of the panes at which an event in `pane` changes the group's count: `pane`, and the pane at
+    /// which it leaves the window.
     #[cold]
     pub(crate) fn schedule_evaluation(&mut self, counts: WindowView<'_>, slot: u32, pane: PaneIndex) {
         if let Some(deferred) = &mut self.deferred {
-            // The pane before is due as well: the arrival that is being stored records where its values were until
-            // now, and it is removed as soon as the watermark passes it.
+            // The pane before is due as well. The event can move values out of earlier panes, and only its entry in the
+            // lateness buffer records from which. The entry is removed when the watermark has passed the event, so the
+            // panes before must be evaluated by then.
             for due in [pane.saturating_sub(1), pane, pane.saturating_add(counts.span)] {
                 deferred.due.entry(due).or_default().push(slot);
             }
         }
     }
 
-    /// Evaluates the panes before `pane`, which the watermark reached.
+    /// Evaluates the scheduled panes before `pane`, the new pane of the watermark.
     pub(super) fn evaluate_up_to(&mut self, counts: WindowView<'_>, pane: PaneIndex) {
         let Some(deferred) = &mut self.deferred else { return };
         if pane <= counts.watermark_pane() {
@@ -60,10 +64,10 @@ impl Detector {
 
     /// Evaluates the group's panes before `pane` that were not evaluated yet.
     pub(super) fn evaluate_group(&mut self, counts: WindowView<'_>, slot: u32, pane: PaneIndex) {
-        let judged = self.deferred.as_mut().and_then(|deferred| deferred.groups.get_mut(&slot));
-        let Some(judged) = judged.filter(|judged| judged.next < pane) else { return };
-        let low = std::mem::replace(&mut judged.next, pane);
-        let names = judged.names.clone();
+        let group = self.deferred.as_mut().and_then(|deferred| deferred.groups.get_mut(&slot));
+        let Some(group) = group.filter(|group| group.next < pane) else { return };
+        let low = std::mem::replace(&mut group.next, pane);
+        let names = group.names.clone();
         self.reevaluate(counts, slot, low, pane - 1, &names, |_| false);
     }
 }

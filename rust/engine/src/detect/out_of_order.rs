@@ -1,4 +1,8 @@
-//! Re-evaluation of past panes, for out-of-order events and for rules evaluated at the watermark.
+//! Re-evaluation of past panes, for out-of-order events ([`Detector::out_of_order`]) and for deferred rules
+//! ([`super::on_watermark`]).
+//!
+//! An out-of-order event can create a run of panes before, between or after the group's findings. The run opens a
+//! finding, extends one, or merges several into the earliest.
 
 use super::Detector;
 use super::finding::{Finding, Opening, Threshold};
@@ -9,6 +13,7 @@ use smallvec::SmallVec;
 
 impl Detector {
     /// Recomputes the counts of panes `low..=high` and merges the runs in which the condition holds into findings.
+    /// `refine_opening_time` tells whether the opening time of a changed finding is recomputed.
     pub(super) fn reevaluate(
         &mut self,
         counts: WindowView<'_>,
@@ -46,7 +51,8 @@ impl Detector {
         }
     }
 
-    /// Recomputes the findings that out-of-order events changed.
+    /// Recomputes the peaks and opening times of the findings that out-of-order events changed, once per batch instead
+    /// of once per event.
     pub(super) fn recheck(&mut self, counts: WindowView<'_>) {
         for (key, low) in self.findings.take_rechecks() {
             let Some(finding) = self.findings.get_mut(key) else { continue };

@@ -39,7 +39,7 @@ impl KeyedStream {
         }
     }
 
-    /// Evicts groups and values last seen before `time` and adds their numbers to each rule's counts. `time` must not
+    /// Evicts groups and values last seen before `time`, and adds their numbers to `evicted`, by rule. `time` must not
     /// be later than the watermark.
     pub(crate) fn evict_before(&mut self, time: Micros, evicted: &mut [EvictedCounts]) {
         if let Some(novelty) = &mut self.novelty {
@@ -48,8 +48,8 @@ impl KeyedStream {
         let is_old = |slot| {
             self.last_seen(slot).is_some_and(|newest| {
                 newest < time
-                    // All values of the group must be old enough to go with it, because a new group will reuse the
-                    // slot.
+                    // A pane before that of `time` in every window, so that the values of the group are evicted, too:
+                    // they are stored under its slot, which a new group will reuse.
                     && self.windows.iter().all(|w| w.counts.pane(newest) < w.counts.pane(time))
                     && self.is_dispensable(slot)
             })

@@ -1,4 +1,5 @@
-//! Mapping of a saved window to the windows of the current plan.
+//! Mapping of a saved window to the windows of the current plan, used when a snapshot is restored under changed rules
+//! ([`super::saved`]). It is not the mapping of records to events.
 
 use crate::foundation::time::Micros;
 

@@ -1,14 +1,25 @@
-//! A keyed stream: the events that meet one condition, partitioned by group, with the windows that count them.
+//! A keyed stream: the events that meet one condition, partitioned by group, with the windows that count them. A group
+//! is what Flink calls a key; a shard, with a quarter of all groups, corresponds to a key group.
+//!
+//! An event passes through this folder in this order: [`routing`] finds its groups in an ingest worker and appends it
+//! to the batches of their shards; [`novelty`] may drop it; [`KeyedStream::count`] looks up the group's slot
+//! ([`groups`]), counts the event in each [`Window`], and calls the window's detectors if the event may change a
+//! finding. At the end of the batch, [`KeyedStream::advance_watermark`] evaluates deferred rules, closes findings and
+//! expires idle groups.
+//!
+//! There are two watermarks. Each event is compared with the watermark after the events before it in the stream, which
+//! does not depend on batch boundaries. Panes expire by the watermark at the end of the last batch.
 //!
 //! Rules with the same condition and `group-by` share one keyed stream, so each event is matched and its group is
 //! looked up once for all of them. Within a stream, rules with the same timespan, resolution and counted field share
 //! one [`Window`] and differ only in their [`Detector`].
 //!
 //! Layout: [`Groups`] assigns each group a slot number. `states` holds one row per slot with one [`State`] per
-//! window. [`LatenessBuffer`] keeps the events that the watermark has not passed.
+//! window. [`LatenessBuffer`] keeps copies of the events that the watermark has not passed.
 //!
 //! Invariant: a slot belongs to one group until every window has expired it and no detector needs it; then
-//! [`KeyedStream::advance_watermark`] clears all its state and frees the slot.
+//! [`KeyedStream::advance_watermark`] clears all its state and frees the slot. If memory is short, [`eviction`] does so
+//! earlier.
 //!
 //! Cost: O(1) amortised per event and window. Each shard has its own `KeyedStream` per stream, and only one thread
 //! uses a shard at a time, so there are no locks.
@@ -48,8 +59,8 @@ use uuid::Uuid;
 /// Number of events in each prefetch stage. Larger blocks give memory more time to arrive; with more than three, the
 /// first lines are evicted from the L1 cache before they are used.
 const BLOCK: usize = 3;
-/// Number of times each group is swept per window length, while its baseline days outlive the window.
-const SWEEPS_PER_WINDOW: f64 = 4.0;
+/// Number of times each group is swept while its baseline days are kept, if they outlive the window.
+const SWEEPS_PER_RETENTION: f64 = 4.0;
 
 /// One window over the stream, and the rules that evaluate its counts.
 #[derive(Debug)]
@@ -60,10 +71,11 @@ pub(crate) struct Window {
     pub(crate) detectors: Vec<Detector>,
     /// Index of the counted or measured field among the stream's value sources; `None` to count events.
     counted: Option<usize>,
-    /// Smallest threshold of any detector.
+    /// Smallest fixed threshold of any detector; `u64::MAX` if all rules are deferred or have a baseline.
     min_threshold: u64,
-    /// Smallest count that triggers rule evaluation; 0 if any rule has a baseline.
+    /// Smallest count that triggers rule evaluation: `min_threshold`, or 0 if any rule has a baseline.
     notify_threshold: u64,
+    /// Whether any rule is deferred: evaluated when the watermark has passed a pane.
     has_deferred: bool,
     /// Whether any rule has a baseline; such a rule evaluates every event.
     has_baseline: bool,
@@ -100,7 +112,9 @@ pub(crate) struct KeyedStream {
     /// Row per slot, with one state per window.
     states: ChunkedVec<State>,
     recent: LatenessBuffer,
-    /// The watermark that the state reflects. After a restore it can be ahead of the engine's watermark.
+    /// Lower bound of the stream's watermark. After a restore it is the watermark at which this part of the snapshot
+    /// was saved, which can be ahead of the engine's, because parts are saved at different times. If `delay` is not 0,
+    /// it is also moved up to the stream's watermark at the end of each batch.
     min_watermark: Micros,
 }
 
@@ -142,7 +156,7 @@ impl KeyedStream {
         self.windows.iter().map(|window| window.detectors.iter().map(|detector| detector.rule).collect())
     }
 
-    /// Whether [`Self::retain_novel`] does anything.
+    /// Whether the stream has a novelty filter, so that [`Self::retain_novel`] must be called.
     pub(crate) fn has_novelty_filter(&self) -> bool {
         self.novelty.is_some()
     }
@@ -155,8 +169,8 @@ impl KeyedStream {
         }
     }
 
-    /// Counts the events of one chunk until the watermark would reach `until`. `clock` is the stream's clock before
-    /// the chunk.
+    /// Counts the events of one chunk until the watermark would reach `until`; the caller uses it to close baseline
+    /// days in the middle of a chunk, and then calls again. `clock` is the source stream's clock before the chunk.
     ///
     /// Events pass four stages in blocks of [`BLOCK`]: prefetch the group index, resolve groups and prefetch their
     /// states, prefetch pane logs and profiles, count. While one block is counted, the memory for the next three is
@@ -309,8 +323,8 @@ impl KeyedStream {
 
     /// Returns the slot of a group, creating and initialising it if it is new.
     #[cold]
-    fn slot(&mut self, events: &KeyedEvent, names: &mut GroupNames<'_>) -> u32 {
-        let (slot, is_new) = self.groups.find_or_add(events.fingerprint);
+    fn slot(&mut self, keyed: &KeyedEvent, names: &mut GroupNames<'_>) -> u32 {
+        let (slot, is_new) = self.groups.find_or_add(keyed.fingerprint);
         if is_new {
             self.states.reach(slot);
             let states = self.states.get_mut(slot).unwrap_or_default();
@@ -321,7 +335,7 @@ impl KeyedStream {
                 (first.newest, first.last_arrival) = (Micros::MIN, self.recent.none());
             }
             for window in self.windows.iter_mut().filter(|window| window.has_deferred) {
-                let names = names.of(events, &self.grouping);
+                let names = names.of(keyed, &self.grouping);
                 let (view, detectors) = window.decisions(&self.states, &self.recent);
                 for detector in detectors {
                     detector.track_group(view, slot, &names);
@@ -331,8 +345,8 @@ impl KeyedStream {
         slot
     }
 
-    /// Advances the stream to the watermark at the end of a batch: closes panes, appends finding changes, expires
-    /// idle groups.
+    /// Advances the stream to the watermark at the end of a batch: evaluates deferred rules, closes findings, appends
+    /// the changes of findings, trims the lateness buffer and expires idle groups.
     pub(crate) fn advance_watermark(&mut self, watermark: Micros, changes: &mut Vec<Change>) {
         let watermark = self.own_watermark(watermark);
         if self.delay > 0 {
@@ -352,9 +366,9 @@ impl KeyedStream {
                 detector.advance_watermark(view, pane, changes);
             }
             // If baseline days outlive the window, sweep slower, but several times per retention period.
-            let kept = detectors.iter().filter_map(Detector::profiles).map(Profiles::pace);
-            let looked_at = (SWEEPS_PER_WINDOW * kept.fold(1.0, f64::min)).min(1.0);
-            share = share.min(looked_at * window.counts.advance_watermark(watermark));
+            let paces = detectors.iter().filter_map(Detector::profiles).map(Profiles::pace);
+            let sweep_rate = (SWEEPS_PER_RETENTION * paces.fold(1.0, f64::min)).min(1.0);
+            share = share.min(sweep_rate * window.counts.advance_watermark(watermark));
         }
         let before = self.recent.first();
         self.recent.trim(watermark);
@@ -518,8 +532,8 @@ impl Window {
 
     /// The values of an event that this window counts.
     #[inline]
-    fn values<'v>(&self, values: &'v EventValues, events: &'v KeyedEvent) -> &'v [Fingerprint] {
-        self.counted.map_or(&[], |field| values.of(events, field))
+    fn values<'v>(&self, values: &'v EventValues, keyed: &'v KeyedEvent) -> &'v [Fingerprint] {
+        self.counted.map_or(&[], |field| values.of(keyed, field))
     }
 
     /// Counts an event in its group's state. Returns the result if a rule must be evaluated.
@@ -528,7 +542,7 @@ impl Window {
         &mut self,
         state: &mut State,
         event: NewEvent,
-        of: (&EventValues, &KeyedEvent),
+        (values, keyed): (&EventValues, &KeyedEvent),
     ) -> Option<CountUpdate> {
         let Self {
             counts,
@@ -548,9 +562,9 @@ impl Window {
         let added = match *counted {
             None => counts.add(state, event, *min_threshold, on_decrease),
             Some(field) if aggregates.is_none() => {
-                counts.add_values(state, event, of.0.of(of.1, field), *min_threshold, on_decrease)
+                counts.add_values(state, event, values.of(keyed, field), *min_threshold, on_decrease)
             }
-            Some(field) => return self.measure(state, event, of.0.of(of.1, field)),
+            Some(field) => return self.measure(state, event, values.of(keyed, field)),
         };
         added.filter(|added| {
             added.total >= *notify_threshold || !added.in_order || *has_deferred && added.new_pane
@@ -560,18 +574,18 @@ impl Window {
     /// Adds an event to the group's aggregate. Returns the result if a rule must be evaluated.
     fn measure(&mut self, state: &mut State, event: NewEvent, data: &[u64]) -> Option<CountUpdate> {
         let added = self.counts.add(state, event, u64::MAX, |_, _, _, _| ())?;
-        let (span, settled) = (self.counts.span, self.counts.watermark_pane());
+        let (span, watermark_pane) = (self.counts.span, self.counts.watermark_pane());
         let aggregates = self.aggregates.as_mut()?;
         aggregates.add(
             event.slot,
             (added.pane, event.time),
             data,
-            (settled.saturating_sub(span + 1), settled),
+            (watermark_pane.saturating_sub(span + 1), watermark_pane),
         );
-        let decides = !added.in_order
+        let must_evaluate = !added.in_order
             || self.has_deferred && added.new_pane
             || aggregates.may_have_come_to(event.slot, self.min_threshold);
-        decides.then_some(added)
+        must_evaluate.then_some(added)
     }
 
     /// Splits the window into a view of its counts and the detectors that evaluate them.

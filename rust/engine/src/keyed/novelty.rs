@@ -3,12 +3,12 @@
 //! Two rules use it. *New* counts events with a value that the group has not had within `over_days`. *Dormant* counts
 //! events of a group that was silent for more than `silent_days`.
 //!
-//! Only days before yesterday count as history. Events of yesterday can still arrive late; earlier days are final as
-//! long as the watermark lags less than a day. The decision therefore does not depend on the arrival order, and a
-//! value stays new for a second day. Baselines exclude the same two days.
+//! Only days before yesterday count as history. Events of yesterday can still arrive out of order; earlier days are
+//! final as long as the watermark lags less than a day. The decision therefore does not depend on the arrival order. As
+//! a consequence, a value stays new for a second day. Baselines exclude the same two days.
 //!
-//! Cost: 10 bytes of history per group and per (group, value) pair, keyed by the 64-bit fingerprint; one hash look-up
-//! each per event.
+//! Cost: 25 bytes per group and per (group, value) pair, plus the free room of the hash tables; one look-up each per
+//! event.
 
 use super::routing::{EventValues, KeyedBatch, KeyedEvent};
 use crate::foundation::calendar::{Day, Days};
@@ -21,9 +21,9 @@ use rustc_hash::FxHashMap;
 
 /// Age in days of the newest day that counts as history.
 const LAG: Day = 2;
-/// Number of days before the newest that are kept as individual bits.
+/// Number of days before [`SeenDays::newest`] that are kept as individual bits.
 const NEAR: Day = 16;
-/// A group that was silent for longer, in days, counts as a new group of the same name.
+/// Longest silence of a group, in days; after a longer one it counts as a new group.
 const MAX_SILENCE: Day = 1096;
 
 /// Days on which a group or value was seen, as days since 1970; 0 means none.
@@ -34,7 +34,7 @@ struct SeenDays {
     near: u16,
     /// Newest day older than those in `near`.
     far: u16,
-    /// First day after the last pause that was too long.
+    /// First day of the current run: after the last pause that was longer than the limit.
     since: u16,
     /// Value of `since` before that pause.
     before_pause: u16,
@@ -45,11 +45,11 @@ impl SeenDays {
     #[inline]
     fn note(&mut self, day: Day, longest: Day) {
         if Day::from(self.newest) != day {
-            self.on_another(day, longest);
+            self.note_other_day(day, longest);
         }
     }
 
-    fn on_another(&mut self, day: Day, longest: Day) {
+    fn note_other_day(&mut self, day: Day, longest: Day) {
         let newest = Day::from(self.newest);
         if newest == 0 {
             *self = Self { newest: day as u16, since: day as u16, ..Self::default() };
@@ -66,13 +66,13 @@ impl SeenDays {
             let moved = if ahead > NEAR { 0 } else { u64::from(days) << (ahead - 1) };
             (self.newest, self.near) = (day as u16, moved as u16);
         } else {
-            self.on_earlier(day, longest);
+            self.note_earlier_day(day, longest);
         }
     }
 
     /// Records a day before the newest.
     #[cold]
-    fn on_earlier(&mut self, day: Day, longest: Day) {
+    fn note_earlier_day(&mut self, day: Day, longest: Day) {
         let back = Day::from(self.newest) - day;
         let before = self.latest(day - 1);
         if back <= NEAR {
@@ -172,7 +172,7 @@ impl NoveltyFilter {
         fingerprinter: &Fingerprinter,
     ) -> bool {
         let day = self.days.day(keyed.time);
-        let NoveltyState { groups, values: of_groups, .. } = &mut self.memory;
+        let NoveltyState { groups, values: seen_values, .. } = &mut self.memory;
         let group = groups.entry(keyed.fingerprint).or_default();
         match self.plan {
             NoveltyPlan::Dormant { silent_days } => {
@@ -188,7 +188,7 @@ impl NoveltyFilter {
                 let Some(field) = self.field else { return false };
                 values.retain(keyed, field, |value| {
                     let seen =
-                        of_groups.entry(fingerprinter.combine(&[keyed.fingerprint, value])).or_default();
+                        seen_values.entry(fingerprinter.combine(&[keyed.fingerprint, value])).or_default();
                     seen.note(day, over_days);
                     is_known && seen.before(day).is_none_or(|last| day - last > over_days)
                 })

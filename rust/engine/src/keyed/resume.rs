@@ -1,6 +1,7 @@
-//! Positions from which the events of a stream count, after a restore.
+//! Source positions from which events are counted after a restore.
 //!
-//! Each snapshot part was saved at its own position, so each part skips the events before it.
+//! The parts of a snapshot (one per shard and keyed stream) are saved one after another, so each reflects the source up
+//! to its own position. The source is replayed from the lowest of these, and each part skips the events before its own.
 
 /// For one source stream, the first position to count in each snapshot part.
 #[derive(Debug)]

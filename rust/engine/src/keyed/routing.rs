@@ -3,6 +3,10 @@
 //!
 //! Routing runs in the ingest workers, in parallel; counting runs later in the shards. Because a batch is complete
 //! before it is counted, the shard knows the next groups and can prefetch their memory.
+//!
+//! The same code routes finding openings of upstream rules, which are the events of correlations of correlations. A
+//! *branch* is one of the conditions of such a rule, or of a rule that combines several conditions, with its own
+//! group-by fields.
 
 use super::resume::Resume;
 use crate::decode::reject::Reason;
@@ -23,7 +27,7 @@ use std::slice;
 pub(super) struct KeyedEvent {
     pub(super) fingerprint: Fingerprint,
     pub(super) time: Micros,
-    /// Largest event time earlier in the chunk.
+    /// Largest event time earlier in the chunk, from which the watermark at this event follows.
     pub(super) newest: Micros,
     /// Index of the event in the chunk.
     event_index: u32,
@@ -73,9 +77,10 @@ impl KeyedBatch {
     }
 }
 
-/// The values to count.
+/// The values to count. Those of each event and value source are a range of one list.
 #[derive(Debug, Default)]
 pub(super) struct EventValues {
+    /// Depending on the value source: fingerprints of distinct values, IEEE bits of amounts, or bit sets of conditions.
     fingerprints: Vec<Fingerprint>,
     /// For each event and value source, the range of its values in `fingerprints`.
     ranges: Vec<(u32, u32)>,
@@ -126,9 +131,9 @@ impl EventValues {
         fingerprinter: &Fingerprinter,
     ) -> u32 {
         let ranges = self.ranges.len() as u32;
-        for measure in counted {
+        for source in counted {
             let first = self.fingerprints.len();
-            match measure {
+            match source {
                 &ValueSource::Values(field) => {
                     if let Some(fingerprint) = event.single_fingerprint(field, fingerprinter) {
                         self.fingerprints.push(fingerprint);
@@ -174,9 +179,9 @@ impl EventValues {
         fingerprinter: &Fingerprinter,
     ) -> u32 {
         let ranges = self.ranges.len() as u32;
-        for measure in of {
+        for source in of {
             let first = self.fingerprints.len();
-            self.fingerprints.extend(match *measure {
+            self.fingerprints.extend(match *source {
                 OpeningValueSource::Name(index) => {
                     opening.group.key().get(index).map(|name| fingerprinter.fingerprint(name.as_bytes()))
                 }
@@ -309,15 +314,15 @@ pub(crate) struct StreamSpec {
 }
 
 impl StreamSpec {
-    /// Registers a value source and returns its index. `of_openings` gives the matching source for each opening
-    /// input.
+    /// Registers a value source of a window and returns its index; equal sources share one. `of_openings` gives the
+    /// corresponding source for each of [`Self::openings`].
     pub(crate) fn count(
         &mut self,
-        measure: ValueSource,
+        source: ValueSource,
         of_openings: impl Iterator<Item = OpeningValueSource>,
     ) -> usize {
-        self.counted.iter().position(|known| *known == measure).unwrap_or_else(|| {
-            self.counted.push(measure);
+        self.counted.iter().position(|known| *known == source).unwrap_or_else(|| {
+            self.counted.push(source);
             self.openings.iter_mut().zip(of_openings).for_each(|(spec, of)| spec.counted.push(of));
             self.counted.len() - 1
         })
@@ -430,7 +435,7 @@ impl StreamSpec {
         fingerprinter: &Fingerprinter,
         shards: &mut [KeyedBatch],
     ) -> u64 {
-        let mut taken = 0;
+        let mut routed = 0;
         for (index, opening) in openings.iter().enumerate() {
             for spec in self.openings.iter().filter(|spec| spec.rule == opening.rule) {
                 let names = spec.group.iter().filter_map(|&name| opening.group.key().get(name));
@@ -449,10 +454,10 @@ impl StreamSpec {
                     slot: 0,
                     value: 0,
                 });
-                taken += 1;
+                routed += 1;
             }
         }
-        taken
+        routed
     }
 
     /// Names of the group that an opening belongs to in this stream.
@@ -502,7 +507,8 @@ fn for_each_by_branch(
     known.into_iter().for_each(|(fingerprint, through)| each(fingerprint, BranchSet(through)));
 }
 
-/// Resolves a group's names from its fingerprint. Needed only when a finding opens.
+/// Resolves a group's names from its fingerprint. Needed only when a finding may open, or when a group is new and a
+/// rule is deferred.
 pub(crate) enum GroupNames<'a> {
     /// From the events of the chunk, by reading the event again.
     Events { events: &'a [Cow<'a, [u8]>], reader: &'a mut EventReader, fingerprinter: Fingerprinter },

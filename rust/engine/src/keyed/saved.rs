@@ -1,4 +1,5 @@
-//! Saving and loading a keyed stream, also under a plan that changed since the save.
+//! Saving and loading a keyed stream as one part of a snapshot (keyed state in a savepoint, in Flink's terms), also
+//! under a plan that changed since the save.
 
 use super::KeyedStream;
 use super::groups::Groups;
@@ -68,16 +69,16 @@ impl KeyedStream {
         let mut discarded: Vec<(Counts, Option<Aggregates>)> = Vec::new();
         for mapping in mappings {
             let window = mapping.place.and_then(|place| self.windows.get_mut(place));
-            let has_series = from.flag()?;
+            let has_aggregates = from.flag()?;
             let Some(window) = window else {
                 let counts = Counts::new(1, mapping.resolution, false, 0).load(from)?;
-                discarded.push((counts, has_series.then(|| Aggregates::new(&MeasurePlan::InOrder, 1))));
+                discarded.push((counts, has_aggregates.then(|| Aggregates::new(&MeasurePlan::InOrder, 1))));
                 for _ in &mapping.detectors {
                     orphans.extend(load_orphaned(from, mapping.resolution)?.0);
                 }
                 continue;
             };
-            if has_series != window.aggregates.is_some() {
+            if has_aggregates != window.aggregates.is_some() {
                 return Err(Damaged("a window has another measure"));
             }
             window.counts = window.counts.load(from)?;

@@ -1,11 +1,14 @@
 //! Aggregates of a window other than counts: sums, means, quantiles, sequences and patterns of conditions.
 //!
-//! Stores per group one [`Cell`] per pane with events. While the watermark has not passed a pane, its cell keeps
-//! every entry, so that arrival order does not matter. Afterwards it is condensed to what the measure needs: the sum
-//! for sums and means, the changes between conditions for sequences, the amounts for quantiles.
+//! Each group has one [`Cell`] per pane with events. While the watermark has not passed a pane, its cell keeps every
+//! entry, so that arrival order does not matter. Afterwards the cell is *condensed* to the data that the measure needs:
+//! the sum for sums and means, the amounts for quantiles, the changes between conditions for sequences and patterns.
 //!
-//! Invariants: cells ascend by pane; `front` and `head` describe the window of the newest cell. Sums are integers
-//! (millionths), so they do not depend on the order of additions.
+//! A *level* is the measured value of a window, encoded as an integer that sorts like the value
+//! ([`crate::foundation::ordered`]).
+//!
+//! Invariants: cells ascend by pane; [`Row::front`] and [`Row::head`] describe the window of the newest cell. Sums are
+//! integers (millionths), so they do not depend on the order of additions.
 //!
 //! Cost: 16 bytes per entry. An in-order event costs O(1) for sums and means, otherwise time proportional to the
 //! window's cells, and only when the rule may fire.
@@ -189,34 +192,34 @@ impl Aggregates {
         &self.measure
     }
 
-    /// Adds an event to a pane of a group. Cells before `expired_through` are removed, cells before `settled` are
-    /// condensed.
+    /// Adds an event to a pane of a group; `data` are its measured values. If the event starts a new newest cell, cells
+    /// before pane `first_kept` are removed, and cells before `watermark_pane` are condensed.
     pub(crate) fn add(
         &mut self,
         slot: u32,
         (pane, time): (PaneIndex, Micros),
         data: &[u64],
-        (expired_through, settled): (PaneIndex, PaneIndex),
+        (first_kept, watermark_pane): (PaneIndex, PaneIndex),
     ) {
         let Self { measure, span, rows, bytes, peaks } = self;
         // Most groups have few events; grow by one element at first.
-        let makes_room = |len: usize, capacity: usize| len == capacity && len < FEW;
+        let grows_by_one = |len: usize, capacity: usize| len == capacity && len < FEW;
         rows.reach(slot);
         let Some([row]) = rows.get_mut(slot) else { return };
         let mut place = row.cells.partition_point(|cell| cell.pane < pane);
         let is_newest = place == row.cells.len();
         if row.cells.get(place).is_none_or(|cell| cell.pane != pane) {
             let before = row.cells.capacity();
-            if makes_room(row.cells.len(), before) {
+            if grows_by_one(row.cells.len(), before) {
                 row.cells.reserve_exact(1);
             }
             row.cells.insert(place, Cell::new(pane));
             *bytes += (row.cells.capacity() - before) * size_of::<Cell>();
             if is_newest {
-                while row.cells.front().is_some_and(|cell| cell.pane < expired_through && cell.pane < pane) {
+                while row.cells.front().is_some_and(|cell| cell.pane < first_kept && cell.pane < pane) {
                     *bytes -= row.cells.pop_front().map_or(0, |cell| cell.heap_bytes());
                 }
-                for cell in row.cells.iter_mut().rev().filter(|cell| cell.pane < settled) {
+                for cell in row.cells.iter_mut().rev().filter(|cell| cell.pane < watermark_pane) {
                     if cell.is_condensed {
                         break;
                     }
@@ -240,7 +243,7 @@ impl Aggregates {
             }
             if !(cell.is_condensed && matches!(measure, MeasurePlan::Sum { .. } | MeasurePlan::Mean { .. })) {
                 let before = cell.heap_bytes();
-                if makes_room(cell.entries.len(), cell.entries.capacity()) {
+                if grows_by_one(cell.entries.len(), cell.entries.capacity()) {
                     cell.entries.reserve_exact(1);
                 }
                 cell.entries.push(Entry { time, datum });
@@ -283,8 +286,8 @@ impl Aggregates {
         self.measured(row, window, total)
     }
 
-    /// Last pane, from `pane` on and without further events, whose level is at least `level`. For measures that only
-    /// grow with events.
+    /// Last pane up to which the level stays at least `level` if no further event arrives; the level of `pane` must be
+    /// at least that. Only for measures that more events can only raise.
     pub(crate) fn stays(&self, slot: u32, pane: PaneIndex, level: u64) -> PaneIndex {
         let Some(row) = self.row(slot) else { return pane };
         let window = row.between((pane + 1).saturating_sub(self.span), pane);
@@ -324,7 +327,7 @@ impl Aggregates {
         edges.dedup();
         let ends: Vec<PaneIndex> = edges.iter().skip(1).map(|next| next - 1).chain([high]).collect();
         let (mut window, mut total) = (near.start..near.start, Total::default());
-        let mut stretches = Vec::with_capacity(edges.len());
+        let mut runs = Vec::with_capacity(edges.len());
         for (first, last) in edges.into_iter().zip(ends) {
             while window.end < near.end && row.cells[window.end].pane <= first {
                 total += row.cells[window.end].total;
@@ -334,12 +337,13 @@ impl Aggregates {
                 total -= row.cells[window.start].total;
                 window.start += 1;
             }
-            stretches.push((first, last, self.measured(row, window.clone(), total)));
+            runs.push((first, last, self.measured(row, window.clone(), total)));
         }
-        stretches
+        runs
     }
 
-    /// Time at which `level` was reached in pane `first`; `None` if the pane is condensed.
+    /// Time of the event, in order of event time, at which pane `first` reached `level`; `None` if the pane is
+    /// condensed.
     pub(crate) fn reached_at(&self, slot: u32, first: PaneIndex, level: u64) -> Option<Micros> {
         let row = self.row(slot)?;
         let place = row.cells.binary_search_by_key(&first, |cell| cell.pane).ok()?;
@@ -453,7 +457,7 @@ fn at_most(measure: &MeasurePlan, row: &Row) -> Option<u64> {
     }
 }
 
-/// Conditions met at each point in time, as bit sets in time order.
+/// Conditions met at each distinct event time, as bit sets in time order.
 fn moments(row: &Row, cells: Range<usize>, after: &[Entry]) -> Vec<u64> {
     let mut moments: Vec<(Micros, u64)> = Vec::new();
     let mut note = |entry: &Entry| match moments.last_mut() {

@@ -1,10 +1,9 @@
-//! Growable array of rows that never moves its elements: growing allocates one more chunk instead of copying
-//! everything.
+//! Growable array of rows that grows by allocating one more chunk instead of copying everything.
 
 const CHUNK_BITS: u32 = 10;
 const CHUNK: usize = 1 << CHUNK_BITS;
 
-/// Rows of equal width, in chunks of 1,024 rows. Only the first chunk grows by reallocation.
+/// Rows of equal width, in chunks of 1,024 rows. Only the first chunk grows by reallocation; other elements never move.
 #[derive(Debug)]
 pub(crate) struct ChunkedVec<T> {
     chunks: Vec<Vec<T>>,

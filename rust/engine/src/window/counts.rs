@@ -1,8 +1,8 @@
 //! Exact counts of one sliding window in every group, at every pane that can still change.
 //!
-//! An event in the group's newest pane or a later one is *in order* (the usual case) and costs O(1). An event in an
-//! earlier pane is *out of order*: it is added to its own pane, and the rules recompute the counts of the panes it
-//! touches through a [`super::view`], from the pane log and the lateness buffer.
+//! An event in the group's newest pane or a later one costs O(1); it is *in order* unless it is late. An event in an
+//! earlier pane is added to that pane, and the rules recompute the counts of the panes it touches through a
+//! [`super::view`], from the pane log and the lateness buffer.
 
 use super::lateness_buffer::{ArrivalNumber, ArrivalValues};
 use super::pairs::PairTable;
@@ -66,9 +66,9 @@ pub(crate) struct CountUpdate {
     pub(crate) pane: PaneIndex,
     /// Count in the window of the group's newest pane.
     pub(crate) total: u64,
-    /// Whether no earlier pane changed and the event is not behind the watermark.
+    /// Whether the event is in the group's newest pane and not late.
     pub(crate) in_order: bool,
-    /// Whether the event is in another pane than the one before.
+    /// Whether the event started a new newest pane; also true for every event in an earlier pane.
     pub(crate) new_pane: bool,
 }
 
@@ -84,7 +84,7 @@ pub(crate) struct Counts {
     /// Window length in panes.
     pub(crate) span: u32,
     pub(crate) resolution: Micros,
-    /// Index of this window's state in a group's row.
+    /// Index of this window's state in a group's row of states.
     pub(crate) place: usize,
     /// Whether distinct values are counted rather than events.
     pub(super) values: bool,
@@ -99,9 +99,9 @@ pub(crate) struct Counts {
     here: CurrentPane,
     /// Memory of all pane logs, in bytes.
     log_bytes: usize,
-    /// Pane of the last watermark.
+    /// Pane of the watermark at the end of the last batch.
     watermark_pane: PaneIndex,
-    /// Last pane that no open window covers.
+    /// Last expired pane: no window that is still to be evaluated covers it.
     expired_through: PaneIndex,
 }
 
@@ -194,9 +194,10 @@ impl Counts {
         time < watermark && self.pane(time).saturating_add(self.span) <= self.pane(watermark)
     }
 
-    /// Counts an event, unless no open window covers it. If the count falls from `floor` or above because panes leave
-    /// the window, calls `on_decrease` with the last pane of the old count, both counts, and the number of events so
-    /// far.
+    /// Counts an event, or returns `None` if it is late and no open window covers it. An event in a new pane moves the
+    /// window of the newest pane forward, so old panes leave it. For each of these that lowers a count of at least
+    /// `floor`, calls `on_decrease` with the last pane that had the old count, the counts before and after, and the
+    /// group's running counter of events.
     #[inline]
     pub(crate) fn add(
         &mut self,
@@ -291,8 +292,9 @@ impl Counts {
         u64::from(log.total)
     }
 
-    /// Records the values of an event in `pane`. Returns how many of them moved to this pane from an earlier one or
-    /// are new, and by how much the count of a window that contains `pane` and ends with `head` grows.
+    /// Records the values of an event in `pane`. Returns how many of them are new or moved to this pane from an earlier
+    /// one, and by how much the count of pane `head` grows if its window contains `pane`. A value already seen in a
+    /// later pane stays there; only the lateness buffer records the event.
     #[inline(always)]
     #[allow(clippy::inline_always)] // called once per event; the other caller is cold
     fn record(
@@ -326,14 +328,14 @@ impl Counts {
         }
         let share = (f64::from(pane - self.watermark_pane) / f64::from(self.span)).min(1.0);
         self.set_watermark_pane(pane);
-        // One pane more than the window: what left it at `watermark_pane` is still needed to evaluate that pane.
+        // Values last seen at `pane - span` are kept: they leave the window at `pane`, which is not evaluated yet.
         self.pairs.sweep(share, pane.saturating_sub(self.span));
         share
     }
 
     fn set_watermark_pane(&mut self, pane: PaneIndex) {
         self.watermark_pane = pane;
-        // One pane more than the window: the pane at the watermark is evaluated only afterwards.
+        // The pane at `pane - span` is kept: it leaves the window at `pane`, which is not evaluated yet.
         self.expired_through = pane.saturating_sub(self.span + 1);
     }
 
@@ -349,7 +351,7 @@ impl Counts {
         self.first_counted = self.first_counted.filter(|began| began.wrapping_sub(before) > gone);
     }
 
-    /// Ignores lateness buffer entries before this one: the window did not exist then.
+    /// Ignores lateness buffer entries before this one, because the window was added after them.
     pub(crate) fn count_from(&mut self, arrival: ArrivalNumber) {
         self.first_counted = Some(arrival);
     }

@@ -1,14 +1,15 @@
-//! Lateness buffer: the events that the watermark has not passed, whose order can still matter.
+//! Lateness buffer: copies of the events that the watermark has not passed, which an out-of-order event can still
+//! precede. The buffer delays nothing: each event was counted on arrival.
 //!
 //! [`LatenessBuffer`] is a queue in arrival order, one per stream. Each entry links to the previous entry of the same
 //! group, so a group's recent events form a chain. [`ArrivalValues`] runs parallel to it, one per window that counts
-//! values: the values of each entry and the pane in which the window had last seen them. Both are appended to on
-//! every event and read only for out-of-order events.
+//! values: the values of each entry and the pane in which the window had last seen them. Every event is appended to
+//! both; they are read only to recompute past panes.
 //!
 //! Cost: 16 bytes per entry and per value; entries = event rate × allowed lateness.
 //!
-//! Entry numbers wrap at 2³². A stale number can point to an unrelated entry, so a walk ends at an entry of another
-//! group and at one that is not older than its predecessor.
+//! Entry numbers wrap at 2³². A link to a removed entry can therefore point to an unrelated one, so a walk along a
+//! chain ends at an entry of another group, and at an entry that is not older than the one it came from.
 
 use super::panes::PaneIndex;
 use crate::foundation::codec::{Damaged, StateReader, StateWriter};
@@ -34,7 +35,7 @@ pub(crate) struct LatenessBuffer {
     queue: VecDeque<Arrival>,
     /// Number of the oldest entry in the queue.
     first: ArrivalNumber,
-    /// Watermark of the last trim; entries before it may be missing.
+    /// Watermark of the last trim; entries of events before it may be missing.
     complete_from: Micros,
     capacity: CapacityTracker,
 }
@@ -63,7 +64,8 @@ impl LatenessBuffer {
         number
     }
 
-    /// Removes the entries at the front that the watermark passed.
+    /// Removes the entries that the watermark passed, up to the first that it has not passed. Passed entries behind
+    /// that one stay until it is removed.
     pub(crate) fn trim(&mut self, watermark: Micros) {
         self.complete_from = watermark;
         self.capacity.note(&mut self.queue);
@@ -72,7 +74,7 @@ impl LatenessBuffer {
         self.first = self.first.wrapping_add(gone as ArrivalNumber);
     }
 
-    /// No entry from this time on is missing.
+    /// Event time from which on no entry is missing.
     pub(crate) fn complete_from(&self) -> Micros {
         self.complete_from
     }

@@ -1,11 +1,16 @@
 //! Sliding windows: exact counts, distinct counts and aggregates over event time.
 //!
-//! Time is divided into panes of the window's resolution; a window ends with each pane. Per group and window there is
-//! a [`State`] with a [`panes::PaneLog`]: events and last-seen values per pane, and the count of the newest pane's
-//! window. Shared by all groups are:
+//! Time is divided into panes of the window's resolution, and one window ends with each pane: *the count of a pane* is
+//! the count of the window that ends with it. Each group has a [`State`] per window, with a [`panes::PaneLog`]: its
+//! events by pane, its distinct values by the pane in which they were last seen, and the count of its newest pane.
+//!
+//! An event is *out of order* if its group already has a later pane, and *late* if its time is before the watermark. No
+//! event waits for the watermark: each is counted on arrival, an out-of-order event in its own pane.
+//!
+//! The groups share these tables:
 //! - [`Counts`]: the window's parameters, and a [`pairs::PairTable`] with the last pane of each value in each group;
-//! - [`LatenessBuffer`]: the events that the watermark has not passed, from which past panes are recomputed, so that
-//!   arrival order within the allowed lateness does not matter;
+//! - [`LatenessBuffer`]: copies of the events that the watermark has not passed, to recompute the counts of past panes
+//!   when an event is out of order, so that arrival order within the allowed lateness does not matter;
 //! - [`Aggregates`]: amounts and sequences, for rules that evaluate them.
 //!
 //! [`WindowView`] gives read access to all of it.

@@ -1,7 +1,8 @@
 //! Last pane of each value in each group, which makes a sliding distinct count O(1) per event.
 //!
-//! Each value is counted only in the pane of its last event. When it is seen again it moves from the old pane's total
-//! to the new one's, so the distinct count of a window is the sum of its panes' totals.
+//! Each value is counted only in the pane of its last event. When it is seen in a later pane, it moves from the old
+//! pane's number of values to the new one's, so the distinct count of the newest pane's window is the sum over its
+//! panes.
 //!
 //! Cost: 12 bytes per (value, group) pair, 19 on average with the free room of the [`SegmentedMap`].
 
@@ -32,8 +33,8 @@ impl PairTable {
         self.last.prefetch(key(value, group));
     }
 
-    /// Records `value` in `group` at `pane`. Returns the pane in which it was last seen, or `None` if it is new. A
-    /// newer pane is kept.
+    /// Records `value` in `group` at `pane`, unless a later pane is stored. Returns the pane stored before, or `None`
+    /// if the value is new.
     #[inline]
     pub(crate) fn record(&mut self, value: u64, group: u32, pane: PaneIndex) -> Option<PaneIndex> {
         let last = self.last.find_or_add(key(value, group), pane)?;

@@ -1,8 +1,10 @@
-//! Pane log: the panes of one group that can still matter, oldest first, without empty ones, and the count in the
-//! newest pane's window.
+//! Pane log: the panes of one group that have events and are not expired, oldest first, and the count of the newest.
 //!
-//! Cost: 8 bytes per pane. The newest pane and three more are stored inside the group's state, which is enough for
-//! most groups, as is the index of the window's oldest pane: an event touches nothing else unless a pane leaves the
+//! The log reaches further back than the newest pane's window: a pane that left this window is kept until the watermark
+//! has passed every window that covers it, because out-of-order events can still change those windows' counts.
+//!
+//! Cost: 8 bytes per pane. The newest pane, three more, and the index of the window's oldest pane are stored inside the
+//! group's state. This is enough for most groups, and an in-order event touches other memory only if a pane leaves the
 //! window. Appending a pane and dropping the oldest are O(1) amortised; an out-of-order pane is found by binary
 //! search.
 //!
@@ -31,6 +33,7 @@ pub(crate) struct PaneLog {
     past: Past,
     /// Newest pane, or the part of it that is not in `past` yet; index 0 (1970) means none.
     head: Pane,
+    /// Oldest pane in the newest pane's window.
     oldest: PaneIndex,
     /// Count in the newest pane's window.
     pub(crate) total: u32,
@@ -39,7 +42,7 @@ pub(crate) struct PaneLog {
 /// Past panes stored inside the state.
 const FEW: usize = 3;
 
-/// Panes before the newest.
+/// Panes before the newest; those from position `start` on are in the newest pane's window.
 #[derive(Debug)]
 enum Past {
     Few { start: u8, len: u8, panes: [Pane; FEW] },
@@ -59,7 +62,7 @@ pub(crate) struct Shape {
     pub(crate) span: u32,
     /// Whether values are counted rather than events.
     pub(crate) values: bool,
-    /// Last pane that can be dropped.
+    /// Last expired pane: this one and those before it can be dropped.
     pub(crate) expired_through: PaneIndex,
 }
 
@@ -124,8 +127,8 @@ impl Past {
         }
     }
 
-    /// Drops expired panes if there is no room, or if half of them left the window. Each pane is therefore moved O(1)
-    /// times.
+    /// Drops expired panes if there is no room, or if half of the panes have left the window. Each pane is therefore
+    /// moved O(1) times on average.
     fn make_room(&mut self, expired_through: PaneIndex) {
         let (start, panes) = self.parts();
         let is_due = match self {
@@ -150,7 +153,7 @@ impl Past {
         self.set_start(start - dead);
     }
 
-    /// Appends a pane if there is no room, or many panes have expired.
+    /// Appends a pane; called if there is no room, or if many panes have left the window.
     #[cold]
     fn push_slow(&mut self, new: Pane, expired_through: PaneIndex, bytes: &mut usize) {
         let before = self.heap_bytes();
@@ -230,8 +233,8 @@ impl PaneLog {
         panes[first..].iter().copied().chain(head)
     }
 
-    /// Makes `to`, a later pane, the newest one. Panes that leave its window are reported to `on_decrease` in order,
-    /// with the count before and after. `bytes` is updated by the change of heap memory.
+    /// Makes `to`, a later pane, the newest one. For each pane that leaves the window, oldest first, calls
+    /// `on_decrease` with its index and the count before and after. `bytes` is updated by the change of heap memory.
     #[inline]
     pub(crate) fn advance(
         &mut self,

@@ -3,9 +3,10 @@
 use super::panes::PaneIndex;
 use crate::foundation::codec::{Damaged, StateReader, StateWriter};
 
-/// Largest count in each eighth of the last timespan.
+/// Largest count of any group in each eighth of the last timespan, and in the eighth that is under way.
 #[derive(Debug, Default)]
 pub(crate) struct Peaks {
+    /// Slice number and its largest count, as a ring buffer.
     slices: [(PaneIndex, u64); 9],
     /// Current slice and its largest count, cached because most counts are smaller.
     slice: PaneIndex,

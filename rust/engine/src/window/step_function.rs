@@ -3,7 +3,7 @@
 use super::panes::PaneIndex;
 use std::collections::BTreeMap;
 
-/// Sum of intervals that each add to the count.
+/// Sum of weighted intervals, stored as the change of the count at each pane where an interval starts or ends.
 #[derive(Debug, Default)]
 pub(crate) struct StepFunction {
     steps: BTreeMap<PaneIndex, i64>,

@@ -1,4 +1,5 @@
-//! Read access to a window's counts: at the newest pane, or at any pane that can still change.
+//! Read access to a window's counts: at the newest pane, or at any pane that can still change. *Recent* events are
+//! those in the lateness buffer.
 //!
 //! A view borrows the window's [`Counts`], the rows of states, the lateness buffer and, if there is one, the
 //! aggregate. Reads at the newest pane are O(1); a range of panes costs time proportional to its panes and to the
@@ -172,7 +173,8 @@ impl WindowView<'_> {
         None
     }
 
-    /// For each value with recent events, the panes within `reach` in which it is known to have been seen, ascending.
+    /// For each value with recent events, the panes within `reach` in which it is known to have been seen, ascending:
+    /// the panes of its recent events, and the panes that these events moved it from.
     fn recent_values(
         &self,
         slot: u32,
@@ -201,9 +203,10 @@ impl WindowView<'_> {
 
     /// Exact counts of panes `low..=high`.
     ///
-    /// If values are counted, a value without recent events counts from its last pane for one window length. A value
-    /// with recent events may have moved since. Its panes are known: those after the watermark from the recent
-    /// events, the one before from the pane that the first of them displaced.
+    /// If values are counted, the pane log has each value only in its last pane. This is exact for a value without
+    /// recent events: it counts from that pane on for one window length. A value with recent events was in other panes
+    /// before. They are reconstructed from the lateness buffer: panes after the watermark from the recent events
+    /// themselves, the last pane before the watermark from `previous_pane` of the first of these events.
     pub(crate) fn count_steps(&self, slot: u32, low: PaneIndex, high: PaneIndex) -> StepFunction {
         let mut steps = StepFunction::default();
         let Some(state) = self.state(slot) else { return steps };
@@ -212,7 +215,7 @@ impl WindowView<'_> {
         if self.counts.values {
             for (value, panes) in self.recent_values(slot, &reach) {
                 if let Some(last) = self.counts.pairs.last(value, slot).filter(|last| reach.contains(last)) {
-                    // The pane log counts it too, in its last pane; subtract it here.
+                    // The loop over the pane log below adds the value in its last pane; cancel that.
                     steps.add(last, last.saturating_add(span), -1);
                 }
                 for (at, &pane) in panes.iter().enumerate() {
@@ -227,8 +230,8 @@ impl WindowView<'_> {
         steps
     }
 
-    /// Time at which the count reached `need` in pane `first`, in order of event time; `None` if that is behind the
-    /// watermark and therefore final.
+    /// Time of the event, in order of event time, at which pane `first` reached the count `need`; `None` if that event
+    /// is before the watermark, so that a time computed earlier is final.
     pub(crate) fn reached_at(&self, slot: u32, first: PaneIndex, need: u64) -> Option<Micros> {
         if let Some(aggregates) = self.aggregates {
             return aggregates.reached_at(slot, first, need);
@@ -238,7 +241,8 @@ impl WindowView<'_> {
         } else {
             self.chain(slot).map(|(_, time)| time).filter(|&time| self.pane(time) == first).collect()
         };
-        // Entries behind the watermark may be missing from the buffer, but all of them precede the others.
+        // Entries of events before the watermark may be missing from the buffer. All of these events precede the
+        // others, so their number is the count minus the number of the others.
         times.retain(|&time| time >= self.arrivals.complete_from());
         let (_, _, count) = self.count_steps(slot, first, first).within(first, first).next()?;
         let already = count.saturating_sub(times.len() as u64);
@@ -247,8 +251,9 @@ impl WindowView<'_> {
         times.get(usize::try_from(nth).ok()?).copied()
     }
 
-    /// Time of the first event in pane `first`, if the count is known to have been `need` before it. Behind the
-    /// watermark, the first known event.
+    /// Time of the first event in pane `first`, if the window's earlier panes alone reach the count `need`. This
+    /// happens for baseline rules, which do not evaluate panes without events and change the threshold every day.
+    /// Events that are no longer in the lateness buffer are ignored.
     pub(crate) fn reached_before(&self, slot: u32, first: PaneIndex, need: u64) -> Option<Micros> {
         let new = if self.counts.values {
             self.new_values_of(slot, first).len()
