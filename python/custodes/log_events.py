@@ -333,7 +333,7 @@ class BrokersUnreachable(LogEvent, level="warning", consequence="retry within 1 
 
 
 class BrokersRefused(LogEvent, level="error", consequence="retry within 10 s"):
-    """The brokers refuse the credentials, or lack a permission for this client."""
+    """The brokers or the token endpoint refuse the credentials, a secret cannot be read, or a permission is missing."""
 
     error: str
 

@@ -153,8 +153,10 @@ def _check_provider(config: Config) -> list[Fault]:
 def _check_brokers(config: Config) -> list[Fault]:
     settings = config.source.kafka
     tables = [table.topic for table in config.tables.values() if isinstance(table, TableTopicSettings)]
-    problem = reachable(settings, tables) if settings else None
-    if settings is None or problem is None:
+    if settings is None or setting_faults(settings) or file_faults(settings):
+        return []
+    problem = reachable(settings, tables)
+    if problem is None:
         return []
     servers = ", ".join(settings.bootstrap_servers)
     return [Fault(f"cannot reach Kafka at {servers}: {problem}", hint="see source.kafka.bootstrap_servers")]

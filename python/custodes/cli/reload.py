@@ -18,6 +18,7 @@ from custodes.log_events import ConfigurationReloaded, ReloadFailed, RestartNeed
 from custodes.rules import Ruleset, build_plan, read_rules, sharing_faults, shipped_pack
 from custodes.runtime.monitor import Monitor
 from custodes.sources.lookup_tables import FileTable, LookupTables, TableSource
+from custodes.sources.secret_files import file_faults
 from custodes.sources.table_topic import TopicTable
 
 _RELOADABLE: Any = {
@@ -104,6 +105,8 @@ class ConfigReloader:
     def _try(self) -> Sequence[Fault]:
         try:
             settings = load_config(self._path)
+            if settings.source.kafka is not None and (faults := file_faults(settings.source.kafka)):
+                return faults
             # A reload cannot change how counting is distributed among workers.
             ruleset = compile_rules(settings.model_copy(update={"workers": self._settings.workers}), self._tables)
             self._monitor.change_rules(ruleset, settings.engine.threads)

@@ -67,7 +67,7 @@ class KafkaSourceSettings(Section):
             raise ValueError(f"sign_in replaces {', '.join(f'client.{name}' for name in sasl)}: remove one of them")
         protocol = self.client.get("security_protocol", "SASL_SSL")
         if protocol not in {"SASL_SSL", "SASL_PLAINTEXT"}:
-            raise ValueError(f"client.security_protocol is {protocol}, without a sign-in: use SASL_SSL, or remove sign_in")
+            raise ValueError(f"client.security_protocol is {protocol}, not SASL_SSL or SASL_PLAINTEXT as sign_in needs")
         return self
 
 

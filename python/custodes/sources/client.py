@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
 from typing import Any
 
 from kafka import KafkaConsumer, KafkaProducer
@@ -15,7 +14,7 @@ from custodes.config.faults import did_you_mean
 from custodes.config.model import KafkaSourceSettings as KafkaSettings
 from custodes.sources.connection_causes import REFUSALS, NoConnectionError, cause_of_failure, most_telling
 from custodes.sources.connections import BrokerClient, ConnectionFailures
-from custodes.sources.sign_in import SignInError, read_secret, sign_in_settings
+from custodes.sources.sign_in import SignInError, sign_in_of
 
 CONNECT_MS = 3000
 """Milliseconds of one attempt to find a broker. The monitor can be stopped between two attempts."""
@@ -39,20 +38,13 @@ def client(kind: Any, settings: KafkaSettings, *, failures: ConnectionFailures |
 
     Raises ``KafkaError`` whose message is the cause, if no broker can be reached or the sign-in fails.
     """
-    failures = failures or ConnectionFailures()
-    sign_in: dict[str, Any] = {}
-    password = None
-    if settings.sign_in is not None:
-        sign_in = {"security_protocol": "SASL_SSL", **sign_in_settings(settings.sign_in)}
-        if (file := settings.sign_in.password_file) is not None:
-            password = partial(read_secret, file)
-    usual = {"max_partition_fetch_bytes": FETCH_BYTES}
-    configured = usual | sign_in | settings.client
+    sign_in, failures = sign_in_of(settings.sign_in), failures or ConnectionFailures()
+    configured = {"max_partition_fetch_bytes": FETCH_BYTES} | sign_in.settings | settings.client
     chosen = {name: value for name, value in configured.items() if name in kind.DEFAULT_CONFIG}
     made: list[BrokerClient] = []
 
     def connect(**configs: Any) -> BrokerClient:
-        made.append(BrokerClient(failures, password, **configs))
+        made.append(BrokerClient(sign_in, failures, **configs))
         return made[-1]
 
     try:

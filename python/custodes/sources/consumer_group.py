@@ -16,6 +16,7 @@ from custodes.log_events import BrokersRefused, BrokersUnreachable, CommitFailed
 from custodes.retry import Retry
 from custodes.sources.client import CONNECT_MS, client, setting_faults
 from custodes.sources.connection_causes import REFUSALS, cause_of_failure, most_telling
+from custodes.sources.connections import ConnectionFailures
 from custodes.sources.fetches import (
     ask_ahead,
     ask_for_a_fresh_assignment,
@@ -23,7 +24,6 @@ from custodes.sources.fetches import (
     hears_its_coordinator,
     take_whole,
 )
-from custodes.sources.connections import ConnectionFailures
 
 _RETRY_SECONDS = 1.0
 """Seconds between two attempts to connect."""

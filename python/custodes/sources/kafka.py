@@ -187,7 +187,7 @@ class KafkaDeadLetters:
 
     def _send(self, reject: Reject, place: dict[str, str | int]) -> Any:
         if self._producer is None:
-            own = {"client_id": "custodes-dead-letters", "acks": "all", "max_block_ms": _SEND_MS}
+            own: dict[str, Any] = {"client_id": "custodes-dead-letters", "acks": "all", "max_block_ms": _SEND_MS}
             self._producer = client(KafkaProducer, self._settings, **own)
         headers = [
             ("custodes.topic", str(place["topic"]).encode()),
