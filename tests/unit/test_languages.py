@@ -53,7 +53,7 @@ def test_every_message_is_translated(language: str) -> None:
     with (LOCALE / f"{language}.po").open("rb") as file:
         known = {str(one.id): str(one.string) for one in read_po(file) if one.id}
     wanted = set(messages())
-    assert not sorted(one for one in wanted if not known.get(one)), "without a translation"
+    assert not sorted(one for one in wanted if not known.get(one)), f"without a translation in {language}.po"
     assert not sorted(set(known) - wanted), "not said any more"
     for message, text in known.items():
         assert set(PLACE.findall(message)) == set(PLACE.findall(text)), message

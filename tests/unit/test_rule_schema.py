@@ -39,7 +39,7 @@ def test_the_shipped_rules_match_the_schema() -> None:
 
 def test_it_knows_the_keys_that_the_compiler_knows() -> None:
     properties = rule_schema()["properties"]
-    assert set(properties["custodes"]["properties"]) == set(OWN)
+    assert set(properties["custodes"]["properties"]) == set(OWN), "`_own` in rules/schema.py and `OWN` in rules/keys.py"
     assert set(properties["correlation"]["properties"]) == set(CORRELATION)
     assert set(properties["correlation"]["properties"]["condition"]["properties"]) == set(CONDITION)
     assert set(properties) == {*METADATA, *CUSTOM, *(key for keys in OF_KIND.values() for key in keys)}
