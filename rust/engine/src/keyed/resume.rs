@@ -1,7 +1,8 @@
 //! Source positions from which events are counted after a restore.
 //!
 //! The parts of a snapshot (one per shard and keyed stream) are saved one after another, so each reflects the source up
-//! to its own position. The source is replayed from the lowest of these, and each part skips the events before its own.
+//! to its own position. The source is replayed from the position at which the snapshot began, and each part skips the
+//! events before its own.
 
 /// For one source stream, the first position to count in each snapshot part.
 #[derive(Debug)]
