@@ -54,16 +54,22 @@ def _tls_faults(settings: KafkaSettings) -> Iterator[Fault]:
         yield Fault("source.kafka.client.ssl_keyfile needs ssl_certfile", hint=_NO_FILE)
     if "ssl_certfile" not in files:
         return
+    asked: list[str] = []
+
+    def password() -> str:
+        asked.append(_password(settings))
+        return asked[-1]
+
     try:
-        context.load_cert_chain(files["ssl_certfile"], files.get("ssl_keyfile"), lambda: _password(settings))
+        context.load_cert_chain(files["ssl_certfile"], files.get("ssl_keyfile"), password)
     except _NoPasswordError:
         yield Fault("source.kafka.client.ssl_keyfile is encrypted: set ssl_password", hint=_NO_FILE)
     except OSError as error:
         names = " or ".join(files[name] for name in ("ssl_certfile", "ssl_keyfile") if name in files)
-        yield Fault(
-            f"source.kafka.client.ssl_certfile: {names} {_problem(error, 'a PEM certificate with its key')}",
-            hint=_NO_FILE,
-        )
+        # OpenSSL's error for a wrong password is the one for a damaged file.
+        locked = "cannot be decrypted: ssl_password is wrong" if asked and isinstance(error, ssl.SSLError) else None
+        problem = locked or _problem(error, "a PEM certificate with its key")
+        yield Fault(f"source.kafka.client.ssl_certfile: {names} {problem}", hint=_NO_FILE)
 
 
 class _NoPasswordError(Exception):
@@ -83,6 +89,4 @@ def _problem(error: OSError, wanted: str) -> str:
     reason = error.reason or ""
     if "KEY_VALUES_MISMATCH" in reason:
         return "do not belong together: the key is not the key of the certificate"
-    if "BAD_DECRYPT" in reason or "BAD_PASSWORD_READ" in reason:
-        return "cannot be decrypted: ssl_password is wrong"
     return f"does not contain {wanted}" + (f" ({reason})" if reason else "")

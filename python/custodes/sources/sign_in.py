@@ -37,7 +37,7 @@ class SignInError(KafkaError):  # type: ignore[misc]
 def read_secret(path: Path) -> str:
     """Returns the content of a secret's file, without the end of its last line. Raises :class:`SignInError`."""
     try:
-        secret = path.read_text(encoding="utf-8").rstrip("\r\n")
+        secret = path.read_bytes().decode().rstrip("\r\n")
     except OSError as error:
         raise SignInError(f"{path} cannot be read: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
