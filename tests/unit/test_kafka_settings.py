@@ -18,7 +18,7 @@ from custodes.config.kafka_sign_in import KafkaSignInSettings
 from custodes.config.model import KafkaSourceSettings
 from custodes.sources.client import setting_faults
 from custodes.sources.secret_files import file_faults
-from custodes.sources.sign_in import SignInError, TokenProvider, read_secret
+from custodes.sources.sign_in import BrokerSignInError, TokenProvider, read_secret
 from token_server import TokenServer
 
 
@@ -148,13 +148,13 @@ def test_a_secret_is_the_text_of_its_file_without_the_line_end(
     if secret:
         assert read_secret(path) == secret
     else:
-        with pytest.raises(SignInError, match="is empty"):
+        with pytest.raises(BrokerSignInError, match="is empty"):
             read_secret(path)
 
 
 def test_a_secret_that_is_no_text_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "secret").write_bytes(b"\xff\xfe")
-    with pytest.raises(SignInError, match="is not UTF-8 text"):
+    with pytest.raises(BrokerSignInError, match="is not UTF-8 text"):
         read_secret(tmp_path / "secret")
 
 
@@ -177,10 +177,10 @@ def test_a_token_is_used_until_it_must_be_renewed_and_outlives_an_outage(tokens:
     now[0] = 99
     assert provider.token() == first, "the endpoint is down, and the token is still valid"
     now[0] = 101
-    with pytest.raises(SignInError, match=r"no token from .*: rejected \(503: temporarily_unavailable\)"):
+    with pytest.raises(BrokerSignInError, match=r"no token from .*: rejected \(503: temporarily_unavailable\)"):
         provider.token()
     tokens.is_up, tokens.secret = True, "changed"
-    with pytest.raises(SignInError, match="client_id or client_secret_file is wrong"):
+    with pytest.raises(BrokerSignInError, match="client_id or client_secret_file is wrong"):
         provider.token()
     secret.write_text("changed")
     provider.token()

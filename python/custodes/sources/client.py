@@ -14,7 +14,7 @@ from custodes.config.faults import did_you_mean
 from custodes.config.model import KafkaSourceSettings as KafkaSettings
 from custodes.sources.connection_causes import REFUSALS, NoConnectionError, cause_of_failure, most_telling
 from custodes.sources.connections import BrokerClient, ConnectionFailures
-from custodes.sources.sign_in import SignInError, sign_in_of
+from custodes.sources.sign_in import BrokerSignInError, sign_in_of
 
 CONNECT_MS = 3000
 """Milliseconds of one attempt to find a broker. The monitor can be stopped between two attempts."""
@@ -59,12 +59,12 @@ def client(kind: Any, settings: KafkaSettings, *, failures: ConnectionFailures |
 
 def explained(
     error: KafkaTimeoutError, failures: ConnectionFailures, settings: KafkaSettings
-) -> SignInError | NoConnectionError | KafkaTimeoutError:
+) -> BrokerSignInError | NoConnectionError | KafkaTimeoutError:
     """Returns the error to raise for a time limit that passed because no connection succeeded."""
     failure = most_telling(failures.recent(), settings)
     if failure is None:
         return error
-    kind = SignInError if isinstance(failure, REFUSALS) else NoConnectionError
+    kind = BrokerSignInError if isinstance(failure, REFUSALS) else NoConnectionError
     return kind(cause_of_failure(failure, settings))
 
 

@@ -16,13 +16,13 @@ from kafka.errors import (
 )
 
 from custodes.config.model import KafkaSourceSettings as KafkaSettings
-from custodes.sources.sign_in import SignInError
+from custodes.sources.sign_in import BrokerSignInError
 
 REFUSALS = (
     AuthorizationError,
     IllegalSaslStateError,
     SaslAuthenticationFailedError,
-    SignInError,
+    BrokerSignInError,
     UnsupportedSaslMechanismError,
 )
 """Errors of brokers that answer and refuse, and of a sign-in that cannot be attempted."""
@@ -66,7 +66,7 @@ def cause_of_failure(error: BaseException, settings: KafkaSettings) -> str:
 def _named(error: BaseException, settings: KafkaSettings) -> str | None:
     for one in _chain(error):
         match one:
-            case SignInError() | NoConnectionError():
+            case BrokerSignInError() | NoConnectionError():
                 return str(one)
             case SaslAuthenticationFailedError():
                 return _rejected(one, settings)

@@ -21,7 +21,7 @@ from kafka.net.manager import KafkaConnectionManager
 from kafka.net.selector import NetworkSelector
 
 from custodes.sources.receiving import receive_from
-from custodes.sources.sign_in import SignIn, SignInError
+from custodes.sources.sign_in import BrokerSignInError, SignIn
 
 _END_MS = 2000
 """Milliseconds to wait for the network thread of a client that ends."""
@@ -69,7 +69,7 @@ class BrokerConnections(KafkaConnectionManager):  # type: ignore[misc]
         conn.close_future.add_errback(partial(self._failed, node.node_id))
         try:
             self._sign_in.renew(conn.config)
-        except SignInError as error:
+        except BrokerSignInError as error:
             self.update_backoff(node.node_id)
             conn.close(error)
             return

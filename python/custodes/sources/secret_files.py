@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from custodes.config import Fault
 from custodes.config.model import KafkaSourceSettings as KafkaSettings
-from custodes.sources.sign_in import SignInError, read_secret, trusted_by
+from custodes.sources.sign_in import BrokerSignInError, read_secret, trusted_by
 
 _NO_FILE = "see source.kafka.client"
 
@@ -27,11 +27,11 @@ def _secret_faults(settings: KafkaSettings) -> Iterator[Fault]:
             continue
         try:
             read_secret(path)
-        except SignInError as error:
+        except BrokerSignInError as error:
             yield Fault(f"source.kafka.sign_in.{name}: {error}")
     try:
         trusted_by(sign_in.token_ca_file)
-    except SignInError as error:
+    except BrokerSignInError as error:
         yield Fault(f"source.kafka.sign_in.token_ca_file: {error}")
 
 

@@ -27,7 +27,7 @@ _LIFETIME_SECONDS = 300.0
 """Lifetime of a token whose endpoint does not state it."""
 
 
-class SignInError(KafkaError):  # type: ignore[misc]
+class BrokerSignInError(KafkaError):  # type: ignore[misc]
     """A sign-in that cannot be attempted: a secret is unreadable, or the token endpoint does not give a token."""
 
     def __str__(self) -> str:
@@ -35,15 +35,15 @@ class SignInError(KafkaError):  # type: ignore[misc]
 
 
 def read_secret(path: Path) -> str:
-    """Returns the content of a secret's file, without the end of its last line. Raises :class:`SignInError`."""
+    """Returns the content of a secret's file, without the end of its last line. Raises :class:`BrokerSignInError`."""
     try:
         secret = path.read_bytes().decode().rstrip("\r\n")
     except OSError as error:
-        raise SignInError(f"{path} cannot be read: {error.strerror or error}") from error
+        raise BrokerSignInError(f"{path} cannot be read: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
-        raise SignInError(f"{path} is not UTF-8 text") from error
+        raise BrokerSignInError(f"{path} is not UTF-8 text") from error
     if not secret:
-        raise SignInError(f"{path} is empty")
+        raise BrokerSignInError(f"{path} is empty")
     return secret
 
 
@@ -52,10 +52,10 @@ class SignIn(Protocol):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Settings of kafka-python for this sign-in. Raises :class:`SignInError` for an unreadable password."""
+        """Settings of kafka-python for this sign-in. Raises :class:`BrokerSignInError` for an unreadable password."""
 
     def renew(self, settings: dict[str, Any]) -> None:
-        """Updates the settings of a connection before it is opened. Raises :class:`SignInError`."""
+        """Updates the settings of a connection before it is opened. Raises :class:`BrokerSignInError`."""
 
     def rejected(self) -> None:
         """Called when a broker has rejected the sign-in."""
@@ -142,14 +142,14 @@ class TokenProvider(AbstractTokenProvider):  # type: ignore[misc]
     def token(self) -> str:
         """Returns a token that has not expired: the last one for most of its lifetime, or a new one.
 
-        Raises :class:`SignInError`.
+        Raises :class:`BrokerSignInError`.
         """
         with self._lock:
             if self._clock() < self._renew_at:
                 return self._token
             try:
                 self._token, lifetime = self._fetch()
-            except SignInError:
+            except BrokerSignInError:
                 # The last token is still valid; the endpoint is asked again for the next connection.
                 if self._clock() < self._expires_at:
                     return self._token
@@ -181,7 +181,7 @@ class TokenProvider(AbstractTokenProvider):  # type: ignore[misc]
                 verify=trusted_by(settings.token_ca_file),
             )
         except httpx.HTTPError as error:
-            raise SignInError(f"no token from {url}: {str(error) or type(error).__name__}") from error
+            raise BrokerSignInError(f"no token from {url}: {str(error) or type(error).__name__}") from error
         return _token_in(answer, url)
 
 
@@ -191,14 +191,14 @@ def _token_in(answer: httpx.Response, url: str) -> tuple[str, float]:
     except ValueError:
         fields = None
     if not isinstance(fields, dict):
-        raise SignInError(f"no token from {url}: it answers {answer.status_code}, and not with JSON")
+        raise BrokerSignInError(f"no token from {url}: it answers {answer.status_code}, and not with JSON")
     if not answer.is_success:
         reason = fields.get("error_description") or fields.get("error") or "no reason given"
         rejected = "client_id or client_secret_file is wrong" if fields.get("error") == "invalid_client" else "rejected"
-        raise SignInError(f"no token from {url}: {rejected} ({answer.status_code}: {reason})")
+        raise BrokerSignInError(f"no token from {url}: {rejected} ({answer.status_code}: {reason})")
     token, lifetime = fields.get("access_token"), fields.get("expires_in", _LIFETIME_SECONDS)
     if not isinstance(token, str) or not token:
-        raise SignInError(f"no token from {url}: its answer has no access_token")
+        raise BrokerSignInError(f"no token from {url}: its answer has no access_token")
     try:
         return token, max(float(lifetime), 0.0)
     except (TypeError, ValueError):
@@ -206,8 +206,8 @@ def _token_in(answer: httpx.Response, url: str) -> tuple[str, float]:
 
 
 def trusted_by(ca_file: Path | None) -> ssl.SSLContext:
-    """Returns the CAs to trust. Raises :class:`SignInError`."""
+    """Returns the CAs to trust. Raises :class:`BrokerSignInError`."""
     try:
         return ssl.create_default_context(cafile=ca_file)
     except OSError as error:
-        raise SignInError(f"{ca_file} cannot be used as CA file: {error.strerror or error}") from error
+        raise BrokerSignInError(f"{ca_file} cannot be used as CA file: {error.strerror or error}") from error
