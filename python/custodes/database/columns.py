@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+
 from sqlalchemy import Dialect, Engine, String, Text, TypeDecorator
 
+from custodes.database.text import shortened
 from custodes.encryption.keys import NO_KEYS, Keys
 
+MOST_INDEXED_BYTES = 1_500
+"""UTF-8 bytes of a name in an index: encrypted and in base64, it fits into PostgreSQL's limit of 2,704 bytes."""
 _KEYS = "custodes_keys"
 
 
@@ -33,14 +38,27 @@ class GroupText(TypeDecorator[str]):
         return None if value is None else keys_of(dialect).show_group(value)
 
 
+class GroupDigest(TypeDecorator[str]):
+    """The SHA-256 of a group as :class:`GroupText` stores it, for an index: names can be longer than an entry may be.
+
+    Its parameters are groups, as those of :class:`GroupText`.
+    """
+
+    impl = String(64)
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        return None if value is None else hashlib.sha256(keys_of(dialect).hide_group(value).encode()).hexdigest()
+
+
 class HiddenName(TypeDecorator[str]):
-    """A name, encrypted and searchable."""
+    """A name, encrypted and searchable; a name that is too long for an index is shortened before."""
 
     impl = String
     cache_ok = True
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
-        return None if value is None else keys_of(dialect).hide("name", value)
+        return None if value is None else keys_of(dialect).hide("name", shortened(value, MOST_INDEXED_BYTES))
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> str | None:
         return None if value is None else keys_of(dialect).show("name", value)

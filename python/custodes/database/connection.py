@@ -13,10 +13,11 @@ from sqlalchemy import Connection, Engine, create_engine, event, func, inspect, 
 from custodes.database.columns import use_keys
 from custodes.database.reencryption import encrypt_anew
 from custodes.database.tables import findings, metadata, silences
+from custodes.database.text import storable_parameters
 from custodes.encryption.keys import NO_KEYS, Keys
 
 MIGRATIONS = Path(__file__).parent / "migrations"
-LATEST = "0010"
+LATEST = "0011"
 """Revision of :mod:`custodes.database.tables`: the last one in ``migrations/versions``."""
 _FIRST = "0001"
 
@@ -28,12 +29,15 @@ _PATIENCE_FOR_TABLES_MS = 10_000
 
 _POSTGRESQL: dict[str, Any] = {
     "pool_pre_ping": True,
-    "connect_args": {
-        "connect_timeout": 5,
-        # A worker that stops inside a transaction must not block the next owner of its tasks.
-        "options": "-c idle_in_transaction_session_timeout=5s -c lock_timeout=10s -c statement_timeout=30s",
-    },
+    # A pooler such as PgBouncer gives each transaction another session, so no statement is prepared in one.
+    "connect_args": {"connect_timeout": 5, "prepare_threshold": None},
 }
+_TRANSACTION_TIMEOUTS = (
+    "SET LOCAL idle_in_transaction_session_timeout = '5s'; SET LOCAL lock_timeout = '10s'; "
+    "SET LOCAL statement_timeout = '30s'"
+)
+"""Limits of every transaction in PostgreSQL: a worker that stops inside one must not block the next owner of its tasks.
+They are not options of the connection, which a pooler refuses or shares with others."""
 
 
 class NewerDatabaseError(RuntimeError):
@@ -50,8 +54,11 @@ def open_database(url: str, patience_ms: int = 250, keys: Keys = NO_KEYS) -> Eng
     """
     is_postgresql = make_url(url).get_backend_name() == "postgresql"
     engine = create_engine(url, **(_POSTGRESQL if is_postgresql else {}))
+    if is_postgresql:
+        event.listen(engine, "begin", _limit_transaction)
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", partial(_tune_sqlite, patience_ms))
+    event.listen(engine, "before_cursor_execute", _make_storable, retval=True)
     use_keys(engine, keys)
     with engine.begin() as connection:
         if is_postgresql:
@@ -64,6 +71,16 @@ def open_database(url: str, patience_ms: int = 250, keys: Keys = NO_KEYS) -> Eng
         for table in (findings, silences):
             encrypt_anew(connection, table)
     return engine
+
+
+def _limit_transaction(connection: Connection) -> None:
+    connection.exec_driver_sql(_TRANSACTION_TIMEOUTS)
+
+
+def _make_storable(  # noqa: PLR0917 - the signature of SQLAlchemy's event
+    connection: Connection, cursor: Any, statement: str, parameters: Any, context: Any, executemany: bool
+) -> tuple[str, Any]:
+    return statement, storable_parameters(parameters)
 
 
 def _begin_alone(connection: Connection, patience_ms: int) -> None:
@@ -141,11 +158,13 @@ def _add_new_columns(connection: Connection) -> None:
             continue
         known = {column["name"] for column in inspect(connection).get_columns(table.name)}
         for column in table.columns:
-            if column.name not in known:
+            if column.name not in known | _OF_MIGRATIONS:
                 kind = column.type.compile(connection.dialect)
                 connection.execute(text(f"ALTER TABLE {table.name} ADD COLUMN {column.name} {kind}"))
 
 
+_OF_MIGRATIONS = {"group_digest"}
+"""Columns of these tables that a migration adds, with their values."""
 _OF_THE_FIRST = ("findings", "gaps", "shortfalls", "claims", "workers")
 
 

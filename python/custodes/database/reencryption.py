@@ -24,7 +24,7 @@ from sqlalchemy import (
     update,
 )
 
-from custodes.database.columns import GroupText, HiddenName, WrappedText, keys_of
+from custodes.database.columns import GroupDigest, GroupText, HiddenName, WrappedText, keys_of
 from custodes.encryption.keys import Keys, hidden_by, wrapped_by
 
 _AT_ONCE = 1000
@@ -40,11 +40,12 @@ def encrypt_anew(connection: Connection, table: Table) -> int:
     keyring = keys_of(connection.dialect)
     current = keyring.current
     columns = encrypted_columns(table)
+    digests = {column.name: "group" for column in table.columns if isinstance(column.type, GroupDigest)}
     if current is None or not columns:
         return 0
     keys = list(table.primary_key.columns)
     change = update(table).where(*(key == bindparam(f"of_{key.name}") for key in keys))
-    change = change.values({column.name: bindparam(column.name) for column in columns})
+    change = change.values({name: bindparam(name) for name in [*(column.name for column in columns), *digests]})
     named = [*(f"of_{key.name}" for key in keys), *(column.name for column in columns)]
     # Rows are read decrypted and as stored; they are written encrypted.
     as_they_stand = [type_coerce(column, String).label(f"raw_{column.name}") for column in columns]
@@ -58,7 +59,8 @@ def encrypt_anew(connection: Connection, table: Table) -> int:
             return changed
         others = [row for row in rows if _is_by_others(columns, row[len(named) :], keyring, current)]
         if others:
-            connection.execute(change, [dict(zip(named, row, strict=False)) for row in others])
+            values = [dict(zip(named, row, strict=False)) for row in others]
+            connection.execute(change, [row | {name: row[of] for name, of in digests.items()} for row in values])
         changed += len(others)
         after = rows[-1][: len(keys)]
 

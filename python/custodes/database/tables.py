@@ -5,6 +5,9 @@ Every change here needs a migration in ``migrations/versions``; a test compares 
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -22,7 +25,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-from custodes.database.columns import GroupText, HiddenName, WrappedString, WrappedText
+from custodes.database.columns import GroupDigest, GroupText, HiddenName, WrappedString, WrappedText
 
 metadata = MetaData()
 
@@ -37,7 +40,11 @@ class NumberColumn(TypeDecorator[float]):
     cache_ok = True
 
     def process_result_value(self, value: float | None, dialect: Dialect) -> float | None:
-        return int(value) if value is not None and value == int(value) else value
+        return int(value) if value is not None and math.isfinite(value) and value == int(value) else value
+
+
+def _group_of(context: Any) -> str:
+    return str(context.get_current_parameters()["group"])
 
 
 findings = Table(
@@ -48,6 +55,7 @@ findings = Table(
     Column("rule", String, nullable=False),
     Column("level", String, nullable=False),
     Column("group", GroupText, nullable=False),
+    Column("group_digest", GroupDigest, nullable=False, default=_group_of),
     Column("opened_at", BigInteger, nullable=False),
     Column("closed_at", BigInteger),
     Column("held_from", BigInteger, nullable=False),
@@ -57,7 +65,7 @@ findings = Table(
     Column("threshold", NumberColumn, nullable=False),
     Column("keep_open", BigInteger, nullable=False),
     Column("usual", Float),
-    Index("findings_by_group", "rule_id", "group", "held_until"),
+    Index("findings_by_group", "rule_id", "group_digest", "held_until"),
     Index("findings_by_time", "opened_at", "id"),
     Index("findings_open", "closed_at"),
 )

@@ -13,9 +13,11 @@ from custodes.findings.model import Finding
 
 def row_of(finding: Finding) -> dict[str, Any]:
     """The column of ``expected`` has the older name ``usual``."""
-    values = {**vars(finding), "group": group_text(finding.group)}
+    group = group_text(finding.group)
+    values = {**vars(finding), "group": group, "group_digest": group}
     return {"usual" if name == "expected" else name: value for name, value in values.items()}
 
 
 def finding_of(row: RowMapping) -> Finding:
-    return Finding.read({**row, "group": json.loads(row["group"])})
+    fields = {name: value for name, value in row.items() if name != "group_digest"}
+    return Finding.read(fields | {"group": json.loads(row["group"])})

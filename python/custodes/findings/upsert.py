@@ -36,7 +36,7 @@ _BY_IDS = select(_findings).where(_findings.c.id.in_(bindparam("ids", expanding=
 _NEAR = (
     select(_findings)
     .where(_findings.c.rule_id.in_(bindparam("rules", expanding=True)))
-    .where(_findings.c.group.in_(bindparam("groups", expanding=True)))
+    .where(_findings.c.group_digest.in_(bindparam("groups", expanding=True)))
     .where(_findings.c.held_until >= bindparam("from_"), _findings.c.held_from <= bindparam("until"))
 )
 _INSERT = insert(_findings)
