@@ -62,7 +62,7 @@ def is_time_zone(name: str) -> bool:
     """Returns whether the IANA database, which is part of the engine, has a time zone of this name."""
 
 def normalise(form: str, text: str) -> str:
-    """Returns the normal form of an identity. ``form`` is JSON as in the plan; raises ``ValueError`` for another one."""
+    """Returns the normal form of an identity. Raises ``ValueError`` for a ``form`` that is not JSON as in the plan."""
 
 class PlanError(ValueError):
     """A plan cannot be run. The message contains the location; the attributes give its parts."""
