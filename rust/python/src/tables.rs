@@ -51,7 +51,7 @@ impl Tables {
     ) -> PyResult<usize> {
         let csv = PyBackedBytes::from(csv.clone());
         let keys = forms.len();
-        let forms = forms.iter().map(|form| form.as_deref().map(identity_form).transpose());
+        let forms = forms.into_iter().map(|form| form.map(|form| identity_form(&form)).transpose());
         let columns = Columns { keys, value, forms: forms.collect::<PyResult<_>>()? };
         let table = py.detach(|| Lookup::from_csv(&csv, &columns, secret));
         let table = table.map_err(|error| table_error(py, &error))?;

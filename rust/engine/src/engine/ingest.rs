@@ -133,7 +133,7 @@ impl IngestWorker {
             };
             match record.text.or_else(|| simdutf8::basic::from_utf8(record.value).ok()) {
                 Some(text) => {
-                    self.read_one(record, text, times, resume, || Cow::Borrowed(record.value), events)
+                    self.read_one(record, text, times, resume, || Cow::Borrowed(record.value), events);
                 }
                 None => self.read_repaired(record, times, resume, events),
             }

@@ -263,8 +263,8 @@ impl FieldTable {
         let named = |wanted: &str| self.names.iter().position(|name| name == wanted);
         let problem = named(PROBLEM);
         let access = named("action").zip(named("subject")).filter(|_| self.actions.is_some());
-        let names = Reason::ALL.map(Reason::name).into_iter().chain([LATE]);
-        let problems: Vec<Scalar> = names.map(|name| self.constant(name)).collect();
+        let reasons = Reason::ALL.map(Reason::name).into_iter().chain([LATE]);
+        let problems: Vec<Scalar> = reasons.map(|reason| self.constant(reason)).collect();
         let only_slot = |places: &Vec<FieldSource>| match places[..] {
             [FieldSource::Slot(slot)] => Some(slot),
             _ => None,

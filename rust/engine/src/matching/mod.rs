@@ -331,9 +331,12 @@ impl Comparison {
 fn in_normal_form(test: &Test, form: Option<IdentityForm>) -> Test {
     match (test, form) {
         (Test::Text { parts, cased: false }, Some(form)) => match &parts[..] {
-            [PatternPart::Literal(text)] => {
-                let text = normal_form(form, text).unwrap_or_else(|| text.clone());
-                Test::Text { parts: vec![PatternPart::Literal(text)], cased: form.case == LetterCase::Keep }
+            [PatternPart::Literal(literal)] => {
+                let literal = normal_form(form, literal).unwrap_or_else(|| literal.clone());
+                Test::Text {
+                    parts: vec![PatternPart::Literal(literal)],
+                    cased: form.case == LetterCase::Keep,
+                }
             }
             _ => test.clone(),
         },
