@@ -21,6 +21,7 @@ from custodes.config.alerts import Receiver
 from custodes.config.model import Config
 from custodes.log_events import all_events, fields_of
 from custodes.runtime.metrics import Metrics
+from custodes.sources.file_faults import MEANINGS
 
 ROOT = Path(__file__).parent.parent
 CONSTRUCTS = ROOT / "tests" / "sigma" / "constructs.yml"
@@ -159,6 +160,7 @@ def _metrics() -> str:
     ]
     meanings = _reasons()
     lines += [f"| `{reason}` | {meanings[reason]} |" for reason in REASONS]
+    lines += [f"| `{reason}` | {meaning} |" for reason, meaning in MEANINGS.items()]
     return "\n".join(lines) + "\n"
 
 

@@ -248,6 +248,15 @@ class RecordsMissed(LogEvent, level="error", consequence="the gap is stored; cou
     place: Mapping[str, str | int]
 
 
+class FileNotRead(LogEvent, level="error", consequence="the rest of the file is not counted; other files are read"):
+    """A file, or the rest of it, could not be read."""
+
+    place: Mapping[str, str | int]
+    line: int
+    reason: str
+    detail: str
+
+
 class SourceReset(LogEvent, level="error", consequence="the source is read from its start as a new stream"):
     """The source has fewer records than were read from it."""
 

@@ -17,6 +17,7 @@ import zstandard
 import oracle
 from commands import custodes
 
+EVENT = '{"time":"2026-01-05T08:00:00Z","actor":"a","action":"read"}'
 RULES = """
 title: Read
 name: read
@@ -278,7 +279,9 @@ def test_a_replay_imports_only_required_modules() -> None:
     unneeded = {"structlog", "jinja2", "sqlalchemy", "fastapi", "duckdb", "kafka", "cryptography"}
     code = "import sys; from custodes.cli import app; app(standalone_mode=False); print(*sys.modules)"
     arguments = ["replay", "-", "--output", "ndjson"]
-    run = subprocess.run([sys.executable, "-c", code, *arguments], input="", capture_output=True, text=True, check=True)
+    run = subprocess.run(
+        [sys.executable, "-c", code, *arguments], input=EVENT, capture_output=True, text=True, check=True
+    )
     assert not unneeded & set(run.stdout.split()), "the shipped rules have no pipelines, and no log is written"
 
 
@@ -286,5 +289,7 @@ def test_garbage_is_collected_while_a_command_runs() -> None:
     at_the_end = "import atexit, gc; atexit.register(lambda: print(gc.isenabled()))"
     code = f"{at_the_end}; from custodes.__main__ import main; main()"
     arguments = ["replay", "-", "--output", "ndjson"]
-    run = subprocess.run([sys.executable, "-c", code, *arguments], input="", capture_output=True, text=True, check=True)
+    run = subprocess.run(
+        [sys.executable, "-c", code, *arguments], input=EVENT, capture_output=True, text=True, check=True
+    )
     assert run.stdout == "True\n", "starting up turns the collector off for as long as modules are loaded"

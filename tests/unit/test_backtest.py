@@ -19,7 +19,7 @@ from custodes._core import Engine
 from custodes.authoring.backtest import backtest
 from custodes.authoring.labels import read_labels
 from custodes.authoring.plot import plot
-from custodes.authoring.recorded_events import EventFiles, EventRecords
+from custodes.authoring.recorded_events import EventFiles, EventRecords, event_times
 from custodes.authoring.sweep_parameter import BacktestError, SweepParameter
 from custodes.config import FaultsError
 from custodes.config.mapping import load_mapping
@@ -50,6 +50,10 @@ def events(seed: int, count: int = 3000, hours: int = 400) -> list[dict[str, Any
     ]
 
 
+def recorded(paths: list[Path]) -> EventFiles:
+    return EventFiles(paths, event_times(MAPPING))
+
+
 def written(folder: Path, stream: list[dict[str, Any]]) -> Path:
     path = folder / "events.jsonl"
     path.write_text("".join(json.dumps(event) + "\n" for event in stream))
@@ -68,8 +72,8 @@ def found_by_oracle(stream: list[dict[str, Any]], rule: Rule, threshold: int) ->
 @pytest.mark.parametrize("seed", range(4))
 def test_the_findings_at_every_threshold_equal_the_oracle(seed: int, tmp_path: Path) -> None:
     stream = events(seed)
-    result = backtest(HOURLY, EventFiles([written(tmp_path, stream)]), WRITE, budget=10, threads=1 + seed % 2)
-    assert (result.events, result.rejected) == (len(stream), 0)
+    result = backtest(HOURLY, recorded([written(tmp_path, stream)]), WRITE, budget=10, threads=1 + seed % 2)
+    assert (result.coverage.events, result.coverage.rejected.total()) == (len(stream), 0)
     assert result.weeks == pytest.approx((stream[-1]["time"] - stream[0]["time"]) / (7 * 86_400))
     assert result.own.threshold == 8
     counts = {threshold: found_by_oracle(stream, HOURLY, threshold) for threshold in range(2, 62)}
@@ -85,7 +89,7 @@ def test_the_findings_at_every_factor_equal_those_of_a_rule_with_it(tmp_path: Pa
     path = written(tmp_path, events(7, count=6000, hours=30 * 24))
     usual = Baseline(of=BaselineOf.self, over=timedelta(days=14), factor=1.5, least_days=3)
     rule = replace(HOURLY, timespan=timedelta(days=1), resolution=timedelta(hours=1), holds={"gte": 3}, baseline=usual)
-    result = backtest(rule, EventFiles([path]), WRITE, budget=3, lever=SweepParameter.factor)
+    result = backtest(rule, recorded([path]), WRITE, budget=3, lever=SweepParameter.factor)
     assert result.own.threshold == 1.5
     assert (result.own.findings, result.suggested is not None) == (len(result.findings), True)
     for at in result.thresholds[::6]:
@@ -95,14 +99,14 @@ def test_the_findings_at_every_factor_equal_those_of_a_rule_with_it(tmp_path: Pa
         ledger.apply(engine.finish().changes)
         assert len(ledger.findings()) == at.findings, at
     with pytest.raises(BacktestError, match="no baseline, and so no factor"):
-        backtest(HOURLY, EventFiles([path]), WRITE, lever=SweepParameter.factor)
+        backtest(HOURLY, recorded([path]), WRITE, lever=SweepParameter.factor)
 
 
 @pytest.mark.parametrize(("budget", "threshold"), [(0.0, 61), (1e6, 1)])
 def test_a_budget_of_zero_and_an_unlimited_one(budget: float, threshold: int, tmp_path: Path) -> None:
     stream = [{"time": START + n, "actor": "P1", "subject": f"S{n}", "action": "read"} for n in range(60)]
     stream.append({**stream[0], "time": START + 90_000})
-    result = backtest(HOURLY, EventFiles([written(tmp_path, stream)]), WRITE, budget=budget)
+    result = backtest(HOURLY, recorded([written(tmp_path, stream)]), WRITE, budget=budget)
     assert result.suggested is not None
     assert result.suggested.threshold == threshold
 
@@ -116,7 +120,7 @@ def test_labels_show_found_cases_and_records_taken_before(tmp_path: Path) -> Non
         for who, count, later in (("P1", 30, 0), ("P2", 7, 0), ("P1", 30, 200_000))
     ]
     path.write_text("\n".join(map(json.dumps, labels)) + "\n\n")
-    result = backtest(HOURLY, EventFiles([written(tmp_path, stream)]), WRITE, labels=read_labels(path))
+    result = backtest(HOURLY, recorded([written(tmp_path, stream)]), WRITE, labels=read_labels(path))
     assert [(verdict.opened_at, verdict.taken) for verdict in result.verdicts] == [
         ((START + 7 * 60) * 1_000_000, 8),
         (None, 7),
@@ -131,10 +135,10 @@ def stamp(seconds: int) -> str:
 def test_untestable_rules_are_reported_with_the_reason(tmp_path: Path) -> None:
     path = written(tmp_path, events(1, 10))
     with pytest.raises(BacktestError, match="'Bulk lookups' has no threshold that more events reach"):
-        backtest(replace(HOURLY, holds={"gte": 3, "lt": 9}), EventFiles([path]), WRITE)
+        backtest(replace(HOURLY, holds={"gte": 3, "lt": 9}), recorded([path]), WRITE)
     path.write_text('{"actor": "P1"}\n')
     with pytest.raises(BacktestError, match="no event that can be counted"):
-        backtest(HOURLY, EventFiles([path]), WRITE)
+        backtest(HOURLY, recorded([path]), WRITE)
     labels = tmp_path / "labels.jsonl"
     labels.write_text('{"kind": "x", "group": {"actor": "P1"}, "times": ["2026-01-05T08:00:00"]}\n{"kind": 3}\n')
     with pytest.raises(FaultsError) as caught:
@@ -164,11 +168,11 @@ def months(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 @pytest.mark.parametrize("title", ["Bulk lookups", "Slow copying", "Celebrity snooping"])
 def test_a_suggested_threshold_keeps_its_budget_in_the_next_month(title: str, months: list[Path]) -> None:
     """With a budget of two per week, the next month has few findings."""
-    tried = backtest(PACK[title], EventFiles(months[:1]), WRITE, budget=2, threads=2)
+    tried = backtest(PACK[title], recorded(months[:1]), WRITE, budget=2, threads=2)
     assert tried.suggested is not None
     assert tried.suggested.a_week(tried.weeks) <= 2
     rule = replace(PACK[title], holds={"gte": tried.suggested.threshold})
-    after = backtest(rule, EventFiles(months[1:]), WRITE, threads=2)
+    after = backtest(rule, recorded(months[1:]), WRITE, threads=2)
     assert timedelta(days=25) < timedelta(weeks=after.weeks) < timedelta(days=29)
     assert 0 <= after.own.a_week(after.weeks) <= 5
 
@@ -176,7 +180,7 @@ def test_a_suggested_threshold_keeps_its_budget_in_the_next_month(title: str, mo
 def test_the_plot_shows_thresholds_and_budget_but_no_names(tmp_path: Path) -> None:
     stream = events(1)
     rule = replace(HOURLY, title="Bulk <lookups> & more")
-    result = backtest(rule, EventFiles([written(tmp_path, stream)]), WRITE, budget=10)
+    result = backtest(rule, recorded([written(tmp_path, stream)]), WRITE, budget=10)
     assert result.suggested is not None
     picture = plot(result, 10)
     svg = ElementTree.fromstring(picture)
@@ -189,7 +193,7 @@ def test_the_plot_shows_thresholds_and_budget_but_no_names(tmp_path: Path) -> No
     assert all(70 <= x <= 730 and 50 <= y <= 360 for x, y in points)
     assert [x for x, _ in points] == sorted(x for x, _ in points)
     assert not any(event["actor"] in picture for event in stream)
-    empty = backtest(replace(rule, holds={"gte": 5000}), EventFiles([tmp_path / "events.jsonl"]), WRITE)
+    empty = backtest(replace(rule, holds={"gte": 5000}), recorded([tmp_path / "events.jsonl"]), WRITE)
     assert "own 5,000" in plot(empty, None)
 
 
@@ -201,7 +205,8 @@ def test_records_in_memory_equal_a_file(tmp_path: Path) -> None:
     ]
     path = tmp_path / "events.jsonl"
     path.write_bytes(b"\n".join(lines) + b"\n")
-    files, records = (backtest(HOURLY, past, WRITE, budget=10) for past in (EventFiles([path]), EventRecords(lines)))
-    assert files == records
+    files, records = (backtest(HOURLY, past, WRITE, budget=10) for past in (recorded([path]), EventRecords(lines)))
+    assert replace(files, coverage=records.coverage) == records
+    assert files.coverage.events == records.coverage.events
     with pytest.raises(BacktestError, match="no event that"):
         backtest(HOURLY, EventRecords([]), WRITE)

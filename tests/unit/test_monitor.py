@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from custodes._core import FindingChange
-from custodes.sources import LineChunk, SourceMessage, StreamIdle, StreamJoined, StreamLeft
+from custodes.sources import FileFault, LineChunk, SourceMessage, StreamIdle, StreamJoined, StreamLeft
 from harness import START, MonitorHarness, look_ups
 
 
@@ -226,3 +226,10 @@ def test_the_live_stream_sends_the_page_again_when_something_happens(bench: Moni
         return sent
 
     assert any("event: overview" in text for text in asyncio.run(watch()))
+
+
+def test_a_file_that_is_not_read_to_its_end_is_a_dead_letter_with_a_metric(bench: MonitorHarness) -> None:
+    assert bench.value('custodes_events_rejected_total{reason="truncated"}') == 0
+    bench.feed(FileFault(0, 7, "truncated", "the file ends in the middle of its compressed data", b'{"time":'))
+    assert bench.value('custodes_events_rejected_total{reason="truncated"}') == 1
+    assert bench.monitor.status.rejected == 1

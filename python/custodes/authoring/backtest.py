@@ -19,6 +19,7 @@ from custodes.authoring.sweep_parameter import BacktestError, SweepParameter, Sw
 from custodes.findings import Finding, FindingAccumulator
 from custodes.rules import Rule
 from custodes.rules.ruleset import PlanWriter
+from custodes.sources.replay_coverage import ReplayCoverage
 
 _STEP = 2 ** (1 / 4)
 """Factor between two thresholds of the first pass."""
@@ -34,8 +35,8 @@ class Backtest:
     """Result of running a rule over recorded events."""
 
     rule: Rule
-    events: int
-    rejected: int
+    coverage: ReplayCoverage
+    """Events, rejects, late events and faults of the first pass."""
     weeks: float
     """Duration of the events."""
     findings: Sequence[Finding]
@@ -75,9 +76,9 @@ class _BacktestSettings:
         times = []
         for part in self.past.parts():
             engine = self.engine([any_event])
-            with closing(part.outcomes(engine)) as outcomes:
-                begin = next(outcomes)
-            times += [change.opened_at for outcome in (begin, engine.finish()) for change in outcome.changes]
+            with closing(part.replay(engine, ReplayCoverage())) as batches:
+                begin = next(batches)
+            times += [change.opened_at for changes in (begin.changes, engine.finish().changes) for change in changes]
         return min(times, default=None)
 
 
@@ -87,12 +88,9 @@ class _ReplayPass:
     def __init__(self, rules: Sequence[Rule], setting: _BacktestSettings, on_bytes: Callable[[int], None]) -> None:
         engine = setting.engine(rules, setting.threads)
         ledger = FindingAccumulator(rules)
-        self.events = self.rejected = 0
-        for outcome in setting.past.outcomes(engine, on_bytes):
-            self.events += outcome.events
-            self.rejected += len(outcome.rejects)
-            ledger.apply(outcome.changes)
-        self.latest = engine.stats().newest
+        self.coverage = ReplayCoverage()
+        for batch in setting.past.replay(engine, self.coverage, on_bytes):
+            ledger.apply(batch.changes)
         self.found: dict[str, list[Finding]] = {rule.id: [] for rule in rules}
         """Returns findings by rule id."""
         for finding in ledger.findings():
@@ -124,9 +122,9 @@ def backtest(
     steps = {max(2, round(own * _STEP**n)) for n in range(-_STEPS_DOWN, _STEPS_UP + 1)}
     first = _ReplayPass([rule, *_variants(rule, lever, steps)], setting, on_pass(1))
     earliest = setting.earliest()
-    if earliest is None or first.latest is None:
+    if earliest is None or first.coverage.latest is None:
         raise BacktestError("the files contain no event that can be counted")
-    weeks = max((first.latest - earliest) / _WEEK, 1e-9)
+    weeks = max((first.coverage.latest - earliest) / _WEEK, 1e-9)
     findings = first.found.pop(rule.id)
     known = _by_threshold(first.found) | {own: _at(own, findings)}
     number = 1
@@ -136,8 +134,7 @@ def backtest(
     suggested = None if budget is None else _least_within(known, budget * weeks)
     return Backtest(
         rule,
-        first.events,
-        first.rejected,
+        first.coverage,
         weeks,
         findings,
         [lever.shown(known[place]) for place in sorted(known)],

@@ -11,9 +11,11 @@ from pathlib import Path
 
 from custodes._core import Engine, GroupStatus, Tables
 from custodes.authoring.explain import Explanation
+from custodes.authoring.recorded_events import event_times
 from custodes.config.mapping import Mapping
 from custodes.rules import Rule, build_plan
 from custodes.sources.replay import read_files
+from custodes.sources.replay_coverage import ReplayCoverage
 
 
 @dataclass(frozen=True)
@@ -49,8 +51,10 @@ class ReplayedRule:
         self._rule = rule
         self._engine = Engine(build_plan(wanted, mapping, allowed_lateness=lateness))
         self._engine.use_tables(tables)
-        with closing(read_files(self._engine, paths, on_bytes)) as outcomes:
-            for _ in outcomes:
+        self.coverage = ReplayCoverage()
+        """Figures of ``paths``."""
+        with closing(read_files(self._engine, paths, event_times(mapping), self.coverage, on_bytes)) as batches:
+            for _ in batches:
                 pass
 
     def take(self, event: bytes, explained: Explanation) -> list[GroupState]:

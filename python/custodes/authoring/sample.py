@@ -13,7 +13,7 @@ import orjson
 
 from custodes._core import Engine, Tables
 from custodes.authoring.probe import probe
-from custodes.authoring.recorded_events import EventFiles
+from custodes.authoring.recorded_events import EventFiles, event_times
 from custodes.config import Document, Fault
 from custodes.config.faults import did_you_mean
 from custodes.config.mapping import CANONICAL, Mapping
@@ -23,6 +23,7 @@ from custodes.rules.fields import own_fields
 from custodes.rules.locate import field_place
 from custodes.sources import FileSource
 from custodes.sources.messages import LineChunk
+from custodes.sources.replay_coverage import ReplayCoverage
 
 _ANY_ORDER = timedelta(days=3650)
 """Allowed lateness of a sample: its events may be in any order."""
@@ -45,7 +46,7 @@ def missing_fields(loaded: LoadedRules, mapping: Mapping, sample: Path, tables: 
     present, events = _present(names, mapping, sample, tables)
     if not events:
         return [Fault("no event of the sample can be read", str(sample))]
-    known = sorted({*(name for name in names if name in present), *_paths(sample)})
+    known = sorted({*(name for name in names if name in present), *_paths(sample, mapping)})
     return [
         use.document.fault(
             f"no event of the sample has the field '{use.field}'",
@@ -75,9 +76,11 @@ def _present(names: Sequence[str], mapping: Mapping, sample: Path, tables: Table
     engine = Engine(build_plan(probes, mapping, allowed_lateness=_ANY_ORDER))
     if tables is not None:
         engine.use_tables(tables)
-    events = sum(outcome.events for outcome in EventFiles([sample]).outcomes(engine))
+    coverage = ReplayCoverage()
+    for _ in EventFiles([sample], event_times(mapping)).replay(engine, coverage):
+        pass
     figures = engine.stats().rules
-    return frozenset(name for name, rule in zip(names, figures, strict=True) if rule.matched), events
+    return frozenset(name for name, rule in zip(names, figures, strict=True) if rule.matched), coverage.events
 
 
 def _hint(field: str, mapping: Mapping, known: Sequence[str]) -> str | None:
@@ -86,10 +89,10 @@ def _hint(field: str, mapping: Mapping, known: Sequence[str]) -> str | None:
     return did_you_mean(field, known)
 
 
-def _paths(sample: Path) -> frozenset[str]:
+def _paths(sample: Path, mapping: Mapping) -> frozenset[str]:
     """Returns the dotted paths in the first records of a sample."""
     paths: set[str] = set()
-    with closing(FileSource([sample])) as source:
+    with closing(FileSource([sample], event_times(mapping))) as source:
         chunks = [message for message in source.poll(0) if isinstance(message, LineChunk)]
     for line in b"".join(chunk.text for chunk in chunks).splitlines():
         try:

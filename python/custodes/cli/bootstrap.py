@@ -10,7 +10,7 @@ from functools import partial
 
 from kafka.errors import KafkaError
 
-from custodes._core import EvidenceDamagedError, Tables
+from custodes._core import Engine, EvidenceDamagedError, Tables
 from custodes.accounts.pseudonyms import Pseudonyms
 from custodes.accounts.secrets import Secrets
 from custodes.alerts.alertmanager import AlertmanagerNotifier
@@ -36,7 +36,7 @@ from custodes.runtime.metrics import Metrics
 from custodes.runtime.monitor import Monitor, Status
 from custodes.runtime.partitioned_tasks import PartitionedTasks, SnapshotSettings
 from custodes.runtime.task import SingleTask, TaskSet
-from custodes.sources import EventSource, FileSource, ResumableSource
+from custodes.sources import EventSource, EventTimes, FileSource, ResumableSource
 from custodes.sources.kafka import KafkaSource
 from custodes.sources.kafka_worker import PartitionedKafkaSource
 from custodes.sources.repartition import DeliveryFailedError, RepartitionTopic
@@ -211,7 +211,7 @@ def assemble(
         hint = f"{way}, or move the snapshot away"
         raise FaultsError([Fault(str(error), file=str(settings.state.folder), hint=hint)]) from error
     store.close_left_open(recovered.left_open)
-    source = _source(settings, worker)
+    source = _source(settings, ruleset, worker)
     checkpoints = Checkpoints(snapshots, settings.state.interval.total_seconds(), begins=before_snapshots)
     closing.callback(checkpoints.close)
     closing.callback(source.close)
@@ -293,7 +293,8 @@ def _state_folder(settings: Config) -> LocalFolder:
         raise FaultsError([Fault(f"{path} cannot be used: {error.strerror}", hint="set state.folder")]) from error
 
 
-def _source(settings: Config, worker: str) -> ResumableSource:
+def _source(settings: Config, ruleset: Ruleset, worker: str) -> ResumableSource:
     if settings.source.kafka is not None:
         return KafkaSource(settings.source.kafka, settings.event_time.idle_after.total_seconds(), worker)
-    return FileSource(settings.source.file.paths if settings.source.file else [])
+    times = EventTimes(Engine(ruleset.write([])))
+    return FileSource(settings.source.file.paths if settings.source.file else [], times)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from enum import StrEnum
@@ -16,7 +15,9 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from custodes._core import DEBUG_BUILD, Engine, Outcome
+from custodes._core import DEBUG_BUILD, Engine
+from custodes.authoring.recorded_events import event_times
+from custodes.cli.coverage import coverage_rows, place_and_line, warn_of_losses
 from custodes.cli.memory import keep_freed_memory
 from custodes.cli.options import (
     Lateness,
@@ -28,13 +29,15 @@ from custodes.cli.options import (
     lateness,
     mapping_and_tables,
 )
-from custodes.cli.output import LEVEL_STYLES, display_path, print_warnings, stderr, stdout
+from custodes.cli.output import LEVEL_STYLES, print_warnings, stderr, stdout
 from custodes.cli.progress import reading
 from custodes.config.threads import usable_cores
 from custodes.findings import Finding, FindingAccumulator, rfc3339
 from custodes.rules import Rule, build_plan, read_rules, shipped_pack
+from custodes.sources import EventTimes, FileFault
 from custodes.sources.dead_letters import DeadLetters, FileDeadLetters, Letter, NoDeadLetters
 from custodes.sources.replay import check_readable, replay_files
+from custodes.sources.replay_coverage import RecordLocation, ReplayCoverage, ReplayedBatch
 
 _SHOWN_REJECTS = 5
 
@@ -76,11 +79,19 @@ def replay(
     engine.use_tables(tables)
     run = _Replay(loaded, engine, letters)
     with reading(events) as on_bytes:
-        run.read(events, on_bytes)
+        run.read(events, event_times(fields), on_bytes)
     letters.close()
     style = output or (OutputFormat.table if stdout.is_terminal else OutputFormat.ndjson)
-    _write(run.ledger.findings(), style)
+    findings = run.ledger.findings()
+    if findings:
+        _write(findings, style)
     run.report(stats)
+    is_complete = warn_of_losses(run.coverage)
+    if not findings:
+        # "No findings" means something only together with what was read.
+        _write(findings, style)
+    if not is_complete:
+        raise typer.Exit(1)
 
 
 class _Replay:
@@ -91,52 +102,51 @@ class _Replay:
         self.engine = engine
         self.ledger = FindingAccumulator(rules)
         self.letters = letters
-        self.events = 0
-        self.late = 0
+        self.coverage = ReplayCoverage()
         self.bytes = 0
-        self.rejected: Counter[str] = Counter()
         self.shown: list[str] = []
         self.seconds = 0.0
 
-    def read(self, paths: Sequence[Path], on_bytes: Callable[[int], None]) -> None:
+    def read(self, paths: Sequence[Path], times: EventTimes, on_bytes: Callable[[int], None]) -> None:
         def count(size: int) -> None:
             self.bytes += size
             on_bytes(size)
 
         begun = time.perf_counter()
-        for outcome, place in replay_files(self.engine, paths, count):
-            self._apply(outcome, place)
+        for batch, place in replay_files(self.engine, paths, times, self.coverage, count):
+            self._apply(batch, place)
         self.seconds = time.perf_counter() - begun
 
-    def _apply(self, outcome: Outcome, place: dict[str, str | int]) -> None:
-        self.events += outcome.events
-        self.late += outcome.late
-        self.ledger.apply(outcome.changes)
-        if outcome.rejects:
-            self.letters.write([Letter(reject, place) for reject in outcome.rejects])
-        for reject in outcome.rejects:
-            self.rejected[reject.reason] += 1
-            if len(self.shown) < _SHOWN_REJECTS:
-                file = display_path(Path(str(place["file"])))
-                self.shown.append(f"{file}:{reject.position}: {reject.reason}: {reject.detail}")
+    def _apply(self, batch: ReplayedBatch, place: RecordLocation) -> None:
+        self.ledger.apply(batch.changes)
+        if batch.rejects:
+            self.letters.write([Letter(reject, place) for reject in batch.rejects])
+        for reject in batch.rejects:
+            if len(self.shown) < _SHOWN_REJECTS and not isinstance(reject, FileFault):
+                self.shown.append(f"{place_and_line(place, reject.position)}: {reject.reason}: {reject.detail}")
 
     def report(self, stats: bool) -> None:
-        if self.rejected:
-            total = self.rejected.total()
-            for line in self.shown:
-                stderr.print(Text(line))
-            if total > len(self.shown):
-                stderr.print(f"… and {total - len(self.shown):,} more; --dead-letters FILE keeps them all")
-        if not stats:
-            return
-        engine = self.engine.stats()
-        rate = self.events / self.seconds if self.seconds else 0.0
-        rejected = ", ".join(f"{n:,} {reason}" for reason, n in sorted(self.rejected.items()))
-        rows: list[tuple[str, str]] = [
-            ("events", f"{self.events:,}"),
-            ("rejected", rejected or "0"),
-            ("late", f"{self.late:,}"),
-            ("findings", f"{len(self.ledger.findings()):,}"),
+        for line in self.shown:
+            stderr.print(Text(line))
+        more = self.coverage.rejected.total() - len(self.coverage.faults) - len(self.shown)
+        if more:
+            stderr.print(f"… and {more:,} more; --dead-letters FILE keeps them all")
+        findings = self.ledger.findings()
+        rows: list[tuple[str, str]] = []
+        if stats or not findings:
+            rows += coverage_rows(self.coverage)
+        if stats:
+            rows += self._figures(len(findings))
+        elif not findings and self.coverage.events:
+            rows.append(("rules", self._unmatched()))
+        for name, value in rows:
+            stderr.print(Text(f"{name:<14} {value}"))
+
+    def _figures(self, findings: int) -> list[tuple[str, str]]:
+        engine, events = self.engine.stats(), self.coverage.events
+        rate = events / self.seconds if self.seconds else 0.0
+        rows = [
+            ("findings", f"{findings:,}"),
             ("time", f"{self.seconds:.2f} s"),
             ("rate", f"{rate:,.0f} events/s, {self.bytes / 1e6 / max(self.seconds, 1e-9):,.0f} MB/s"),
             ("newest event", rfc3339(engine.newest) or "none"),
@@ -147,8 +157,17 @@ class _Replay:
         ]
         if DEBUG_BUILD:
             rows.append(("note", "the engine is a debug build and slow; run `make build`"))
-        for name, value in rows:
-            stderr.print(Text(f"{name:<14} {value}"))
+        return rows
+
+    def _unmatched(self) -> str:
+        """Returns the number of rules, and which of them no event matched."""
+        rules = zip(self.rules, self.engine.stats().rules, strict=True)
+        unmatched = [rule.title for rule, figures in rules if not figures.matched]
+        if not unmatched:
+            return f"{len(self.rules):,}, each matched an event"
+        if len(unmatched) == len(self.rules):
+            return f"{len(self.rules):,}, no event matched any; check the mapping"
+        return f"{len(self.rules):,}, no event matched {len(unmatched):,}: {', '.join(unmatched)}"
 
 
 def _write(findings: Sequence[Finding], style: OutputFormat) -> None:

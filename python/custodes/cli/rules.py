@@ -19,8 +19,9 @@ from custodes.authoring.explain import Explanation, explain
 from custodes.authoring.group_status import GroupState, ReplayedRule
 from custodes.authoring.labels import read_labels
 from custodes.authoring.plot import plot
-from custodes.authoring.recorded_events import EventFiles
+from custodes.authoring.recorded_events import EventFiles, event_times
 from custodes.authoring.sweep_parameter import BacktestError, SweepParameter, SweepPoint
+from custodes.cli.coverage import late_warning, warn_of_losses
 from custodes.cli.memory import keep_freed_memory
 from custodes.cli.options import (
     Lateness,
@@ -170,6 +171,7 @@ def run_explain(
             late = lateness(allowed_lateness)
             before = ReplayedRule(chosen, loaded, fields, tables, past, lateness=late, on_bytes=on_bytes)
         standings = [before.take(line, one) for line, one in zip(lines, explained, strict=True)]
+        warn_of_losses(before.coverage)
     if json:
         results = zip(explained, standings, strict=True)
         write_json([{**one.as_dict(), "standings": [vars(status) for status in stood]} for one, stood in results])
@@ -251,8 +253,9 @@ def run_backtest(
             return bars.enter_context(reading(events, "reading" if number == 1 else "refining"))
 
         try:
+            past = EventFiles(events, event_times(fields))
             result = backtest(
-                chosen, EventFiles(events), write, tables=tables, labels=known, budget=budget, lever=vary,
+                chosen, past, write, tables=tables, labels=known, budget=budget, lever=vary,
                 threads=threads or usable_cores(), on_pass=on_pass,
             )  # fmt: skip
         except BacktestError as error:
@@ -263,6 +266,8 @@ def run_backtest(
         write_json(_result_as_dict(result, budget))
     else:
         _show_result(result, budget)
+    if not warn_of_losses(result.coverage):
+        raise typer.Exit(1)
 
 
 def _choose(name: str, rules: list[Rule]) -> Rule:
@@ -279,8 +284,16 @@ def _result_as_dict(result: Backtest, budget: float | None) -> dict[str, object]
     return {
         "rule": _as_dict(result.rule),
         "lever": result.lever.value,
-        "events": result.events,
-        "rejected": result.rejected,
+        "files": result.coverage.files,
+        "events": result.coverage.events,
+        "rejected": result.coverage.rejected.total(),
+        "rejected_by_reason": dict(result.coverage.rejected),
+        "late": result.coverage.late,
+        "late_warning": late_warning(result.coverage),
+        "unread": [
+            {**place, "line": fault.position, "reason": fault.reason, "detail": fault.detail}
+            for place, fault in result.coverage.faults
+        ],
         "weeks": round(result.weeks, 3),
         "own": at(result.own),
         "budget": budget,
@@ -302,8 +315,9 @@ def _result_as_dict(result: Backtest, budget: float | None) -> dict[str, object]
 
 def _show_result(result: Backtest, budget: float | None) -> None:
     own, weeks = result.own, result.weeks
-    rejected = f", {result.rejected:,} rejected" if result.rejected else ""
-    stdout.print(Text(f"{result.rule.title}: {result.events:,} events over {weeks:.1f} weeks{rejected}"))
+    count = result.coverage.rejected.total()
+    rejected = f", {count:,} rejected" if count else ""
+    stdout.print(Text(f"{result.rule.title}: {result.coverage.events:,} events over {weeks:.1f} weeks{rejected}"))
     table = Table(box=None, header_style="bold")
     for name in (result.lever.value, "findings", "a week", "groups"):
         table.add_column(name, justify="right")

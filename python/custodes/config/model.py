@@ -81,9 +81,9 @@ class TableTopicSettings(Section):
 
 
 class FileSourceSettings(Section):
-    """Events from JSON Lines files, plain, .gz or .zst, read in order; `-` is standard input."""
+    """Events from JSON Lines files, plain, .gz or .zst; `-` is standard input."""
 
-    paths: list[Path] = Field(min_length=1, description="Files to read, in this order.")
+    paths: list[Path] = Field(min_length=1, description="Files to read, together in the order of event time.")
 
 
 class SourceSettings(Section):

@@ -12,6 +12,7 @@ from custodes._core import REASONS, Outcome
 from custodes.findings import Finding
 from custodes.rules import Rule
 from custodes.runtime.stats import TaskStats
+from custodes.sources.file_faults import FileFaultReason
 
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
@@ -197,7 +198,7 @@ class Metrics:
         )
         self._also: Sequence[Rule] = ()
         self._add(rules)
-        for reason in REASONS:
+        for reason in (*REASONS, *FileFaultReason):
             self.rejected.labels(reason)
         self._events = self.events.labels(source)
         self.watermark_lag.set(float("nan"))

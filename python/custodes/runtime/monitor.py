@@ -19,6 +19,7 @@ from custodes.log_events import (
     DatabaseRecovered,
     DeadLettersFailed,
     DeadLettersRecovered,
+    FileNotRead,
     RecordsMissed,
     SourceReset,
     cause_of,
@@ -30,7 +31,7 @@ from custodes.runtime.limits import Limits
 from custodes.runtime.metrics import Metrics
 from custodes.runtime.stats import TaskStats
 from custodes.runtime.task import Task, TaskSet
-from custodes.sources import EventSource, RepartitionRecords, StreamGap, StreamLeft
+from custodes.sources import EventSource, FileFault, RepartitionRecords, StreamGap, StreamLeft
 from custodes.sources.dead_letters import DeadLetters, Letter
 from custodes.sources.messages import SourceMessage
 
@@ -290,9 +291,18 @@ class Monitor:
             self.tell_of(arrival, place)
             if self._history is not None and arrival.position < arrival.expected:
                 self._history.begin_anew(_name_of(place))
+        if isinstance(arrival, FileFault):
+            self._take_fault(arrival, self._source.describe(arrival.stream))
         for task, outcome in self._work.take(arrival, int(self._clock() * 1e6)):
             self._deal_with(task, outcome, self._source.describe(arrival.stream), begun)
         self._limits.keep(self._work.tasks())
+
+    def _take_fault(self, fault: FileFault, place: dict[str, str | int]) -> None:
+        FileNotRead(place=place, line=fault.position, reason=fault.reason, detail=fault.detail).emit()
+        self._letters.waiting.append(Letter(fault, place))
+        self._write_letters()
+        self._totals.rejected += 1
+        self.metrics.rejected.labels(fault.reason).inc()
 
     def tell_of(self, gap: StreamGap, place: dict[str, str | int]) -> None:
         """Reports and stores that events were lost."""

@@ -1,6 +1,8 @@
 """Sources of access events, which deliver batches of bytes for the engine."""
 
+from custodes.sources.event_times import EventTimes
 from custodes.sources.file import FileSource
+from custodes.sources.file_faults import FileFault
 from custodes.sources.messages import (
     EventSource,
     FetchedBatches,
@@ -10,6 +12,7 @@ from custodes.sources.messages import (
     ResumableSource,
     SourceMessage,
     StatelessSource,
+    StreamExpected,
     StreamGap,
     StreamIdle,
     StreamJoined,
@@ -20,7 +23,9 @@ from custodes.sources.messages import (
 
 __all__ = [
     "EventSource",
+    "EventTimes",
     "FetchedBatches",
+    "FileFault",
     "FileSource",
     "LineChunk",
     "RecordList",
@@ -28,6 +33,7 @@ __all__ = [
     "ResumableSource",
     "SourceMessage",
     "StatelessSource",
+    "StreamExpected",
     "StreamGap",
     "StreamIdle",
     "StreamJoined",

@@ -10,17 +10,29 @@ from typing import Any, Protocol
 
 import orjson
 
-from custodes._core import Reject
 from custodes.encryption.keys import NO_KEYS, Keys
 
 _VALUE = "value_base64"
+
+
+class RejectedRecord(Protocol):
+    """A record, or the rest of a file, that was not counted."""
+
+    @property
+    def position(self) -> int: ...
+    @property
+    def reason(self) -> str: ...
+    @property
+    def detail(self) -> str: ...
+    @property
+    def value(self) -> bytes: ...
 
 
 @dataclass(frozen=True)
 class Letter:
     """A rejected record and its origin: file, or topic and partition."""
 
-    reject: Reject
+    reject: RejectedRecord
     place: dict[str, str | int]
 
 

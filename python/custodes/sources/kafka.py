@@ -9,14 +9,13 @@ from typing import Any
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.errors import KafkaError
 
-from custodes._core import Reject
 from custodes.config.model import KafkaSourceSettings as KafkaSettings
 from custodes.log_events import GroupIsShared, PartitionsAssigned, PartitionsRevoked
 from custodes.sources.client import client
 from custodes.sources.connection_causes import cause_of_failure, most_telling
 from custodes.sources.connections import ConnectionFailures
 from custodes.sources.consumer_group import GroupMember, partition_names
-from custodes.sources.dead_letters import Letter
+from custodes.sources.dead_letters import Letter, RejectedRecord
 from custodes.sources.messages import SourceMessage, StreamIdle, StreamJoined, StreamLeft, StreamPosition
 from custodes.sources.partitions import GAP_CHECK_SECONDS, PartitionedConsumer, PartitionState, queued_items
 from custodes.sources.watermark_alignment import PartitionQueue
@@ -185,7 +184,7 @@ class KafkaDeadLetters:
         except KafkaError as error:
             raise OSError(f"{self._topic}: {str(error) or type(error).__name__}") from error
 
-    def _send(self, reject: Reject, place: dict[str, str | int]) -> Any:
+    def _send(self, reject: RejectedRecord, place: dict[str, str | int]) -> Any:
         if self._producer is None:
             own: dict[str, Any] = {"client_id": "custodes-dead-letters", "acks": "all", "max_block_ms": _SEND_MS}
             self._producer = client(KafkaProducer, self._settings, **own)

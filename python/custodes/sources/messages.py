@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from custodes._core import Engine, Outcome
+from custodes.sources.file_faults import FileFault
 
 
 class SourceRecord(Protocol):
@@ -68,6 +69,18 @@ class StreamJoined:
 
 
 @dataclass(frozen=True)
+class StreamExpected:
+    """A stream that is read later: it holds back the watermark at the time of its first event."""
+
+    stream: int
+    time: int
+    """Time of the first event, in microseconds."""
+
+    def feed(self, engine: Engine, now: int | None) -> Outcome:
+        return engine.observe(self.stream, self.time)
+
+
+@dataclass(frozen=True)
 class StreamLeft:
     """A stream that another process reads from now on."""
 
@@ -108,7 +121,17 @@ class StreamGap:
         return None
 
 
-SourceMessage = LineChunk | RecordList | FetchedBatches | StreamJoined | StreamLeft | StreamIdle | StreamGap
+SourceMessage = (
+    LineChunk
+    | RecordList
+    | FetchedBatches
+    | StreamJoined
+    | StreamExpected
+    | StreamLeft
+    | StreamIdle
+    | StreamGap
+    | FileFault
+)
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,15 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from custodes._core import Engine, Outcome
+from custodes._core import Engine
 from custodes.config import Fault, FaultsError
-from custodes.sources import FileSource
+from custodes.sources.event_times import EventTimes
+from custodes.sources.far_ahead import FarAheadEvents
+from custodes.sources.file import FileSource
+from custodes.sources.messages import LineChunk
+from custodes.sources.replay_coverage import RecordLocation, ReplayCoverage, ReplayedBatch
 
 _FAR_FUTURE_YEARS = 5
-RecordLocation = dict[str, str | int]
 
 
 def check_readable(paths: Sequence[Path]) -> None:
@@ -24,25 +27,42 @@ def check_readable(paths: Sequence[Path]) -> None:
 
 
 def replay_files(
-    engine: Engine, paths: Sequence[Path], on_bytes: Callable[[int], None] = lambda _: None
-) -> Generator[tuple[Outcome, RecordLocation]]:
-    """Yields the outcome of each batch with its origin, and of the end. ``on_bytes`` receives the bytes read."""
-    yield from read_files(engine, paths, on_bytes)
-    yield engine.finish(), {}
+    engine: Engine,
+    paths: Sequence[Path],
+    times: EventTimes,
+    coverage: ReplayCoverage,
+    on_bytes: Callable[[int], None] = lambda _: None,
+) -> Generator[tuple[ReplayedBatch, RecordLocation]]:
+    """Yields the result of each piece with its origin, and of the end. ``on_bytes`` receives the bytes read."""
+    yield from read_files(engine, paths, times, coverage, on_bytes)
+    yield ReplayedBatch.of(engine.finish()), {}
 
 
 def read_files(
-    engine: Engine, paths: Sequence[Path], on_bytes: Callable[[int], None] = lambda _: None
-) -> Generator[tuple[Outcome, RecordLocation]]:
-    """Yields the same as :meth:`run`, without the end: more events can follow."""
+    engine: Engine,
+    paths: Sequence[Path],
+    times: EventTimes,
+    coverage: ReplayCoverage,
+    on_bytes: Callable[[int], None] = lambda _: None,
+) -> Generator[tuple[ReplayedBatch, RecordLocation]]:
+    """Yields the same as :func:`replay_files`, without the end: more events can follow."""
     # Times in a file are compared with today only to reject errors like 2099.
     latest = int((time.time() + _FAR_FUTURE_YEARS * 365.25 * 86_400) * 1e6)
-    with closing(FileSource(paths, on_bytes)) as source:
+    far_ahead = FarAheadEvents(engine, times, len(paths), latest)
+    coverage.files = len(paths)
+    with closing(FileSource(paths, times, on_bytes)) as source:
         while not source.finished:
-            for arrival in source.poll(0):
-                outcome = arrival.feed(engine, latest)
-                if outcome is not None:
-                    yield outcome, source.describe(arrival.stream)
+            for message in source.poll(0):
+                clock, late = far_ahead.clock(message.stream), coverage.late
+                for file, batch in far_ahead.take(message):
+                    place = source.describe(file)
+                    coverage.add(batch, place)
+                    yield batch, place
+                coverage.add_span(far_ahead.clock(message.stream))
+                if isinstance(message, LineChunk):
+                    coverage.add_span(times.at_start(message.text) if clock is None else None)
+                    place = source.describe(message.stream)
+                    coverage.add_late(message, coverage.late - late, clock, times, place)
 
 
 @dataclass(frozen=True)
