@@ -77,7 +77,7 @@ def _limit_transaction(connection: Connection) -> None:
     connection.exec_driver_sql(_TRANSACTION_TIMEOUTS)
 
 
-def _make_storable(  # noqa: PLR0917 - the signature of SQLAlchemy's event
+def _make_storable(
     connection: Connection, cursor: Any, statement: str, parameters: Any, context: Any, executemany: bool
 ) -> tuple[str, Any]:
     return statement, storable_parameters(parameters)
