@@ -112,7 +112,7 @@ class StateTopic:
     def _read(self, partition: int, until: int | None) -> Iterator[tuple[int, list[Any], Any]]:
         """Yields offset, key and value of the records of a partition, in order, up to ``until`` or to its end."""
         if self._reader is None:
-            own = {"client_id": "custodes-state", "group_id": None, "enable_auto_commit": False}
+            own: dict[str, Any] = {"client_id": "custodes-state", "group_id": None, "enable_auto_commit": False}
             self._reader = client(KafkaConsumer, self._settings, auto_offset_reset="earliest", **own)
         reader, there = self._reader, TopicPartition(self._topic, partition)
         reader.assign([there])
