@@ -76,8 +76,8 @@ def read_rules(paths: Iterable[Path]) -> LoadedRules:
     resolved, reference_faults = resolve_references(changed, names)
     compiled, compile_faults = compile_rules(resolved)
     rules, engine_faults = validate_rules(compiled)
-    faults += [*reference_faults, *compile_faults, *engine_faults] or _lost(resolved, compiled)
-    if faults:
+    faults += [*reference_faults, *compile_faults, *engine_faults]
+    if faults := faults or _lost(resolved, compiled):
         raise FaultsError(faults)
     position = {rule.id: index for index, rule in enumerate(resolved.rules)}
     return LoadedRules(sorted(rules, key=lambda rule: position[rule.id]), [*read.warnings, *parsed.warnings], compiled)
