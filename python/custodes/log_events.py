@@ -149,6 +149,23 @@ class DatabaseRecovered(LogEvent, level="info"):
     """Findings are stored again."""
 
 
+class FindingRefused(
+    LogEvent, level="error", consequence="the finding is not stored and not reported; all others are; see shortfalls"
+):
+    """The findings database refuses a finding for its content. Logged once per finding and process."""
+
+    id: str
+    rule: str
+    error: str
+
+
+class NotificationRefused(LogEvent, level="error", consequence="no receiver gets it; the finding is stored"):
+    """The findings database refuses the notification about a finding for its content."""
+
+    finding: str
+    error: str
+
+
 class FindingsSuppressed(
     LogEvent, level="error", consequence="only groups with a multiple of the threshold open further findings"
 ):

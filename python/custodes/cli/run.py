@@ -125,6 +125,7 @@ def _build(
     if recorder is not None:
         watch_evidence(metrics, recorder)
         recorder.start()
+    metrics.findings_refused.set_function(lambda: store.refused.findings + store.refused.notifications)
     metrics.snapshots_damaged.set(parts.damaged)
     tables.tell(metrics)
     closing.callback(tables.close)

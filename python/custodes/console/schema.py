@@ -185,8 +185,9 @@ class GapsOut(BaseModel):
 class ShortfallOut(BaseModel):
     """A period in which a rule's counts or findings were incomplete."""
 
-    kind: Literal["memory", "storm"] = Field(
-        description="`memory`: windows reached the memory limit. `storm`: the rule reached its limit of open findings."
+    kind: Literal["memory", "storm", "refused"] = Field(
+        description="`memory`: windows reached the memory limit. `storm`: the rule reached its limit of open findings. "
+        "`refused`: the database refused a finding for its content."
     )
     rule_id: str
     since: str

@@ -9,8 +9,8 @@ task, even if it does not know yet that it lost the task, is refused from then o
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
@@ -36,13 +36,15 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from custodes._core import FindingChange
 from custodes.database import open_database, tables
+from custodes.database.refusals import REFUSALS, is_refusal
 from custodes.encryption.keys import NO_KEYS, Keys, group_text
 from custodes.findings.gaps import MissedRecords
 from custodes.findings.model import Finding
+from custodes.findings.refused import RefusedRows
 from custodes.findings.rows import finding_of
 from custodes.findings.shortfalls import Shortfall
 from custodes.findings.triage import is_in_state
-from custodes.findings.upsert import MOST_AT_ONCE, FindingUpsert
+from custodes.findings.upsert import MOST_AT_ONCE, FindingUpsert, NewEntries
 from custodes.rules import Rule
 from custodes.rules.model import LEVELS
 
@@ -92,6 +94,8 @@ class FindingStore:
         self.engine = open_database(url, keys=keys)
         self._url, self._keys = url, keys
         self._known_as: dict[str, str] = {}
+        self.refused = RefusedRows()
+        """What the database refused for its content."""
 
     def claim(self, task: str, worker: str) -> Claim:
         """Claims a task, which fences its previous owner."""
@@ -130,23 +134,77 @@ class FindingStore:
         ``updated``, a finding under a silence ``silenced``, and a finding that ends after it was closed ``ended``.
         Raises :class:`FencedError` if the claim is no longer in force.
         """
-        with self._writing(claim) as writing:
-            return [one for chunk in _chunks(list(changes)) for one in writing.apply(chunk, rules)]
+        return self._write(
+            list(changes), claim, lambda writing, part: writing.apply(part, rules), lambda one: Finding.of(one, rules)
+        )
 
     def refresh(self, changes: Sequence[FindingChange], rules: Sequence[Rule], claim: Claim | None = None) -> None:
         """Applies changes of findings that only grew; there can be thousands at once."""
-        with self._writing(claim) as writing:
-            for chunk in _chunks(changes):
-                writing.refresh(chunk, rules)
+        self._write(
+            changes, claim, lambda writing, part: writing.refresh(part, rules), lambda one: Finding.of(one, rules)
+        )
 
-    @contextmanager
-    def _writing(self, claim: Claim | None) -> Iterator[FindingUpsert]:
-        """Opens a transaction that writes its outbox entries at the end."""
+    def _write(
+        self,
+        parts: Sequence[_T],
+        claim: Claim | None,
+        write: Callable[[FindingUpsert, Sequence[_T]], NewEntries],
+        finding_of_part: Callable[[_T], Finding | None],
+    ) -> NewEntries:
+        """Writes parts in one transaction, with the outbox entries at its end, and returns what is new.
+
+        Parts that the database refuses for their content are put aside and reported; all others are written.
+        """
+        if not parts:
+            return []
+        try:
+            with self.engine.begin() as connection:
+                self._check(connection, claim)
+                writing = FindingUpsert(connection, self._known_as)
+                news = [one for chunk in _chunks(parts) for one in write(writing, chunk)]
+                writing.tell()
+                return news
+        except REFUSALS as error:
+            if not is_refusal(error):
+                raise
         with self.engine.begin() as connection:
+            if connection.dialect.name == "sqlite":
+                # Python's driver would begin after the first savepoint, whose release would then commit.
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
             self._check(connection, claim)
-            writing = FindingUpsert(connection, self._known_as)
-            yield writing
-            writing.tell()
+            return [one for part in parts for one in self._write_one(connection, part, write, finding_of_part)]
+
+    def _write_one(
+        self,
+        connection: Connection,
+        part: _T,
+        write: Callable[[FindingUpsert, Sequence[_T]], NewEntries],
+        finding_of_part: Callable[[_T], Finding | None],
+    ) -> NewEntries:
+        """Writes one part; a refused part or notification is put aside without an effect on the transaction."""
+        known_as = dict(self._known_as)
+        writing = FindingUpsert(connection, self._known_as)
+        try:
+            with connection.begin_nested():
+                news = write(writing, [part])
+        except REFUSALS as error:
+            if not is_refusal(error):
+                raise
+            self._known_as.clear()
+            self._known_as.update(known_as)
+            if (finding := finding_of_part(part)) is not None:
+                with suppress(*REFUSALS), connection.begin_nested():
+                    _extend(connection, self.refused.finding(finding, error))
+            return []
+        try:
+            with connection.begin_nested():
+                writing.tell()
+        except REFUSALS as error:
+            if not is_refusal(error):
+                raise
+            for id_ in writing.announced:
+                self.refused.notification(id_, error)
+        return news
 
     def page(
         self,
@@ -250,10 +308,7 @@ class FindingStore:
         """Stores a shortfall, or extends a known one."""
         with self.engine.begin() as connection:
             for shortfall in shortfalls:
-                row = vars(shortfall)
-                same = and_(*(_shortfalls.c[name] == row[name] for name in ("kind", "rule_id", "since")))
-                if not connection.execute(update(_shortfalls).where(same).values(row)).rowcount:
-                    connection.execute(insert(_shortfalls).values(row))
+                _extend(connection, shortfall)
 
     def shortfalls(self, limit: int = 100) -> list[Shortfall]:
         """Returns shortfalls, latest first."""
@@ -264,9 +319,7 @@ class FindingStore:
 
     def close_left_open(self, ended: Iterable[tuple[str, int]]) -> None:
         """Closes findings of removed rules, given by id and end of the known interval in microseconds."""
-        with self._writing(None) as writing:
-            for chunk in _chunks(list(ended)):
-                writing.close(chunk)
+        self._write(list(ended), None, lambda writing, part: writing.close(part), lambda one: self.get(one[0]))
 
     def tell_of_worker(self, name: str, now: float, status: str) -> None:
         """Stores a worker's status as JSON, for other workers to show; ``now`` is in epoch seconds."""
@@ -314,6 +367,14 @@ class FindingStore:
         if "peoples" in vars(self):
             self.peoples.dispose()
         self.engine.dispose()
+
+
+def _extend(connection: Connection, shortfall: Shortfall) -> None:
+    """Stores a shortfall, or updates a known one."""
+    row = vars(shortfall)
+    same = and_(*(_shortfalls.c[name] == row[name] for name in ("kind", "rule_id", "since")))
+    if not connection.execute(update(_shortfalls).where(same).values(row)).rowcount:
+        connection.execute(insert(_shortfalls).values(row))
 
 
 def _chunks(of: Sequence[_T]) -> Iterator[Sequence[_T]]:

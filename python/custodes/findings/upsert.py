@@ -80,7 +80,7 @@ class FindingUpsert:
         self._write()
         return news
 
-    def refresh(self, changes: Sequence[FindingChange], rules: Sequence[Rule]) -> None:
+    def refresh(self, changes: Sequence[FindingChange], rules: Sequence[Rule]) -> NewEntries:
         """Applies changes of findings that only grew; a finding that is no longer stored is skipped."""
         told = [Finding.of(change, rules) for change in changes]
         self._read(told)
@@ -89,8 +89,9 @@ class FindingUpsert:
             if stored is not None:
                 self._grow(stored, finding)
         self._write()
+        return []
 
-    def close(self, ends: Iterable[tuple[str, int]]) -> None:
+    def close(self, ends: Iterable[tuple[str, int]]) -> NewEntries:
         """Closes findings that are still open: ids of the engine, and ends in microseconds."""
         named = [(self._known_as.pop(id_, id_), end) for id_, end in ends]
         self._read_ids([id_ for id_, _ in named])
@@ -100,6 +101,12 @@ class FindingUpsert:
             if stored is not None and stored.closed_at is None:
                 self._ends(self._put(replace(stored, closed_at=end, held_until=end)))
         self._write()
+        return []
+
+    @property
+    def announced(self) -> list[str]:
+        """Ids of the findings with an outbox entry."""
+        return [entry.finding.id for entry in self._pieces]
 
     def tell(self) -> None:
         """Writes the outbox entries, last of all, so that other writers wait as short as possible."""

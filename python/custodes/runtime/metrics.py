@@ -164,6 +164,11 @@ class Metrics:
             "Changes of findings that wait for the database.",
             registry=registry,
         )
+        self.findings_refused = Gauge(
+            "custodes_findings_refused",
+            "Findings and notifications that the database refused for their content, since the start; not stored.",
+            registry=registry,
+        )
         self.letters_waiting = Gauge(
             "custodes_dead_letters_waiting",
             "Rejected records that wait for the dead-letter file or topic.",
