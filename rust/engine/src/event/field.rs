@@ -13,6 +13,8 @@ use crate::event::action::ActionWords;
 use crate::event::derive::{CompiledDerivation, Derived};
 use crate::event::lookup::Tables;
 use crate::event::respelling::{Respelled, Respelling};
+use crate::event::scalar::Origin;
+pub(crate) use crate::event::scalar::{Scalar, ScalarKind};
 use crate::event::time_zone::Zone;
 use crate::foundation::fingerprint::{Fingerprint, Fingerprinter};
 use crate::plan::{
@@ -47,47 +49,6 @@ impl Problem {
             Self::Late => Reason::ALL.len(),
         }
     }
-}
-
-/// A scalar value: input of tests and group names.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Scalar {
-    pub(super) kind: ScalarKind,
-    pub(super) origin: Origin,
-    pub(super) start: u32,
-    pub(super) end: u32,
-}
-
-impl Scalar {
-    /// Whether both are the same place of the same buffer.
-    fn is(self, other: Self) -> bool {
-        (self.origin, self.start, self.end) == (other.origin, other.start, other.end)
-    }
-
-    #[inline]
-    pub(crate) fn kind(self) -> ScalarKind {
-        self.kind
-    }
-
-    #[inline]
-    pub(crate) fn is_bool(self) -> bool {
-        matches!(self.kind, ScalarKind::Bool(_))
-    }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum ScalarKind {
-    Text,
-    Number,
-    Bool(bool),
-}
-
-/// Buffer that holds a scalar's text.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Origin {
-    Record,
-    Scratch,
-    Constants,
 }
 
 /// Value of a field of the current event.

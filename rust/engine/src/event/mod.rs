@@ -9,5 +9,6 @@ pub(crate) mod identity;
 pub(crate) mod lookup;
 pub(crate) mod recording;
 pub(crate) mod respelling;
+pub(crate) mod scalar;
 pub(crate) mod time_zone;
 pub(crate) mod timestamp;

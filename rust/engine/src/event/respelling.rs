@@ -1,8 +1,8 @@
 //! Respelling: the normal form of a value, for identities and actions.
 
 use crate::event::action::ActionWords;
-use crate::event::field::{Origin, Scalar, ScalarKind};
 use crate::event::identity::whole_digits;
+use crate::event::scalar::{Origin, Scalar, ScalarKind};
 use crate::plan::{CanonicalAction, IdentityForm};
 use std::sync::Arc;
 
