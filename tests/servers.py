@@ -52,7 +52,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def eventually(what: str, condition: Callable[[], T | None], limit: float = 30.0) -> T:
+def eventually(what: str, condition: Callable[[], T | None], limit: float = 90.0) -> T:
     """Waits until ``condition`` is true and returns its value; fails after ``limit`` seconds."""
     deadline = time.monotonic() + limit
     last: object = None
@@ -110,7 +110,7 @@ class Server:
         self.process.kill()
         self.process.wait()
 
-    def wait_for(self, what: str, condition: Callable[[], T | None], limit: float = 30.0) -> T:
+    def wait_for(self, what: str, condition: Callable[[], T | None], limit: float = 90.0) -> T:
         """Like :func:`eventually`, but shows the log if the process has exited."""
 
         def alive_and_so() -> T | None:
