@@ -6,7 +6,7 @@ import hashlib
 
 from sqlalchemy import Dialect, Engine, String, Text, TypeDecorator
 
-from custodes.database.text import shortened
+from custodes.database.text import shortened, storable
 from custodes.encryption.keys import NO_KEYS, Keys
 
 MOST_INDEXED_BYTES = 1_500
@@ -32,7 +32,7 @@ class GroupText(TypeDecorator[str]):
     cache_ok = True
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
-        return None if value is None else keys_of(dialect).hide_group(value)
+        return None if value is None else keys_of(dialect).hide_group(storable(value))
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> str | None:
         return None if value is None else keys_of(dialect).show_group(value)
@@ -48,7 +48,7 @@ class GroupDigest(TypeDecorator[str]):
     cache_ok = True
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
-        return None if value is None else hashlib.sha256(keys_of(dialect).hide_group(value).encode()).hexdigest()
+        return None if value is None else hashlib.sha256(keys_of(dialect).hide_group(storable(value)).encode()).hexdigest()
 
 
 class HiddenName(TypeDecorator[str]):
@@ -58,7 +58,7 @@ class HiddenName(TypeDecorator[str]):
     cache_ok = True
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
-        return None if value is None else keys_of(dialect).hide("name", shortened(value, MOST_INDEXED_BYTES))
+        return None if value is None else keys_of(dialect).hide("name", shortened(storable(value), MOST_INDEXED_BYTES))
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> str | None:
         return None if value is None else keys_of(dialect).show("name", value)
@@ -71,7 +71,7 @@ class WrappedText(TypeDecorator[str]):
     cache_ok = True
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
-        return None if value is None else keys_of(dialect).wrap(value)
+        return None if value is None else keys_of(dialect).wrap(storable(value))
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> str | None:
         return None if value is None else keys_of(dialect).unwrap(value)
