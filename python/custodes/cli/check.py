@@ -18,6 +18,8 @@ from custodes.config import Fault, FaultsError
 from custodes.config.load import load_config
 from custodes.config.mapping import load_mapping
 from custodes.config.model import Config, TableTopicSettings
+from custodes.database.connection import database_problem
+from custodes.database.unusable import url_problem
 from custodes.rules import LoadedRules, read_rules, sharing_faults, shipped_pack
 from custodes.sources.client import setting_faults
 from custodes.sources.kafka import reachable
@@ -51,7 +53,7 @@ def check(
         typer.Option(help="File of events: warn of fields that rules read and no event has.", show_default=False),
     ] = None,
     mapping: Annotated[str, typer.Option(help="Mapping of the sample, without a configuration.")] = "custodes",
-    offline: Annotated[bool, typer.Option(help="Do not contact brokers or the identity provider.")] = False,
+    offline: Annotated[bool, typer.Option(help="Do not contact brokers, database or identity provider.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print faults and warnings as a JSON array.")] = False,
 ) -> None:
     """Check configuration, rules, mapping, tables, files and connections. Exit 2 for faults, 1 if unreachable."""
@@ -129,6 +131,8 @@ def _check_places(config: Config) -> list[Fault]:
         for path in config.source.file.paths:
             if str(path) != "-" and not path.is_file():
                 faults.append(Fault("no such file", str(path), hint="see source.file.paths"))
+    if (problem := url_problem(config.findings.database)) is not None:
+        faults.append(Fault(f"findings.database {problem}"))
     folder = config.dead_letter.file.parent
     if not folder.is_dir():
         faults.append(Fault("no such directory", str(folder), hint="see dead_letter.file"))
@@ -136,7 +140,15 @@ def _check_places(config: Config) -> list[Fault]:
 
 
 def _check_reachability(config: Config) -> list[Fault]:
-    return [*_check_brokers(config), *_check_provider(config)]
+    return [*_check_brokers(config), *_check_database(config), *_check_provider(config)]
+
+
+def _check_database(config: Config) -> list[Fault]:
+    url = config.findings.database
+    if url_problem(url) is not None:
+        return []
+    problem = database_problem(url)
+    return [] if problem is None else [Fault(problem)]
 
 
 def _check_provider(config: Config) -> list[Fault]:

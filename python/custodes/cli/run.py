@@ -33,10 +33,11 @@ from custodes.config.model import Config
 from custodes.console import LOOPBACK, ConsoleServer, build_app
 from custodes.console.middleware.rate_limit import RateLimits
 from custodes.console.sign_in.oidc import FederatedSignIn
+from custodes.database.unusable import unusable
 from custodes.encryption.keys import Keys
 from custodes.evidence.contributing_events import ContributingEvents
 from custodes.findings import Finding
-from custodes.findings.store import FindingStore
+from custodes.findings.store import FindingStore, StoreError
 from custodes.history import History
 from custodes.log_events import (
     CustodesStarted,
@@ -68,7 +69,10 @@ def run(
     tables = LookupTables()
     ruleset = compile_rules(settings, tables)
     with ExitStack() as closing:
-        monitor, server = _build(config, settings, ruleset, tables, listen or settings.http.listen, closing)
+        try:
+            monitor, server = _build(config, settings, ruleset, tables, listen or settings.http.listen, closing)
+        except StoreError as error:
+            raise unusable(settings.findings.database, error) from error
         stop = stop_on_signals()
         tables.watch(stop)
         server.start()

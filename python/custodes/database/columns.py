@@ -48,7 +48,9 @@ class GroupDigest(TypeDecorator[str]):
     cache_ok = True
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
-        return None if value is None else hashlib.sha256(keys_of(dialect).hide_group(storable(value)).encode()).hexdigest()
+        return (
+            None if value is None else hashlib.sha256(keys_of(dialect).hide_group(storable(value)).encode()).hexdigest()
+        )
 
 
 class HiddenName(TypeDecorator[str]):

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import sqlite3
 from functools import partial
 from pathlib import Path
-from sqlite3 import SQLITE_BUSY, OperationalError
 from time import monotonic, sleep
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, func, inspect, make_url, select, text
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from custodes.database.columns import use_keys
 from custodes.database.reencryption import encrypt_anew
 from custodes.database.tables import findings, metadata, silences
 from custodes.database.text import storable_parameters
+from custodes.database.unusable import DatabaseUnusableError, file_problem, unusable, url_problem
 from custodes.encryption.keys import NO_KEYS, Keys
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -50,8 +52,52 @@ def open_database(url: str, patience_ms: int = 250, keys: Keys = NO_KEYS) -> Eng
     ``patience_ms`` is the time to wait for a lock of SQLite: short by default, because the monitor retries and counts
     meanwhile; people prefer to wait. ``keys`` encrypt names.
 
-    Raises :class:`NewerDatabaseError`, and SQLAlchemy's errors for an unusable database.
+    Raises :class:`NewerDatabaseError`, and :class:`DatabaseUnusableError`, one of SQLAlchemy's errors.
     """
+    engine = _engine(url, patience_ms, keys)
+    try:
+        _prepare(engine, patience_ms)
+    except SQLAlchemyError as error:
+        engine.dispose()
+        raise unusable(url, error) from error
+    return engine
+
+
+def database_problem(url: str, keys: Keys = NO_KEYS) -> str | None:
+    """Returns why :func:`open_database` would fail; ``None`` if it would not. Changes nothing, and creates no file."""
+    problem = file_problem(url)
+    if problem is not None:
+        return str(unusable(url, RuntimeError(problem)))
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "sqlite" and not Path(parsed.database or "").is_file():
+        return None
+    engine = create_engine(url, **(_POSTGRESQL if parsed.get_backend_name() == "postgresql" else {}))
+    use_keys(engine, keys)
+    try:
+        with engine.connect() as connection:
+            return _problem_with(connection)
+    except SQLAlchemyError as error:
+        return str(unusable(url, error))
+    finally:
+        engine.dispose()
+
+
+def _problem_with(connection: Connection) -> str | None:
+    revision = _revision(connection)
+    if revision is not None and revision > LATEST:
+        return str(_newer(revision))
+    if revision != LATEST and connection.dialect.name == "postgresql":
+        may_create = func.has_schema_privilege(func.current_schema(), "CREATE")
+        if not connection.execute(select(may_create)).scalar_one():
+            url = connection.engine.url.render_as_string(hide_password=False)
+            return str(unusable(url, RuntimeError("the user may not create tables in its schema")))
+    return None
+
+
+def _engine(url: str, patience_ms: int, keys: Keys) -> Engine:
+    """Returns an engine that is not connected yet. Raises :class:`DatabaseUnusableError` for an invalid URL."""
+    if (problem := url_problem(url)) is not None:
+        raise DatabaseUnusableError(f"findings.database {problem}")
     is_postgresql = make_url(url).get_backend_name() == "postgresql"
     engine = create_engine(url, **(_POSTGRESQL if is_postgresql else {}))
     if is_postgresql:
@@ -60,6 +106,12 @@ def open_database(url: str, patience_ms: int = 250, keys: Keys = NO_KEYS) -> Eng
         event.listen(engine, "connect", partial(_tune_sqlite, patience_ms))
     event.listen(engine, "before_cursor_execute", _make_storable, retval=True)
     use_keys(engine, keys)
+    return engine
+
+
+def _prepare(engine: Engine, patience_ms: int) -> None:
+    """Creates, migrates and re-encrypts the tables, if there is something to do."""
+    is_postgresql = engine.dialect.name == "postgresql"
     with engine.begin() as connection:
         if is_postgresql:
             # Workers that start at the same time must not create the tables twice.
@@ -70,7 +122,6 @@ def open_database(url: str, patience_ms: int = 250, keys: Keys = NO_KEYS) -> Eng
             _bring_up_to_date(connection)
         for table in (findings, silences):
             encrypt_anew(connection, table)
-    return engine
 
 
 def _limit_transaction(connection: Connection) -> None:
@@ -105,8 +156,12 @@ def _bring_up_to_date(connection: Connection) -> None:
         _add_new_columns(connection)
         _stamp(connection, _FIRST)
     elif revision > LATEST:
-        raise NewerDatabaseError(f"the database has revision {revision}, which is later than {LATEST} of this version")
+        raise _newer(revision)
     migrate(connection, LATEST)
+
+
+def _newer(revision: str) -> NewerDatabaseError:
+    return NewerDatabaseError(f"the database has revision {revision}, which is later than {LATEST} of this version")
 
 
 def _revision(connection: Connection) -> str | None:
@@ -172,11 +227,16 @@ def _tune_sqlite(patience_ms: int, connection: Any, _: Any) -> None:
     """WAL mode lets readers and the writer work concurrently. A finding must be on the disk before a snapshot that has
     counted it, so every transaction is synced."""
     cursor = connection.cursor()
-    _write_ahead(cursor)
-    cursor.execute("PRAGMA synchronous=FULL")
-    cursor.execute(f"PRAGMA busy_timeout={patience_ms:d}")
-    cursor.execute("PRAGMA foreign_keys=ON")
-    cursor.close()
+    try:
+        _write_ahead(cursor)
+        cursor.execute("PRAGMA synchronous=FULL")
+        cursor.execute(f"PRAGMA busy_timeout={patience_ms:d}")
+        cursor.execute("PRAGMA foreign_keys=ON")
+    except sqlite3.Error as error:
+        # SQLAlchemy does not wrap the errors of this event.
+        raise DBAPIError("PRAGMA", None, error) from error
+    finally:
+        cursor.close()
 
 
 def _write_ahead(cursor: Any) -> None:
@@ -188,8 +248,8 @@ def _write_ahead(cursor: Any) -> None:
     while True:
         try:
             cursor.execute("PRAGMA journal_mode=WAL")
-        except OperationalError as error:
-            if error.sqlite_errorcode != SQLITE_BUSY or monotonic() > until:
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or monotonic() > until:
                 raise
             sleep(0.01)
         else:
