@@ -155,6 +155,7 @@ def test_a_backtest_lists_the_findings_of_a_rule(tmp_path: Path) -> None:
         for actor in range(3)
         for n in range(10 * (actor + 1) + day)
     ]
+    looks.sort(key=lambda event: event["time"])
     events.write_text("".join(json.dumps(event) + "\n" for event in [*looks, {"actor": "no time"}]))
     labels = tmp_path / "labels.jsonl"
     taken = [event["time"] for event in looks if event["actor"] == "P2"]
