@@ -41,7 +41,8 @@ SECTIONS: dict[str, dict[str, Callable[[float], bool]]] = {
     },
     "Counting": {
         "custodes_engine_bytes": _never, "custodes_engine_memory_limit_bytes": _never,
-        "custodes_findings_waiting": _some, "custodes_findings_refused": _some, "custodes_reload_failed": _some, "custodes_table_entries": _never,
+        "custodes_findings_waiting": _some, "custodes_findings_refused": _some, "custodes_reload_failed": _some,
+        "custodes_table_entries": _never,
         "custodes_table_failed": _some, "custodes_table_rows_rejected_total": _some,
     },
     "Snapshots": {
