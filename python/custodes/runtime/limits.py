@@ -20,7 +20,7 @@ _ROOM = 10
 _PATIENCE_SECONDS = 5.0
 """Seconds until eviction is retried after it freed too little, unless memory grows by as much before."""
 
-_LimitKind = Literal["memory", "storm"]
+_LimitKind = Literal["memory", "storm", "refused"]
 
 
 class Limits:
