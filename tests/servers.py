@@ -260,7 +260,7 @@ class PostgreSQL(Server):
 
     def __init__(self, folder: Path) -> None:
         initdb, postgres = postgresql_program("initdb"), postgresql_program("postgres")
-        self._port = free_port()
+        self.port = free_port()
         data = folder / "data"
         folder.mkdir(parents=True, exist_ok=True)
         # PostgreSQL refuses to run as root and needs access to its data folder.
@@ -273,7 +273,7 @@ class PostgreSQL(Server):
                     above.chmod(above.stat().st_mode | 0o011)
         initialise: list[str | Path] = [initdb, "-D", data, "-U", "custodes", "-A", "trust", "-E", "UTF8", "--no-sync"]
         subprocess.run(initialise, check=True, capture_output=True, user=self._user, cwd="/")
-        settings = {"listen_addresses": "127.0.0.1", "port": self._port, "unix_socket_directories": "", "fsync": "off"}
+        settings = {"listen_addresses": "127.0.0.1", "port": self.port, "unix_socket_directories": "", "fsync": "off"}
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         super().__init__(folder, [postgres, "-D", data, *options], user=self._user)
         self.wait_for("PostgreSQL to answer", self._answers)
@@ -285,7 +285,7 @@ class PostgreSQL(Server):
     def _connect(self) -> psycopg.Connection[Any]:
         try:
             return psycopg.connect(
-                host="127.0.0.1", port=self._port, user="custodes", dbname="postgres", autocommit=True
+                host="127.0.0.1", port=self.port, user="custodes", dbname="postgres", autocommit=True
             )  # fmt: skip
         except psycopg.OperationalError as error:
             raise OSError(str(error)) from error
@@ -294,7 +294,45 @@ class PostgreSQL(Server):
         """Creates a database and returns its SQLAlchemy URL."""
         with self._connect() as connection:
             connection.execute(f'CREATE DATABASE "{name}"')
-        return f"postgresql+psycopg://custodes@127.0.0.1:{self._port}/{name}"
+        return f"postgresql+psycopg://custodes@127.0.0.1:{self.port}/{name}"
+
+
+class PgBouncer(Server):
+    """A pooler in front of a database server that gives each transaction one of a few sessions."""
+
+    def __init__(self, folder: Path, behind: PostgreSQL) -> None:
+        found = Path("/usr/sbin/pgbouncer")
+        if not found.is_file():
+            missing("PgBouncer")
+        self._behind, self._port = behind, free_port()
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "users.txt").write_text('"custodes" ""\n')
+        settings = {
+            "listen_addr": "127.0.0.1", "listen_port": self._port, "unix_socket_dir": "",
+            "auth_type": "trust", "auth_file": folder / "users.txt",
+            "pool_mode": "transaction", "default_pool_size": 3, "server_reset_query_always": 0,
+        }  # fmt: skip
+        lines = [f"{name} = {value}" for name, value in settings.items()]
+        text = f"[databases]\n* = host=127.0.0.1 port={behind.port}\n[pgbouncer]\n" + "\n".join(lines) + "\n"
+        config = folder / "pgbouncer.ini"
+        config.write_text(text)
+        user = "postgres" if os.geteuid() == 0 else None
+        if user is not None:
+            for above in [folder, *folder.parents]:
+                if above.stat().st_uid == 0 and above != Path("/"):
+                    above.chmod(above.stat().st_mode | 0o011)
+            for file in (config, folder / "users.txt"):
+                file.chmod(0o644)
+        super().__init__(folder, [found, config], user=user)
+        self.wait_for("PgBouncer to listen", self._listens)
+
+    def _listens(self) -> bool:
+        with socket.create_connection(("127.0.0.1", self._port), timeout=1):
+            return True
+
+    def database(self, name: str) -> str:
+        """Creates a database and returns its SQLAlchemy URL through the pooler."""
+        return self._behind.database(name).replace(f":{self._behind.port}/", f":{self._port}/")
 
 
 class Webhook:
