@@ -6,6 +6,7 @@ from typing import Literal, Protocol, Self, final, type_check_only
 
 __all__ = [
     "DEBUG_BUILD",
+    "READABLE_SNAPSHOT_VERSIONS",
     "REASONS",
     "SNAPSHOT_VERSION",
     "VERSION",
@@ -51,7 +52,9 @@ VERSION: str
 REASONS: Sequence[str]
 """All values of ``Reject.reason``."""
 SNAPSHOT_VERSION: int
-"""Version of the snapshot format; no other can be restored."""
+"""Version of the snapshot format that is written."""
+READABLE_SNAPSHOT_VERSIONS: Sequence[int]
+"""All versions of the snapshot format that can be restored."""
 DEBUG_BUILD: bool
 """Whether the engine was compiled without optimisation, and is many times slower."""
 

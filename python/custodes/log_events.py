@@ -205,6 +205,15 @@ class DeadLettersFailed(
     error: str
 
 
+class DeadLetterRefused(LogEvent, level="error", consequence="no copy is kept; the record is counted as rejected"):
+    """The dead-letter topic takes no record like this one, for example because it is compacted."""
+
+    place: Mapping[str, str | int]
+    position: int
+    reason: str
+    error: str
+
+
 class DeadLettersRecovered(LogEvent, level="info"):
     """Dead letters are written again."""
 

@@ -18,6 +18,7 @@ pytestmark = pytest.mark.services
 
 DEPLOY = ROOT / "deploy"
 RULES = DEPLOY / "prometheus" / "rules" / "custodes.yml"
+RULE_TESTS = sorted(RULES.parent.glob("*_test.yml"))
 
 
 @pytest.mark.parametrize(
@@ -25,7 +26,7 @@ RULES = DEPLOY / "prometheus" / "rules" / "custodes.yml"
     [
         ("promtool", ["check", "config", DEPLOY / "prometheus" / "prometheus.yml"]),
         ("promtool", ["check", "rules", RULES]),
-        ("promtool", ["test", "rules", DEPLOY / "prometheus" / "rules" / "custodes_test.yml"]),
+        ("promtool", ["test", "rules", *RULE_TESTS]),
         ("amtool", ["check-config", DEPLOY / "alertmanager" / "alertmanager.yml"]),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -38,7 +39,7 @@ def test_valid(tool: str, arguments: list[str]) -> None:
 def test_every_alert_has_a_runbook_and_a_unit_test() -> None:
     rules = [rule for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"]]
     headings = re.findall(r"^## (\w+)$", (ROOT / "docs" / "runbooks.md").read_text(), re.MULTILINE)
-    tested = (RULES.parent / "custodes_test.yml").read_text()
+    tested = "".join(path.read_text() for path in RULE_TESTS)
     for rule in rules:
         assert rule["annotations"]["runbook_url"] == f"docs/runbooks.md#{rule['alert'].lower()}"
         assert rule["alert"] in headings

@@ -452,14 +452,14 @@ def test_a_damaged_database_is_reported(kafka: Kafka, worker: MonitorProcess, tm
 
 
 def test_poison_and_oversized_records_become_dead_letters_without_loss(kafka: Kafka, tmp_path: Path) -> None:
-    kafka.create_topic("poison", 1, max_message_bytes="4000000")
+    kafka.create_topic("poison", 1, max_message_bytes="20000000")
     worker = MonitorProcess(kafka, "poison", tmp_path)
     server = worker.start()
     try:
         server.wait_for("it to be ready", lambda: get(f"{worker.base}/-/ready"))
         events = reads(60, "P1", time.time() - 3600)
-        giant = json.dumps({**events[0], "note": "x" * 2_000_000}).encode()
-        producer = KafkaProducer(bootstrap_servers=kafka.bootstrap, max_request_size=4_000_000)
+        giant = json.dumps({**events[0], "note": "x" * 17_000_000}).encode()
+        producer = KafkaProducer(bootstrap_servers=kafka.bootstrap, max_request_size=20_000_000)
         for at, event in enumerate(events):
             producer.send("poison", json.dumps(event).encode())
             if at == 20:

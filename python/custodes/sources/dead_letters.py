@@ -76,9 +76,14 @@ class FileDeadLetters:
         self._file.close()
 
 
+def _utf8(text: str) -> str:
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
 def _line(letter: Letter, keys: Keys) -> bytes:
     entry = {
-        **letter.place,
+        # The name of a file need not be UTF-8.
+        **{name: _utf8(value) if isinstance(value, str) else value for name, value in letter.place.items()},
         "position": letter.reject.position,
         "reason": letter.reject.reason,
         "detail": keys.wrap(letter.reject.detail),

@@ -7,15 +7,21 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
-from kafka.errors import KafkaError
+from kafka.errors import InvalidRecordError, KafkaError, MessageSizeTooLargeError, RecordListTooLargeError
 
 from custodes.config.model import KafkaSourceSettings as KafkaSettings
-from custodes.log_events import GroupIsShared, PartitionsAssigned, PartitionsRevoked
+from custodes.log_events import (
+    DeadLetterRefused,
+    GroupIsShared,
+    PartitionsAssigned,
+    PartitionsRevoked,
+    cause_of,
+)
 from custodes.sources.client import client
 from custodes.sources.connection_causes import cause_of_failure, most_telling
 from custodes.sources.connections import ConnectionFailures
 from custodes.sources.consumer_group import GroupMember, partition_names
-from custodes.sources.dead_letters import Letter, RejectedRecord
+from custodes.sources.dead_letters import Letter
 from custodes.sources.messages import SourceMessage, StreamIdle, StreamJoined, StreamLeft, StreamPosition
 from custodes.sources.partitions import GAP_CHECK_SECONDS, PartitionedConsumer, PartitionState, queued_items
 from custodes.sources.watermark_alignment import PartitionQueue
@@ -166,6 +172,13 @@ class KafkaSource(PartitionedConsumer):
         super().close()
 
 
+_LARGEST_DETAIL = 4_096
+"""Bytes of a reason's detail to keep: it repeats parts of the record, which is kept itself."""
+_CUT_TO = 4
+"""Part of a record, as a divisor, that is tried after the topic refused the larger one."""
+_TOO_LARGE = (MessageSizeTooLargeError, RecordListTooLargeError)
+
+
 class KafkaDeadLetters:
     """Writes rejected records unchanged to a topic, so that a corrected record can be sent back from there.
 
@@ -179,25 +192,56 @@ class KafkaDeadLetters:
 
     def write(self, letters: Sequence[Letter]) -> None:
         try:
-            for sent in [self._send(letter.reject, letter.place) for letter in letters]:
-                sent.get(timeout=30)
+            sent = [(letter, self._send(letter, _LARGEST_LETTER)) for letter in letters]
+            for letter, future in sent:
+                self._arrive(letter, future)
         except KafkaError as error:
             raise OSError(f"{self._topic}: {str(error) or type(error).__name__}") from error
 
-    def _send(self, reject: RejectedRecord, place: dict[str, str | int]) -> Any:
+    def _arrive(self, letter: Letter, future: Any) -> None:
+        """Returns once a letter is stored, or put aside because the topic takes no such record.
+
+        A refused letter is sent again alone, because a broker refuses records together, and then with less and less of
+        its record, if it is too large for the topic.
+        """
+        sizes = [min(_LARGEST_LETTER, len(letter.reject.value))]
+        while sizes[-1]:
+            sizes.append(sizes[-1] // _CUT_TO)
+        for most in sizes:
+            try:
+                future.get(timeout=30)
+            except _TOO_LARGE:
+                future = self._send(letter, most)
+            except InvalidRecordError:
+                future = self._send(letter, sizes[0])
+                break
+            else:
+                return
+        try:
+            future.get(timeout=30)
+        except (InvalidRecordError, *_TOO_LARGE) as error:
+            DeadLetterRefused(
+                place=letter.place, position=letter.reject.position, reason=letter.reject.reason, error=cause_of(error)
+            ).emit()
+
+    def _send(self, letter: Letter, most: int) -> Any:
+        """Sends a letter with at most ``most`` bytes of its record."""
+        reject, place = letter.reject, letter.place
         if self._producer is None:
             own: dict[str, Any] = {"client_id": "custodes-dead-letters", "acks": "all", "max_block_ms": _SEND_MS}
+            # An idempotent producer sends nothing more after a record was refused.
+            own["enable_idempotence"] = False
             self._producer = client(KafkaProducer, self._settings, **own)
         headers = [
             ("custodes.topic", str(place["topic"]).encode()),
             ("custodes.partition", str(place["partition"]).encode()),
             ("custodes.offset", str(reject.position).encode()),
             ("custodes.reason", reject.reason.encode()),
-            ("custodes.detail", reject.detail.encode()),
+            ("custodes.detail", reject.detail.encode()[:_LARGEST_DETAIL]),
         ]
-        if len(reject.value) > _LARGEST_LETTER:
+        if len(reject.value) > most:
             headers.append(("custodes.cut_from_bytes", str(len(reject.value)).encode()))
-        return self._producer.send(self._topic, value=reject.value[:_LARGEST_LETTER], headers=headers)
+        return self._producer.send(self._topic, value=reject.value[:most], headers=headers)
 
     def close(self) -> None:
         if self._producer is not None:

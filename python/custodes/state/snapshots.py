@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 
 import orjson
 
-from custodes._core import SNAPSHOT_VERSION
+from custodes._core import READABLE_SNAPSHOT_VERSIONS, SNAPSHOT_VERSION
 from custodes.encryption.keys import NO_KEYS, Keys
 from custodes.sources import StreamPosition
 from custodes.state.folder import Folder, OutputFile
@@ -205,10 +205,13 @@ def _read_index(file: BinaryIO) -> Any:
     if hashlib.sha256(text).digest() != digest:
         raise CorruptSnapshotError("the index is damaged")
     index = orjson.loads(text)
-    found, known = (index["version"], index.get("engine")), (VERSION, SNAPSHOT_VERSION)
-    if found != known:
-        formats = [f"format {file} with engine state {state}" for file, state in (found, known)]
-        raise VersionError(f"it has {formats[0]}, and this version of Custodes reads {formats[1]}")
+    version, engine = index["version"], index.get("engine")
+    if version != VERSION or engine not in READABLE_SNAPSHOT_VERSIONS:
+        known = " or ".join(map(str, READABLE_SNAPSHOT_VERSIONS))
+        raise VersionError(
+            f"it has format {version} with engine state {engine}, and this version of Custodes reads format {VERSION} "
+            f"with engine state {known}"
+        )
     return index
 
 

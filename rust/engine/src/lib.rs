@@ -46,8 +46,8 @@ pub use decode::record_batch::{Aborted, Fetched, FetchedPiece, FramingError, fet
 pub use decode::reject::{Reason, Reject};
 pub use detect::{Change, ChangeKind, GroupStatus};
 pub use engine::{
-    Coverage, Dropped, Engine, Evicted, Input, Outcome, RepartitionBatch, RepartitionBatchError,
-    RestoreError, RuleStats, SNAPSHOT_VERSION, Stats,
+    Coverage, Dropped, Engine, Evicted, Input, Outcome, READABLE_SNAPSHOT_VERSIONS, RepartitionBatch,
+    RepartitionBatchError, RestoreError, RuleStats, SNAPSHOT_VERSION, Stats,
 };
 pub use event::identity::normal_form;
 pub use event::lookup::{Columns, Lookup, TableError, Tables};

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used)] // a failed step is a failed test
 
-use custodes_engine::{Change, ChangeKind, Engine, Input, Outcome, Plan, Reason, Record};
+use custodes_engine::{Change, ChangeKind, Dropped, Engine, Input, Outcome, Plan, Reason, Record};
 use proptest::prelude::*;
 use std::num::NonZeroUsize;
 
@@ -240,4 +240,28 @@ proptest! {
         let cuts: Vec<_> = cuts.into_iter().collect();
         prop_assert_eq!(finals(&arriving, &cuts, &rule), sorted);
     }
+}
+
+#[test]
+fn a_field_with_further_sources_keeps_its_counts() {
+    let plan = |sources: &str| {
+        Plan::from_json(&format!(
+            r#"{{"mapping":{{"time":["time"],"actor":["actor"]{sources}}},"rules":[{{"id":"r","when":{{"all":[]}},
+                 "group_by":["who"],"distinct":"rows","timespan_ms":3600000,"resolution_ms":60000,
+                 "keep_open_ms":60000,"holds":{{"gte":2}}}}]}}"#
+        ))
+        .unwrap()
+    };
+    let lines = "{\"time\":1767600000,\"actor\":\"a\",\"who\":\"w\",\"rows\":1}\n";
+    let later = "{\"time\":1767600001,\"actor\":\"a\",\"user\":\"w\",\"count\":2}\n";
+    let mut engine = Engine::new(&plan(""), NonZeroUsize::MIN).unwrap();
+    engine.process_lines(lines.as_bytes(), 1, Input::default());
+    let changed = plan(r#","who":["who","user"],"rows":["rows","count"]"#);
+    let (mut after, dropped) = engine.replanned(&changed, NonZeroUsize::MIN, &[]).unwrap();
+    assert_eq!(dropped, Dropped::default());
+    let outcome = after.process_lines(later.as_bytes(), 2, Input::default());
+    assert_eq!(outcome.changes.len(), 1);
+    let other = plan(r#","who":["user","who"],"rows":["rows","count"]"#);
+    let (_, dropped) = engine.replanned(&other, NonZeroUsize::MIN, &[]).unwrap();
+    assert_eq!(dropped.windows.into_iter().collect::<Vec<_>>(), ["r"]);
 }

@@ -241,3 +241,38 @@ fn a_snapshot_keeps_the_spelling_of_open_findings() {
     assert_eq!(ids(&closed), ids(&opened));
     assert_eq!(closed.changes[0].group, ["Anna"]);
 }
+
+#[test]
+fn a_field_that_is_compared_with_an_identity_takes_its_form() {
+    let own = r#"{"field":{"name":"subject","test":{"same":{"other":"person","place":"whole"}}}}"#;
+    let turned = r#"{"field":{"name":"person","test":{"same":{"other":"subject","place":"whole"}}}}"#;
+    let holds = r#""holds":{"gte":2}"#;
+    let rules = [rule("own", own, "actor", holds), rule("turned", turned, "actor", holds)];
+    let fields = [
+        r#""actor":"a","subject":"X410105-1990","person":"x4101051990""#,
+        r#""actor":"a","subject":"x4101051990","person":["y","x410105 1990"]"#,
+        r#""actor":"b","subject":"x4101051990","person":"y""#,
+        r#""actor":"b","subject":"x4101051990""#,
+    ];
+    let (_, outcome) = run(&rules, &fields);
+    let mut found: Vec<_> = outcome.changes.iter().map(|change| (change.rule, &*change.key[0])).collect();
+    found.sort_unstable();
+    assert_eq!(found, [(0, "A"), (1, "A")]);
+}
+
+#[test]
+fn alternatives_that_group_by_an_identity_and_by_another_field_share_groups() {
+    let (read, approved) = (is("action", "read"), is("action", "approve"));
+    let branches = format!(
+        r#""branches":[{{"when":{approved},"group_by":["owner"]}},{{"when":{read},"group_by":["actor"]}}],
+           "holds":{{"gte":2}}"#
+    );
+    let rules = [rule("r", &format!(r#"{{"any":[{read},{approved}]}}"#), "who", &branches)];
+    let fields = [
+        r#""actor":"anna","subject":"1","action":"read""#,
+        r#""actor":"b","owner":" Anna","subject":"1","action":"approve""#,
+    ];
+    let (mut engine, outcome) = run(&rules, &fields);
+    assert_eq!(groups(&outcome), [(&[" Anna".to_owned()][..], &["ANNA".to_owned()][..])]);
+    assert!(engine.group_status(0, &["anna".to_owned()], (START + 5) * 1_000_000).is_some());
+}

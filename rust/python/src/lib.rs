@@ -51,6 +51,8 @@ mod _core {
         module.add("VERSION", env!("CARGO_PKG_VERSION"))?;
         module.add("REASONS", Reason::ALL.map(Reason::name).to_vec())?;
         module.add("SNAPSHOT_VERSION", custodes_engine::SNAPSHOT_VERSION)?;
+        let readable = custodes_engine::READABLE_SNAPSHOT_VERSIONS.collect::<Vec<_>>();
+        module.add("READABLE_SNAPSHOT_VERSIONS", readable)?;
         crate::errors::declare_attributes(module.py())?;
         module.add("DEBUG_BUILD", cfg!(debug_assertions))
     }

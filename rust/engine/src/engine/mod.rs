@@ -25,7 +25,9 @@ mod topology;
 pub use ingest::Coverage;
 pub use outcome::{Evicted, Input, Outcome, RuleStats, Stats};
 pub use repartition::{RepartitionBatch, RepartitionBatchError};
-pub use snapshot::{Dropped, RestoreError, VERSION as SNAPSHOT_VERSION};
+pub use snapshot::{
+    Dropped, READABLE as READABLE_SNAPSHOT_VERSIONS, RestoreError, VERSION as SNAPSHOT_VERSION,
+};
 
 use crate::decode::record_batch::Decoder;
 use crate::event::admit::Checks;
@@ -39,7 +41,7 @@ use crate::foundation::time::{Micros, micros};
 use crate::foundation::watermark::{StreamId, Watermark};
 use crate::keyed::{KeyedStream, PlacedRule, Resume, StreamSpec};
 use crate::matching::Matcher;
-use crate::plan::{IdentityForm, Plan, PlanError};
+use crate::plan::{IdentityForm, Plan, PlanError, RulePlan};
 use ingest::IngestWorker;
 use repartition::Outbound;
 use rustc_hash::FxHashMap;
@@ -131,7 +133,10 @@ impl Engine {
             let elsewhere = (plan.partition, outbound.clone(), recorder.clone());
             IngestWorker::new(checks.clone(), reader.clone(), conditions, specs, fingerprinter, elsewhere)
         };
-        let form = |name: &String| plan.identities.get(name).copied();
+        let forms = |rule: &RulePlan| {
+            let form = |place| rule.group_form(place, |name| plan.identities.get(name).copied());
+            (0..rule.group_by.len()).map(form).collect()
+        };
         let shards: Vec<Shard> = shards.collect();
         let baseline_rules = shards[0].baseline_rules().collect();
         Ok(Self {
@@ -150,7 +155,7 @@ impl Engine {
             specs: Arc::clone(&specs),
             levels,
             days,
-            group_forms: plan.rules.iter().map(|rule| rule.group_by.iter().map(form).collect()).collect(),
+            group_forms: plan.rules.iter().map(forms).collect(),
         })
     }
 

@@ -7,16 +7,16 @@
 //! fuzzy checkpoint with a replayed log; Kafka is the log.)
 //!
 //! The plan may have changed since the save. A window's state is kept if its condition, grouping, counted field,
-//! panes and field sources are unchanged; a rule's open findings are kept if its threshold is unchanged too.
+//! panes and field sources are unchanged or have further alternatives; a rule's open findings are kept if its threshold is unchanged too.
 //! Everything else is reported in [`Dropped`].
 //!
-//! Compatibility: the texts in [`OperatorId`] are compared byte by byte, so the serialised names of plan types must
-//! not change.
+//! Compatibility: the texts in [`OperatorId`] are compared, so the serialised names of plan types must not change.
 
 use crate::foundation::codec::{Damaged, StateReader, StateWriter};
 use crate::keyed::{KeyedStream, OrphanedFinding, WindowMapping};
 use crate::plan::{BaselinePlan, Derivation, IdentityForm, Plan, PlanError, RulePlan};
-use serde_json::json;
+use serde_json::{Value, json};
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 use thiserror::Error;
@@ -25,7 +25,8 @@ use thiserror::Error;
 pub const VERSION: u16 = 5;
 /// Oldest version that can be read, that of 0.1 and 0.2. Others are rejected, because misread state would miscount.
 const OLDEST: u16 = 4;
-pub(crate) const READABLE: RangeInclusive<u16> = OLDEST..=VERSION;
+/// Versions that can be read.
+pub const READABLE: RangeInclusive<u16> = OLDEST..=VERSION;
 
 /// State of a snapshot that the plan cannot use.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -135,6 +136,52 @@ impl OperatorId {
     }
 }
 
+/// Identity of a stream or a window, with the sources of its fields apart.
+struct SavedIdentity<'t> {
+    text: &'t str,
+    /// Everything but the sources. Read only if the texts differ.
+    parts: OnceCell<Vec<Value>>,
+}
+
+/// Place of the sources in the text of a stream's or a window's identity.
+const SOURCES: usize = 4;
+
+impl<'t> SavedIdentity<'t> {
+    fn of(text: &'t str) -> Self {
+        Self { text, parts: OnceCell::new() }
+    }
+
+    fn parts(&self) -> &[Value] {
+        self.parts.get_or_init(|| serde_json::from_str(self.text).unwrap_or_default())
+    }
+
+    /// Whether state saved under another identity can be used: the identities are equal, or a field now has further
+    /// sources, which are read only in events that had no value before.
+    fn goes_on_from(&self, saved: &Self) -> bool {
+        if self.text == saved.text {
+            return true;
+        }
+        let (now, before) = (self.parts(), saved.parts());
+        now.len() == before.len()
+            && now.len() > SOURCES
+            && now.iter().zip(before).enumerate().all(|(at, (now, before))| {
+                now == before || at == SOURCES && have_further_sources(now, before)
+            })
+    }
+}
+
+fn have_further_sources(now: &Value, before: &Value) -> bool {
+    let (Some(now), Some(before)) = (now.as_array(), before.as_array()) else { return false };
+    now.len() == before.len()
+        && now.iter().zip(before).all(|(now, before)| {
+            let same = now[0] == before[0] && now[2] == before[2];
+            let own = json!([{"Path": before[0]}]);
+            // A field that is not mapped is its own path.
+            let listed = |field: &Value| field[1].as_array().or(own.as_array()).cloned();
+            same && listed(now).zip(listed(before)).is_some_and(|(now, before)| now.starts_with(&before))
+        })
+}
+
 /// Rules by keyed stream and window.
 pub(crate) type StateLayout = Vec<Vec<Vec<OperatorId>>>;
 
@@ -170,8 +217,9 @@ pub(crate) fn mappings(
     deferred: &BTreeSet<&str>,
     dropped: &mut Dropped,
 ) -> Vec<StreamMapping> {
+    let now: Vec<Candidate<'_>> = now.iter().map(|windows| Candidate::of(windows)).collect();
     let mappings: Vec<StreamMapping> =
-        saved.iter().map(|windows| map_stream(windows, now, deferred)).collect();
+        saved.iter().map(|windows| map_stream(windows, &now, deferred)).collect();
     for (windows, mapping) in saved.iter().zip(&mappings) {
         for (rules, mapping) in windows.iter().zip(&mapping.windows) {
             for (rule, kept) in rules.iter().zip(&mapping.detectors) {
@@ -204,23 +252,50 @@ fn with_sources<'n>(
     all
 }
 
-fn map_stream(saved: &[Vec<OperatorId>], now: &StateLayout, deferred: &BTreeSet<&str>) -> StreamMapping {
-    let stream = |windows: &[Vec<OperatorId>]| windows.first()?.first().map(|rule| rule.stream.clone());
-    let target = now.iter().position(|windows| stream(windows) == stream(saved) && !windows.is_empty());
+/// A stream of the plan, which may inherit state.
+struct Candidate<'t> {
+    windows: &'t [Vec<OperatorId>],
+    stream: Option<SavedIdentity<'t>>,
+    of_windows: Vec<Option<SavedIdentity<'t>>>,
+}
+
+impl<'t> Candidate<'t> {
+    fn of(windows: &'t [Vec<OperatorId>]) -> Self {
+        let of = |rules: &'t Vec<OperatorId>| rules.first().map(|rule| SavedIdentity::of(&rule.window));
+        let stream = windows.first().and_then(|rules| rules.first());
+        Self {
+            windows,
+            stream: stream.map(|rule| SavedIdentity::of(&rule.stream)),
+            of_windows: windows.iter().map(of).collect(),
+        }
+    }
+}
+
+fn goes_on(now: Option<&SavedIdentity<'_>>, saved: Option<&SavedIdentity<'_>>) -> bool {
+    match (now, saved) {
+        (Some(now), Some(saved)) => now.goes_on_from(saved),
+        (now, saved) => now.is_none() && saved.is_none(),
+    }
+}
+
+fn map_stream(saved: &[Vec<OperatorId>], now: &[Candidate<'_>], deferred: &BTreeSet<&str>) -> StreamMapping {
+    let of_saved = Candidate::of(saved);
+    let inherits = |now: &Candidate<'_>| {
+        !now.windows.is_empty() && goes_on(now.stream.as_ref(), of_saved.stream.as_ref())
+    };
+    let target = now.iter().position(inherits);
     let known: BTreeSet<&str> = saved.iter().flatten().map(|rule| rule.decision.as_str()).collect();
     // A rule evaluated at the watermark needs the names of all its groups, which can only be read from events. It
     // must have existed before.
     let can_be = |target: &usize| {
-        let mut rules = now[*target].iter().flatten();
+        let mut rules = now[*target].windows.iter().flatten();
         rules.all(|rule| !deferred.contains(rule.id.as_str()) || known.contains(rule.decision.as_str()))
     };
     let target = target.filter(can_be);
-    let windows = saved.iter().map(|rules| {
-        let same = |window: &Vec<OperatorId>| {
-            window.first().map(|rule| &rule.window) == rules.first().map(|rule| &rule.window)
-        };
-        let place = target.and_then(|target| now[target].iter().position(same));
-        let own = target.zip(place).map_or(&[][..], |(target, place)| &now[target][place]);
+    let windows = saved.iter().zip(&of_saved.of_windows).map(|(rules, of_saved)| {
+        let same = |now: &Option<SavedIdentity<'_>>| goes_on(now.as_ref(), of_saved.as_ref());
+        let place = target.and_then(|target| now[target].of_windows.iter().position(same));
+        let own = target.zip(place).map_or(&[][..], |(target, place)| &now[target].windows[place]);
         WindowMapping {
             resolution: rules.first().map_or(0, |rule| rule.resolution_ms as i64).saturating_mul(1000),
             place,

@@ -174,8 +174,12 @@ fn assign_slot<'p>(
             openings.push(opening_spec(rule, branch, number, upstream)?);
         } else {
             let condition = conditions.of(&branch.when, &rule.id, fields)?;
-            let names = branch.group_by.iter().map(|name| fields.id(name));
-            grouping.branches.push((part, condition, names.collect::<Result<Vec<_>, _>>()?));
+            let in_form = |(place, name): (usize, &String)| {
+                let form = rule.group_form(place, |name| fields.identity(name));
+                fields.id_in_form(name, form)
+            };
+            let group = branch.group_by.iter().enumerate().map(in_form).collect::<Result<Vec<_>, _>>()?;
+            grouping.branches.push((part, condition, group));
         }
     }
     if rule.branches.is_empty() {

@@ -73,7 +73,10 @@ enum FieldSource {
 /// All fields of a plan, collected before the first event.
 #[derive(Debug)]
 pub(crate) struct FieldTable {
-    names: Vec<String>,
+    /// `None` for a field in the form of another.
+    names: Vec<Option<String>>,
+    /// Fields in the form of an identity that they are compared with.
+    compared: Vec<(FieldId, IdentityForm, FieldId)>,
     places: Vec<Vec<FieldSource>>,
     paths: Vec<Path>,
     constants: String,
@@ -97,6 +100,7 @@ impl FieldTable {
     pub(crate) fn new(plan: &Plan) -> Result<Self, PlanError> {
         Ok(Self {
             names: Vec::new(),
+            compared: Vec::new(),
             places: Vec::new(),
             paths: Vec::new(),
             constants: String::new(),
@@ -130,7 +134,7 @@ impl FieldTable {
 
     /// Id of a field, registered on first use.
     pub(crate) fn id(&mut self, name: &str) -> Result<FieldId, PlanError> {
-        if let Some(id) = self.names.iter().position(|known| known == name) {
+        if let Some(id) = self.names.iter().position(|known| known.as_deref() == Some(name)) {
             return Ok(id);
         }
         let derivation = self.derivations.get(name).filter(|_| !self.is_repartitioned).cloned();
@@ -143,11 +147,39 @@ impl FieldTable {
             self.mapped(name)?
         };
         let respelling = self.respelling(name);
-        self.names.push(name.to_owned());
+        Ok(self.register(Some(name.to_owned()), places, derived, respelling))
+    }
+
+    fn register(
+        &mut self,
+        name: Option<String>,
+        places: Vec<FieldSource>,
+        derived: Option<Deriving>,
+        respelling: Option<Respelling>,
+    ) -> FieldId {
+        self.names.push(name);
         self.places.push(places);
         self.derived.push(derived);
         self.respellings.push(respelling);
-        Ok(self.names.len() - 1)
+        self.names.len() - 1
+    }
+
+    /// Id of the values of a field in a normal form, because they are compared with an identity. A field with a form
+    /// of its own keeps it.
+    pub(crate) fn id_in_form(
+        &mut self,
+        name: &str,
+        form: Option<IdentityForm>,
+    ) -> Result<FieldId, PlanError> {
+        let field = self.id(name)?;
+        let Some(form) = form.filter(|_| self.respellings[field].is_none()) else { return Ok(field) };
+        let known = self.compared.iter().find(|(source, of, _)| (*source, *of) == (field, form));
+        if let Some(&(_, _, id)) = known {
+            return Ok(id);
+        }
+        let id = self.register(None, vec![FieldSource::Field(field)], None, Some(Respelling::Identity(form)));
+        self.compared.push((field, form, id));
+        Ok(id)
     }
 
     fn respelling(&mut self, name: &str) -> Option<Respelling> {
@@ -221,7 +253,7 @@ impl FieldTable {
     /// Finishes the table.
     pub(crate) fn reader(mut self) -> EventReader {
         let fields = self.places.len();
-        let named = |wanted: &str| self.names.iter().position(|name| name == wanted);
+        let named = |wanted: &str| self.names.iter().position(|name| name.as_deref() == Some(wanted));
         let problem = named(PROBLEM);
         let access = named("action").zip(named("subject")).filter(|_| self.actions.is_some());
         let reasons = Reason::ALL.map(Reason::name).into_iter().chain([LATE]);

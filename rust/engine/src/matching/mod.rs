@@ -102,7 +102,11 @@ impl Matcher {
                 match test {
                     Test::Exists(wanted) => Self::Exists(field, *wanted),
                     Test::Null => Self::Null(field),
-                    Test::Same { other, place } => Self::Same(field, fields.id(other)?, *place),
+                    Test::Same { other, place } => {
+                        let form = fields.identity(name).or(fields.identity(other));
+                        let both = (fields.id_in_form(name, form)?, fields.id_in_form(other, form)?);
+                        Self::Same(both.0, both.1, *place)
+                    }
                     test => {
                         let compile = |test: &Test| {
                             ValueTest::compile(test, fields.zone())

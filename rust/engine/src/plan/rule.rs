@@ -3,6 +3,7 @@
 use super::baseline::BaselinePlan;
 use super::condition::{Bounds, Condition};
 use super::error::PlanError;
+use super::identity::IdentityForm;
 use super::measure::MeasurePlan;
 use super::novelty::NoveltyPlan;
 use crate::foundation::ordered::Scale;
@@ -70,6 +71,17 @@ pub struct Branch {
 }
 
 impl RulePlan {
+    /// Normal form of the group's values at a place: that of the field, or, if alternatives group by different fields,
+    /// of the first of them that is an identity, because their values are compared.
+    pub(crate) fn group_form(
+        &self,
+        place: usize,
+        identity: impl Fn(&str) -> Option<IdentityForm>,
+    ) -> Option<IdentityForm> {
+        let of_branches = self.branches.iter().filter_map(|branch| branch.group_by.get(place));
+        self.group_by.get(place).into_iter().chain(of_branches).find_map(|name| identity(name))
+    }
+
     /// Encoding of its counts and thresholds.
     pub(crate) fn scale(&self) -> Scale {
         let is_real = self.measure.as_ref().is_some_and(MeasurePlan::has_amounts);
