@@ -51,7 +51,7 @@ pub use engine::{
 };
 pub use event::identity::normal_form;
 pub use event::lookup::{Columns, Lookup, TableError, Tables};
-pub use event::recording::{FIELDS as HISTORY_FIELDS, Recording, Texts};
+pub use event::recording::{FIELDS as HISTORY_FIELDS, Recording, SPELLED as HISTORY_SPELLED, Texts};
 pub use event::time_zone::is_time_zone;
 pub use event::timestamp::{format_rfc3339, parse_time_number, parse_time_text};
 pub use foundation::codec::Damaged;

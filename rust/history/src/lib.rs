@@ -30,7 +30,8 @@ pub struct Part<'r> {
 const ACTOR: usize = 0;
 
 /// Encodes the parts as one Parquet file, sorted by actor and time, so that one person's accesses are adjacent. The
-/// columns are `source`, `position`, `time`, those of the history's fields, and `record`.
+/// columns are `source`, `position`, `time`, those of the history's fields in normal form, `record`, and for the fields
+/// that have spellings `…_written`, the value as written where it differs.
 ///
 /// # Errors
 /// The format cannot hold the data; a recording never causes this.
@@ -78,9 +79,11 @@ fn gathered(parts: &[Part<'_>], rows: &[Row]) -> Group {
     }
 }
 
-/// Column number `at`: the history's fields, then the record.
+/// Column number `at`: the history's fields, the record, then the spellings.
 fn text(recording: &Recording, at: usize) -> &Texts {
-    recording.fields.get(at).unwrap_or(&recording.records)
+    let fields = recording.fields.len();
+    let spelling = at.checked_sub(fields + 1).and_then(|at| recording.spellings.get(at));
+    recording.fields.get(at).or(spelling).unwrap_or(&recording.records)
 }
 
 #[cfg(test)]
@@ -90,7 +93,9 @@ mod tests {
     use custodes_cipher::{Key, Keyring, is_encrypted};
     use custodes_engine::{Engine, Input, Plan};
     use parquet::file::reader::{FileReader, SerializedFileReader};
+    use parquet::file::writer::SerializedFileWriter;
     use parquet::record::RowAccessor;
+    use parquet::schema::types::Type;
     use std::num::NonZeroUsize;
 
     fn recorded(text: &str) -> Recording {
@@ -163,9 +168,12 @@ mod tests {
     fn foreign_file_is_not_merged() {
         let folder = tempfile::tempdir().unwrap();
         let (torn, merged) = (folder.path().join("torn"), folder.path().join("merged"));
-        let whole =
-            encode(&[Part { source: "a", from: 0, recording: &recorded("{\"time\":1,\"actor\":\"a\"}\n") }])
-                .unwrap();
+        let whole = encode(&[Part {
+            source: "a",
+            from: 0,
+            recording: &recorded("{\"time\":1700000001,\"actor\":\"a\"}\n"),
+        }])
+        .unwrap();
         for length in [0, 4, whole.len() - 1] {
             std::fs::write(&torn, &whole[..length]).unwrap();
             assert!(merge(&[&torn], &merged, &Keyring::default()).is_err());
@@ -203,5 +211,49 @@ mod tests {
                 row("access/1", 4, "b", Some("é"), None),
             ]
         );
+    }
+
+    #[test]
+    fn normal_forms_and_spellings_are_recorded() {
+        let plan = r#"{"mapping": {"time": ["time"], "actor": ["actor"], "subject": ["subject"], "action": ["action"]},
+                       "identities": {"actor": {}, "subject": {}}, "actions": {"select": "read"}, "rules": [],
+                       "history": true}"#;
+        let mut engine = Engine::new(&Plan::from_json(plan).unwrap(), NonZeroUsize::MIN).unwrap();
+        let events = "{\"time\":1700000001,\"actor\":\"anna\",\"subject\":[\"X1\",\"x2\"],\"action\":\"SELECT\"}\n\
+                      {\"time\":1700000002,\"actor\":\"ANNA\",\"subject\":\"X3\"}\n";
+        let recording = engine.process_lines(events.as_bytes(), 1, Input::default()).recording;
+        let file = encode(&[Part { source: "a", from: 0, recording: &recording }]).unwrap();
+        let file = SerializedFileReader::new(Bytes::from(file)).unwrap();
+        let read = |row: parquet::record::Row| {
+            [3, 4, 6, 12, 13, 14]
+                .map(|at| row.get_string(at).map_or("-", String::as_str).to_owned())
+                .join(" ")
+        };
+        let rows: Vec<_> = file.get_row_iter(None).unwrap().map(|row| read(row.unwrap())).collect();
+        assert_eq!(rows, ["ANNA X1 read anna - SELECT", "ANNA X2 read anna x2 SELECT", "ANNA X3 read - - -"]);
+    }
+
+    #[test]
+    fn files_without_spellings_are_merged() {
+        let folder = tempfile::tempdir().unwrap();
+        let recording = recorded(
+            "{\"time\":1700000001,\"actor\":\"a\"}\n{\"time\":1700000002,\"actor\":\"b\",\"subject\":\"x\"}\n",
+        );
+        let parts = [Part { source: "a", from: 0, recording: &recording }];
+        let now = encode(&parts).unwrap();
+        let schema = SerializedFileReader::new(Bytes::from(now.clone())).unwrap();
+        let fields = schema.metadata().file_metadata().schema().get_fields();
+        let fields = fields[..3 + table::TEXTS_WITHOUT_SPELLINGS].to_vec();
+        let schema = Type::group_type_builder("access").with_fields(fields).build().unwrap();
+        let paths = ["before", "now", "merged"].map(|name| folder.path().join(name));
+        let out = std::fs::File::create(&paths[0]).unwrap();
+        let mut file = SerializedFileWriter::new(out, schema.into(), Default::default()).unwrap();
+        gathered(&parts, &by_actor(&parts)).write(&mut file).unwrap();
+        file.close().unwrap();
+        std::fs::write(&paths[1], &now).unwrap();
+        merge(&paths[..2], &paths[2], &Keyring::default()).unwrap();
+        let merged = rows_of(std::fs::File::open(&paths[2]).unwrap());
+        let twice = rows_of(Bytes::from(now)).into_iter().flat_map(|row| [row.clone(), row]);
+        assert_eq!(merged, twice.collect::<Vec<_>>());
     }
 }

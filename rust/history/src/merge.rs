@@ -2,7 +2,7 @@
 //!
 //! Memory: a few thousand rows of each input and one row group of the output.
 
-use crate::table::{Column, GROUP_ROWS, Group, TEXTS, begin};
+use crate::table::{Column, GROUP_ROWS, Group, TEXTS, TEXTS_WITHOUT_SPELLINGS, begin};
 use bytes::{Buf, Bytes};
 use custodes_cipher::{Keyring, Output, StoredInput};
 use parquet::column::reader::{ColumnReader, ColumnReaderImpl};
@@ -213,7 +213,7 @@ fn read_rows(columns: &mut [ColumnReader]) -> Result<Group> {
     else {
         return Err(of_other_columns());
     };
-    if texts.len() != TEXTS {
+    if ![TEXTS, TEXTS_WITHOUT_SPELLINGS].contains(&texts.len()) {
         return Err(of_other_columns());
     }
     let mut group = Group {
@@ -231,6 +231,9 @@ fn read_rows(columns: &mut [ColumnReader]) -> Result<Group> {
         *column = Column { values, is_there };
     }
     let rows = group.len();
+    for column in &mut group.texts[texts.len()..] {
+        column.is_there = vec![0; rows];
+    }
     let is_even = group.sources.len() == rows
         && group.positions.len() == rows
         && group.texts.iter().all(|text| text.is_there.len() == rows);

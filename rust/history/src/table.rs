@@ -1,7 +1,7 @@
 //! The table: columns, their encoding, and one row group.
 
 use bytes::Bytes;
-use custodes_engine::HISTORY_FIELDS;
+use custodes_engine::{HISTORY_FIELDS, HISTORY_SPELLED};
 use parquet::basic::{Compression, Encoding, LogicalType, Repetition, TimeUnit, Type as Physical, ZstdLevel};
 use parquet::data_type::{ByteArray, ByteArrayType, DataType, Int64Type};
 use parquet::errors::Result;
@@ -15,7 +15,7 @@ use std::sync::Arc;
 const SOUGHT: [&str; 1] = ["subject"];
 
 /// Columns with mostly distinct values, for which a dictionary would be a waste.
-const DISTINCT: [&str; 4] = ["subject", "purpose", "client_ip", "record"];
+const DISTINCT: [&str; 5] = ["subject", "subject_written", "purpose", "client_ip", "record"];
 
 /// Rows per group, few enough that one person's rows are in few groups.
 pub(crate) const GROUP_ROWS: usize = 1 << 16;
@@ -23,8 +23,11 @@ pub(crate) const GROUP_ROWS: usize = 1 << 16;
 /// Rows per page. Readers decode whole pages, and one person's rows are in few of them.
 const PAGE_ROWS: usize = 1 << 13;
 
-/// Text columns: the history's fields and the record.
-pub(crate) const TEXTS: usize = HISTORY_FIELDS.len() + 1;
+/// Text columns of files of version 0.2: the history's fields and the record.
+pub(crate) const TEXTS_WITHOUT_SPELLINGS: usize = HISTORY_FIELDS.len() + 1;
+
+/// Text columns: the history's fields, the record, and the spellings.
+pub(crate) const TEXTS: usize = TEXTS_WITHOUT_SPELLINGS + HISTORY_SPELLED.len();
 
 /// An optional text column.
 #[derive(Debug, Default)]
@@ -112,7 +115,8 @@ fn schema() -> Result<Type> {
         number("position").build()?,
         number("time").with_logical_type(Some(LogicalType::timestamp(true, TimeUnit::MICROS))).build()?,
     ];
-    for name in HISTORY_FIELDS.into_iter().chain(["record"]) {
+    let written = HISTORY_SPELLED.map(|name| format!("{name}_written"));
+    for name in HISTORY_FIELDS.into_iter().chain(["record"]).chain(written.iter().map(String::as_str)) {
         columns.push(text(name, Repetition::OPTIONAL)?);
     }
     Type::group_type_builder("access").with_fields(columns.into_iter().map(Arc::new).collect()).build()

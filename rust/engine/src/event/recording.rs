@@ -11,6 +11,12 @@ use crate::plan::PlanError;
 pub const FIELDS: [&str; 8] =
     ["actor", "subject", "resource", "action", "peer_group", "purpose", "client_ip", "app"];
 
+/// Fields of [`FIELDS`] whose spelling is recorded besides the normal form, if it differs.
+pub const SPELLED: [&str; 3] = ["actor", "subject", "action"];
+
+/// Indices of [`SPELLED`] in [`FIELDS`].
+const SPELLED_AT: [usize; SPELLED.len()] = [0, SUBJECT, 3];
+
 /// Index of the subject in [`FIELDS`].
 const SUBJECT: usize = 1;
 
@@ -56,8 +62,10 @@ pub struct Recording {
     pub times: Vec<Micros>,
     /// Positions in the stream: offsets or line numbers.
     pub positions: Vec<u64>,
-    /// Columns of [`FIELDS`]. For lists other than subjects, the first element.
+    /// Columns of [`FIELDS`], in normal form. For lists other than subjects, the first element.
     pub fields: [Texts; FIELDS.len()],
+    /// Columns of [`SPELLED`]: the value as written where it differs from its normal form.
+    pub spellings: [Texts; SPELLED.len()],
     /// Raw records, each in the first row of its event.
     pub records: Texts,
 }
@@ -76,7 +84,8 @@ impl Recording {
     pub(crate) fn append(&mut self, other: &mut Self) {
         self.times.append(&mut other.times);
         self.positions.append(&mut other.positions);
-        for (column, more) in self.fields.iter_mut().zip(&mut other.fields) {
+        let columns = self.fields.iter_mut().chain(&mut self.spellings);
+        for (column, more) in columns.zip(other.fields.iter_mut().chain(&mut other.spellings)) {
             column.append(more);
         }
         self.records.append(&mut other.records);
@@ -105,13 +114,20 @@ impl Recorder {
 
     /// Records an event.
     pub(crate) fn take(&mut self, event: &Event<'_>, time: Micros, position: u64, record: &[u8]) {
-        let subjects = event.written(self.fields[SUBJECT]);
-        for row in 0..subjects.len().max(1) {
+        let rows = event.written(self.fields[SUBJECT]).len().max(1);
+        for row in 0..rows {
             self.rows.times.push(time);
             self.rows.positions.push(position);
+            let element = |at: usize| if at == SUBJECT { row } else { 0 };
             for (at, (column, &field)) in self.rows.fields.iter_mut().zip(&self.fields).enumerate() {
-                let scalar = if at == SUBJECT { subjects.get(row) } else { event.written(field).first() };
-                column.push(scalar.map(|&scalar| event.bytes(scalar)));
+                let normal = event.scalars(field).get(element(at));
+                column.push(normal.map(|&scalar| event.bytes(scalar)));
+            }
+            for (column, at) in self.rows.spellings.iter_mut().zip(SPELLED_AT) {
+                let field = self.fields[at];
+                let written = event.respelled(field).get(element(at)).map(|&scalar| event.bytes(scalar));
+                let normal = event.scalars(field).get(element(at)).map(|&scalar| event.bytes(scalar));
+                column.push(written.filter(|_| written != normal));
             }
             self.rows.records.push((row == 0).then_some(record));
         }
