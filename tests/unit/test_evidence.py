@@ -168,6 +168,15 @@ def test_evidence_includes_events_before_the_opening(bench: MonitorHarness) -> N
     assert verify(bench.evidence_store.path, [bench.evidence_store.log.key]).faults == []
 
 
+def test_evidence_includes_events_in_every_spelling(bench: MonitorHarness) -> None:
+    spellings = ["P0042", "p0042", " P0042 ", "Ｐ0042", "P\u200b0042"]
+    kept(bench, spellings)
+    (finding,) = [one for one in bench.store.page().findings if one.rule == RULE]
+    events = [entry for entry in bench.evidence_store.about(finding.id) if isinstance(entry, EventEntry)]
+    assert {json.loads(event.record)["actor"] for event in events} == set(spellings)
+    assert len(events) == 5 * 150
+
+
 def test_only_what_is_new_is_added(bench: MonitorHarness) -> None:
     kept(bench, ["P0042"])
     size = bench.evidence_store.log.size

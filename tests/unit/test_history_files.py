@@ -9,8 +9,11 @@ from pathlib import Path
 import pytest
 
 from custodes._core import Engine, Recording
+from custodes.config.mapping import load_mapping
+from custodes.config.normal_forms import NormalForms
 from custodes.history import History, HistoryWriter, SegmentStore
 from custodes.history.compaction import FAN_IN, merge
+from custodes.rules import build_plan
 from servers import eventually
 
 PLAN = json.dumps({"mapping": {name: [name] for name in ("time", "actor", "subject")}, "rules": [], "history": True})
@@ -187,5 +190,57 @@ def test_actors_that_begin_with_a_text(tmp_path: Path, beginning: str) -> None:
     shelf, writer = filled(tmp_path, [])
     writer.take("x", Engine(PLAN).process_lines("\n".join(events).encode(), 0).recording)
     writer.flush()
-    assert History(shelf).actors(beginning) == sorted(name for name in names if name.startswith(beginning))
+    assert History(shelf, forms=NormalForms({})).actors(beginning) == sorted(
+        name for name in names if name.startswith(beginning)
+    )
     writer.close()
+
+
+def test_one_identity_in_several_spellings_is_found_in_any(tmp_path: Path) -> None:
+    times = (START + n for n in range(4))
+    spelled = [
+        ("anna", "x1", "SELECT"),
+        (" ANNA", ["X1", "x2"], "read"),
+        ("ａｎｎａ", "X1", None),
+        ("b", "x1", "export"),
+    ]
+    events = [
+        {"time": time, "actor": actor, "subject": subject, "action": action, "peer_group": "one"}
+        for time, (actor, subject, action) in zip(times, spelled, strict=True)
+    ]
+    plan = build_plan([], load_mapping("custodes"), history=True)
+    shelf, writer = filled(tmp_path, [])
+    writer.take("x", Engine(plan).process_lines("\n".join(map(json.dumps, events)).encode(), 0).recording)
+    writer.flush()
+    history = History(shelf)
+    shown = [(one.actor, one.subject, one.action) for one in history.accesses({"actor": "Anna"})]
+    assert shown == [
+        ("ａｎｎａ", "X1", "read"),
+        (" ANNA", "X1", "read"),
+        (" ANNA", "x2", "read"),
+        ("anna", "x1", "SELECT"),
+    ]
+    assert len(history.accesses({"subject": "x1"})) == len(history.accesses({"subject": "X1"})) == 4
+    assert len(history.accesses({"action": "view"})) == 4
+    profile = history.profile("actor", "anna")
+    assert (profile.accesses, profile.others) == (4, 2)
+    assert profile.top_others == [("X1", 3), ("x2", 1)]
+    assert history.actors("An") == [" ANNA"]
+    assert history.lookers(["x1"]) == {"x1": [(" ANNA", 3), ("b", 1)]}
+    assert history.peers("anna", "one", START).theirs == 2
+    records = history.records({"actor": "anna", "subject": "X1"}, since=START, until=START + DAY, limit=10)
+    assert [json.loads(one.record)["actor"] for one in records] == ["anna", " ANNA", "ａｎｎａ"]
+
+
+def test_files_without_spellings_are_read_with_those_that_have_them(tmp_path: Path) -> None:
+    shelf, writer = filled(tmp_path, [0, 1])
+    (before, _) = [shelf.place(one.name) for one in shelf.segments]
+    cursor = shelf.database.cursor()
+    for column in ("actor_written", "subject_written", "action_written"):
+        cursor.execute(f"COPY (SELECT * EXCLUDE ({column}) FROM '{before}') TO '{tmp_path}/old' (FORMAT parquet)")
+        (tmp_path / "old").replace(before)
+    assert len(History(shelf).accesses({"subject": "s"})) == 2
+    assert [one.actor for one in History(shelf).accesses({"actor": "a0"})] == ["a0"]
+    writer.close()
+    (tmp_path / Path(shelf.place(shelf.segments[1].name)).name).unlink()
+    assert len(History(SegmentStore(tmp_path)).accesses({"subject": "s"})) == 1

@@ -52,7 +52,7 @@ def compile_rules(settings: Config, tables: LookupTables) -> Ruleset:
         history=settings.history is not None,
     )
     if settings.workers is None:
-        return Ruleset(rules, write)
+        return Ruleset(rules, write, forms=mapping.normal_forms)
     keyed_by = frozenset(settings.workers.keyed_by)
     faults = sharing_faults(rules, keyed_by)
     if faults and settings.rules:
@@ -60,7 +60,7 @@ def compile_rules(settings: Config, tables: LookupTables) -> Ruleset:
     for fault in faults.values():
         ShippedRuleSkipped(fault=str(fault)).emit()
     rules = [rule for rule in rules if rule.id not in faults]
-    return Ruleset(rules, write, keyed_by)
+    return Ruleset(rules, write, keyed_by, mapping.normal_forms)
 
 
 def _table_sources(settings: Config) -> dict[str, TableSource]:
@@ -111,7 +111,7 @@ class ConfigReloader:
             ruleset = compile_rules(settings.model_copy(update={"workers": self._settings.workers}), self._tables)
             self._monitor.change_rules(ruleset, settings.engine.threads)
             if self._contributions is not None:
-                self._contributions.ruleset = ruleset
+                self._contributions.use(ruleset)
         except FaultsError as error:
             return error.faults
         except TimeoutError:

@@ -105,7 +105,7 @@ def _build(
     writer, history = None, None
     if settings.history is not None:
         segments, writer = open_history(settings.history, keys, closing)
-        history = History(segments, writer)
+        history = History(segments, writer, ruleset.forms)
     before_snapshots = writer.flush if writer else lambda: None
     parts = assemble(settings, ruleset, tables.in_force, store, listen, keys, closing, before_snapshots)
     contributions = None if history is None else ContributingEvents(history, ruleset, tables.in_force, store)

@@ -25,6 +25,7 @@ from custodes.config.normal_forms import (
     DEFAULT_FORMS,
     Action,
     IdentityForm,
+    NormalForms,
     built_in_actions,
     read_actions,
     read_forms,
@@ -145,6 +146,11 @@ class Mapping:
             "actions": self.actions,
             "time_zone": self.time_zone,
         }
+
+    @property
+    def normal_forms(self) -> NormalForms:
+        """The normal forms of all fields."""
+        return NormalForms(self.forms, self.actions)
 
     def table_uses(self) -> Iterator[TableUse]:
         """Returns the uses of look-up tables, each once."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
-from functools import cache
+from functools import cache, cached_property
 from importlib.resources import as_file, files
 from typing import Any
 
@@ -78,6 +78,37 @@ def built_in_actions() -> dict[str, Action]:
     if repeated:
         raise ValueError(f"{path.name}: {', '.join(repeated)} twice")
     return dict(words)
+
+
+class NormalForms:
+    """Normal forms of values, as the engine compares them."""
+
+    def __init__(
+        self, forms: Mapping[str, IdentityForm] = DEFAULT_FORMS, actions: Mapping[str, Action] | None = None
+    ) -> None:
+        """``actions`` are the words of the log; the built-in ones by default."""
+        self._forms = forms
+        self._actions = built_in_actions() if actions is None else actions
+
+    def normal(self, field: str, text: str) -> str:
+        """Returns the normal form of a field's value; the value itself for a field without a form."""
+        form = self._forms.get(field)
+        if form is not None:
+            return form.normalise(text)
+        return self._action(text) if field == "action" else text
+
+    def form(self, fields: Iterable[str]) -> str | None:
+        """Returns the first of some fields that has a form; ``None`` if none has one."""
+        return next((field for field in fields if field in self._forms or field == "action"), None)
+
+    def _action(self, word: str) -> Action:
+        form = IdentityForm().normalise(word)
+        return self._words.get(form, Action.other) if form else Action.read
+
+    @cached_property
+    def _words(self) -> dict[str, Action]:
+        known = {action.value: action for action in Action} | dict(self._actions)
+        return {IdentityForm().normalise(word): action for word, action in known.items()}
 
 
 def read_forms(document: Document, key: str, faults: list[Fault]) -> dict[str, IdentityForm]:

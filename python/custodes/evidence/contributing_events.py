@@ -16,6 +16,7 @@ from datetime import timedelta
 from typing import Any
 
 from custodes._core import Engine, Tables
+from custodes.config.normal_forms import NormalForms
 from custodes.findings import Finding
 from custodes.findings.store import FindingStore
 from custodes.history import Access, History
@@ -35,7 +36,7 @@ class ContributingEvent:
     """Its row in the history; for several subjects, the first row."""
     subjects: Sequence[str]
     values: Sequence[str]
-    """The value it added to a distinct count."""
+    """The values it added to a distinct count, in normal form."""
     record: bytes
 
 
@@ -75,10 +76,14 @@ class ContributingEvents:
     def __init__(self, history: History, ruleset: Ruleset, tables: Tables, store: FindingStore) -> None:
         self._history = history
         self.ruleset = ruleset
-        """Replaced when the rules change."""
         self.tables = tables
         """Look-up tables in force."""
         self._store = store
+
+    def use(self, ruleset: Ruleset) -> None:
+        """Replaces the rules, and the normal forms in which the history compares identities."""
+        self.ruleset = ruleset
+        self._history.use_forms(ruleset.forms)
 
     def of(self, finding: Finding, *, refresh: bool = True) -> Contribution | None:
         """Returns ``None`` for a finding whose rule is no longer in force.
@@ -135,15 +140,18 @@ class ContributingEvents:
         return sorted(found.values(), key=lambda one: (one.opened_at, one.id))
 
     def _counted(self, rule: Rule, group: _GroupKey, found: Sequence[RecordedEvent]) -> Iterator[ContributingEvent]:
+        forms = self.ruleset.forms
         plan = self.ruleset.write([], handed_on=[rule], shares=1, among_workers={"history": False})
         engine = Engine(plan)
         engine.use_tables(self.tables)
         records = numbered(one.record for one in found)
         for batch in engine.process_records(records).repartition_batches:
             for at, fields in _unpacked(batch.events):
-                if _is_in(rule, group, fields):
-                    values = () if rule.distinct is None else _texts(fields.get(rule.distinct))
-                    yield ContributingEvent(found[at].access, _texts(fields.get("subject")), values, found[at].record)
+                if _is_in(rule, group, fields, forms):
+                    subjects, values = _texts(fields.get("subject")), list[str]()
+                    if (counted := rule.distinct) is not None:
+                        values = [forms.normal(counted, text) for text in _texts(fields.get(counted))]
+                    yield ContributingEvent(found[at].access, subjects, values, found[at].record)
 
 
 _GroupKey = tuple[str | None, ...]
@@ -185,11 +193,16 @@ def _texts(value: Any) -> list[str]:
     ]
 
 
-def _is_in(rule: Rule, group: _GroupKey, fields: dict[str, Any]) -> bool:
-    return any(
-        all(value is None or value in _texts(fields.get(name)) for name, value in zip(way, group, strict=True))
-        for way in _ways(rule)
-    )
+def _is_in(rule: Rule, group: _GroupKey, fields: dict[str, Any], forms: NormalForms) -> bool:
+    ways = _ways(rule)
+    # Alternatives that group by different fields are compared in the form of the first that has one.
+    like = [forms.form([name, *alike]) or name for name, *alike in zip(rule.group_by, *ways, strict=True)]
+
+    def has(name: str, like: str, value: str | None) -> bool:
+        texts = _texts(fields.get(name)) or ([""] if name == "action" else [])
+        return value is None or forms.normal(like, value) in {forms.normal(like, text) for text in texts}
+
+    return any(all(map(has, way, like, group)) for way in ways)
 
 
 def _curve(rule: Rule, events: Sequence[ContributingEvent]) -> list[tuple[int, float]]:

@@ -1,4 +1,7 @@
-"""Queries over the history: activity of an actor, look-ups of a subject, events of a finding."""
+"""Queries over the history: activity of an actor, look-ups of a subject, events of a finding.
+
+Values are compared in normal form and shown as they were written.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,15 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
+from custodes.config.normal_forms import NormalForms
 from custodes.history.segments import HistorySegment, SegmentStore
 from custodes.history.writer import Freshness, HistoryWriter
 
 FIELDS = ("actor", "subject", "resource", "action", "peer_group", "purpose", "client_ip", "app")
 """Fields with their own column."""
+SPELLED = ("actor", "subject", "action")
+"""Fields with a column for the value as written, where it differs from the normal form. Files of 0.2 have none: the
+values as written are in the column of the field."""
 _MOST_NAMES = 20
 _FIRST_FILES = 4
 """Number of files searched for the latest look-ups; doubled while too few are found."""
@@ -81,9 +88,20 @@ class Peers:
 class History:
     """Answers queries from the segments. Safe to use from any thread."""
 
-    def __init__(self, shelf: SegmentStore, writer: HistoryWriter | None = None) -> None:
+    def __init__(
+        self,
+        shelf: SegmentStore,
+        writer: HistoryWriter | None = None,
+        forms: NormalForms | None = None,
+    ) -> None:
+        """``forms`` are those of the default mapping if there are none."""
         self._shelf = shelf
+        self._forms = forms or NormalForms()
         self._freshness = None if writer is None else Freshness(writer)
+
+    def use_forms(self, forms: NormalForms) -> None:
+        """Replaces the normal forms."""
+        self._forms = forms
 
     def accesses(
         self,
@@ -101,15 +119,15 @@ class History:
         patterns, in all methods: events of other resources are left out. Raises ``ValueError`` for a field without a
         column.
         """
-        where, values = _where(having, since, until, within)
+        where, values = self._where(having, since, until, within)
         if before is not None:
             where += " AND (time, source, position) < (make_timestamptz(?), ?, ?)"
             values += before
             until = before[0] if until is None else min(until, before[0])
         query = (
-            f"SELECT DISTINCT epoch_us(time) AS moment, source, position, {', '.join(FIELDS)} "
-            f"FROM read_parquet($files) WHERE {where} "
-            f"ORDER BY moment DESC, source DESC, position DESC, subject LIMIT {int(limit)}"
+            f"SELECT DISTINCT epoch_us(time) AS moment, source, position, {_SHOWN} "
+            f"FROM $files WHERE {where} "
+            f"ORDER BY moment DESC, source DESC, position DESC, {_written('subject')} LIMIT {int(limit)}"
         )
         rows = self._latest(query, values, limit, since, until, then=lambda row: (row[4] is None, row[4]))
         return [Access(*row) for row in rows]
@@ -122,23 +140,22 @@ class History:
         A field without a column does not filter. Without ``refresh``, events that are not written yet are left out.
         """
         known = {name: value for name, value in having.items() if name in FIELDS}
-        where, values = _where(known, since, until)
+        where, values = self._where(known, since, until)
         if "subject" in known:
             # The record is in the first row of its event, which may be about another subject.
             found = self._ask(
-                f"SELECT DISTINCT actor, position FROM read_parquet($files) WHERE {where} LIMIT {int(limit)}",
+                f"SELECT DISTINCT actor, position FROM $files WHERE {where} LIMIT {int(limit)}",
                 values, since, until, refresh,
             )  # fmt: skip
             if not found:
                 return []
-            where, values = _where({}, since, until)
+            where, values = self._where({}, since, until)
             for at, column in enumerate(("actor", "position")):
                 each = sorted({row[at] for row in found})
                 where += f" AND {column} IN ({', '.join('?' * len(each))})"
                 values += each
-        columns = ", ".join(FIELDS)
         rows = self._ask(
-            f"SELECT DISTINCT epoch_us(time) AS moment, source, position, {columns}, record FROM read_parquet($files) "
+            f"SELECT DISTINCT epoch_us(time) AS moment, source, position, {_SHOWN}, record FROM $files "
             f"WHERE {where} AND record IS NOT NULL ORDER BY moment, source, position LIMIT {int(limit)}",
             values, since, until, refresh,
         )  # fmt: skip
@@ -147,7 +164,7 @@ class History:
     def latest_records(self, limit: int) -> list[bytes]:
         """Returns the latest events as their sources had them, earliest first."""
         query = (
-            "SELECT epoch_us(time) AS moment, source, position, record FROM read_parquet($files) "
+            "SELECT epoch_us(time) AS moment, source, position, record FROM $files "
             f"WHERE record IS NOT NULL ORDER BY moment DESC, source DESC, position DESC LIMIT {int(limit)}"
         )
         return [record.encode() for *_, record in reversed(self._latest(query, [], limit))]
@@ -168,15 +185,15 @@ class History:
         """Returns the distribution of an ``actor``'s or a ``subject``'s look-ups over days, hours, resources and
         people."""
         other = "subject" if field == "actor" else "actor"
-        where, values = _where({field: value}, since, until, within)
+        where, values = self._where({field: value}, since, until, within)
         self._refresh()
         with self._shelf.reading(since, until) as segments:
             if not segments:
                 return AccessProfile(0, None, None, 0, [], [0] * 24, [], [], [])
             cursor = self._shelf.database.cursor()
             cursor.execute(
-                f"CREATE OR REPLACE TEMP TABLE theirs AS SELECT time, {other} AS other, resource, peer_group "
-                f"FROM read_parquet({self._listed(segments)}) WHERE {where}",
+                f"CREATE OR REPLACE TEMP TABLE theirs AS SELECT time, {other} AS other, {_written(other)} AS shown, "
+                f"resource, peer_group FROM {self._listed(segments)} WHERE {where}",
                 values,
             )
             ((accesses, first, last, others),) = cursor.execute(
@@ -185,10 +202,10 @@ class History:
             days = cursor.execute("SELECT time::DATE, count(*) FROM theirs GROUP BY 1 ORDER BY 1").fetchall()
             hours = dict(cursor.execute("SELECT hour(time), count(*) FROM theirs GROUP BY 1").fetchall())
 
-            def top(column: str) -> list[tuple[str, int]]:
+            def top(column: str, shown: str | None = None) -> list[tuple[str, int]]:
                 return cursor.execute(
-                    f"SELECT {column}, count(*) FROM theirs WHERE {column} IS NOT NULL "
-                    f"GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT {_MOST_NAMES}"
+                    f"SELECT min({shown or column}), count(*) FROM theirs WHERE {column} IS NOT NULL "
+                    f"GROUP BY {column} ORDER BY 2 DESC, 1 LIMIT {_MOST_NAMES}"
                 ).fetchall()
 
             groups = [name for name, _ in top("peer_group")]
@@ -200,7 +217,7 @@ class History:
                 days,
                 [hours.get(hour, 0) for hour in range(24)],
                 top("resource"),
-                top("other"),
+                top("other", "shown"),
                 groups,
             )
 
@@ -212,46 +229,51 @@ class History:
                 return Peers(group, 0, 0, 0, 0.0, [])
             cursor = self._shelf.database.cursor()
             cursor.execute(
-                "CREATE OR REPLACE TEMP TABLE peers AS SELECT actor, count(DISTINCT subject) AS people "
-                f"FROM read_parquet({self._listed(segments)}) WHERE peer_group = ? AND time >= make_timestamptz(?) "
-                "GROUP BY actor",
+                f"CREATE OR REPLACE TEMP TABLE peers AS SELECT actor, min({_written('actor')}) AS shown, "
+                f"count(DISTINCT subject) AS people FROM {self._listed(segments)} "
+                "WHERE peer_group = ? AND time >= make_timestamptz(?) GROUP BY actor",
                 [group, since],
             )
+            condition, names = self._is("actor", actor)
             ((members, theirs, median),) = cursor.execute(
-                "SELECT count(*), coalesce(max(people) FILTER (actor = ?), 0), coalesce(median(people), 0) FROM peers",
-                [actor],
+                f"SELECT count(*), coalesce(max(people) FILTER ({condition}), 0), coalesce(median(people), 0) "
+                "FROM peers",
+                names,
             ).fetchall()
             ((ahead,),) = cursor.execute("SELECT count(*) FROM peers WHERE people > ?", [theirs]).fetchall()
             most = cursor.execute(
-                f"SELECT actor, people FROM peers ORDER BY people DESC, actor LIMIT {_MOST_NAMES}"
+                f"SELECT shown, people FROM peers ORDER BY people DESC, actor LIMIT {_MOST_NAMES}"
             ).fetchall()
             return Peers(group, members, theirs, ahead, median, most)
 
     def lookers(self, subjects: Sequence[str], within: Sequence[str] = ()) -> dict[str, list[tuple[str, int]]]:
         """Returns the actors of each of some subjects, with the number of look-ups, most frequent first. Slow, too."""
-        where, patterns = _where({}, None, None, within)
+        where, patterns = self._where({}, None, None, within)
+        asked = {spelling: subject for subject in subjects for spelling in self._spellings("subject", subject)}
         rows = self._ask(
-            "SELECT subject, actor, count(*) FROM read_parquet($files) "
-            f"WHERE subject IN ({', '.join('?' * len(subjects))}) AND {where} GROUP BY ALL ORDER BY 3 DESC, 2",
-            [*subjects, *patterns], None, None,
+            f"SELECT subject, min({_written('actor')}), count(*) FROM $files "
+            f"WHERE subject IN ({', '.join('?' * len(asked))}) AND {where} GROUP BY subject, actor ORDER BY 3 DESC, 2",
+            [*asked, *patterns], None, None,
         )  # fmt: skip
         found: dict[str, list[tuple[str, int]]] = {subject: [] for subject in subjects}
         for subject, actor, count in rows:
-            found[subject].append((actor, count))
+            found[asked[subject]].append((actor, count))
         return found
 
     def actors(self, beginning: str, limit: int = 20, within: Sequence[str] = ()) -> list[str]:
         """Returns actors whose names begin with a text."""
-        # All of them lie between these two bounds, which excludes most row groups.
-        after = _after_all_that_begin_with(beginning)
-        bound = "" if after is None else "AND actor < ? "
-        theirs, patterns = _where({}, None, None, within)
-        rows = self._ask(
-            f"SELECT DISTINCT actor FROM read_parquet($files) WHERE actor >= ? {bound}AND starts_with(actor, ?) "
-            f"AND {theirs} ORDER BY actor LIMIT {int(limit)}",
-            [beginning, *([] if after is None else [after]), beginning, *patterns], None, None,
-        )  # fmt: skip
-        return [actor for (actor,) in rows]
+        theirs, patterns = self._where({}, None, None, within)
+        found: dict[str, str] = {}
+        for start in self._spellings("actor", beginning):
+            # All of them lie between these two bounds, which excludes most row groups.
+            after = _after_all_that_begin_with(start)
+            bound = "" if after is None else "AND actor < ? "
+            found |= self._ask(
+                f"SELECT actor, min({_written('actor')}) FROM $files WHERE actor >= ? {bound}"
+                f"AND starts_with(actor, ?) AND {theirs} GROUP BY actor ORDER BY actor LIMIT {int(limit)}",
+                [start, *([] if after is None else [after]), start, *patterns], None, None,
+            )  # fmt: skip
+        return [found[actor] for actor in sorted(found)][:limit]
 
     def knows(self, field: str, value: str, within: Sequence[str] = ()) -> bool:
         """Returns whether any look-up has this value."""
@@ -304,7 +326,49 @@ class History:
 
     def _listed(self, segments: Sequence[HistorySegment]) -> str:
         paths = (self._shelf.place(one.name).replace("'", "''") for one in segments)
-        return "[" + ", ".join(f"'{path}'" for path in paths) + "]"
+        listed = ", ".join(f"'{path}'" for path in paths)
+        # The second part defines the columns that files of 0.2 do not have.
+        return (
+            f"(SELECT * FROM read_parquet([{listed}], union_by_name = true) "
+            f"UNION ALL BY NAME SELECT {_NO_SPELLINGS} WHERE false)"
+        )
+
+    def _spellings(self, field: str, value: str) -> list[str]:
+        """Returns the values to look for in a column: the normal form, and the value for files of 0.2."""
+        return list(dict.fromkeys([self._forms.normal(field, value), value]))
+
+    def _is(self, field: str, value: str) -> tuple[str, list[str]]:
+        """Returns the condition that a field has a value, and the values of its placeholders."""
+        if field not in FIELDS:
+            raise ValueError(f"the history has no column '{field}'; it has {', '.join(FIELDS)}")
+        values = self._spellings(field, value)
+        return f"{field} IN ({', '.join('?' * len(values))})", values
+
+    def _where(
+        self, having: Mapping[str, str], since: int | None, until: int | None, within: Sequence[str] = ()
+    ) -> tuple[str, list[Any]]:
+        conditions, values = ["true"], list[Any]()
+        for name, value in having.items():
+            condition, names = self._is(name, value)
+            conditions.append(condition)
+            values += names
+        if within:
+            conditions.append(f"({' OR '.join(['resource GLOB ?'] * len(within))})")
+            values += within
+        for compared, bound in ((">=", since), ("<=", until)):
+            if bound is not None:
+                conditions.append(f"time {compared} make_timestamptz(?)")
+                values.append(bound)
+        return " AND ".join(conditions), values
+
+
+def _written(field: str) -> str:
+    """Returns the expression of a field's value as it was written."""
+    return f"coalesce({field}_written, {field})" if field in SPELLED else field
+
+
+_SHOWN = ", ".join(map(_written, FIELDS))
+_NO_SPELLINGS = ", ".join(f"NULL::VARCHAR AS {name}_written" for name in SPELLED)
 
 
 def _after_all_that_begin_with(beginning: str) -> str | None:
@@ -316,22 +380,3 @@ def _after_all_that_begin_with(beginning: str) -> str | None:
         if following <= sys.maxunicode:
             return beginning[:at] + chr(following)
     return None
-
-
-def _where(
-    having: Mapping[str, str], since: int | None, until: int | None, within: Sequence[str] = ()
-) -> tuple[str, list[Any]]:
-    conditions, values = ["true"], list[Any]()
-    for name, value in having.items():
-        if name not in FIELDS:
-            raise ValueError(f"the history has no column '{name}'; it has {', '.join(FIELDS)}")
-        conditions.append(f"{name} = ?")
-        values.append(value)
-    if within:
-        conditions.append(f"({' OR '.join(['resource GLOB ?'] * len(within))})")
-        values += within
-    for compared, bound in ((">=", since), ("<=", until)):
-        if bound is not None:
-            conditions.append(f"time {compared} make_timestamptz(?)")
-            values.append(bound)
-    return " AND ".join(conditions), values

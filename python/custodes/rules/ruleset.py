@@ -8,10 +8,11 @@ determine the partition of a record are in their ``group-by``. The events of oth
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from custodes.config import Fault
+from custodes.config.normal_forms import NormalForms
 from custodes.rules.model import Rule
 
 _LARGEST_EVENT = 1 << 30
@@ -62,6 +63,8 @@ class Ruleset:
     write: PlanWriter
     keyed_by: frozenset[str] = frozenset()
     """Fields that determine the partition of a record; empty if no fields do."""
+    forms: NormalForms = field(default_factory=NormalForms)
+    """Normal forms of the fields' values."""
 
     def plan(self) -> str:
         """Returns the plan for a single engine."""
