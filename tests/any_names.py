@@ -92,7 +92,7 @@ def assert_every_finding_is_stored(
         for id_, group in expected.items():
             found = store.get(id_)
             assert found is not None
-            assert found.group == group
+            assert found.shown == group
             assert id_ in [one.id for one in store.page(1000, group=group).findings]
         announced = [(one.kind, one.finding.id) for one in OutboxStore(store.engine).after(0, 1_000_000)]
         assert len(set(announced)) == len(announced), "a restart announces nothing again"

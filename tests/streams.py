@@ -121,7 +121,7 @@ def stored(store: FindingStore, rule: Rule) -> list[oracle.OracleFinding]:
     width = rule.resolution // timedelta(microseconds=1)
     return sorted(
         oracle.OracleFinding(
-            tuple(finding.group[name] for name in rule.group_by),
+            tuple(finding.shown[name] for name in rule.group_by),
             finding.held_from // width,
             finding.opened_at,
             finding.closed_at or 0,

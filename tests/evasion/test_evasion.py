@@ -25,7 +25,7 @@ def rules() -> Sequence[Rule]:
 def test_colleagues_have_no_findings_and_the_plain_look_up_has(rules: Sequence[Rule], tmp_path: Path) -> None:
     found = insiders_findings(rules, AS_WRITTEN, tmp_path)
     assert "Bulk lookups" in {finding.rule for finding in found}
-    assert {finding.group["actor"] for finding in found} == {ACTOR}
+    assert {finding.shown["actor"] for finding in found} == {ACTOR}
 
 
 @pytest.mark.parametrize("disguise", DISGUISES, ids=lambda disguise: f"{disguise.kind}: {disguise.name}"[:60])

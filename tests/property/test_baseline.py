@@ -213,7 +213,7 @@ def weekend(day: int) -> bool:
 def told(finding: Finding, offset: int = 0) -> tuple[Any, ...]:
     assert finding.closed_at is not None
     opened, closed = finding.opened_at // 1_000_000, finding.closed_at // 1_000_000
-    who, expected = finding.group["actor"], finding.expected
+    who, expected = finding.shown["actor"], finding.expected
     assert expected is None or finding.threshold >= expected
     return (who, opened + offset, closed + offset, finding.peak, finding.count, finding.threshold)
 

@@ -190,7 +190,7 @@ def known_to_oracle(stream: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def told(found: Sequence[Finding], rule: Rule) -> list[Any]:
     return sorted(
-        (tuple(one.group.values()), one.opened_at, one.closed_at, one.peak, one.count)
+        (tuple(one.shown.values()), one.opened_at, one.closed_at, one.peak, one.count)
         for one in found
         if one.rule == rule.title
     )
@@ -368,5 +368,5 @@ def test_aggregates_are_evicted_except_near_the_threshold(
         assert engine.used_bytes() <= before // 2
         engine.process_lines(look(3700, "close", 140 if kind == "value_avg" else 40))
         ledger.apply(engine.finish().changes)
-        found = [(one.group, one.opened_at // 1_000_000 - START, one.count) for one in ledger.findings()]
+        found = [(one.shown, one.opened_at // 1_000_000 - START, one.count) for one in ledger.findings()]
         assert found == [({"subject": "close"}, 3700, 2)]

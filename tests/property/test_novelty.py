@@ -149,7 +149,7 @@ def test_findings_equal_the_oracle_in_any_order_and_over_restarts(
     same = oracle.OracleRule(
         ["actor"], 6 * 3600, distinct="resource" if counts_values else None, resolution=3600, **oracle.gte(need)
     )
-    found = [(one.group["actor"], one.opened_at, one.closed_at, one.peak, one.count) for one in told]
+    found = [(one.shown["actor"], one.opened_at, one.closed_at, one.peak, one.count) for one in told]
     expected = [
         (one.group[0], one.opened_at, one.closed_at, one.peak, one.count) for one in oracle.findings(kept, same)
     ]

@@ -106,7 +106,7 @@ def test_temporal_equals_the_oracle_also_over_a_restart(
             rule.group_by, 30, distinct="met", keep_open=10, where=lambda event: bool(event["met"]), **oracle.gte(need)
         )
         found = [
-            (one.group["actor"], one.opened_at, one.closed_at, one.peak, one.count)
+            (one.shown["actor"], one.opened_at, one.closed_at, one.peak, one.count)
             for one in ledger.findings()
             if one.rule == rule.title
         ]

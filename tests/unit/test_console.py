@@ -334,7 +334,7 @@ def test_a_user_who_browses_many_people_is_found(bench: MonitorHarness, accounts
     for n in range(40):
         look(client, page, f"/subjects/{bench.secrets.hidden('subject', f's{n}')}")
     (finding,) = bench.store.page().findings
-    assert (finding.rule, finding.group, finding.peak) == (
+    assert (finding.rule, finding.shown, finding.peak) == (
         "Many people looked up in Custodes", {"actor": "the-investigator"}, 40,
     )  # fmt: skip
     series = 'custodes_findings_total{level="high",rule="Many people looked up in Custodes"}'

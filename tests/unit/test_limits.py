@@ -110,7 +110,7 @@ def test_a_storm_is_limited_and_summarized(make: Maker) -> None:
     bench.now += 30
     bench.feed(look_ups(["worse"], [f"s{n}" for n in range(40)], at=5))
     page = bench.store.page(1000, open_only=True)
-    assert [one.peak for one in page.findings if one.group["actor"] == "worse"] == [40], (
+    assert [one.peak for one in page.findings if one.shown["actor"] == "worse"] == [40], (
         "twice the threshold stands out"
     )
     (shortfall,) = shortfalls(bench)

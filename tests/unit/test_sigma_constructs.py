@@ -80,14 +80,14 @@ def test_a_detection_matches_the_expected_events(one: dict[str, Any], tmp_path: 
     expected = {f"+{n}": event for n, event in enumerate(one["matches"])}
     others = {f"-{n}": event for n, event in enumerate(one["misses"])}
     events = [{"time": START, "actor": who, **event} for who, event in (expected | others).items()]
-    assert {finding.group["actor"] for finding in found(written(one, tmp_path), events)} == set(expected)
+    assert {finding.shown["actor"] for finding in found(written(one, tmp_path), events)} == set(expected)
 
 
 @pytest.mark.parametrize("one", every("findings"))
 def test_a_correlation_gives_the_expected_findings(one: dict[str, Any], tmp_path: Path) -> None:
     events = [{"actor": "A", "action": "read", **event, "time": START + at} for at, event in one["events"]]
     all_told = found(written(one, tmp_path), events)
-    told = [[finding.group.get("actor", ""), finding.peak] for finding in all_told if finding.rule == "Under test"]
+    told = [[finding.shown.get("actor", ""), finding.peak] for finding in all_told if finding.rule == "Under test"]
     assert told == one["findings"]
     beside = sorted(finding.rule for finding in all_told if finding.rule in REFERRED)
     assert beside == one.get("beside", beside)

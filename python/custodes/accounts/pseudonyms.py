@@ -25,9 +25,13 @@ class Pseudonyms:
         """Returns a finding's group in its displayed form."""
         parts = (
             shown if (shown := self.pseudonym(name, value)) != value else f"{name} {value}"
-            for name, value in finding.group.items()
+            for name, value in self._values(finding).items()
         )
         return ", ".join(parts) or "everything"
 
     def group(self, finding: Finding) -> dict[str, str]:
-        return {name: self.pseudonym(name, value) for name, value in finding.group.items()}
+        return {name: self.pseudonym(name, value) for name, value in self._values(finding).items()}
+
+    def _values(self, finding: Finding) -> dict[str, str]:
+        """Returns names as written, or what pseudonyms are made of, so that all spellings have the same one."""
+        return finding.shown if self.is_plain else finding.group

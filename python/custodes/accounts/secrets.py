@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from custodes.config.normal_forms import NormalForms
 from custodes.state.secret_file import LENGTH, secret_kept_in
 
 
@@ -24,6 +25,8 @@ class Secrets:
         self._pseudonyms = _derived(secret, b"pseudonyms", 32)
         self._forms = _derived(secret, b"forms", 32)
         self._addresses = AESSIV(_derived(secret, b"addresses", 64))
+        self.forms = NormalForms()
+        """Normal forms, so that all spellings of a name have one pseudonym; replaced when the mapping changes."""
 
     @classmethod
     def fresh(cls) -> Secrets:
@@ -37,7 +40,7 @@ class Secrets:
 
     def pseudonym(self, kind: str, name: str) -> str:
         """Returns the pseudonym of a person: always the same, and not invertible without the secret."""
-        digest = hmac.digest(self._pseudonyms, f"{kind}\0{name}".encode(), hashlib.sha256)
+        digest = hmac.digest(self._pseudonyms, f"{kind}\0{self.forms.normal(kind, name)}".encode(), hashlib.sha256)
         return f"{kind}-{base64.b32encode(digest)[:8].decode().lower()}"
 
     def hidden(self, kind: str, name: str) -> str:

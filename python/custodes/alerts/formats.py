@@ -158,10 +158,10 @@ def ocsf(message: Message) -> bytes:
             "created_time": finding.opened_at // 1000,
             "analytic": {"type_id": 1, "type": "Rule", "uid": finding.rule_id, "name": finding.rule},
         },
-        "unmapped": {"group": finding.group, "peak": finding.peak, "threshold": finding.threshold},
+        "unmapped": {"group": finding.shown, "peak": finding.peak, "threshold": finding.threshold},
     }
     if "actor" in finding.group:
-        actor = {"name": finding.group["actor"]}
+        actor = {"name": finding.shown["actor"]}
         event["evidences"] = [{"actor": {"user": actor}}]
     if finding.closed_at is not None:
         event["end_time"] = finding.closed_at // 1000

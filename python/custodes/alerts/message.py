@@ -93,4 +93,4 @@ class MessageWriter:
 
     def shown(self, finding: Finding) -> Finding:
         """Returns a finding with the names that its receiver may get."""
-        return Finding(**{**vars(finding), "group": self.pseudonyms.group(finding)})
+        return Finding(**{**vars(finding), "group": self.pseudonyms.group(finding), "spelling": {}})

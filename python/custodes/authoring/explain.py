@@ -81,7 +81,7 @@ def explain(rule: Rule, mapping: Mapping, event: bytes, tables: Tables | None = 
     ledger.apply(outcome.changes)
     values: dict[str, list[str]] = {field: [] for field in fields}
     for finding in ledger.findings():
-        for field, value in finding.group.items():
+        for field, value in finding.shown.items():
             values[field].append(value)
     rejected = next((f"{reject.reason}: {reject.detail}" for reject in outcome.rejects), None)
     parts = [

@@ -30,7 +30,7 @@ class Label(BaseModel):
         those = [
             finding.opened_at
             for finding in findings
-            if self.group.items() <= finding.group.items()
+            if any(self.group.items() <= group.items() for group in (finding.group, finding.shown))
             and finding.opened_at <= times[-1]
             and finding.held_until >= times[0]
         ]

@@ -117,7 +117,7 @@ def _compare(case: RuleTestCase, findings: Sequence[Finding], rules: Sequence[Ru
     titles = {rule.id: rule.title for rule in rules}
     for one in case.findings:
         title = titles.get(one.rule, one.rule)
-        same = [finding for finding in left if finding.rule == title and finding.group == one.group]
+        same = [finding for finding in left if finding.rule == title and one.group in (finding.group, finding.shown)]
         if not same:
             yield f"not found: {title}, {_group(one.group)}"
             continue
@@ -128,7 +128,7 @@ def _compare(case: RuleTestCase, findings: Sequence[Finding], rules: Sequence[Ru
             yield f"{title}, {_group(one.group)}: {difference}"
     for finding in left:
         opened = format_duration(case.since_start(finding.opened_at))
-        yield f"not expected: {finding.rule}, {_group(finding.group)}, opened {opened} in, peak {finding.peak}"
+        yield f"not expected: {finding.rule}, {_group(finding.shown)}, opened {opened} in, peak {finding.peak}"
 
 
 def _differences(case: RuleTestCase, expected: ExpectedFinding, finding: Finding) -> Iterator[str]:

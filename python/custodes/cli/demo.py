@@ -197,7 +197,7 @@ class _Result:
     def __init__(self, insider: Insider, findings: list[Finding]) -> None:
         self.insider = insider
         group = {insider.group_by: insider.value}
-        self.finding = next((f for f in findings if f.group == group and f.rule == insider.rule), None)
+        self.finding = next((f for f in findings if f.shown == group and f.rule == insider.rule), None)
 
     @property
     def taken_before(self) -> int:

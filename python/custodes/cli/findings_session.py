@@ -17,6 +17,7 @@ from custodes.cli.encryption import keys_of
 from custodes.cli.log import set_up_log
 from custodes.config import Fault, FaultsError
 from custodes.config.load import load_config
+from custodes.config.mapping import load_mapping
 from custodes.config.model import Config
 from custodes.findings import Finding
 from custodes.findings.store import FindingStore
@@ -61,6 +62,7 @@ def open_session(config: Path) -> Iterator[FindingsSession]:
     set_up_log("warning")
     settings = load_config(config)
     store = FindingStore(settings.findings.database, keys_of(settings))
+    store.forms = load_mapping(settings.mapping, settings.event_time.zone).normal_forms
     try:
         yield FindingsSession(settings, store, TriageStore(store.engine), AuditTrail(store.engine))
     finally:

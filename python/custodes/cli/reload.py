@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from custodes.config import Fault, FaultsError
 from custodes.config.load import load_config
 from custodes.config.mapping import load_mapping
 from custodes.config.model import Config
+from custodes.config.normal_forms import ComparesNames
 from custodes.evidence.contributing_events import ContributingEvents
 from custodes.log_events import ConfigurationReloaded, ReloadFailed, RestartNeeded, RuleFileWarning, ShippedRuleSkipped
 from custodes.rules import Ruleset, build_plan, read_rules, sharing_faults, shipped_pack
@@ -84,8 +85,11 @@ class ConfigReloader:
         monitor: Monitor,
         tables: LookupTables,
         contributions: ContributingEvents | None = None,
+        comparing: Iterable[ComparesNames] = (),
     ) -> None:
-        """``settings`` are the active ones; ``contributions`` is updated with the active rules."""
+        """``settings`` are the active ones; ``contributions`` is updated with the active rules, and ``comparing`` with
+        the normal forms of the mapping."""
+        self._comparing = list(comparing)
         self._contributions = contributions
         self._path = path
         self._settings = settings
@@ -110,8 +114,10 @@ class ConfigReloader:
             # A reload cannot change how counting is distributed among workers.
             ruleset = compile_rules(settings.model_copy(update={"workers": self._settings.workers}), self._tables)
             self._monitor.change_rules(ruleset, settings.engine.threads)
+            for comparing in self._comparing:
+                comparing.forms = ruleset.forms
             if self._contributions is not None:
-                self._contributions.use(ruleset)
+                self._contributions.ruleset = ruleset
         except FaultsError as error:
             return error.faults
         except TimeoutError:

@@ -30,6 +30,7 @@ from custodes.cli.reload import ConfigReloader, compile_rules
 from custodes.config import Fault, FaultsError, parse_listen
 from custodes.config.load import load_config
 from custodes.config.model import Config
+from custodes.config.normal_forms import ComparesNames
 from custodes.console import LOOPBACK, ConsoleServer, build_app
 from custodes.console.middleware.rate_limit import RateLimits
 from custodes.console.sign_in.oidc import FederatedSignIn
@@ -105,7 +106,7 @@ def _build(
     writer, history = None, None
     if settings.history is not None:
         segments, writer = open_history(settings.history, keys, closing)
-        history = History(segments, writer, ruleset.forms)
+        history = History(segments, writer)
     before_snapshots = writer.flush if writer else lambda: None
     parts = assemble(settings, ruleset, tables.in_force, store, listen, keys, closing, before_snapshots)
     contributions = None if history is None else ContributingEvents(history, ruleset, tables.in_force, store)
@@ -121,6 +122,9 @@ def _build(
             dispatcher.wake()
 
     secrets = secrets_of(settings)
+    comparing: list[ComparesNames] = [store, secrets, *([history] if history else [])]
+    for one in comparing:
+        one.forms = ruleset.forms
     metrics = Metrics(ruleset.rules, parts.source.name)
     dispatchers = open_alerts(settings, store, secrets, lambda: monitor.rules, parts.worker)
     watch_alerts(metrics, dispatchers)
@@ -141,7 +145,7 @@ def _build(
     parts.attach(monitor)
     for dispatcher in dispatchers:
         dispatcher.start()
-    reload = ConfigReloader(config, settings, monitor, tables, contributions)
+    reload = ConfigReloader(config, settings, monitor, tables, contributions, comparing)
     reload.on_signal()
     provider = _federated_sign_in(settings)
     rates = RateLimits(settings.http.requests_per_minute, settings.http.sign_ins_per_minute)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
 from functools import cache, cached_property
 from importlib.resources import as_file, files
-from typing import Any
+from typing import Any, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -78,6 +78,12 @@ def built_in_actions() -> dict[str, Action]:
     if repeated:
         raise ValueError(f"{path.name}: {', '.join(repeated)} twice")
     return dict(words)
+
+
+class ComparesNames(Protocol):
+    """Something that compares names in normal form."""
+
+    forms: NormalForms
 
 
 class NormalForms:

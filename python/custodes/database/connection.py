@@ -19,7 +19,7 @@ from custodes.database.unusable import DatabaseUnusableError, file_problem, unus
 from custodes.encryption.keys import NO_KEYS, Keys
 
 MIGRATIONS = Path(__file__).parent / "migrations"
-LATEST = "0011"
+LATEST = "0012"
 """Revision of :mod:`custodes.database.tables`: the last one in ``migrations/versions``."""
 _FIRST = "0001"
 
@@ -218,7 +218,7 @@ def _add_new_columns(connection: Connection) -> None:
                 connection.execute(text(f"ALTER TABLE {table.name} ADD COLUMN {column.name} {kind}"))
 
 
-_OF_MIGRATIONS = {"group_digest"}
+_OF_MIGRATIONS = {"group_digest", "spelling"}
 """Columns of these tables that a migration adds, with their values."""
 _OF_THE_FIRST = ("findings", "gaps", "shortfalls", "claims", "workers")
 

@@ -65,6 +65,7 @@ findings = Table(
     Column("threshold", NumberColumn, nullable=False),
     Column("keep_open", BigInteger, nullable=False),
     Column("usual", Float),
+    Column("spelling", GroupText, nullable=False, default="{}", server_default="{}"),
     Index("findings_by_group", "rule_id", "group_digest", "held_until"),
     Index("findings_by_time", "opened_at", "id"),
     Index("findings_open", "closed_at"),

@@ -76,14 +76,10 @@ class ContributingEvents:
     def __init__(self, history: History, ruleset: Ruleset, tables: Tables, store: FindingStore) -> None:
         self._history = history
         self.ruleset = ruleset
+        """Replaced when the rules change."""
         self.tables = tables
         """Look-up tables in force."""
         self._store = store
-
-    def use(self, ruleset: Ruleset) -> None:
-        """Replaces the rules, and the normal forms in which the history compares identities."""
-        self.ruleset = ruleset
-        self._history.use_forms(ruleset.forms)
 
     def of(self, finding: Finding, *, refresh: bool = True) -> Contribution | None:
         """Returns ``None`` for a finding whose rule is no longer in force.

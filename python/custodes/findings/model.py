@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -32,6 +32,7 @@ class Finding:
     """Title of the rule."""
     level: str
     group: dict[str, str]
+    """Values of the group's fields, in normal form."""
     opened_at: int
     closed_at: int | None
     held_from: int
@@ -45,6 +46,8 @@ class Finding:
     """Longest gap between two runs of one finding, in microseconds."""
     expected: float | None = None
     """Count that the baseline expected for the group; ``None`` for a rule without a baseline."""
+    spelling: dict[str, str] = field(default_factory=dict)
+    """Values of the group's fields as the opening event had them, where they differ from the normal form."""
 
     @classmethod
     def of(cls, change: FindingChange, rules: Sequence[Rule]) -> Finding:
@@ -55,7 +58,7 @@ class Finding:
             rule_id=rule.id,
             rule=rule.title,
             level=rule.level,
-            group=dict(zip(rule.group_by, change.group, strict=True)),
+            group=dict(zip(rule.group_by, change.key, strict=True)),
             opened_at=change.opened_at,
             closed_at=change.closed_at,
             held_from=change.held_from,
@@ -65,12 +68,22 @@ class Finding:
             threshold=change.threshold if rule.baseline else rule.threshold,
             expected=change.expected,
             keep_open=rule.keep_open // timedelta(microseconds=1),
+            spelling={
+                name: written
+                for name, written, normal in zip(rule.group_by, change.group, change.key, strict=True)
+                if written != normal
+            },
         )
+
+    @property
+    def shown(self) -> dict[str, str]:
+        """Returns the group as people read it: the values as written."""
+        return self.group | self.spelling
 
     @property
     def who(self) -> str:
         """Returns the group as text."""
-        return ", ".join(f"{name} {value}" for name, value in self.group.items()) or "everything"
+        return ", ".join(f"{name} {value}" for name, value in self.shown.items()) or "everything"
 
     @property
     def times_threshold(self) -> float:
@@ -122,7 +135,7 @@ class Finding:
             "rule_id": self.rule_id,
             "rule": self.rule,
             "level": self.level,
-            "group": self.group,
+            "group": self.shown,
             "opened_at": rfc3339(self.opened_at),
             "closed_at": rfc3339(self.closed_at),
             "peak": self.peak,

@@ -53,8 +53,8 @@ def risks(findings: Iterable[Finding], now: int) -> list[Risk]:
         if "actor" in finding.group and finding.opened_at <= now:
             by_actor[finding.group["actor"]].append(finding)
     listed = [
-        Risk(actor, _score(theirs, now), sorted(theirs, key=lambda one: -one.opened_at))
-        for actor, theirs in by_actor.items()
+        Risk(theirs[0].shown["actor"], _score(theirs, now), sorted(theirs, key=lambda one: -one.opened_at))
+        for theirs in by_actor.values()
     ]
     return sorted(listed, key=lambda risk: (-risk.score, risk.actor))
 

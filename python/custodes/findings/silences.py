@@ -47,7 +47,7 @@ class Silence:
     def covers(self, finding: Finding) -> bool:
         """Returns whether the silence matches a finding, regardless of the time."""
         is_its_rule = self.rule_id is None or self.rule_id == finding.rule_id
-        return is_its_rule and self.group.items() <= finding.group.items()
+        return is_its_rule and any(self.group.items() <= one.items() for one in (finding.group, finding.shown))
 
     def as_dict(self) -> dict[str, Any]:
         """Returns the public fields."""

@@ -35,6 +35,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import SQLAlchemyError
 
 from custodes._core import FindingChange
+from custodes.config.normal_forms import NormalForms
 from custodes.database import open_database, tables
 from custodes.database.refusals import REFUSALS, is_refusal
 from custodes.encryption.keys import NO_KEYS, Keys, group_text
@@ -94,6 +95,8 @@ class FindingStore:
         self.engine = open_database(url, keys=keys)
         self._url, self._keys = url, keys
         self._known_as: dict[str, str] = {}
+        self.forms = NormalForms()
+        """Normal forms in which groups are compared; replaced when the mapping changes."""
         self.refused = RefusedRows()
         """What the database refused for its content."""
 
@@ -355,14 +358,15 @@ class FindingStore:
         return open_database(self._url, _PATIENCE_MS, self._keys) if is_apart else self.engine
 
     def _of_group(self, query: Select[Any], group: Mapping[str, str]) -> Select[Any]:
-        """Returns the condition that the group has these values: groups are stored as canonical JSON, so a substring
-        matches."""
+        """Returns the condition that the group has these values, in any spelling: groups are stored as canonical JSON,
+        so a substring matches. Those of 0.2 are stored as written."""
         as_it_stands = type_coerce(_findings.c.group, String)
         # Not LIKE, whose patterns SQLite limits to 50,000 bytes, and which ignores the case there.
         position = func.strpos if self.engine.dialect.name == "postgresql" else func.instr
         for name, value in group.items():
-            pair = self._keys.hide_group(group_text({name: value}))[1:-1]
-            query = query.where(position(as_it_stands, pair) > 0)
+            spellings = {self.forms.normal(name, value), value}
+            pairs = [self._keys.hide_group(group_text({name: one}))[1:-1] for one in sorted(spellings)]
+            query = query.where(or_(*(position(as_it_stands, pair) > 0 for pair in pairs)))
         return query
 
     def close(self) -> None:

@@ -96,12 +96,9 @@ class History:
     ) -> None:
         """``forms`` are those of the default mapping if there are none."""
         self._shelf = shelf
-        self._forms = forms or NormalForms()
+        self.forms = forms or NormalForms()
+        """Normal forms in which names are compared; replaced when the mapping changes."""
         self._freshness = None if writer is None else Freshness(writer)
-
-    def use_forms(self, forms: NormalForms) -> None:
-        """Replaces the normal forms."""
-        self._forms = forms
 
     def accesses(
         self,
@@ -335,7 +332,7 @@ class History:
 
     def _spellings(self, field: str, value: str) -> list[str]:
         """Returns the values to look for in a column: the normal form, and the value for files of 0.2."""
-        return list(dict.fromkeys([self._forms.normal(field, value), value]))
+        return list(dict.fromkeys([self.forms.normal(field, value), value]))
 
     def _is(self, field: str, value: str) -> tuple[str, list[str]]:
         """Returns the condition that a field has a value, and the values of its placeholders."""

@@ -20,7 +20,7 @@ def found_by(deed: Deed, findings: Sequence[Finding]) -> list[Finding]:
     return [
         one
         for one in findings
-        if any(group.items() <= one.group.items() for group in deed.groups)
+        if any(group.items() <= one.shown.items() for group in deed.groups)
         and first <= one.held_until
         and one.opened_at <= last + DAY
     ]
@@ -36,7 +36,7 @@ def by_risk(findings: Sequence[Finding]) -> list[str]:
     """Returns actors, sorted by their highest risk at any time."""
     by_actor: dict[str, list[Finding]] = defaultdict(list)
     for one in findings:
-        by_actor[one.group.get("actor", "")].append(one)
+        by_actor[one.shown.get("actor", "")].append(one)
     by_actor.pop("", None)
     most = {actor: max(risks(theirs, one.opened_at)[0].score for one in theirs) for actor, theirs in by_actor.items()}
     return sorted(most, key=lambda actor: -most[actor])

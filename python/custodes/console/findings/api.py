@@ -102,7 +102,7 @@ def visible_to(
     if reveals:
         if findings and visitor.role is not None:
             services.record_access(request, visitor, "read", "findings", None, f"API, {len(findings)} findings")
-        groups = [finding.group for finding in findings]
+        groups = [finding.shown for finding in findings]
     else:
         groups = [services.naming(visitor).group(finding) for finding in findings]
     triages = services.triage.of(finding.id for finding in findings)

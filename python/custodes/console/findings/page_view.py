@@ -70,7 +70,7 @@ def finding_view(services: Services, finding: Finding, visitor: Caller) -> Findi
     rule = next((rule for rule in services.rules if rule.id == finding.rule_id), None)
     contribution = services.contribution_of(finding)
     naming, reveals = services.naming(visitor), may_see_names(visitor, finding, lambda _: contribution)
-    names = finding.group if reveals else naming.group(finding)
+    names = finding.shown if reveals else naming.group(finding)
     found = 0 if contribution is None else len(contribution.events)
     chart = Markup("")
     if contribution is not None and contribution.curve:

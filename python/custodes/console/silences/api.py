@@ -36,7 +36,9 @@ def silence(request: Request, visitor: Triager, services: Provided, body: Silenc
     """Creates a silence: matching findings that open during it are closed as explained, and no alert is sent."""
     try:
         since = _now() if body.since is None else _micros(body.since)
-        one = Silence(body.rule_id, body.group, since, _micros(body.until), visitor.name, body.reason)
+        forms = services.monitor.store.forms
+        group = {name: forms.normal(name, value) for name, value in body.group.items()}
+        one = Silence(body.rule_id, group, since, _micros(body.until), visitor.name, body.reason)
     except (ValueError, OverflowError) as error:
         raise HTTPException(400, str(error)) from error
     number = services.silences.add(one)
