@@ -15,7 +15,8 @@ DAY = 86_400
 def test_findings_of_one_person_in_several_spellings_belong_together(tmp_path: Path) -> None:
     bench = MonitorHarness(tmp_path)
     for at, actor in enumerate(["anna", "ANNA "]):
-        bench.feed(look_ups([actor], [f"s{n}" for n in range(150)], at=at * 40_000))
+        bench.now += at * 2 * DAY
+        bench.feed(look_ups([actor], [f"s{n}" for n in range(150)], at=at * 2 * DAY, first=1 + at * 150))
     found = bench.store.page(group={"actor": "Anna"}).findings
     shown = [one.as_dict()["group"]["actor"] for one in found if one.rule == "Bulk lookups"]
     assert sorted(shown) == ["ANNA ", "anna"]
