@@ -41,7 +41,7 @@ _NORMALISE, _ACTIONS = "normalise", "actions"
 """Keys of a mapping file that are no fields."""
 
 
-_METHODS = ("slice", "capture", "buckets", "part", "spelling", "table")
+_METHODS = ("slice", "capture", "split", "buckets", "part", "spelling", "table")
 
 
 class TimePart(StrEnum):
@@ -67,6 +67,11 @@ class Derivation(BaseModel):
         None, description="`[first, end]`: the characters in this range; negative positions count from the end."
     )
     capture: str | None = Field(None, description="The first group of a regular expression, or its whole match.")
+    split: str | None = Field(
+        None,
+        min_length=1,
+        description="The parts of a text between any of these characters, as a list: `,;` splits `1, 2;3`.",
+    )
     buckets: list[float] | None = Field(
         None,
         min_length=1,
@@ -110,7 +115,7 @@ class Derivation(BaseModel):
         elif self.table is not None:
             by = {"table": {"name": self.table, "value": self.value}}
         else:
-            by = {name: value for name in ("capture", "buckets", "part") if (value := getattr(self, name)) is not None}
+            by = {name: value for name in ("capture", "split", "buckets", "part") if (value := getattr(self, name)) is not None}
         return {"from": self.fields, "by": by}
 
 

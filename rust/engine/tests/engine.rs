@@ -265,3 +265,38 @@ fn a_field_with_further_sources_keeps_its_counts() {
     let (_, dropped) = engine.replanned(&other, NonZeroUsize::MIN, &[]).unwrap();
     assert_eq!(dropped.windows.into_iter().collect::<Vec<_>>(), ["r"]);
 }
+
+#[test]
+fn a_text_that_joins_ids_is_split() {
+    let plan = Plan::from_json(
+        r#"{"mapping":{"time":["time"],"actor":["actor"]},"identities":{"subject":{}},
+            "derived":{"subject":{"from":["ids"],"by":{"split":",;|"}}},"rules":[
+            {"id":"r","when":{"all":[]},"group_by":["subject"],"timespan_ms":3600000,"resolution_ms":60000,
+             "keep_open_ms":60000,"holds":{"gte":1}}]}"#,
+    )
+    .unwrap();
+    for (ids, expected) in [
+        (r#""a, b;c""#, &["A", "B", "C"][..]),
+        (r#""a""#, &["A"]),
+        (r#"" ; ,""#, &[]),
+        (r#"["1|2","\u00e9\t,",3,null]"#, &["1", "2", "3", "É"]),
+        ("12", &["12"]),
+        (r#"{"a":1}"#, &[]),
+    ] {
+        let mut engine = Engine::new(&plan, NonZeroUsize::MIN).unwrap();
+        let event = format!("{{\"time\":1767600000,\"actor\":\"a\",\"ids\":{ids}}}\n");
+        let outcome = engine.process_lines(event.as_bytes(), 1, Input::default());
+        assert_eq!(
+            outcome.rejects.iter().map(|reject| &*reject.detail).collect::<Vec<_>>(),
+            [""; 0],
+            "{ids}"
+        );
+        let mut found: Vec<_> = outcome.changes.iter().map(|change| &*change.key[0]).collect();
+        found.sort_unstable();
+        assert_eq!(found, expected, "{ids}");
+    }
+    assert!(
+        Plan::from_json(r#"{"mapping":{},"derived":{"x":{"from":["y"],"by":{"split":1}}},"rules":[]}"#)
+            .is_err()
+    );
+}

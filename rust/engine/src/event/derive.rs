@@ -28,6 +28,8 @@ pub(crate) enum CompiledDerivation {
     Capture(Regex, RefCell<CaptureLocations>),
     /// A capture whose pattern has a fixed length.
     FixedCapture(FixedPattern),
+    /// Resolved by the field, because one text gives several values.
+    Split(Box<[char]>),
     Buckets(Vec<f64>),
     Part(TimePart, Zone),
     Anywhere(Regex),
@@ -81,6 +83,10 @@ impl CompiledDerivation {
             DerivationMethod::Anywhere(pattern) => Self::Anywhere(compiled(pattern)?),
             DerivationMethod::Together => Self::Together,
             DerivationMethod::Written => Self::Written,
+            DerivationMethod::Split(separators) if separators.is_empty() => {
+                return Err("there is no character to split at".to_owned());
+            }
+            DerivationMethod::Split(separators) => Self::Split(separators.chars().collect()),
             DerivationMethod::Confusable => Self::Confusable,
             DerivationMethod::Buckets(bounds) => {
                 if bounds.is_empty() || !bounds.is_sorted_by(|a, b| a < b) {
@@ -161,7 +167,7 @@ impl CompiledDerivation {
                 };
                 written.map_or(Derived::Nothing, |()| Derived::Written { is_number: number.is_some() })
             }
-            Self::Written => Derived::Within(0, text.len()),
+            Self::Written | Self::Split(_) => Derived::Within(0, text.len()),
             Self::Confusable if is_confusable(text) => Derived::True,
             Self::Confusable => Derived::Nothing,
             Self::Together => {

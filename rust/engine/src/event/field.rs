@@ -483,8 +483,22 @@ impl EventReader {
         if by.is_idle() {
             return Value::Absent;
         }
-        if let (CompiledDerivation::Written, &[source]) = (by, &from[..]) {
-            return self.written[source].unwrap_or(self.values[source]);
+        match (by, &from[..]) {
+            (CompiledDerivation::Written, &[source]) => {
+                return self.written[source].unwrap_or(self.values[source]);
+            }
+            (CompiledDerivation::Split(separators), &[source]) => {
+                let whole: SmallVec<[Scalar; 2]> = self.scalars(&self.values[source]).into();
+                let first = self.elements.len();
+                let texts = Buffers { record, scratch: &self.scratch, constants: &self.constants };
+                self.elements.extend(whole.into_iter().flat_map(|scalar| parts(scalar, texts, separators)));
+                return match self.elements.len() - first {
+                    0 => Value::Absent,
+                    1 => Value::One(self.elements[first]),
+                    _ => Value::Many(first as u32, self.elements.len() as u32),
+                };
+            }
+            _ => {}
         }
         let mut key: SmallVec<[Scalar; 2]> = SmallVec::new();
         if by.is_of_record() {
@@ -589,6 +603,24 @@ impl<'b> Buffers<'b> {
             Err(word) => word,
         }
     }
+}
+
+/// The parts of a text between separators, without spaces around them and without empty ones.
+fn parts<'b>(
+    scalar: Scalar,
+    texts: Buffers<'b>,
+    separators: &'b [char],
+) -> impl Iterator<Item = Scalar> + use<'b> {
+    let text = texts.text(scalar);
+    let place = |part: &'b str| (part.as_ptr() as usize - text.as_ptr() as usize) as u32;
+    let pieces = text.split(separators).map(str::trim).filter(|part| !part.is_empty());
+    pieces.map(move |part| {
+        if part.len() == text.len() {
+            return scalar;
+        }
+        let start = scalar.start + place(part);
+        Scalar { kind: ScalarKind::Text, origin: scalar.origin, start, end: start + part.len() as u32 }
+    })
 }
 
 /// Derives a value from scalars; text that is not part of theirs is appended to `scratch`.

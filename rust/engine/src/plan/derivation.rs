@@ -20,6 +20,8 @@ pub enum DerivationMethod {
     Slice(i32, Option<i32>),
     /// The first group of a regular expression, or the whole match if it has no group.
     Capture(String),
+    /// The parts of a text between any of these characters, without spaces around them and without empty ones.
+    Split(String),
     /// The interval between ascending bounds that contains a number: `<10`, `10..100`, `>=100`.
     Buckets(Vec<f64>),
     /// A part of a time in the plan's time zone.
