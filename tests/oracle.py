@@ -135,3 +135,40 @@ def judged(op: str, bound: float) -> dict[str, Any]:
         "neq": lambda n: n != bound,
     }
     return {"condition": tests[op], "need": None}
+
+
+def runs_with_late_events(
+    arriving: Sequence[Mapping[str, Any]], rule: OracleRule, lateness: int
+) -> list[tuple[tuple[str, ...], int, int, float]]:
+    """Returns group, first pane, last pane and peak of each finding over events in order of arrival.
+
+    An event counts in the panes whose window covers it and that are not before the watermark: the largest time that
+    arrived before it, minus ``lateness`` seconds. All panes are counted anew, one by one.
+    """
+    width, span = rule.resolution * 1_000_000, rule.timespan // rule.resolution
+    keep = (rule.timespan if rule.keep_open is None else rule.keep_open) // rule.resolution
+    panes: dict[tuple[str, ...], dict[int, list[list[str]]]] = defaultdict(lambda: defaultdict(list))
+    newest = 0
+    for event in arriving:
+        passed = (newest - lateness * 1_000_000) // width
+        newest = max(newest, event["time"])
+        own = event["time"] // width
+        if rule.where(event):
+            values = texts(event.get(rule.distinct)) if rule.distinct else []
+            for group in set(product(*(texts(event.get(name)) for name in rule.group_by))):
+                for pane in range(max(own, passed), own + span):
+                    panes[group][pane].append(values)
+    found = []
+    for group, counted in panes.items():
+        runs: list[tuple[int, int, float]] = []
+        for pane, listed in sorted(counted.items()):
+            size = len({value for values in listed for value in values}) if rule.distinct else len(listed)
+            if not rule.condition(size):
+                continue
+            first, peak = pane, float(size)
+            if runs and pane - runs[-1][1] - 1 <= keep:
+                first, _, before = runs.pop()
+                peak = max(before, peak)
+            runs.append((first, pane, peak))
+        found += [(group, *run) for run in runs]
+    return sorted(found)

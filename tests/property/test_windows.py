@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
@@ -10,57 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import oracle
-from custodes._core import Engine, FindingChange, Outcome
+from custodes._core import Engine
+from finding_reader import FindingReader, in_batches, lines
 from streams import LATENESS_S, START, events, oracle_rule, plan_for, rules, shuffled
 
 
 def engine_for(*rules: dict[str, Any], threads: int = 1) -> Engine:
     return Engine(plan_for(*rules), threads)
-
-
-def lines(batch: list[dict[str, Any]]) -> bytes:
-    return b"".join(json.dumps(event).encode() + b"\n" for event in batch)
-
-
-class FindingReader:
-    """State of a reader of the changes: the latest state of each finding."""
-
-    def __init__(self) -> None:
-        self.latest: dict[str, FindingChange] = {}
-
-    def take(self, outcome: Outcome) -> None:
-        assert not outcome.rejects
-        for change in outcome.changes:
-            known = self.latest.get(change.id)
-            if change.kind == "opened":
-                assert known is None
-            if known is not None:
-                assert known.closed_at is None, "a closed finding changed"
-            if change.kind == "merged":
-                self.latest.pop(change.id)
-                assert change.merged_into in {*self.latest, *(c.id for c in outcome.changes)}
-            else:
-                self.latest[change.id] = change
-
-    def closed(self, width: int, rule: int = 0) -> list[oracle.OracleFinding]:
-        result = []
-        for change in self.latest.values():
-            if change.rule != rule:
-                continue
-            assert change.closed_at is not None
-            assert change.closed_at == change.held_until
-            assert change.held_from % width == 0
-            result.append(
-                oracle.OracleFinding(
-                    tuple(change.group),
-                    change.held_from // width,
-                    change.opened_at,
-                    change.closed_at,
-                    change.peak,
-                    change.count,
-                )
-            )
-        return sorted(result)
 
 
 def run(rule: dict[str, Any], batches: list[list[dict[str, Any]]]) -> list[oracle.OracleFinding]:
@@ -73,11 +28,6 @@ def run(rule: dict[str, Any], batches: list[list[dict[str, Any]]]) -> list[oracl
         ledger.take(outcome)
     ledger.take(engine.finish())
     return ledger.closed(rule["resolution"] * 1_000_000)
-
-
-def in_batches(stream: list[dict[str, Any]], cuts: list[int]) -> list[list[dict[str, Any]]]:
-    ends = sorted({min(cut, len(stream)) for cut in cuts} | {len(stream)})
-    return [stream[a:b] for a, b in zip([0, *ends[:-1]], ends, strict=True)]
 
 
 @given(st.lists(events, max_size=60), rules, st.lists(st.integers(0, 60), max_size=4))
