@@ -48,7 +48,7 @@ def test_each_record_is_counted_or_its_loss_is_reported(
     name: str, code: int, events: dict[str, int], subjects: dict[str, int], stats: list[str]
 ) -> None:
     mapping = SOURCES / f"{name.partition('_')[0]}_mapping.yml"
-    own = ["--mapping", mapping] if mapping.exists() else []
+    own: list[str | Path] = ["--mapping", mapping] if mapping.exists() else []
     returned, peaks, told = replayed(SOURCES / name, *own, "--rules", RULES, "--stats")
     assert (returned, peaks["events"], peaks["subjects"]) == (code, events, subjects)
     assert [text for text in stats if text not in told] == []
