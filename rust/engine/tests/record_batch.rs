@@ -110,11 +110,7 @@ fn rejection_names_the_decompression_fault() {
         (2, b"\x82SNAPPY\0\0\0\0\x01\0\0\0\x01\0\0\0\x09x", "truncated"),
         (3, b"not lz4", "Lz4"),
         (4, &zstd::stream::encode_all(&[7; 100][..], 3).unwrap()[..12], "Zstd"),
-        (
-            4,
-            &zstd::stream::encode_all(std::io::repeat(0).take(257 << 20), 3).unwrap()[..],
-            "more than 256 MiB",
-        ),
+        (4, &zstd::stream::encode_all(std::io::repeat(0).take(33 << 20), 3).unwrap()[..], "more than 32 MiB"),
         (5, b"", "unknown compression"),
         (0, b"\x7f", "malformed"),
     ] {
@@ -204,5 +200,48 @@ proptest! {
         let refused = outcome.rejects.iter().filter(|reject| reject.reason == Reason::CorruptBatch).count() as u64;
         prop_assert!(outcome.events + 8 * refused <= 16);
         let _ = fetched_pieces(&fetch, 100);
+    }
+}
+
+#[test]
+fn large_records_are_read_in_order_by_any_number_of_threads() {
+    let large = |offset: i64| {
+        let actor = offset % 3;
+        let time = START + offset;
+        let note = "x".repeat(5 << 20);
+        format!(r#"{{"time":{time},"actor":"P{actor}","note":"{note}"}}"#).into_bytes()
+    };
+    let mut fetch = plain(0, 0, 5);
+    for base in (5..45).step_by(4) {
+        let records: Vec<_> = (base..base + 4)
+            .map(|offset| {
+                (offset, None, Some(if offset % 2 == 0 { large(offset) } else { event(offset) }), 0)
+            })
+            .collect();
+        Batch { codec: 4, flags: 0, producer_id: -1, base, last: base + 3, records: &records }
+            .write(&mut fetch);
+    }
+    fetch.extend(plain(4, 45, 5));
+    let plan = Plan::from_json(
+        r#"{"mapping":{"time":["time"],"actor":["actor"]},"allowed_lateness_ms":0,
+            "rules":[{"id":"r","when":{"all":[]},"group_by":["actor"],"timespan_ms":4000,"resolution_ms":1000,
+                      "keep_open_ms":1000,"holds":{"gte":2}}]}"#,
+    )
+    .unwrap();
+    let found = |threads: usize| {
+        let mut engine = Engine::new(&plan, NonZeroUsize::new(threads).unwrap()).unwrap();
+        let outcome =
+            engine.process_fetched(Fetched { bytes: &fetch, position: 2, aborted: None }, Input::default());
+        let mut changes = outcome.changes;
+        changes.extend(engine.finish().changes);
+        let mut changes: Vec<_> = changes.iter().map(|change| format!("{change:?}")).collect();
+        changes.sort_unstable();
+        (outcome.events, outcome.late, outcome.rejects.len(), changes)
+    };
+    let one = found(1);
+    assert_eq!((one.0, one.1, one.2), (48, 0, 0));
+    assert!(one.3.len() > 5);
+    for threads in [2, 3, 7] {
+        assert_eq!(found(threads), one, "{threads} threads");
     }
 }

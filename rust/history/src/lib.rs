@@ -97,6 +97,7 @@ mod tests {
     use parquet::record::RowAccessor;
     use parquet::schema::types::Type;
     use std::num::NonZeroUsize;
+    use std::sync::Arc;
 
     fn recorded(text: &str) -> Recording {
         let plan = r#"{"mapping": {"time": ["time"], "actor": ["actor"], "subject": ["subject"]}, "rules": [],
@@ -247,7 +248,7 @@ mod tests {
         let schema = Type::group_type_builder("access").with_fields(fields).build().unwrap();
         let paths = ["before", "now", "merged"].map(|name| folder.path().join(name));
         let out = std::fs::File::create(&paths[0]).unwrap();
-        let mut file = SerializedFileWriter::new(out, schema.into(), Default::default()).unwrap();
+        let mut file = SerializedFileWriter::new(out, schema.into(), Arc::default()).unwrap();
         gathered(&parts, &by_actor(&parts)).write(&mut file).unwrap();
         file.close().unwrap();
         std::fs::write(&paths[1], &now).unwrap();

@@ -7,7 +7,7 @@ use super::repartition::{self, RepartitionBatchError};
 use super::shard::{Shard, ShardChunk};
 use super::thread_pool::{STEP_BYTES, STEP_RECORDS};
 use crate::decode::record::{Lines, Record};
-use crate::decode::record_batch::{Fetched, Sealed};
+use crate::decode::record_batch::{Decoder, Fetched, Sealed};
 use crate::foundation::time::Micros;
 use crate::foundation::watermark::{StreamClock, StreamId};
 use std::borrow::Cow;
@@ -41,7 +41,7 @@ impl Engine {
             let step = records.by_ref().take(STEP_RECORDS);
             let resume = self.resuming.get(&input.stream);
             self.workers[0].read(step.map(Ok), pass.times(), resume, &mut events[0]);
-            self.count(&events, &mut pass);
+            self.count(0, &events, &mut pass);
         }
         self.end(pass)
     }
@@ -72,7 +72,7 @@ impl Engine {
                 recorded.for_each(|position| *position += next_line);
                 next_line += part.passed();
             }
-            self.count(&events, &mut pass);
+            self.count(0, &events, &mut pass);
         }
         self.end(pass)
     }
@@ -98,15 +98,50 @@ impl Engine {
             // them.
             let mut events = vec![Vec::with_capacity(STEP_RECORDS); parts.len()];
             let (times, resume) = (pass.times(), self.resuming.get(&input.stream));
-            let jobs = self.workers.iter_mut().zip(&mut decoders).zip(&parts).zip(&mut events);
+            let jobs = self.workers.iter_mut().zip(&mut decoders).zip(&mut parts).zip(&mut events);
             self.pool.run_parallel(jobs, |(((worker, decoder), part), events)| {
-                decoder.unpack(part);
-                worker.read(decoder.records(part, fetched.position), times, resume, events);
+                let (unpacked, left) = part.split_at(decoder.unpack(part));
+                worker.read(decoder.records(unpacked, fetched.position), times, resume, events);
+                *part = left;
             });
-            self.count(&events, &mut pass);
+            if parts.iter().all(|left| left.is_empty()) {
+                self.count(0, &events, &mut pass);
+            } else {
+                for (at, (left, events)) in parts.into_iter().zip(&events).enumerate() {
+                    self.count(at, std::slice::from_ref(events), &mut pass);
+                    self.process_large(at, left, fetched.position, &mut pass, input.stream);
+                }
+            }
         }
         self.decoders = decoders;
         self.end(pass)
+    }
+
+    /// Counts batches that unpack to too much to be read at once, a few at a time, by one worker. What workers after it
+    /// have read is counted later.
+    fn process_large(
+        &mut self,
+        worker: usize,
+        mut batches: &[Sealed<'_>],
+        position: u64,
+        pass: &mut Pass,
+        stream: StreamId,
+    ) {
+        // The buffers of the other workers are needed until their events are counted.
+        let mut decoder = Decoder::default();
+        while !batches.is_empty() {
+            let mut events = [Vec::new()];
+            let (unpacked, left) = batches.split_at(decoder.unpack(batches));
+            let resume = self.resuming.get(&stream);
+            self.workers[worker].read(
+                decoder.records(unpacked, position),
+                pass.times(),
+                resume,
+                &mut events[0],
+            );
+            self.count(worker, &events, pass);
+            batches = left;
+        }
     }
 
     /// Counts events that another engine forwarded in a repartition batch, as events of the given stream. Events
@@ -142,11 +177,11 @@ impl Engine {
         Pass { outcome: Outcome::default(), clock, latest, late_before }
     }
 
-    /// Counts what the workers routed in a step; `events` holds the bytes of each worker's events.
-    fn count(&mut self, events: &[Vec<Cow<'_, [u8]>>], pass: &mut Pass) {
+    /// Counts what the workers from number `first` on routed in a step; `events` holds the bytes of each worker's events.
+    fn count(&mut self, first: usize, events: &[Vec<Cow<'_, [u8]>>], pass: &mut Pass) {
         let Pass { outcome, clock, .. } = pass;
         let mut dealt: Vec<Vec<ShardChunk<'_>>> = self.shards.iter().map(|_| Vec::new()).collect();
-        for (worker, events) in self.workers.iter_mut().zip(events) {
+        for (worker, events) in self.workers[first..].iter_mut().zip(events) {
             let (read, late) = worker.tally(*clock);
             outcome.events += read;
             outcome.late += late;
@@ -178,7 +213,7 @@ impl Engine {
             }
         }
         for (at, chunks) in dealt.into_iter().enumerate() {
-            for (worker, piece) in self.workers.iter_mut().zip(chunks) {
+            for (worker, piece) in self.workers[first..].iter_mut().zip(chunks) {
                 worker.batches[at] = piece.batches;
             }
         }

@@ -78,17 +78,21 @@ pub(crate) struct Decoder {
 }
 
 impl Decoder {
-    /// Verifies and decompresses batches.
-    pub(crate) fn unpack(&mut self, batches: &[Sealed<'_>]) {
+    /// Verifies and decompresses batches: the first, and further ones until the buffer is full. Returns their number.
+    pub(crate) fn unpack(&mut self, batches: &[Sealed<'_>]) -> usize {
         self.unpacker.clear();
         self.bodies.clear();
         for sealed in batches {
+            if self.unpacker.is_full() {
+                break;
+            }
             self.bodies.push(if sealed.header.checks_out(sealed.batch) {
-                self.unpacker.unpack(sealed.header.compression(), sealed.body())
+                self.unpacker.unpack(sealed.header.compression(), sealed.body(), sealed.records())
             } else {
                 Err("the batch fails its checksum".to_owned())
             });
         }
+        self.bodies.len()
     }
 
     /// The records from `position` on of the batches last decompressed; a batch that cannot be read yields one

@@ -5,10 +5,16 @@ use std::io::Read;
 use std::ops::Range;
 use zstd::stream::raw::{Decoder as Zstd, Operation};
 
-/// Maximum decompressed size of a batch: a few kilobytes can claim to contain terabytes.
+/// Maximum decompressed size of a batch: a few kilobytes can contain terabytes.
 const MOST_BYTES: usize = 256 << 20;
+/// Maximum decompressed size of a batch per record that its header claims: twice the default of `max_record_bytes`.
+const MOST_BYTES_OF_RECORD: usize = 32 << 20;
+/// No further batch is decompressed into a buffer with this content; it is read first.
+const MOST_AT_ONCE: usize = 16 << 20;
 /// Growth of the buffer if a body does not state its length.
 const STEP: usize = 64 << 10;
+/// Growth of a large buffer; doubling would take up to twice the memory.
+const LARGE_STEP: usize = 4 << 20;
 
 /// Snappy framing of Kafka's Java client: this, two version numbers, then blocks with a length each.
 const XERIAL_MAGIC: &[u8; 8] = b"\x82SNAPPY\0";
@@ -29,6 +35,8 @@ pub(super) struct Unpacker {
     /// Valid up to `filled`; the rest is zeroed room.
     buffer: Vec<u8>,
     filled: usize,
+    /// Largest size of the batch that is decompressed.
+    most: usize,
     zstd: Option<Zstd<'static>>,
 }
 
@@ -42,18 +50,29 @@ impl Unpacker {
     /// Discards the content. The buffer is kept unless one batch made it far larger than usual.
     pub(super) fn clear(&mut self) {
         self.filled = 0;
-        if self.buffer.len() > 256 * STEP {
+        if self.buffer.len() > MOST_AT_ONCE + 2 * LARGE_STEP {
             self.buffer = Vec::new();
         }
+    }
+
+    /// Whether the content must be read before another batch is decompressed.
+    pub(super) fn is_full(&self) -> bool {
+        self.filled >= MOST_AT_ONCE
     }
 
     pub(super) fn bytes(&self) -> &[u8] {
         &self.buffer[..self.filled]
     }
 
-    /// Decompresses a body and appends it. After an error the buffer is unchanged.
-    pub(super) fn unpack(&mut self, compression: Compression, body: &[u8]) -> Result<Body, String> {
+    /// Decompresses a body of some records and appends it. After an error the buffer is unchanged.
+    pub(super) fn unpack(
+        &mut self,
+        compression: Compression,
+        body: &[u8],
+        records: usize,
+    ) -> Result<Body, String> {
         let start = self.filled;
+        self.most = records.max(1).saturating_mul(MOST_BYTES_OF_RECORD).min(MOST_BYTES);
         let done = match compression {
             Compression::None => return Ok(Body::Plain),
             Compression::Gzip => self.read(flate2::bufread::MultiGzDecoder::new(body)),
@@ -73,13 +92,21 @@ impl Unpacker {
 
     /// Returns room for at least `wanted` bytes.
     fn room(&mut self, wanted: usize, start: usize) -> Result<&mut [u8], String> {
-        if self.filled + wanted - start > MOST_BYTES {
-            return Err(format!("unpacks to more than {} MiB", MOST_BYTES >> 20));
+        if self.filled + wanted - start > self.most {
+            return Err(format!("unpacks to more than {} MiB", self.most >> 20));
         }
         if self.buffer.len() < self.filled + wanted {
-            self.buffer.resize(self.filled + wanted, 0);
+            self.grow(self.filled + wanted);
         }
         Ok(&mut self.buffer[self.filled..])
+    }
+
+    /// Replaces the buffer by a larger one. A new one comes zeroed from the system.
+    fn grow(&mut self, needed: usize) {
+        let more = self.buffer.len().clamp(STEP, LARGE_STEP);
+        let mut larger = vec![0; needed.max(self.buffer.len() + more)];
+        larger[..self.filled].copy_from_slice(&self.buffer[..self.filled]);
+        self.buffer = larger;
     }
 
     fn read(&mut self, mut packed: impl Read) -> Result<(), String> {
