@@ -102,14 +102,14 @@ def assert_every_finding_is_stored(
 
 REFUSE = {
     "sqlite": """
-        CREATE TRIGGER refuse BEFORE INSERT ON {table} WHEN instr(new.{column}, 'poison') > 0
+        CREATE TRIGGER refuse BEFORE INSERT ON {table} WHEN instr(new.{column}, 'POISON') > 0
         BEGIN SELECT RAISE(ABORT, 'refused for its content'); END""",
-    "postgresql": "ALTER TABLE {table} ADD CONSTRAINT refuse CHECK (position('poison' in {column}) = 0)",
+    "postgresql": "ALTER TABLE {table} ADD CONSTRAINT refuse CHECK (position('POISON' in {column}) = 0)",
 }
 
 
 def refuse(database: Database, table: str, column: str) -> None:
-    """Makes the database refuse rows of a table that contain the word ``poison``."""
+    """Makes the database refuse rows of a table that contain the word ``POISON``."""
     with database.begin() as connection:
         connection.execute(text(REFUSE[database.dialect.name].format(table=table, column=column)))
 
@@ -117,8 +117,8 @@ def refuse(database: Database, table: str, column: str) -> None:
 def assert_a_refused_finding_stops_no_other(url: str, rules: Sequence[Rule]) -> None:
     store = FindingStore(url)
     refuse(store.engine, "findings", '"group"')
-    changes = changes_of(rules, [("P1", "S1"), ("poison", "S2"), ("P3", "S3")])
-    (poisoned,) = {change.id for change in changes if "poison" in change.group}
+    changes = changes_of(rules, [("P1", "S1"), ("POISON", "S2"), ("P3", "S3")])
+    (poisoned,) = {change.id for change in changes if "POISON" in change.group}
     expected = {change.id for change in changes} - {poisoned}
     for attempt in range(2):
         news = store.apply(changes, rules)
@@ -137,11 +137,11 @@ def assert_a_refused_finding_stops_no_other(url: str, rules: Sequence[Rule]) -> 
 def assert_a_refused_notification_stops_no_other(url: str, rules: Sequence[Rule]) -> None:
     store = FindingStore(url)
     refuse(store.engine, "news", "finding")
-    changes = changes_of(rules, [("P1", "S1"), ("poison", "S2"), ("P3", "S3")])
+    changes = changes_of(rules, [("P1", "S1"), ("POISON", "S2"), ("P3", "S3")])
     store.apply(changes, rules)
     assert {one.id for one in store.page(100).findings} == {change.id for change in changes}
     announced = {entry.finding.id for entry in OutboxStore(store.engine).after(0, 100)}
-    assert announced == {change.id for change in changes if "poison" not in change.group}
-    refused = [change for change in changes if "poison" in change.group]
+    assert announced == {change.id for change in changes if "POISON" not in change.group}
+    refused = [change for change in changes if "POISON" in change.group]
     assert (store.refused.findings, store.refused.notifications) == (0, len(refused))
     store.close()
