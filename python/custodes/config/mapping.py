@@ -115,7 +115,11 @@ class Derivation(BaseModel):
         elif self.table is not None:
             by = {"table": {"name": self.table, "value": self.value}}
         else:
-            by = {name: value for name in ("capture", "split", "buckets", "part") if (value := getattr(self, name)) is not None}
+            by = {
+                name: value
+                for name in ("capture", "split", "buckets", "part")
+                if (value := getattr(self, name)) is not None
+            }
         return {"from": self.fields, "by": by}
 
 

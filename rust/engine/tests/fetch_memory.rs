@@ -1,6 +1,7 @@
 //! Memory of a fetch whose batches unpack to a thousand times their size.
 
 #![allow(clippy::unwrap_used)] // a failed step is a failed test
+#![allow(clippy::disallowed_methods)] // asks the system for the memory of the process
 #![cfg(target_os = "linux")]
 
 mod written;
