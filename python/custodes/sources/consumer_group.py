@@ -29,6 +29,9 @@ _RETRY_SECONDS = 1.0
 """Seconds between two attempts to connect."""
 _RETRY_REFUSED_SECONDS = 5.0
 """Seconds between two attempts after a refusal; longer, because some brokers count failures and lock accounts."""
+_PATIENCE_MS = 3000
+"""Milliseconds for a commit or the departure from the group. kafka-python's own limit of a minute would stop counting,
+and the health probe would have a monitor restarted that only waits for its broker."""
 _REPEAT_SECONDS = 60.0
 """Seconds between two log lines about the same cause while a joined member has no connection."""
 _FLOWS_FOR = 1.0
@@ -55,13 +58,10 @@ class GroupMember:
         settings: KafkaSettings,
         worker: str | None,
         assigned: PartitionListener,
-        *,
-        patience_ms: int | None = None,
         **own: Any,
     ) -> None:
         """``worker`` names this member, so that it gets its partitions back at once after a restart.
 
-        ``patience_ms`` limits a commit or the departure from the group; by default, kafka-python's limits apply.
         ``own`` are further settings of the consumer. Raises :class:`FaultsError` for settings that kafka-python does
         not have.
         """
@@ -70,7 +70,6 @@ class GroupMember:
         self.consumer: Any = None
         """``None`` until a broker has answered, and while brokers refuse."""
         self._settings, self._worker, self._own = settings, worker, own
-        self._patience_ms = patience_ms
         self._listener = _RebalanceListener(self, assigned)
         # A static member gets its previous partitions back, without partitions that were added since.
         self._assignment_is_old = worker is not None
@@ -180,7 +179,7 @@ class GroupMember:
         """Returns whether the group accepted the offsets."""
         metadata = {partition: OffsetAndMetadata(offset, "", -1) for partition, offset in offsets.items()}
         try:
-            self.consumer.commit(metadata, timeout_ms=self._patience_ms)
+            self.consumer.commit(metadata, timeout_ms=_PATIENCE_MS)
         except KafkaError as error:
             CommitFailed(error=cause_of(error)).emit()
             return False
@@ -193,7 +192,7 @@ class GroupMember:
 
     def close(self) -> None:
         if self.consumer is not None:
-            self.consumer.close(timeout_ms=self._patience_ms)
+            self.consumer.close(timeout_ms=_PATIENCE_MS)
 
 
 class _RebalanceListener(ConsumerRebalanceListener):  # type: ignore[misc]

@@ -43,9 +43,7 @@ class PartitionedKafkaSource(PartitionedConsumer):
         """Called in any thread with streams that are about to be revoked, while this worker still owns them."""
         self._settings, self._workers = settings, workers
         self._idle_after = idle_after
-        self._member = GroupMember(
-            settings, worker, self, patience_ms=CONNECT_MS, partition_assignment_strategy=[CooperativeStickyAssignor]
-        )
+        self._member = GroupMember(settings, worker, self, partition_assignment_strategy=[CooperativeStickyAssignor])
         self._polled_at = 0.0
 
     def _join(self) -> None:
