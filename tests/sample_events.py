@@ -128,7 +128,7 @@ def assert_as_the_oracle(found: list[dict[str, Any]], events: list[dict[str, Any
         assert expected, "the stream must be worth counting"
         lost = [one for one in expected if one not in ours]
         doubled_or_wrong = [one for one in ours if one not in expected]
-        assert (lost, doubled_or_wrong) == ([], []), rule_id
+        assert (lost, doubled_or_wrong) == ([], []), f"{rule_id}: lost {lost}, doubled or wrong {doubled_or_wrong}"
         assert len(ours) == len(expected)
 
 

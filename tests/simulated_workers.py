@@ -22,7 +22,14 @@ from custodes.runtime.change_notifier import ChangeNotifier
 from custodes.runtime.metrics import Metrics
 from custodes.runtime.monitor import STATE_SECONDS, Monitor
 from custodes.runtime.partitioned_tasks import PartitionedTasks, SnapshotSettings
-from custodes.sources import RecordList, RepartitionRecords, SourceMessage, StreamJoined, StreamLeft
+from custodes.sources import (
+    RecordList,
+    RepartitionRecords,
+    SourceMessage,
+    StreamJoined,
+    StreamLeft,
+    StreamPosition,
+)
 from custodes.sources.dead_letters import NoDeadLetters
 from custodes.sources.repartition import SentRange
 from custodes.state.topic import TopicFolder
@@ -155,14 +162,14 @@ class SimulatedSource:
             self._positions[name] = None
             yield StreamJoined(PARTITIONS.index(name))
 
-    def begin(self, stream: int, position: int | None) -> int:
+    def begin(self, stream: int, place: StreamPosition | None) -> int:
         name = PARTITIONS[stream]
-        begins = self._world.committed.get(name, 0) if position is None else position
+        begins = self._world.committed.get(name, 0) if place is None else place.position
         self._positions[name] = begins
         return begins
 
-    def place(self, stream: int) -> tuple[str, int]:
-        return PARTITIONS[stream], self._positions.get(PARTITIONS[stream]) or 0
+    def place(self, stream: int) -> StreamPosition:
+        return StreamPosition(stream, PARTITIONS[stream], self._positions.get(PARTITIONS[stream]) or 0)
 
     def is_share(self, stream: int) -> bool:
         return stream >= SOURCES

@@ -283,10 +283,21 @@ class FileNotRead(LogEvent, level="error", consequence="the rest of the file is 
     detail: str
 
 
-class SourceReset(LogEvent, level="error", consequence="the source is read from its start as a new stream"):
-    """The source has fewer records than were read from it."""
+class TopicReplaced(LogEvent, level="error", consequence="the new topic is read from its start as a new log"):
+    """The topic was deleted and made anew; records of the old one that were not read are lost."""
 
     place: Mapping[str, str | int]
+    counted_until: int
+
+
+class LogCut(
+    LogEvent, level="error", consequence="counting goes on where the log was cut, and nothing is counted twice"
+):
+    """The broker has lost the end of the log, which was counted."""
+
+    place: Mapping[str, str | int]
+    counted_until: int
+    position: int
 
 
 class PartitionsAssigned(LogEvent, level="info"):

@@ -33,7 +33,7 @@ def save_before_it_has_arrived(worker: SimulatedWorker) -> None:
 
 def begin_at_the_committed_offsets(worker: SimulatedWorker) -> None:
     begin = worker.source.begin
-    worker.source.begin = lambda stream, position: begin(stream, None)  # type: ignore[method-assign]
+    worker.source.begin = lambda stream, place: begin(stream, None)  # type: ignore[method-assign]
 
 
 @pytest.mark.parametrize("broken", [save_before_it_has_arrived, begin_at_the_committed_offsets])

@@ -64,7 +64,7 @@ def test_repeated_kills_give_the_oracles_findings(kafka: Kafka, tmp_path: Path) 
     sender.finish()
 
     def settled() -> list[dict[str, Any]] | None:
-        if get_json(f"{base}/api/v1/status")["lag_records"]:
+        if get_json(f"{base}/api/v1/status")["lag_records"] != 0:
             return None
         found = all_findings(base)
         return found if found and all(finding["closed_at"] for finding in found) else None

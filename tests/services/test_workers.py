@@ -95,8 +95,8 @@ class Team:
     def settled(self) -> list[dict[str, Any]] | None:
         """Returns all findings, once every partition has a worker, everything is read, and all are closed."""
         statuses = [worker.status() for worker in self.workers if worker.runs]
-        # A worker does not know the lag of a partition that it is taking over.
-        if any(status["lag_records"] for status in statuses) or not self._counts_every_partition(statuses[0]):
+        # The lag is unknown while a worker is taking over a partition.
+        if any(status["lag_records"] != 0 for status in statuses) or not self._counts_every_partition(statuses[0]):
             return None
         found = all_findings(self.a_base())
         return found if found and all(finding["closed_at"] for finding in found) else None
@@ -107,7 +107,7 @@ class Team:
 
     def logs(self) -> str:
         return "\n".join(
-            f"--- {at}\n{worker.server.log.read_text()[-3000:]}"
+            f"--- {at}\n{worker.server.log.read_text()[-20_000:]}"
             for at, worker in enumerate(self.workers)
             if worker.server is not None
         )

@@ -230,7 +230,10 @@ def test_tables_are_updated_together_or_not_at_all(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("x: {from: subject}", "m.yml:3: x: must have exactly one of slice, capture, split, buckets, part, spelling, table"),
+        (
+            "x: {from: subject}",
+            "m.yml:3: x: must have exactly one of slice, capture, split, buckets, part, spelling, table",
+        ),
         ("x: {from: subject, slice: [a]}", "m.yml:3: x.slice: "),
         ("x: {from: subject, part: fortnight}", "m.yml:3: x.part: "),
         ("x: {from: subject, slice: [0], value: v}", "m.yml:3: x: 'value' is a column of a table"),

@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 from kafka import TopicPartition
+from kafka.consumer.subscription_state import SubscriptionState
 from kafka.errors import CorruptRecordError
 from kafka.protocol.consumer import IsolationLevel
 from kafka.record import MemoryRecords
 from kafka.record.memory_records import MemoryRecordsBuilder
+from kafka.structs import OffsetAndMetadata
 from structlog.testing import capture_logs
 
 from custodes.sources import fetches
@@ -26,17 +28,28 @@ def batch(base: int, count: int, magic: int = 2) -> bytes:
     return bytes(builder.buffer())
 
 
-def taken(data: bytes, position: int = 0, **settings: Any) -> tuple[list[Any], Any]:
+class FetchOfOnePartition(fetches.WholeFetch):
+    subscriptions = SubscriptionState()
+
+
+def taken(data: bytes, position: int = 0, leader_epoch: int = -1, **settings: Any) -> tuple[list[Any], Any]:
     drained: list[Any] = []
-    part = fetches.WholeFetch(position, PARTITION, MemoryRecords(data), on_drain=drained.append, **settings)
+    FetchOfOnePartition.subscriptions.assign_from_user([PARTITION])
+    FetchOfOnePartition.subscriptions.seek(PARTITION, OffsetAndMetadata(position, "", leader_epoch))
+    part = FetchOfOnePartition(position, PARTITION, MemoryRecords(data), on_drain=drained.append, **settings)
     return part.take(100), part
+
+
+def test_an_empty_fetch_keeps_the_leader_epoch_of_the_position() -> None:
+    assert taken(b"", position=12, leader_epoch=7)[1].leader_epoch == 7
+    assert taken(batch(12, 5), position=12, leader_epoch=7)[1].leader_epoch == 0
 
 
 def test_a_fetch_is_one_chunk_and_the_position_moves_past_it() -> None:
     data = batch(10, 5) + batch(15, 5)
     (fetch,), part = taken(data + batch(20, 5)[:-1], position=12)
     assert (fetch.offset, fetch.position, fetch.aborted) == (19, 12, None)
-    assert fetch.pieces == [fetches.BatchRun((0, len(data)), 20, 1000)]
+    assert fetch.pieces == [fetches.BatchRun((0, len(data)), 20, 0, 1000)]
     assert fetch.data.startswith(data)
     assert (part.next_fetch_offset, part.records_read, bool(part)) == (20, 10, False)
 

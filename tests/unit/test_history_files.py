@@ -106,16 +106,20 @@ def refuse(*_: object) -> None:
     raise OSError(28, "No space left on device")
 
 
-def test_a_restarted_stream_is_written_again(tmp_path: Path) -> None:
+def test_a_log_that_took_the_place_of_another_is_written_from_its_start(tmp_path: Path) -> None:
     shelf, writer = filled(tmp_path, [0, 1, 2])
     writer.close()
     shelf = SegmentStore(tmp_path)
     writer = HistoryWriter(shelf, timedelta(days=10_000))
     writer.take("x", recorded(0, 5))
-    writer.begin_anew("x")
-    writer.take("x", recorded(0, 6))
+    writer.take("x#1", recorded(0, 6))
+    writer.close()
+    shelf = SegmentStore(tmp_path)
+    writer = HistoryWriter(shelf, timedelta(days=10_000))
+    writer.take("x#1", recorded(0, 6))
+    writer.take("x#1", recorded(1, 7))
     writer.flush()
-    assert [(one.time - START) // DAY for one in History(shelf).accesses({})] == [6, 2, 1, 0]
+    assert [(one.time - START) // DAY for one in History(shelf).accesses({})] == [7, 6, 2, 1, 0]
     writer.close()
 
 

@@ -18,7 +18,7 @@ sents = st.builds(
     end=st.integers(0, 1 << 60),
     clock=st.none() | st.integers(-(1 << 60), 1 << 60),
     idle=st.booleans(),
-    is_new_log=st.booleans(),
+    log=st.sampled_from([0, 0, 1, 7, (1 << 32) - 1]),
     parcel=st.binary(max_size=50),
 )
 
@@ -38,7 +38,7 @@ def test_random_bytes_are_refused_or_decoded(value: bytes) -> None:
 
 def test_an_unsupported_format_is_named() -> None:
     with pytest.raises(ValueError, match="format 9"):
-        SentRange.decode(b"\x09" + SentRange("access/1", 0, 1, None, False, False, b"").encode()[1:])
+        SentRange.decode(b"\x09" + SentRange("access/1", 0, 1, None, False, 0, b"").encode()[1:])
 
 
 rounds = st.lists(
@@ -100,8 +100,24 @@ def test_shares_are_informed_of_new_offsets_only() -> None:
     outbox.repeat()
     assert send(0) == 2
     assert sent[-1][1].idle
-    outbox.restart(40)
+    outbox.begin_log(1, expected=0, position=40)
     assert send(41) == 2
-    assert (sent[-1][1].begin, sent[-1][1].end, sent[-1][1].is_new_log) == (40, 41, True)
-    assert send(42) == 2
-    assert not sent[-1][1].is_new_log
+    assert (sent[-1][1].begin, sent[-1][1].end, sent[-1][1].log) == (40, 41, 1)
+
+
+def test_events_of_an_earlier_log_are_sent_before_those_of_the_new_one() -> None:
+    outbox = RepartitionOutbox("access/0", 2, 0)
+    sent: list[tuple[int, SentRange]] = []
+    outbox.add([RepartitionBatch(1, 3, b"old")])
+    outbox.begin_log(1, expected=9, position=4)
+    outbox.begin_log(1, expected=9, position=4)
+    outbox.add([RepartitionBatch(1, 5, b"new")])
+    outbox.send(6, lambda share, one: sent.append((share, one)), everybody=True)
+    assert [(share, one.log, one.begin, one.end, one.parcel) for share, one in sent] == [
+        (1, 0, 0, 9, b"old"), (0, 1, 4, 6, b""), (1, 1, 4, 6, b"new"),
+    ]  # fmt: skip
+
+
+def test_records_of_a_first_log_are_written_for_earlier_versions() -> None:
+    assert SentRange("access/1", 0, 1, None, False, 0, b"x").encode()[0] == 1
+    assert SentRange("access/1", 0, 1, None, False, 1, b"x").encode()[0] == 2

@@ -28,7 +28,7 @@ class Queues:
 
 
 def pieces(*times: int) -> list[QueuedItem[int]]:
-    return [QueuedItem(time, n, time, 10) for n, time in enumerate(times)]
+    return [QueuedItem(time, n, 0, time, 10) for n, time in enumerate(times)]
 
 
 def order(taken: list[tuple[TopicPartition, QueuedItem[int]]]) -> list[tuple[TopicPartition, int]]:

@@ -119,6 +119,7 @@ def _shown(state: _Display) -> RenderableType:
     if status["watermark"] is not None:
         seconds = time.time() - datetime.fromisoformat(status["watermark"]).timestamp()
         delay = f"{seconds:,.0f} s"
+    lag = "unknown" if status["lag_records"] is None else f"{status['lag_records']:,}"
     head = Text.assemble(
         (f"custodes {status['version']}", "bold"),
         f"  {status['source']}  ",
@@ -127,7 +128,7 @@ def _shown(state: _Display) -> RenderableType:
             "green" if status["ready"] else "yellow",
         ),
         f"  {datetime.now(UTC):%H:%M:%S} UTC\n",
-        f"{status['events']:,} events  {status['events_per_second']:,.0f}/s  lag {status['lag_records']:,}  ",
+        f"{status['events']:,} events  {status['events_per_second']:,.0f}/s  lag {lag}  ",
         f"processing delay {delay}  rejected {status['rejected']:,}  late {status['late']:,}  ",
         f"windows {status['engine_bytes'] / 1e6:,.0f} MB\n",
     )

@@ -217,7 +217,9 @@ class WorkerOut(BaseModel):
     tasks: list[str] = Field(description="Partitions assigned to it.")
     events: int = Field(description="Events read since its start.")
     events_per_second: float
-    lag_records: int = Field(description="Records in its partitions that are not read yet.")
+    lag_records: int | None = Field(
+        description="Records in its partitions that are not read yet; null until the end of each partition is known."
+    )
     open_findings: int
     engine_bytes: int
 
@@ -244,7 +246,9 @@ class StatusOut(BaseModel):
     unmatched: int = Field(description="Events since the start that met no condition of any rule.")
     no_access: int = Field(description="Events since the start that are no access, such as logins; no rule sees them.")
     events_per_second: float = Field(description="Rate over the last ten seconds.")
-    lag_records: int = Field(description="Records in the source that are not read yet.")
+    lag_records: int | None = Field(
+        description="Records in the source that are not read yet; null until the end of each partition is known."
+    )
     watermark: str | None = Field(description="Event time up to which all events are expected to have arrived.")
     newest_event: str | None = Field(description="Largest event time seen.")
     open_findings: int

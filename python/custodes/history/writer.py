@@ -44,7 +44,7 @@ _SegmentPart = tuple[str, int, Recording]
 
 
 class HistoryWriter:
-    """Writes one history. :meth:`take` and :meth:`begin_anew` are called by the monitor, all others by any thread."""
+    """Writes one history. :meth:`take` is called by the monitor, all other methods by any thread."""
 
     def __init__(
         self,
@@ -91,11 +91,6 @@ class HistoryWriter:
             oldest = self._underway[0] if len(self._underway) > _MOST_UNDERWAY else None
         if oldest is not None:
             oldest.exception()
-
-    def begin_anew(self, source: str) -> None:
-        """Records that a stream was reset: its positions start again."""
-        with self._lock:
-            self._written.pop(source, None)
 
     def flush(self) -> None:
         """Returns once all received rows are on the disk. Raises ``OSError`` if they cannot be written."""

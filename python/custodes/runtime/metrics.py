@@ -12,6 +12,7 @@ from custodes._core import REASONS, Outcome
 from custodes.findings import Finding
 from custodes.rules import Rule
 from custodes.runtime.stats import TaskStats
+from custodes.sources import GapCause
 from custodes.sources.file_faults import FileFaultReason
 
 disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -69,7 +70,9 @@ class Metrics:
         )
         self._create_event_counters(registry)
         self.lag = Gauge(
-            "custodes_source_lag_records", "Records in the source that are not read yet.", registry=registry
+            "custodes_source_lag_records",
+            "Records in the source that are not read yet; NaN until the end of each partition is known.",
+            registry=registry,
         )
         self.streams = Gauge(
             "custodes_source_streams", "Partitions or files being read; at 0 nothing is read.", registry=registry
@@ -109,6 +112,15 @@ class Metrics:
             "Records deleted from the source before they were read; `/api/v1/gaps` lists them.",
             registry=registry,
         )
+        self.new_logs = Counter(
+            "custodes_source_new_logs",
+            "Logs of partitions that other logs took the place of: `replaced` if the topic was made anew, `cut` if the "
+            "broker lost the end of the log; `/api/v1/gaps` lists them.",
+            ["cause"],
+            registry=registry,
+        )
+        for cause in (GapCause.replaced, GapCause.cut):
+            self.new_logs.labels(cause)
         self.history_waiting = Gauge(
             "custodes_history_waiting_rows",
             "Rows of the history not written yet; far above 250000 while the disk refuses writes.",
@@ -309,7 +321,9 @@ class Metrics:
         if kind in {"opened", "silenced"}:
             self.findings.labels(finding.rule, finding.level).inc()
 
-    def state(self, figures: TaskStats, open_findings: dict[str, int], streams: int, lag: int, now: float) -> None:
+    def state(
+        self, figures: TaskStats, open_findings: dict[str, int], streams: int, lag: int | None, now: float
+    ) -> None:
         """Sets all gauges from current figures; ``open_findings`` is by rule id, ``now`` in epoch seconds."""
         for rule in (*self._rules, *self._also):
             self.open_findings.labels(rule.title, rule.level).set(open_findings.get(rule.id, 0))
@@ -319,7 +333,7 @@ class Metrics:
             self.suppressed.labels(rule.title).set(figures.unlisted.get(rule.id, 0))
         self.engine_bytes.set(figures.bytes)
         self.streams.set(streams)
-        self.lag.set(lag)
+        self.lag.set(float("nan") if lag is None else lag)
         if figures.watermark is not None:
             self.watermark_lag.set(now - figures.watermark / 1e6)
 

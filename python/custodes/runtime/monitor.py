@@ -20,8 +20,9 @@ from custodes.log_events import (
     DeadLettersFailed,
     DeadLettersRecovered,
     FileNotRead,
+    LogCut,
     RecordsMissed,
-    SourceReset,
+    TopicReplaced,
     cause_of,
 )
 from custodes.retry import Retry
@@ -31,7 +32,16 @@ from custodes.runtime.limits import Limits
 from custodes.runtime.metrics import Metrics
 from custodes.runtime.stats import TaskStats
 from custodes.runtime.task import Task, TaskSet
-from custodes.sources import EventSource, FileFault, RepartitionRecords, StreamGap, StreamLeft
+from custodes.sources import (
+    EventSource,
+    FetchedBatches,
+    FileFault,
+    GapCause,
+    RecordList,
+    RepartitionRecords,
+    StreamGap,
+    StreamLeft,
+)
 from custodes.sources.dead_letters import DeadLetters, Letter
 from custodes.sources.messages import SourceMessage
 
@@ -56,7 +66,8 @@ class Status:
     unmatched: int
     no_access: int
     events_per_second: float
-    lag_records: int
+    lag_records: int | None
+    """Records that are available and not counted yet; ``None`` until the end of each partition is known."""
     watermark: int | None
     newest: int | None
     open_findings: int
@@ -166,7 +177,7 @@ class Monitor:
         self.has_ended = False
         self.figures = TaskStats.of(work.tasks())
         """Statistics of the tasks at the last update."""
-        self.status = self._status(self.figures, lag=0, open_findings=0)
+        self.status = self._status(self.figures, lag=None, open_findings=0)
 
     def run(self, stop: threading.Event) -> None:
         """Runs until the source ends or ``stop`` is set. All events read by then are processed and saved."""
@@ -289,12 +300,11 @@ class Monitor:
         if isinstance(arrival, StreamGap):
             place = self._source.describe(arrival.stream)
             self.tell_of(arrival, place)
-            if self._history is not None and arrival.position < arrival.expected:
-                self._history.begin_anew(_name_of(place))
         if isinstance(arrival, FileFault):
             self._take_fault(arrival, self._source.describe(arrival.stream))
         for task, outcome in self._work.take(arrival, int(self._clock() * 1e6)):
-            self._deal_with(task, outcome, self._source.describe(arrival.stream), begun)
+            log = arrival.log if isinstance(arrival, RecordList | FetchedBatches) else 0
+            self._deal_with(task, outcome, self._source.describe(arrival.stream), begun, log)
         self._limits.keep(self._work.tasks())
 
     def _take_fault(self, fault: FileFault, place: dict[str, str | int]) -> None:
@@ -309,12 +319,17 @@ class Monitor:
         self._database.gaps.append(MissedRecords.of(gap, place, int(self._clock() * 1e6)))
         self.store_waiting()
         self.metrics.missed.inc(gap.missed)
-        if gap.missed:
-            RecordsMissed(records=gap.missed, place=place).emit()
-        else:
-            SourceReset(place=place).emit()
+        if gap.is_new_log:
+            self.metrics.new_logs.labels(gap.cause).inc()
+        match gap.cause:
+            case GapCause.deleted:
+                RecordsMissed(records=gap.missed, place=place).emit()
+            case GapCause.replaced:
+                TopicReplaced(place=place, counted_until=gap.expected).emit()
+            case GapCause.cut:
+                LogCut(place=place, counted_until=gap.expected, position=gap.position).emit()
 
-    def _deal_with(self, task: Task, outcome: Outcome, place: dict[str, str | int], begun: float) -> None:
+    def _deal_with(self, task: Task, outcome: Outcome, place: dict[str, str | int], begun: float, log: int = 0) -> None:
         self._letters.waiting += [Letter(reject, place) for reject in outcome.rejects]
         self._write_letters()
         task.unstored += outcome.changes
@@ -330,7 +345,7 @@ class Monitor:
             self._totals.unmatched += outcome.unmatched
             self._totals.no_access += outcome.no_access
             if self._history is not None and place and len(outcome.recording):
-                self._history.take(_name_of(place), outcome.recording)
+                self._history.take(_name_of(place, log), outcome.recording)
             self.metrics.batch(outcome, time.perf_counter() - begun)
 
     def retry_now(self) -> None:
@@ -445,7 +460,7 @@ class Monitor:
             else:
                 self._limits.untold.clear()
 
-    def _status(self, figures: TaskStats, lag: int, open_findings: int) -> Status:
+    def _status(self, figures: TaskStats, lag: int | None, open_findings: int) -> Status:
         totals = self._totals
         return Status(
             source=self._source.name,
@@ -469,6 +484,8 @@ class Monitor:
         )
 
 
-def _name_of(place: Mapping[str, str | int]) -> str:
-    """Returns the name of a stream, the same in every process: a path, or topic and partition."""
-    return "/".join(map(str, place.values()))
+def _name_of(place: Mapping[str, str | int], log: int) -> str:
+    """Returns the name of a stream, the same in every process: a path, or topic and partition; after ``#``, the number
+    of a log that has replaced another."""
+    name = "/".join(map(str, place.values()))
+    return f"{name}#{log}" if log else name

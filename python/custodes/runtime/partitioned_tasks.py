@@ -47,11 +47,12 @@ _REPEAT_SECONDS = 5.0
 class PartitionedSource(Protocol):
     """Methods of the source that tasks need in addition to those that the monitor needs."""
 
-    def begin(self, stream: int, position: int | None) -> int:
-        """Starts an assigned partition at a position, by default at the committed one. Returns the position."""
+    def begin(self, stream: int, place: StreamPosition | None) -> int:
+        """Starts an assigned partition at a saved position, by default at the committed one. Returns the position,
+        which is 0 if the topic was made anew since it was saved."""
 
-    def place(self, stream: int) -> tuple[str, int]:
-        """Returns a partition as ``topic/number``, and the position of its next record."""
+    def place(self, stream: int) -> StreamPosition:
+        """Returns the position of the next record of a partition, which it names ``topic/number``."""
 
     def is_share(self, stream: int) -> bool:
         """Returns whether the stream is a partition of the repartition topic."""
@@ -178,8 +179,8 @@ class PartitionedTasks:
             yield task, outcome
         if (outbox := held.outbox) is None:
             return
-        if isinstance(arrival, StreamGap) and arrival.position < arrival.expected:
-            outbox.restart(arrival.position)
+        if isinstance(arrival, StreamGap) and arrival.is_new_log:
+            outbox.begin_log(self._source.place(held.stream).log.number, arrival.expected, arrival.position)
         if outcome is not None:
             outbox.add(outcome.repartition_batches)
             outbox.clock = outcome.clock if outcome.clock is not None else outbox.clock
@@ -205,7 +206,7 @@ class PartitionedTasks:
             except (KafkaError, StoreError, OSError) as error:
                 # The cause usually affects all partitions, and each attempt can take seconds.
                 self._retry.failed()
-                name, _ = self._source.place(held.stream)
+                name = self._source.place(held.stream).name
                 delayed = TakeoverDelayed if held.task is None else RepartitionDelayed
                 delayed(partition=name, error=cause_of(error)).emit()
                 return
@@ -235,8 +236,7 @@ class PartitionedTasks:
         self._send(held, outbox, everybody=everybody)
 
     def _send(self, held: AssignedPartition, outbox: RepartitionOutbox, *, everybody: bool) -> None:
-        _, position = self._source.place(held.stream)
-        outbox.send(position, self._handing.send, everybody=everybody)
+        outbox.send(self._source.place(held.stream).position, self._handing.send, everybody=everybody)
 
     def _tell_all(self, held: AssignedPartition) -> None:
         """Reports the position to all shares before a snapshot: after it, no share may miss a report of earlier
@@ -253,7 +253,7 @@ class PartitionedTasks:
             held.open_at = self._pace() + _RETRY_SECONDS
             return
         agreed = self._agree()
-        name, _ = self._source.place(held.stream)
+        name = self._source.place(held.stream).name
         is_share = self._source.is_share(held.stream)
         plan, rules = self._plan(name, is_share, agreed)
         # The claim comes first: while the database holds it, no other worker has claimed the state.
@@ -262,8 +262,7 @@ class PartitionedTasks:
         recovered = recover(snapshots, plan, rules, self._threads, self._tables)
         self._store.close_left_open(recovered.left_open)
         known = [] if recovered.snapshot is None else recovered.snapshot.places
-        position = next((place.position for place in known if place.stream == _OWN), None)
-        begins = self._source.begin(held.stream, position)
+        begins = self._source.begin(held.stream, next((place for place in known if place.stream == _OWN), None))
         checkpoints = self._checkpoints(held, snapshots, claim)
         if recovered.snapshot is not None:
             checkpoints.went_on_from(known, recovered.snapshot.taken_at)
@@ -275,7 +274,7 @@ class PartitionedTasks:
             held.inbox.expect(self._source.event_partitions(), held.task.engine)
         else:
             held.task.engine.join(_OWN)
-            held.outbox = RepartitionOutbox(name, agreed.shares, begins)
+            held.outbox = RepartitionOutbox(name, agreed.shares, begins, self._source.place(held.stream).log.number)
         PartitionTakenOver(partition=name, position=begins, from_snapshot=recovered.snapshot is not None).emit()
 
     def _checkpoints(self, held: AssignedPartition, snapshots: Snapshots, claim: Claim) -> Checkpoints:
@@ -321,8 +320,7 @@ class PartitionedTasks:
         return ruleset.plan_where_read(key, shares), ruleset.where_read
 
     def _places(self, held: AssignedPartition) -> list[StreamPosition]:
-        name, position = self._source.place(held.stream)
-        own = StreamPosition(_OWN, name, position)
+        own = replace(self._source.place(held.stream), stream=_OWN)
         return [own] if held.inbox is None else [own, *held.inbox.places()]
 
     def finish(self) -> TaskOutcomes:

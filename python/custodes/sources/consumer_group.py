@@ -78,6 +78,8 @@ class GroupMember:
         self._told: tuple[float, str] = (float("-inf"), "")
         self._refused, self._unreachable = Retry(_RETRY_REFUSED_SECONDS), Retry(_RETRY_SECONDS)
         self.has_joined = False
+        self.topic_ids: dict[str, str] = {}
+        """The id under which the current consumer came to know each topic."""
 
     def try_to_join(self, join: Callable[[], None], timeout: float) -> None:
         """Calls ``join`` to connect, and logs a failure. A later poll tries again, because brokers and permissions can
@@ -112,6 +114,7 @@ class GroupMember:
             failures=self._failures,
             **self._own,
         )
+        self.topic_ids = {}
         take_whole(consumer, one_by_one)
         consumer.subscribe(topics=list(topics), listener=self._listener)
         self.consumer = consumer
@@ -143,6 +146,14 @@ class GroupMember:
         """Closes the consumer after expired credentials or permissions: kafka-python does not retry refused ones."""
         self._say_that_they_refuse(error)
         self._listener.on_partitions_lost(self.consumer.assignment())
+        self._close_consumer()
+
+    def leave_to_join_anew(self) -> None:
+        """Gives the partitions back and closes the consumer; the next poll joins with a new one."""
+        self._listener.on_partitions_revoked(self.consumer.assignment())
+        self._close_consumer()
+
+    def _close_consumer(self) -> None:
         consumer, self.consumer = self.consumer, None
         self._assignment_is_old, self.has_joined = self._worker is not None, False
         try:
@@ -175,11 +186,10 @@ class GroupMember:
         self.consumer.pause(*(partitions - paused))
         self.consumer.resume(*(paused - partitions))
 
-    def commit(self, offsets: Mapping[TopicPartition, int]) -> bool:
+    def commit(self, offsets: Mapping[TopicPartition, OffsetAndMetadata]) -> bool:
         """Returns whether the group accepted the offsets."""
-        metadata = {partition: OffsetAndMetadata(offset, "", -1) for partition, offset in offsets.items()}
         try:
-            self.consumer.commit(metadata, timeout_ms=_PATIENCE_MS)
+            self.consumer.commit(dict(offsets), timeout_ms=_PATIENCE_MS)
         except KafkaError as error:
             CommitFailed(error=cause_of(error)).emit()
             return False

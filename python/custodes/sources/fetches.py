@@ -17,8 +17,10 @@ from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from kafka import TopicPartition
 from kafka.consumer.fetcher import Fetcher
 from kafka.protocol.consumer import IsolationLevel
+from kafka.structs import OffsetAndMetadata
 
 from custodes._core import fetched_pieces
 from custodes.log_events import SlowDecoding, SlowDecodingEverywhere
@@ -34,6 +36,8 @@ class BatchRun:
     span: tuple[int, int]
     """Start and end in the bytes of the fetch."""
     next_offset: int
+    leader_epoch: int
+    """Leader epoch of the last batch."""
     latest_ms: int
     """Largest timestamp of a record, as set by its producer or the broker; -1 without one."""
 
@@ -57,6 +61,16 @@ class WholeFetch(Fetcher.PartitionRecords):  # type: ignore[misc]
 
     one_by_one: Container[str] = ()
     """Topics whose records kafka-python decodes."""
+    subscriptions: Any
+    """The positions of the consumer."""
+
+    def __init__(self, fetch_offset: int, tp: Any, *fetched: Any, **settings: Any) -> None:
+        super().__init__(fetch_offset, tp, *fetched, **settings)
+        # After an empty fetch, kafka-python 3.0.12 forgets the leader epoch of its position, without which a lost end
+        # of the log is not noticed.
+        position = self.subscriptions.assignment[tp].position
+        if position is not None and position.offset == fetch_offset:
+            self.leader_epoch = position.leader_epoch
 
     def _unpack_records(self, tp: Any, records: Any, *deserializers: Any) -> Iterator[Any]:
         if tp.topic in self.one_by_one:
@@ -77,7 +91,7 @@ class WholeFetch(Fetcher.PartitionRecords):  # type: ignore[misc]
             self.bytes_read = len(data)
             begins = [0, *(piece.end for piece in found)]
             pieces = [
-                BatchRun((begin, piece.end), piece.next_offset, piece.latest_ms)
+                BatchRun((begin, piece.end), piece.next_offset, piece.leader_epoch, piece.latest_ms)
                 for begin, piece in zip(begins, found, strict=False)
             ]
             yield Fetch(self.next_fetch_offset - 1, self.fetch_offset, data, aborted, pieces)
@@ -105,7 +119,8 @@ def take_whole(consumer: Any, one_by_one: Container[str] = ()) -> None:
     """
     fetcher: Any = getattr(consumer, "_fetcher", None)
     if getattr(fetcher, "PartitionRecords", None) is Fetcher.PartitionRecords:
-        fetcher.PartitionRecords = type("WholeFetch", (WholeFetch,), {"one_by_one": one_by_one})
+        settings = {"one_by_one": one_by_one, "subscriptions": consumer._subscription}
+        fetcher.PartitionRecords = type("WholeFetch", (WholeFetch,), settings)
     else:
         SlowDecodingEverywhere().emit()
 
@@ -144,3 +159,29 @@ def go_on_joining(consumer: Any) -> None:
     """
     if consumer._coordinator.rejoining:
         consumer._coordinator.request_rejoin()
+
+
+def topic_id_of(consumer: Any, topic: str) -> str | None:
+    """Returns the broker's id of a topic, by the latest metadata; ``None`` without metadata, or from a broker that is
+    older than topic ids.
+
+    kafka-python keeps the ids and has no public method for them.
+    """
+    topic_id = consumer._cluster.topic_id(topic)
+    return None if topic_id is None or not topic_id.int else str(topic_id)
+
+
+def knows_topic(consumer: Any, topic: str) -> bool:
+    """Returns whether a broker has described the topic. A static member that returns is assigned partitions before."""
+    return consumer._cluster.partitions_for_topic(topic) is not None
+
+
+def seek_in_log(consumer: Any, partition: TopicPartition, offset: int, leader_epoch: int) -> None:
+    """Continues at an offset, and lets kafka-python ask the broker first whether its log still has all before it.
+
+    If the end of the log was lost, kafka-python goes back to where it was cut (KIP-320). Its public ``seek`` takes no
+    leader epoch.
+    """
+    consumer.seek(partition, offset)
+    if leader_epoch >= 0:
+        consumer._subscription.seek(partition, OffsetAndMetadata(offset, "", leader_epoch))

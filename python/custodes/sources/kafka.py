@@ -22,6 +22,7 @@ from custodes.sources.connection_causes import cause_of_failure, most_telling
 from custodes.sources.connections import ConnectionFailures
 from custodes.sources.consumer_group import GroupMember, partition_names
 from custodes.sources.dead_letters import Letter
+from custodes.sources.fetches import knows_topic
 from custodes.sources.messages import SourceMessage, StreamIdle, StreamJoined, StreamLeft, StreamPosition
 from custodes.sources.partitions import GAP_CHECK_SECONDS, PartitionedConsumer, PartitionState, queued_items
 from custodes.sources.watermark_alignment import PartitionQueue
@@ -49,6 +50,9 @@ class KafkaSource(PartitionedConsumer):
         self._member = GroupMember(settings, worker, self)
 
     def poll(self, timeout: float) -> list[SourceMessage]:
+        if self._must_join_anew:
+            self._must_join_anew = False
+            self._member.leave_to_join_anew()
         if self._consumer is None:
             self._member.try_to_join(lambda: self._member.connect(self._settings.topics), timeout)
             return []
@@ -59,6 +63,7 @@ class KafkaSource(PartitionedConsumer):
         if any(isinstance(message, StreamJoined) for message in messages):
             self._warn_if_shared()
         now = time.monotonic()
+        messages += self._start_waiting()
         if fetched and all(state.is_idle for state in self._assigned()):
             messages += self._wake_all(now)
         for partition, records in fetched.items():
@@ -66,6 +71,7 @@ class KafkaSource(PartitionedConsumer):
         if now - self._checked_at > GAP_CHECK_SECONDS:
             messages += self._check_for_gaps(fetched, now)
             messages += self._expire_revoked(now)
+            messages += self._find_replaced()
         messages += self._deliver()
         messages += self._find_idle(now)
         return messages
@@ -101,10 +107,11 @@ class KafkaSource(PartitionedConsumer):
     def _counted_until(self, state: PartitionState) -> int:
         """Returns where a partition that was assigned before starts: it may be counted further than committed.
 
-        A partition whose end is before that offset belongs to a topic that was created again.
+        From a broker without topic ids, a partition whose end is before that offset is of a topic made anew.
         """
         end = self._consumer.highwater(state.partition)
-        if state.counted_until is not None and end is not None and end < state.counted_until:
+        has_less = state.counted_until is not None and end is not None and end < state.counted_until
+        if has_less and state.log.topic_id is None:
             state.counted_until = None
         return super()._counted_until(state)
 
@@ -118,7 +125,7 @@ class KafkaSource(PartitionedConsumer):
         """Yields revoked partitions that no rebalance assigned again: their topic was deleted."""
         for state in self._states.values():
             if state.revoked_at is not None and now - state.revoked_at > _REBALANCED_WITHIN:
-                state.revoked_at = None
+                state.revoked_at = state.resume_at = None
                 yield StreamLeft(state.stream)
 
     def assigned(self, partitions: list[TopicPartition]) -> None:
@@ -126,21 +133,35 @@ class KafkaSource(PartitionedConsumer):
         for state in [self._state(partition) for partition in partitions]:
             if not state.is_assigned:
                 state.is_assigned, state.last_record_at, state.queue = True, now, PartitionQueue(now)
-            position, state.resume_at = state.resume_at, None
+            position = state.resume_at
             if state.revoked_at is not None and state.counted_until is not None:
                 # No other member had the partition, so the committed offset can be less than what was counted, or, if
                 # an earlier process committed it, more.
                 position = state.counted_until
-            if position is not None:
-                self._consumer.seek(state.partition, position)
-                state.next_offset = state.fetch_offset = position
             self._changes.append(StreamJoined(state.stream))
+            state.resume_at = position
+            state.awaits_start = True
+            self._consumer.pause(state.partition)
         # A partition that was revoked only to be assigned again has not left: the others must not run ahead of it.
         for state in self._states.values():
             if state.revoked_at is not None and not state.is_assigned:
+                state.resume_at = None
                 self._changes.append(StreamLeft(state.stream))
             state.revoked_at = None
         PartitionsAssigned(partitions=partition_names(partitions)).emit()
+
+    def _start_waiting(self) -> Iterator[SourceMessage]:
+        """Starts assigned partitions as soon as it is known which topic the broker has under their name."""
+        for state in self._assigned():
+            if not state.awaits_start or not knows_topic(self._consumer, state.partition.topic):
+                continue
+            position, state.resume_at, state.awaits_start = state.resume_at, None, False
+            if position is None and self._is_replaced(state):
+                position = state.counted_until or 0
+            if position is None:
+                self._identify(state)
+            elif (gap := self._go_on(state, position)) is not None:
+                yield gap
 
     def revoked(self, partitions: list[TopicPartition], *, lost: bool) -> None:
         for state in [self._state(partition) for partition in partitions]:
@@ -152,15 +173,16 @@ class KafkaSource(PartitionedConsumer):
 
     def places(self) -> list[StreamPosition]:
         return [
-            StreamPosition(state.stream, state.name, offset, state.is_assigned or state.revoked_at is not None)
+            StreamPosition(state.stream, state.name, offset, _is_ours(state), state.log)
             for state in self._states.values()
-            if (offset := state.counted_until if state.next_offset is None else state.next_offset) is not None
+            if (offset := _position_of(state)) is not None
         ]
 
     def resume(self, places: Sequence[StreamPosition]) -> None:
         for place in places:
             topic, _, number = place.name.rpartition("/")
             state = self._state(TopicPartition(topic, int(number)), place.stream)
+            state.log = place.log
             if place.ours:
                 state.resume_at = place.position
             else:
@@ -170,6 +192,17 @@ class KafkaSource(PartitionedConsumer):
         if self._consumer is not None:
             self._commit_processed()
         super().close()
+
+
+def _position_of(state: PartitionState) -> int | None:
+    """Returns the offset of the next record to count."""
+    known = (state.next_offset, state.resume_at, state.counted_until)
+    return next((offset for offset in known if offset is not None), None)
+
+
+def _is_ours(state: PartitionState) -> bool:
+    """Returns whether no other process has read the partition since its position."""
+    return state.is_assigned or state.revoked_at is not None or state.resume_at is not None
 
 
 _LARGEST_DETAIL = 4_096

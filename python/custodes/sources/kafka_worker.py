@@ -10,20 +10,28 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from kafka import TopicPartition
 from kafka.admin import KafkaAdminClient, NewTopic
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.errors import KafkaError, TopicAlreadyExistsError
-from kafka.structs import OffsetAndMetadata
 
 from custodes.config.model import KafkaSourceSettings as KafkaSettings
 from custodes.config.model import WorkersSettings
 from custodes.log_events import PartitionsAssigned, PartitionsLost, PartitionsRevoked, TopicsMissing
 from custodes.sources.client import CONNECT_MS, client
 from custodes.sources.consumer_group import GroupMember, partition_names
-from custodes.sources.messages import RepartitionRecords, SourceMessage, StreamJoined, StreamLeft
+from custodes.sources.fetches import knows_topic
+from custodes.sources.messages import (
+    LogIdentity,
+    RepartitionRecords,
+    SourceMessage,
+    StreamJoined,
+    StreamLeft,
+    StreamPosition,
+)
 from custodes.sources.partitions import GAP_CHECK_SECONDS, PartitionedConsumer, PartitionState, queued_items
 from custodes.sources.repartition import LARGEST_RECORD
 from custodes.sources.watermark_alignment import PartitionQueue
@@ -81,6 +89,9 @@ class PartitionedKafkaSource(PartitionedConsumer):
         return True
 
     def poll(self, timeout: float) -> list[SourceMessage | RepartitionRecords]:
+        if self._must_join_anew:
+            self._must_join_anew = False
+            self._member.leave_to_join_anew()
         if self._consumer is None:
             self._member.try_to_join(self._join, timeout)
             return []
@@ -96,6 +107,7 @@ class PartitionedKafkaSource(PartitionedConsumer):
                 messages += self._receive(state, records)
         if now - self._checked_at > GAP_CHECK_SECONDS:
             messages += self._check_for_gaps(fetched, now)
+            messages += self._find_replaced()
         messages += self._deliver()
         self._find_idle(min(now - self._polled_at, _LONGEST_ROUND))
         self._polled_at = now
@@ -107,6 +119,7 @@ class PartitionedKafkaSource(PartitionedConsumer):
         if state.queue is None:
             yield RepartitionRecords(state.stream, [(record.offset, record.value) for record in records])
             state.next_offset = state.fetch_offset
+            state.log = replace(state.log, leader_epoch=records[-1].leader_epoch)
         else:
             state.queue.add(queued_items(records))
 
@@ -132,28 +145,34 @@ class PartitionedKafkaSource(PartitionedConsumer):
             raise KafkaError("no broker answers")
         return self._consumer
 
-    def begin(self, stream: int, position: int | None) -> int:
-        """Starts an assigned partition at a position, by default at the committed one. Returns the position."""
+    def begin(self, stream: int, place: StreamPosition | None) -> int:
+        """Starts an assigned partition at a saved position, by default at the committed one. Returns the position,
+        which is 0 if the topic was made anew since it was saved."""
         consumer, state = self._joined, self._by_stream[stream]
         if not state.is_assigned:
             raise KafkaError(f"{state.name} is not assigned")
-        if position is not None:
-            consumer.seek(state.partition, position)
+        if not knows_topic(consumer, state.partition.topic):
+            raise KafkaError(f"no broker has described {state.partition.topic} yet")
+        if place is not None:
+            state.log = place.log
+            if (gap := self._go_on(state, place.position)) is not None:
+                self._changes.append(gap)
         else:
             position = consumer.position(state.partition, timeout_ms=CONNECT_MS)
             if position is None:
                 raise KafkaError(f"no broker returned the committed offset of {state.name}")
-        state.next_offset = state.fetch_offset = position
+            state.next_offset = state.fetch_offset = position
+            state.log = LogIdentity(self._topic_id(state.partition.topic))
         state.awaits_start = False
         # Data that is still queued was fetched before another worker claimed the partition.
         state.queue = None if self.is_share(stream) else PartitionQueue(time.monotonic())
         consumer.resume(state.partition)
-        return position
+        return state.next_offset or 0
 
-    def place(self, stream: int) -> tuple[str, int]:
-        """Returns a partition as ``topic/number``, and the position of its next record."""
+    def place(self, stream: int) -> StreamPosition:
+        """Returns the position of the next record of a partition."""
         state = self._by_stream[stream]
-        return state.name, state.next_offset or 0
+        return StreamPosition(stream, state.name, state.next_offset or 0, log=state.log)
 
     def is_share(self, stream: int) -> bool:
         """Returns whether the stream is a partition of the repartition topic."""
@@ -172,11 +191,11 @@ class PartitionedKafkaSource(PartitionedConsumer):
         state = self._by_stream[stream]
         if not state.is_assigned:
             return False
-        known = self._joined.committed(state.partition, timeout_ms=CONNECT_MS)
+        known = self._joined.committed(state.partition, metadata=True, timeout_ms=CONNECT_MS)
         if known is None:
             return True
         try:
-            self._joined.commit({state.partition: OffsetAndMetadata(known, "", -1)}, timeout_ms=CONNECT_MS)
+            self._joined.commit({state.partition: known}, timeout_ms=CONNECT_MS)
         except KafkaError:
             return False
         return self._by_stream[stream].is_assigned

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from enum import StrEnum
+from typing import Any, Protocol, Self
 
 from custodes._core import Engine, Outcome
 from custodes.sources.file_faults import FileFault
@@ -37,6 +38,8 @@ class RecordList:
 
     stream: int
     records: Sequence[SourceRecord]
+    log: int = 0
+    """Number of the stream's log, see :class:`LogIdentity`."""
 
     def feed(self, engine: Engine, now: int | None) -> Outcome:
         return engine.process_records(self.records, self.stream, now)
@@ -52,6 +55,8 @@ class FetchedBatches:
     """Start and end of the part of ``data``."""
     position: int
     aborted: list[tuple[int, int]] | None
+    log: int = 0
+    """Number of the stream's log, see :class:`LogIdentity`."""
 
     def feed(self, engine: Engine, now: int | None) -> Outcome:
         return engine.process_fetched(self.data, self.position, self.stream, now, self.aborted, self.span)
@@ -100,15 +105,27 @@ class StreamIdle:
         return engine.set_idle(self.stream)
 
 
+class GapCause(StrEnum):
+    """Why a stream continues at an unexpected position."""
+
+    deleted = "deleted"
+    """Records were deleted before they were read."""
+    replaced = "replaced"
+    """The topic was deleted and made anew: the stream is another log, read from its start."""
+    cut = "cut"
+    """The end of the log was lost after it was read: reading goes on where the log was cut."""
+
+
 @dataclass(frozen=True)
 class StreamGap:
-    """A stream continues at an unexpected position: positions in between are lost, or will be replayed."""
+    """A stream continues at an unexpected position: positions in between are lost, or belong to other records now."""
 
     stream: int
     expected: int
     """The position that should have been next."""
     position: int
     """The position that is next."""
+    cause: GapCause = GapCause.deleted
 
     @property
     def missed(self) -> int:
@@ -116,9 +133,14 @@ class StreamGap:
         return max(0, self.position - self.expected)
 
     def feed(self, engine: Engine, now: int | None) -> Outcome | None:
-        if self.position < self.expected:
+        if self.is_new_log:
             engine.reset_stream(self.stream)
         return None
+
+    @property
+    def is_new_log(self) -> bool:
+        """Whether positions from here on mean other records than those that had them before."""
+        return self.cause != GapCause.deleted
 
 
 SourceMessage = (
@@ -144,6 +166,23 @@ class RepartitionRecords:
 
 
 @dataclass(frozen=True)
+class LogIdentity:
+    """The log to which positions of a stream belong. In another log, the same positions are other records."""
+
+    topic_id: str | None = None
+    """Kafka's id of the topic, which differs for a topic made anew; ``None`` if it is unknown, or for a file."""
+    leader_epoch: int = -1
+    """Leader epoch of the last record before the position, by which a lost end of the log is detected; -1 if it is
+    unknown."""
+    number: int = 0
+    """How often the stream's log was replaced or cut off. The history names a stream with it."""
+
+
+FIRST_LOG = LogIdentity()
+"""The first log of a stream, before anything is known of it."""
+
+
+@dataclass(frozen=True)
 class StreamPosition:
     """The position of a source in one stream."""
 
@@ -154,6 +193,13 @@ class StreamPosition:
     """Position of the next event to deliver."""
     ours: bool = True
     """Whether the source reads the stream now; otherwise another process has read it since this position."""
+    log: LogIdentity = FIRST_LOG
+    """The log of the position."""
+
+    @classmethod
+    def read(cls, saved: Mapping[str, Any]) -> Self:
+        """Returns a position from its saved fields. Those written before 0.3 have no identity of the log."""
+        return cls(**{**saved, "log": LogIdentity(**saved.get("log", {}))})
 
 
 def positions(places: Iterable[StreamPosition]) -> dict[int, int]:
@@ -177,8 +223,8 @@ class EventSource(Protocol):
     def commit(self, streams: Container[int] | None = None) -> None:
         """Confirms that everything delivered so far from these streams, or from all, is processed."""
 
-    def lag(self) -> int:
-        """Returns the known number of records that are available but not delivered yet."""
+    def lag(self) -> int | None:
+        """Returns the number of records that are available and not delivered yet; ``None`` if it is not known."""
 
     @property
     def connected(self) -> bool:

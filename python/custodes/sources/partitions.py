@@ -8,17 +8,26 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Container, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Container, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
 
 from kafka import TopicPartition
+from kafka.structs import OffsetAndMetadata
 
 from custodes.sources.client import FETCH_BYTES
 from custodes.sources.consumer_group import GroupMember
-from custodes.sources.fetches import Fetch
-from custodes.sources.messages import FetchedBatches, RecordList, SourceMessage, StreamGap
+from custodes.sources.fetches import Fetch, seek_in_log, topic_id_of
+from custodes.sources.messages import (
+    FIRST_LOG,
+    FetchedBatches,
+    GapCause,
+    LogIdentity,
+    RecordList,
+    SourceMessage,
+    StreamGap,
+)
 from custodes.sources.watermark_alignment import PartitionQueue, QueuedItem, take_aligned
 
 GAP_CHECK_SECONDS = 1.0
@@ -37,6 +46,8 @@ class PartitionState:
     partition: TopicPartition
     stream: int
     """The number of the partition's stream, constant for the life of the source."""
+    log: LogIdentity = FIRST_LOG
+    """The log of the offsets, with the leader epoch of the last delivered record."""
     is_assigned: bool = False
     awaits_start: bool = False
     """Whether the partition is paused until a start position is set."""
@@ -44,8 +55,8 @@ class PartitionState:
     """Next offset to fetch."""
     next_offset: int | None = None
     """Next offset to deliver."""
-    processed_offset: int | None = None
-    """Offset before which everything is processed and may be committed."""
+    processed: OffsetAndMetadata | None = None
+    """Offset before which everything is processed and may be committed, with the identity of its log."""
     committed_offset: int | None = None
     """Last committed offset."""
     resume_at: int | None = None
@@ -74,8 +85,14 @@ class PartitionState:
     def revoke(self) -> None:
         """Forgets positions and fetched data: the next owner reads the data again."""
         self.is_assigned = self.awaits_start = self.is_idle = False
-        self.fetch_offset = self.next_offset = self.processed_offset = self.committed_offset = None
+        self.fetch_offset = self.next_offset = self.processed = self.committed_offset = None
         self.queue = None
+
+    def begin_log(self, topic_id: str | None) -> None:
+        """Begins the log that has replaced the one of the offsets."""
+        self.log = LogIdentity(topic_id, number=self.log.number + 1)
+        self.fetch_offset = self.next_offset = 0
+        self.counted_until = self.processed = None
 
 
 class PartitionedConsumer(ABC):
@@ -90,6 +107,9 @@ class PartitionedConsumer(ABC):
         self._changes: list[SourceMessage] = []
         """Messages of a rebalance, for the next poll."""
         self._checked_at = 0.0
+        self._must_join_anew = False
+        """Whether a topic was made anew: kafka-python 3.0.12 does not always fetch from a topic that it knew as another
+        one (see docs/sources.md), so the next poll begins with a new consumer."""
         self._member: GroupMember
 
     @property
@@ -129,7 +149,7 @@ class PartitionedConsumer(ABC):
         expected = state.fetch_offset
         begins = first.position if isinstance(first, Fetch) else first.offset if expected is None else expected
         if expected is not None and begins != expected:
-            yield self._gap(state, expected, begins)
+            yield from self._gap(state, expected, begins)
         if state.next_offset is None:
             state.next_offset = max(begins, self._counted_until(state))
         position = None if isinstance(last, Fetch) else self._consumer.position(state.partition, timeout_ms=0)
@@ -144,22 +164,80 @@ class PartitionedConsumer(ABC):
                 continue
             position = self._consumer.position(partition, timeout_ms=0)
             if position is not None and position != expected:
-                yield self._gap(state, expected, position)
+                yield from self._gap(state, expected, position)
 
-    def _gap(self, state: PartitionState, expected: int, position: int) -> StreamGap:
+    def _gap(self, state: PartitionState, expected: int, position: int) -> Iterator[SourceMessage]:
+        cause = GapCause.deleted
+        if position < expected:
+            # Without topic ids, an earlier position is the start of a topic made anew; kafka-python finds the place
+            # where a log was cut by the leader epoch.
+            cause = GapCause.replaced if state.log.topic_id is None else GapCause.cut
+            yield from self._deliver_queue(state)
+            state.log = LogIdentity(state.log.topic_id, number=state.log.number + 1)
         state.fetch_offset = position
         self._position_reset(state, expected, position)
-        return StreamGap(state.stream, expected, position)
+        yield StreamGap(state.stream, expected, position, cause)
+
+    def _is_replaced(self, state: PartitionState) -> bool:
+        """Returns whether the broker has another topic under the name than the one of the partition's offsets."""
+        known, now = state.log.topic_id, self._topic_id(state.partition.topic)
+        return known is not None and now is not None and known != now
+
+    def _topic_id(self, topic: str) -> str | None:
+        """Returns the broker's id of a topic, and notes whether the consumer knew it as another one."""
+        now = topic_id_of(self._consumer, topic)
+        if now is not None and self._member.topic_ids.setdefault(topic, now) != now:
+            self._must_join_anew = True
+        return now
+
+    def _go_on(self, state: PartitionState, position: int) -> StreamGap | None:
+        """Continues an assigned partition at an offset of its log, or begins the log that has replaced it.
+
+        The topic must be known to the consumer (:func:`knows_topic`).
+        """
+        if self._is_replaced(state):
+            state.begin_log(self._topic_id(state.partition.topic))
+            self._consumer.seek_to_beginning(state.partition)
+            return StreamGap(state.stream, position, 0, GapCause.replaced)
+        seek_in_log(self._consumer, state.partition, position, state.log.leader_epoch)
+        state.next_offset = state.fetch_offset = position
+        self._identify(state)
+        return None
+
+    def _identify(self, state: PartitionState) -> None:
+        """Notes the topic id of a partition whose topic was not known yet."""
+        if state.log.topic_id is None:
+            state.log = replace(state.log, topic_id=self._topic_id(state.partition.topic))
+
+    def _find_replaced(self) -> Iterator[SourceMessage]:
+        """Yields the rest of all fetched data if the topic of a partition was made anew; then a new consumer joins."""
+        assigned = [state for state in self._assigned() if not state.awaits_start]
+        for state in assigned:
+            self._topic_id(state.partition.topic)
+            self._identify(state)
+        if self._must_join_anew:
+            for state in assigned:
+                yield from self._deliver_queue(state)
+
+    def _deliver_queue(self, state: PartitionState) -> Iterator[SourceMessage]:
+        """Yields the fetched data of a partition without waiting for other partitions."""
+        if state.queue is not None and state.queue.items:
+            now = time.monotonic()
+            yield from self._deliver_items(state, [state.queue.pop(now) for _ in range(len(state.queue.items))])
+
+    def _deliver_items(self, state: PartitionState, items: Sequence[QueuedItem[FetchPart]]) -> Iterator[SourceMessage]:
+        counted_until = state.counted_until or 0
+        state.next_offset = max(items[-1].next_offset, counted_until)
+        if items[-1].leader_epoch != state.log.leader_epoch:
+            state.log = replace(state.log, leader_epoch=items[-1].leader_epoch)
+        yield from to_messages(state, [item.content for item in items], counted_until)
 
     def _deliver(self) -> Iterator[SourceMessage]:
         """Yields the data that need not wait for other partitions, and pauses partitions that are far ahead."""
         queues = {partition: state.queue for partition, state in self._states.items() if state.queue is not None}
         taken = take_aligned(queues, time.monotonic(), lambda partition: self._lag_of(self._states[partition]) != 0)
         for partition, run in groupby(taken, lambda pair: pair[0]):
-            state, items = self._states[partition], [item for _, item in run]
-            counted_until = state.counted_until or 0
-            state.next_offset = max(items[-1].next_offset, counted_until)
-            yield from to_messages(state.stream, [item.content for item in items], counted_until)
+            yield from self._deliver_items(self._states[partition], [item for _, item in run])
         assigned = self._assigned()
         self._member.pause_only(
             {state.partition for state in assigned if state.awaits_start or state.queued_bytes > MAX_QUEUED_BYTES}
@@ -172,23 +250,25 @@ class PartitionedConsumer(ABC):
     def commit(self, streams: Container[int] | None = None) -> None:
         for state in self._assigned():
             if state.next_offset is not None and (streams is None or state.stream in streams):
-                state.processed_offset = state.next_offset
+                state.processed = OffsetAndMetadata(state.next_offset, state.log.topic_id or "", state.log.leader_epoch)
         self._commit_processed()
 
     def _commit_processed(self) -> None:
         """Commits the processed offsets, which after a failure are less than the delivered ones."""
         offsets = {
-            state.partition: state.processed_offset
+            state.partition: state.processed
             for state in self._assigned()
-            if state.processed_offset is not None and state.processed_offset != state.committed_offset
+            if state.processed is not None and state.processed.offset != state.committed_offset
         }
         if offsets and self._member.commit(offsets):
-            for partition, offset in offsets.items():
+            for partition, processed in offsets.items():
                 if (state := self._states[partition]).is_assigned:
-                    state.committed_offset = offset
+                    state.committed_offset = processed.offset
 
-    def lag(self) -> int:
-        return sum(self._lag_of(state) or 0 for state in self._assigned())
+    def lag(self) -> int | None:
+        lags = [None if self._consumer is None else self._lag_of(state) for state in self._assigned()]
+        known = [lag for lag in lags if lag is not None]
+        return sum(known) if len(known) == len(lags) else None
 
     def _lag_of(self, state: PartitionState) -> int | None:
         """Returns the number of records not delivered yet; ``None`` until a fetch has returned the end offset.
@@ -214,21 +294,25 @@ def queued_items(fetched: list[Any]) -> Iterator[QueuedItem[FetchPart]]:
             for fetch in run:
                 for piece in fetch.pieces:
                     begin, end = piece.span
-                    yield QueuedItem((fetch, piece.span), piece.next_offset, piece.latest_ms, end - begin)
+                    yield QueuedItem(
+                        (fetch, piece.span), piece.next_offset, piece.leader_epoch, piece.latest_ms, end - begin
+                    )
         else:
             records = list(run)
             size = sum(len(record.value or b"") for record in records)
-            yield QueuedItem(records, records[-1].offset + 1, records[-1].timestamp or -1, size)
+            last = records[-1]
+            yield QueuedItem(records, last.offset + 1, last.leader_epoch, last.timestamp or -1, size)
 
 
-def to_messages(stream: int, parts: list[FetchPart], counted_until: int) -> Iterator[SourceMessage]:
+def to_messages(state: PartitionState, parts: list[FetchPart], counted_until: int) -> Iterator[SourceMessage]:
     """Converts the parts of one partition from ``counted_until`` on; pieces of one fetch are joined again."""
+    stream, log = state.stream, state.log.number
     for fetch, run in groupby(parts, lambda part: part[0] if isinstance(part, tuple) else None):
         if fetch is None:
             for part in run:
                 if isinstance(part, list) and (rest := [record for record in part if record.offset >= counted_until]):
-                    yield RecordList(stream, rest)
+                    yield RecordList(stream, rest, log)
         else:
             spans = [span for _, span in run]
             position = max(fetch.position, counted_until)
-            yield FetchedBatches(stream, fetch.data, (spans[0][0], spans[-1][1]), position, fetch.aborted)
+            yield FetchedBatches(stream, fetch.data, (spans[0][0], spans[-1][1]), position, fetch.aborted, log)

@@ -18,11 +18,14 @@ from kafka import KafkaProducer
 from custodes._core import Engine, Outcome, RepartitionBatch
 from custodes.config.model import KafkaSourceSettings as KafkaSettings
 from custodes.sources.client import client
-from custodes.sources.messages import StreamGap, StreamPosition
+from custodes.sources.messages import LogIdentity, StreamGap, StreamPosition
 
-_VERSION = 1
+_VERSION, _VERSION_OF_FIRST_LOG = 2, 1
+"""Records of a partition's first log are written as before 0.3, so that workers of both versions can run together."""
 _HEADER = struct.Struct("<BBqqqH")
 """Version, flags, first offset, offset after the last, clock, length of the partition's name."""
+_LOG = struct.Struct("<I")
+"""Number of the partition's log, after the name."""
 _IDLE, _NEW_LOG = 1, 2
 _NO_CLOCK = -(1 << 63)
 LARGEST_RECORD = 20 << 20
@@ -44,16 +47,19 @@ class SentRange:
     """Largest event time on the partition, in microseconds."""
     idle: bool
     """Whether the partition was silent long enough to be ignored by the watermark."""
-    is_new_log: bool
-    """Whether the partition's log replaces an earlier one, and begins with this record."""
+    log: int
+    """Number of the partition's log: how often it was replaced or cut off."""
     parcel: bytes
     """The events, as encoded by the engine."""
+    begins_log: bool = False
+    """Whether a log without a number begins with this record, as written before 0.3."""
 
     def encode(self) -> bytes:
         place = self.place.encode()
-        flags = (_IDLE if self.idle else 0) | (_NEW_LOG if self.is_new_log else 0)
         clock = _NO_CLOCK if self.clock is None else self.clock
-        return _HEADER.pack(_VERSION, flags, self.begin, self.end, clock, len(place)) + place + self.parcel
+        version, log = (_VERSION, _LOG.pack(self.log)) if self.log else (_VERSION_OF_FIRST_LOG, b"")
+        flags = _IDLE if self.idle else 0
+        return _HEADER.pack(version, flags, self.begin, self.end, clock, len(place)) + place + log + self.parcel
 
     @classmethod
     def decode(cls, value: bytes) -> SentRange:
@@ -61,17 +67,24 @@ class SentRange:
         if len(value) < _HEADER.size:
             raise ValueError("too short for a record of the repartition topic")
         version, flags, begin, end, clock, length = _HEADER.unpack_from(value)
-        if version != _VERSION:
+        if version not in (_VERSION, _VERSION_OF_FIRST_LOG):
             raise ValueError(f"the record has format {version}, this Custodes reads format {_VERSION}")
-        names_end = _HEADER.size + length
+        names_end = starts = _HEADER.size + length
+        log = 0
+        if version == _VERSION:
+            if len(value) < names_end + _LOG.size:
+                raise ValueError("too short for a record of the repartition topic")
+            (log,) = _LOG.unpack_from(value, names_end)
+            starts += _LOG.size
         return cls(
             place=value[_HEADER.size : names_end].decode(),
             begin=begin,
             end=end,
             clock=None if clock == _NO_CLOCK else clock,
             idle=bool(flags & _IDLE),
-            is_new_log=bool(flags & _NEW_LOG),
-            parcel=value[names_end:],
+            log=log,
+            parcel=value[starts:],
+            begins_log=bool(flags & _NEW_LOG),
         )
 
 
@@ -132,25 +145,33 @@ class RepartitionTopic:
 class RepartitionOutbox:
     """The unsent events of one source partition. Batches are joined to records that together cover every offset."""
 
-    def __init__(self, place: str, shares: int, position: int) -> None:
-        """``position`` is the first offset to cover."""
+    def __init__(self, place: str, shares: int, position: int, log: int = 0) -> None:
+        """``position`` is the first offset to cover, ``log`` the number of its log."""
         self.clock: int | None = None
         self.idle = False
         self._place = place
         self._parcels: list[list[tuple[int, bytes]]] = [[] for _ in range(shares)]
         self._told: list[tuple[int, int | None, bool] | None]
         self._from = [position] * shares
-        self._anew = False
+        self._log = log
+        self._of_earlier_log: list[tuple[int, SentRange]] = []
+        """Unsent records of the log before the current one, by share."""
         self.repeat()
 
     def repeat(self) -> None:
         """Makes the next :meth:`send` report the state of the partition to all shares, even if it is unchanged."""
         self._told = [None] * len(self._parcels)
 
-    def restart(self, position: int) -> None:
-        """Starts again at ``position``, because the partition's log was replaced."""
+    def begin_log(self, log: int, expected: int, position: int) -> None:
+        """Goes on at ``position`` of another log. Events of the earlier log, up to ``expected``, are still sent."""
+        if log == self._log:
+            return
+        for share, parcels in enumerate(self._parcels):
+            if parcels:
+                self._of_earlier_log += [(share, sent) for sent in self._records(share, expected)]
+        self._parcels = [[] for _ in self._parcels]
         self._from = [position] * len(self._parcels)
-        self._anew = True
+        self._log = log
         self.clock = None
         self.repeat()
 
@@ -164,15 +185,17 @@ class RepartitionOutbox:
 
         With ``everybody``, shares without events receive a record, too, if the state of the partition has changed.
         """
+        while self._of_earlier_log:
+            to(*self._of_earlier_log[0])
+            del self._of_earlier_log[0]
         state = (position, self.clock, self.idle)
         for share, parcels in enumerate(self._parcels):
-            if parcels or self._anew or (everybody and self._told[share] != state):
+            if parcels or (everybody and self._told[share] != state):
                 for sent in self._records(share, position):
                     to(share, sent)
                 self._parcels[share] = []
                 self._from[share] = position
                 self._told[share] = state
-        self._anew = False
 
     def _records(self, share: int, position: int) -> Iterator[SentRange]:
         """Yields joined batches; only the last one contains the current state of the partition."""
@@ -188,7 +211,7 @@ class RepartitionOutbox:
         for at, ((begin, parcels), end) in enumerate(zip(joined, ends, strict=True)):
             is_last = at == len(joined) - 1
             clock, idle = (self.clock, self.idle) if is_last else (None, False)
-            yield SentRange(self._place, begin, end, clock, idle, self._anew and at == 0, b"".join(parcels))
+            yield SentRange(self._place, begin, end, clock, idle, self._log, b"".join(parcels))
 
 
 class RepartitionInbox:
@@ -209,6 +232,7 @@ class RepartitionInbox:
         self.upto = {place.name: place.position for place in had}
         """Next offset to receive, by partition."""
         self._streams = {place.name: place.stream for place in had}
+        self._logs = {place.name: place.log.number for place in had}
         self._idle_after, self._missed, self._pace = idle_after, missed, pace
         self._expected: set[str] = set()
         self._idle: set[str] = set()
@@ -217,7 +241,10 @@ class RepartitionInbox:
     def places(self) -> list[StreamPosition]:
         """Returns the position in each partition."""
         return [
-            StreamPosition(stream, name, self.upto.get(name, 0), ours=False) for name, stream in self._streams.items()
+            StreamPosition(
+                stream, name, self.upto.get(name, 0), ours=False, log=LogIdentity(number=self._logs.get(name, 0))
+            )
+            for name, stream in self._streams.items()
         ]
 
     def expect(self, partitions: Iterable[str], engine: Engine) -> None:
@@ -234,7 +261,12 @@ class RepartitionInbox:
     def take(self, sent: SentRange, engine: Engine) -> Iterator[Outcome]:
         """Counts the new events of a record. Raises ``ValueError`` for a malformed record."""
         stream, upto = self._stream(sent.place), self.upto.get(sent.place)
-        if sent.is_new_log:
+        log = self._logs.setdefault(sent.place, sent.log)
+        if sent.log < log:
+            # Sent by a worker that did not know of the new log yet; the gap before that log covers its events.
+            return
+        if sent.log > log or sent.begins_log:
+            self._logs[sent.place] = sent.log
             engine.reset_stream(stream)
             upto = None
         if upto is not None and sent.end < upto:

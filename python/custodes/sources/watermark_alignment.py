@@ -34,6 +34,8 @@ class QueuedItem(Generic[Content]):
 
     content: Content
     next_offset: int
+    leader_epoch: int
+    """Leader epoch of the last record."""
     latest_ms: int
     bytes: int
 

@@ -172,7 +172,7 @@ def inspect(path: Path) -> Inspection:
             index, _ = _read_whole(file)
         except CorruptSnapshotError as error:
             return Inspection(path, size, str(error))
-    return Inspection(path, size, None, index["taken_at"], [StreamPosition(**place) for place in index["places"]])
+    return Inspection(path, size, None, index["taken_at"], [StreamPosition.read(place) for place in index["places"]])
 
 
 def _read(file: BinaryIO, number: int, keys: Keys) -> Snapshot:
@@ -183,7 +183,7 @@ def _read(file: BinaryIO, number: int, keys: Keys) -> Snapshot:
         raise MissingKeyError(str(error)) from error
     except OSError as error:
         raise CorruptSnapshotError(str(error)) from error
-    return Snapshot(number, index["taken_at"], [StreamPosition(**place) for place in index["places"]], frame, parts)
+    return Snapshot(number, index["taken_at"], [StreamPosition.read(place) for place in index["places"]], frame, parts)
 
 
 def _read_whole(file: BinaryIO) -> tuple[Any, list[bytes]]:

@@ -58,9 +58,9 @@ def overview(services: Services) -> Overview:
             Tile(say("events"), f"{status.events:,}", say("look-ups counted since the start")),
             Tile(
                 say("lag, records"),
-                f"{status.lag_records:,}",
+                "–" if status.lag_records is None else f"{status.lag_records:,}",
                 say("records that are not read yet"),
-                status.lag_records > 100_000,
+                status.lag_records is None or status.lag_records > 100_000,
             ),
             Tile(
                 say("processing delay"),
