@@ -20,7 +20,7 @@ from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
 
 from monitor_process import MonitorProcess, reads, send
 from sample_events import RULES
-from servers import CUSTODES, Kafka, Quorum, Server, free_port, get, get_json
+from servers import CUSTODES, Kafka, Quorum, Server, eventually, free_port, get, get_json
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(240)]
 
@@ -453,4 +453,51 @@ def test_a_recreated_topic_is_read_from_its_start(kafka: Kafka, worker: MonitorP
     send(kafka, worker.topic, reads(20, "P2", now + 100))
     server = worker.start()
     server.wait_for("all of the new one to be counted", lambda: worker.status()["events"] == 20)
+    assert server.stop() == 0
+
+
+def test_a_member_whose_place_was_taken_ends_and_says_so(kafka: Kafka, worker: MonitorProcess, tmp_path: Path) -> None:
+    """Both processes have copies of one state folder, as two clones of a machine have."""
+    server = worker.start()
+    server.wait_for("it to be ready", lambda: get(f"{worker.base}/-/ready"))
+    send(kafka, worker.topic, reads(30, "P1", time.time() - 3600))
+    server.wait_for("all to be counted", lambda: worker.status()["events"] == 30)
+    (tmp_path / "clone").mkdir()
+    clone = MonitorProcess(kafka, worker.topic, tmp_path / "clone")
+    name = next(tmp_path.rglob("worker"))
+    (tmp_path / "clone" / name.relative_to(tmp_path)).parent.mkdir(parents=True)
+    (tmp_path / "clone" / name.relative_to(tmp_path)).write_text(name.read_text())
+    second = clone.start()
+    try:
+        second.wait_for("the clone to be ready", lambda: get(f"{clone.base}/-/ready"))
+        eventually("the first to end", lambda: server.process.poll() is not None, 60)
+        assert server.process.returncode == 2, "systemd does not start it again"
+        assert "another process has joined the consumer group" in server.log.read_text()
+        assert second.stop() == 0
+    finally:
+        clone.end()
+
+
+def test_a_hanging_transaction_delays_and_loses_nothing(kafka: Kafka, worker: MonitorProcess) -> None:
+    worker.read_from([kafka.bootstrap], isolation_level="read_committed")
+    server = worker.start()
+    server.wait_for("it to be ready", lambda: get(f"{worker.base}/-/ready"))
+    now = time.time() - 3600
+    send(kafka, worker.topic, reads(20, "P1", now))
+    server.wait_for("the first to be counted", lambda: worker.status()["events"] == 20)
+    hanging = KafkaProducer(
+        bootstrap_servers=kafka.bootstrap, transactional_id="hanging", transaction_timeout_ms=15_000, acks="all"
+    )
+    hanging.init_transactions()
+    hanging.begin_transaction()
+    hanging.send(worker.topic, json.dumps(reads(1, "P9", now + 30)[0]).encode(), partition=0)
+    hanging.flush()
+    send(kafka, worker.topic, reads(60, "P1", now)[20:])
+    server.wait_for("the committed records to wait", lambda: worker.metric("custodes_source_lag_records") >= 40)
+    assert worker.status()["events"] == 20
+    server.wait_for("the broker to abort the transaction", lambda: worker.status()["events"] == 60, 60)
+    assert worker.peaks() == {60}
+    assert get_json(f"{worker.base}/api/v1/gaps")["gaps"] == []
+    assert worker.metric("custodes_source_lag_records") == 0
+    hanging.close(timeout=1)
     assert server.stop() == 0

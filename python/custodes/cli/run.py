@@ -86,6 +86,9 @@ def run(
             monitor.run(stop)
             # After the end of a file, the console still serves its findings.
             stop.wait()
+        except FaultsError as error:
+            MonitorFailed(error=str(error)).emit()
+            raise
         except Exception as error:
             cause = f"{type(error).__name__}: {error}"
             MonitorFailed(error=cause).emit()

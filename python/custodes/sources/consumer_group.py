@@ -7,10 +7,10 @@ from collections.abc import Callable, Container, Iterable, Mapping
 from typing import Any, Protocol
 
 from kafka import ConsumerRebalanceListener, KafkaConsumer, TopicPartition
-from kafka.errors import KafkaError
+from kafka.errors import FencedInstanceIdError, KafkaError
 from kafka.structs import OffsetAndMetadata
 
-from custodes.config import FaultsError
+from custodes.config import Fault, FaultsError
 from custodes.config.model import KafkaSourceSettings as KafkaSettings
 from custodes.log_events import BrokersRefused, BrokersUnreachable, CommitFailed, ConsumerCloseFailed, cause_of
 from custodes.retry import Retry
@@ -123,6 +123,7 @@ class GroupMember:
         """Returns the fetched data by partition, and sends the next fetch at once.
 
         If the brokers refuse, the partitions are lost, :attr:`consumer` is ``None``, and the member must connect again.
+        Raises :class:`FaultsError` if another process has taken this member's place.
         """
         if time.monotonic() - self._flowed_at < _FLOWS_FOR:
             timeout = min(timeout, _WHILE_FLOWING)
@@ -135,6 +136,8 @@ class GroupMember:
             fetched = self.consumer.poll(timeout_ms=int(timeout * 1000), max_records=self._settings.max_poll_records)
         except REFUSALS as error:
             self._leave(error)
+        except FencedInstanceIdError as error:
+            raise self._fenced() from error
         else:
             self._look_at_failures()
         if fetched:
@@ -187,13 +190,27 @@ class GroupMember:
         self.consumer.resume(*(paused - partitions))
 
     def commit(self, offsets: Mapping[TopicPartition, OffsetAndMetadata]) -> bool:
-        """Returns whether the group accepted the offsets."""
+        """Returns whether the group accepted the offsets.
+
+        Raises :class:`FaultsError` if another process has taken this member's place.
+        """
         try:
             self.consumer.commit(dict(offsets), timeout_ms=_PATIENCE_MS)
+        except FencedInstanceIdError as error:
+            raise self._fenced() from error
         except KafkaError as error:
             CommitFailed(error=cause_of(error)).emit()
             return False
         return True
+
+    def _fenced(self) -> FaultsError:
+        """Returns the error that ends this process: both would otherwise take the partitions from each other."""
+        fault = f"another process has joined the consumer group {self._settings.group_id} as {self._worker}"
+        hint = (
+            "its state folder is a copy of this one: stop one of them, and remove the file 'worker' from the folder of "
+            "the one that is to be another worker"
+        )
+        return FaultsError([Fault(fault, hint=hint)])
 
     @property
     def connected(self) -> bool:

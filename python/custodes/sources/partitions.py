@@ -32,6 +32,7 @@ from custodes.sources.watermark_alignment import PartitionQueue, QueuedItem, tak
 
 GAP_CHECK_SECONDS = 1.0
 """Interval at which partitions without data are checked for a reset position."""
+_COMMIT_AGAIN_SECONDS = 10.0
 MAX_QUEUED_BYTES = 2 * FETCH_BYTES
 """Bytes of a partition that may be queued for alignment; above this the partition is paused."""
 
@@ -107,6 +108,8 @@ class PartitionedConsumer(ABC):
         self._changes: list[SourceMessage] = []
         """Messages of a rebalance, for the next poll."""
         self._checked_at = 0.0
+        self._committed_at = 0.0
+        """Time at which all offsets were last committed."""
         self._must_join_anew = False
         """Whether a topic was made anew: kafka-python 3.0.12 does not always fetch from a topic that it knew as another
         one (see docs/sources.md), so the next poll begins with a new consumer."""
@@ -254,12 +257,19 @@ class PartitionedConsumer(ABC):
         self._commit_processed()
 
     def _commit_processed(self) -> None:
-        """Commits the processed offsets, which after a failure are less than the delivered ones."""
+        """Commits the processed offsets, which after a failure are less than the delivered ones.
+
+        Unchanged offsets are committed again at intervals: the broker's answer tells a member whose place another
+        process has taken, which kafka-python does not.
+        """
+        now = time.monotonic()
+        everything = now - self._committed_at > _COMMIT_AGAIN_SECONDS
         offsets = {
             state.partition: state.processed
             for state in self._assigned()
-            if state.processed is not None and state.processed.offset != state.committed_offset
+            if state.processed is not None and (everything or state.processed.offset != state.committed_offset)
         }
+        self._committed_at = now if everything else self._committed_at
         if offsets and self._member.commit(offsets):
             for partition, processed in offsets.items():
                 if (state := self._states[partition]).is_assigned:
