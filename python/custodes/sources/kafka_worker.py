@@ -17,6 +17,7 @@ from kafka import TopicPartition
 from kafka.admin import KafkaAdminClient, NewTopic
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.errors import KafkaError, TopicAlreadyExistsError
+from kafka.structs import OffsetAndMetadata
 
 from custodes.config.model import KafkaSourceSettings as KafkaSettings
 from custodes.config.model import WorkersSettings
@@ -158,11 +159,11 @@ class PartitionedKafkaSource(PartitionedConsumer):
             if (gap := self._go_on(state, place.position)) is not None:
                 self._changes.append(gap)
         else:
-            position = consumer.position(state.partition, timeout_ms=CONNECT_MS)
-            if position is None:
-                raise KafkaError(f"no broker returned the committed offset of {state.name}")
-            state.next_offset = state.fetch_offset = position
-            state.log = LogIdentity(self._topic_id(state.partition.topic))
+            # Not the consumer's own position: what was read before another worker claimed the partition, without a
+            # snapshot, is read again.
+            committed = self._committed(state.partition)
+            state.log = LogIdentity(self._topic_id(state.partition.topic), committed.leader_epoch)
+            self._go_on(state, committed.offset)
         state.awaits_start = False
         # Data that is still queued was fetched before another worker claimed the partition.
         state.queue = None if self.is_share(stream) else PartitionQueue(time.monotonic())
@@ -191,14 +192,20 @@ class PartitionedKafkaSource(PartitionedConsumer):
         state = self._by_stream[stream]
         if not state.is_assigned:
             return False
-        known = self._joined.committed(state.partition, metadata=True, timeout_ms=CONNECT_MS)
-        if known is None:
-            return True
+        committed = self._committed(state.partition)
         try:
-            self._joined.commit({state.partition: known}, timeout_ms=CONNECT_MS)
+            self._joined.commit({state.partition: committed}, timeout_ms=CONNECT_MS)
         except KafkaError:
             return False
         return self._by_stream[stream].is_assigned
+
+    def _committed(self, partition: TopicPartition) -> OffsetAndMetadata:
+        """Returns the committed offset, or that of the first record if there is none."""
+        committed = self._joined.committed(partition, metadata=True, timeout_ms=CONNECT_MS)
+        if committed is None:
+            first = self._joined.beginning_offsets([partition], timeout_ms=CONNECT_MS)[partition]
+            committed = OffsetAndMetadata(first, "", -1)
+        return committed
 
     def event_partitions(self) -> list[str]:
         """Returns all source partitions, those of other workers included."""
