@@ -247,7 +247,7 @@ class Metrics:
         )
         self.late = Counter(
             "custodes_events_late",
-            "Events behind the watermark; they are counted in panes of current windows.",
+            "Events whose time the watermark has passed; they count in the windows that still cover them.",
             registry=registry,
         )
         self.unmatched = Counter(
