@@ -276,7 +276,9 @@ class PartitionedConsumer(ABC):
                     state.committed_offset = processed.offset
 
     def lag(self) -> int | None:
-        lags = [None if self._consumer is None else self._lag_of(state) for state in self._assigned()]
+        if self._consumer is None or not self._member.has_joined:
+            return None
+        lags = [self._lag_of(state) for state in self._assigned()]
         known = [lag for lag in lags if lag is not None]
         return sum(known) if len(known) == len(lags) else None
 
