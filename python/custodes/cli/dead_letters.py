@@ -16,7 +16,7 @@ from typer.core import TyperGroup
 from custodes._core import REASONS, Engine
 from custodes.cli.encryption import keys_of
 from custodes.cli.output import print_faults, stderr, stdout, write_json
-from custodes.cli.reload import validating_plan
+from custodes.cli.plans import validating_plan
 from custodes.config import Fault, FaultsError
 from custodes.config.faults import did_you_mean
 from custodes.config.load import load_config

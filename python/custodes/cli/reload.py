@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterable, Sequence
-from functools import partial
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from custodes.cli.plans import plan_writer
 from custodes.config import Fault, FaultsError
 from custodes.config.load import load_config
-from custodes.config.mapping import Mapping, load_mapping
+from custodes.config.mapping import load_mapping
 from custodes.config.model import Config
 from custodes.config.normal_forms import ComparesNames
 from custodes.evidence.contributing_events import ContributingEvents
 from custodes.log_events import ConfigurationReloaded, ReloadFailed, RestartNeeded, RuleFileWarning, ShippedRuleSkipped
-from custodes.rules import Ruleset, build_plan, read_rules, sharing_faults, shipped_pack
+from custodes.rules import Ruleset, read_rules, sharing_faults, shipped_pack
 from custodes.runtime.monitor import Monitor
 from custodes.sources.lookup_tables import FileTable, LookupTables, TableSource
 from custodes.sources.secret_files import file_faults
@@ -42,7 +42,7 @@ def compile_rules(settings: Config, tables: LookupTables) -> Ruleset:
         RuleFileWarning(warning=str(warning)).emit()
     rules = files.rules
     tables.load(_table_sources(settings), mapping.table_uses())
-    write = partial(_plan_writer(settings, mapping), history=settings.history is not None)
+    write = plan_writer(settings, mapping)
     if settings.workers is None:
         return Ruleset(rules, write, forms=mapping.normal_forms)
     keyed_by = frozenset(settings.workers.keyed_by)
@@ -53,27 +53,6 @@ def compile_rules(settings: Config, tables: LookupTables) -> Ruleset:
         ShippedRuleSkipped(fault=str(fault)).emit()
     rules = [rule for rule in rules if rule.id not in faults]
     return Ruleset(rules, write, keyed_by, mapping.normal_forms)
-
-
-def validating_plan(settings: Config) -> str:
-    """Returns a plan without rules: an engine with it rejects the records that the monitor would reject.
-
-    Raises :class:`FaultsError`.
-    """
-    return _plan_writer(settings, load_mapping(settings.mapping, settings.event_time.zone))([])
-
-
-def _plan_writer(settings: Config, mapping: Mapping) -> Callable[..., str]:
-    """Returns :func:`build_plan` with the mapping and the limits of a configuration."""
-    return partial(
-        build_plan,
-        mapping=mapping,
-        allowed_lateness=settings.event_time.allowed_lateness,
-        max_future_skew=settings.event_time.max_future_skew,
-        earliest=settings.event_time.earliest,
-        max_record_bytes=settings.max_record_bytes,
-        most_open=settings.findings.most_open,
-    )
 
 
 def _table_sources(settings: Config) -> dict[str, TableSource]:

@@ -1,8 +1,9 @@
 """Dead letters as they are kept, with notes of which of them were sent again.
 
-A run that sends letters writes three kinds of notes: *begin* before a batch, with the ends of the topics that the batch
-is sent to; *sent* after the broker has acknowledged it; and *end*. A begin without an end belongs to a run that was
-killed, or that is sending now. What it sent is read from the topics, from the noted ends on.
+A run writes notes: *begin* before a batch, with the ends of the topics that the batch is sent to; *sent* after the
+broker has acknowledged it; and *end*, or *withdrawn* if it sent nothing because another run had begun first. A begin
+without an end belongs to a run that was killed, or that is sending now. What it sent is read from the topics, from the
+noted ends on.
 
 Notes about letters in a file are in a file next to it, which one process locks. Notes about letters in a topic are
 records of that topic: they need no other system, and every machine sees them. A *sent* note is in every partition, so
@@ -14,6 +15,7 @@ from __future__ import annotations
 import fcntl
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -70,6 +72,8 @@ class ReplayNotes:
 
     unfinished: dict[str, LetterBatch] = field(default_factory=dict)
     """Batches that have begun and not ended, by run."""
+    batches: Counter[str] = field(default_factory=Counter)
+    """Number of batches of each run that have begun, without those that were withdrawn."""
     sent: set[str] = field(default_factory=set)
     """Identities of the letters that were sent."""
 
@@ -78,10 +82,14 @@ class ReplayNotes:
         match orjson.loads(note):
             case {"begin": str(run), "ends": dict(ends)}:
                 self.unfinished[run] = LetterBatch(run, ends)
+                self.batches[run] += 1
             case {"sent": list(identities)}:
                 self.sent.update(identities)
             case {"end": str(run)}:
                 self.unfinished.pop(run, None)
+            case {"withdrawn": str(run)}:
+                self.unfinished.pop(run, None)
+                self.batches[run] -= 1
             case _:
                 raise ValueError("it is no note of a replay")
 
@@ -266,15 +274,13 @@ class TopicLetterStore:
 
     def begin(self, batch: LetterBatch) -> None:
         (offset,) = self._write([(0, "begin", {"begin": batch.run, "ends": dict(batch.ends)})])
-        # Of two runs that begin at once, the one whose note is first in the log continues.
+        # If two runs begin at once, the one whose note is first in the log continues.
         before = ReplayNotes()
-        has_other = False
         for record in self._reader.read({self._first: offset}, {self._first: self._read_to}):
             self._add(before, record)
-            has_other = has_other or bool(before.unfinished.keys() - {batch.run})
         self._read_to = offset + 1
-        if has_other:
-            self.end(batch.run)
+        if any(batches > 0 for run, batches in before.batches.items() if run != batch.run):
+            self._write([(0, "withdrawn", {"withdrawn": batch.run})])
             raise ReplayInProgressError(f"another run sends the letters of {self.name}")
 
     def note_sent(self, identities: Sequence[str]) -> None:
