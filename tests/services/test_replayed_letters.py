@@ -158,7 +158,7 @@ class Installation:
         consumer = KafkaConsumer(bootstrap_servers=self.kafka.bootstrap, group_id=self.topic, enable_auto_commit=False)
         partition = TopicPartition(self.topic, 0)
         consumer.assign([partition])
-        consumer.seek(partition, 1_000)
+        consumer.seek(partition, 10_000)
         consumer.commit()
         consumer.close()
 
@@ -217,6 +217,25 @@ def test_a_run_that_was_killed_while_it_sent_is_continued(installation: Installa
     assert (result.sent, result.already_sent, len(waits)) == ({"missing_actor": 3}, 3, 1)
     assert sorted(installation.sent()) == sorted(values)
     assert installation.replay().result.already_sent == 6
+
+
+def test_a_command_that_is_killed_while_it_sends_sends_nothing_twice(installation: Installation, tmp_path: Path) -> None:
+    values = reads(range(5_000), "actor", time.time() - 6_000)
+    installation.reject(values)
+    source = installation.settings.model_dump(include={"bootstrap_servers", "topics", "group_id"})
+    source["dead_letter_topic"] = installation.letters
+    (tmp_path / "custodes.yaml").write_text(yaml.safe_dump({"source": {"kafka": source}}))
+    command = [CUSTODES, "dead-letters", "replay", "-c", tmp_path / "custodes.yaml"]
+    with closing(TopicReader(installation.settings)) as reader:
+        partitions = reader.partitions(installation.topic)
+        run = Server(tmp_path / "run", command)
+        eventually("some to be sent", lambda: sum(reader.ends(partitions).values()) > 0)
+        run.kill()
+        assert sum(reader.ends(partitions).values()) < len(values), "the run must be killed before its end"
+    second = summary(tmp_path)
+    assert second["sent"]["missing_actor"] + second["already_sent"] == len(values)
+    assert second["already_sent"] > 0
+    assert sorted(installation.sent()) == sorted(values)
 
 
 def test_if_two_runs_begin_at_once_the_first_continues(installation: Installation) -> None:

@@ -120,7 +120,7 @@ def replay(
     keys: Keys = NO_KEYS,
     on_step: Callable[[], None] | None = None,
 ) -> ReplayedLetters:
-    with closing(StepwiseStore(path, keys, is_dry=is_dry)) as store:
+    with closing(StepwiseStore(path, keys, is_dry=is_dry, settled_after=0)) as store:
         if on_step is not None:
             store.on_step = topics.on_step = on_step
         run = LetterReplay(store, topics, ReadableLetters(engine(), reasons))
@@ -222,6 +222,23 @@ def test_a_run_that_is_killed_at_any_point_sends_nothing_twice(letters: Path, is
         else:
             assert kills > 10
             return
+
+
+def test_a_run_waits_until_the_records_of_a_killed_one_can_be_read(letters: Path) -> None:
+    write_letters(letters, [Rejected(0, event(0))])
+    with closing(FileLetterStore(letters, NO_KEYS)) as store:
+        store.notes()
+        store.begin(LetterBatch("killed", {"access/0": 0}))
+    waits: list[float] = []
+    with closing(FileLetterStore(letters, NO_KEYS, settled_after=0.5, on_wait=waits.append)) as store:
+        begun = time.monotonic()
+        assert store.notes().unfinished == {"killed": LetterBatch("killed", {"access/0": 0})}
+        assert [0 < wait <= 0.5 for wait in waits] == [True]
+        assert time.monotonic() - begun >= waits[0]
+        store.end("killed")
+    with closing(FileLetterStore(letters, NO_KEYS, on_wait=waits.append)) as store:
+        assert store.notes().unfinished == {}
+    assert len(waits) == 1
 
 
 def test_a_dry_run_changes_nothing(letters: Path) -> None:

@@ -149,9 +149,10 @@ def _send(
         is_topic = file is None and kafka.dead_letter_topic is not None
         if not is_topic:
             try:
-                store = closed.enter_context(closing(FileLetterStore(path, keys_of(settings), is_dry=is_dry)))
+                store = FileLetterStore(path, keys_of(settings), is_dry=is_dry, on_wait=_report_waiting)
             except OSError as error:
                 raise _unreadable(path, error) from error
+            closed.callback(store.close)
         reader = closed.enter_context(closing(TopicReader(kafka)))
         if is_topic:
             store = TopicLetterStore(
@@ -166,7 +167,7 @@ def _send(
 
 
 def _report_waiting(seconds: float) -> None:
-    stderr.print(f"an earlier run did not end; waiting up to {seconds:.0f} s until it cannot send any more")
+    stderr.print(f"an earlier run did not end; waiting up to {seconds:.0f} s until all that it sent can be read")
 
 
 def _unreadable(path: Path, error: OSError) -> FaultsError:

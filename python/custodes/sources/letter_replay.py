@@ -18,9 +18,13 @@ from kafka import KafkaProducer, TopicPartition
 from kafka.errors import (
     InvalidRecordError,
     InvalidTimestampError,
+    KafkaConnectionError,
     KafkaError,
+    KafkaTimeoutError,
     MessageSizeTooLargeError,
+    NotEnoughReplicasAfterAppendError,
     RecordListTooLargeError,
+    RequestTimedOutError,
 )
 
 from custodes._core import Engine
@@ -35,6 +39,8 @@ REPLAYED_HEADER = "custodes.replayed_from"
 """Header of a record that was sent again; its value is the identity of the letter."""
 _REFUSALS = (InvalidRecordError, InvalidTimestampError, MessageSizeTooLargeError, RecordListTooLargeError)
 """Errors that concern a record, and not the topic or the brokers."""
+_UNKNOWN = (KafkaConnectionError, KafkaTimeoutError, NotEnoughReplicasAfterAppendError, RequestTimedOutError)
+"""Errors after which a record can still appear in its topic."""
 _MOST_LETTERS, _MOST_BYTES = 2_000, 16 << 20
 """Letters, and bytes of their records, that are sent together."""
 _HEADER_BYTES = 1 << 20
@@ -136,9 +142,9 @@ class KafkaSourceTopics:
                     future.get(timeout=2 * DELIVERY_MS / 1000)
                 except _REFUSALS as error:
                     refusal = error
-                except KafkaError:
+                except KafkaError as error:
                     # An idempotent producer sends nothing more after a record was refused.
-                    if refusal is None:
+                    if refusal is None or isinstance(error, _UNKNOWN):
                         raise
         except KafkaError as error:
             raise OSError(f"letters cannot be sent: {str(error) or type(error).__name__}") from error

@@ -35,8 +35,9 @@ NOTE_HEADER = "custodes.replay"
 """Header of the notes in a dead-letter topic; its value is the kind of the note."""
 DELIVERY_MS = 20_000
 """Milliseconds after which a producer gives a record up."""
-_SETTLED_AFTER = DELIVERY_MS / 1000 + 10
-"""Seconds after which a run that has begun a batch has ended it or was killed: more than :data:`DELIVERY_MS`."""
+SETTLED_AFTER = DELIVERY_MS / 1000 + 10
+"""Seconds after which a run that has begun a batch has ended it or was killed, and after which its records are
+replicated and can be read: more than :data:`DELIVERY_MS`."""
 _LOOK_EVERY = 0.5
 _IN_A_NOTE = 100
 """Letters in one note, about 60 bytes each: a topic for dead letters can have a small ``max.message.bytes``."""
@@ -126,14 +127,24 @@ class LetterStore(Protocol):
 class FileLetterStore:
     """A dead-letter file, with notes in ``<file>.replayed``."""
 
-    def __init__(self, path: Path, keys: Keys, *, is_dry: bool = False) -> None:
-        """With ``is_dry``, nothing is written and nothing is locked. Raises ``OSError``."""
+    def __init__(
+        self,
+        path: Path,
+        keys: Keys,
+        *,
+        is_dry: bool = False,
+        settled_after: float = SETTLED_AFTER,
+        on_wait: Callable[[float], None] = lambda seconds: None,
+    ) -> None:
+        """With ``is_dry``, nothing is written and nothing is locked. After a run that was killed, :meth:`notes` waits
+        until its last note is ``settled_after`` seconds old; ``on_wait`` receives the seconds. Raises ``OSError``.
+        """
         self.name = str(path)
         self._keys = keys
         self._letters = path.open("rb")
         self._size = os.fstat(self._letters.fileno()).st_size
         self._path = path.with_name(f"{path.name}.replayed")
-        self._is_dry = is_dry
+        self._is_dry, self._settled_after, self._on_wait = is_dry, settled_after, on_wait
         self._notes: BinaryIO | None = None
 
     def notes(self) -> ReplayNotes:
@@ -141,7 +152,7 @@ class FileLetterStore:
         if self._is_dry and not self._path.exists():
             return notes
         self._notes = self._path.open("rb", buffering=0) if self._is_dry else self._locked()
-        text = self._notes.read()
+        text, written_at = self._notes.read(), os.fstat(self._notes.fileno()).st_mtime
         complete = text.rfind(b"\n") + 1
         if complete < len(text) and not self._is_dry:
             # A run was killed while it wrote the last line.
@@ -151,6 +162,11 @@ class FileLetterStore:
                 notes.add(line)
             except ValueError as error:
                 raise OSError(f"{self._path}:{number}: {error}") from error
+        # A clock that was set back must not make the wait longer.
+        wait = min(self._settled_after, written_at + self._settled_after - time.time())
+        if notes.unfinished and not self._is_dry and wait > 0:
+            self._on_wait(wait)
+            time.sleep(wait)
         return notes
 
     def _locked(self) -> BinaryIO:
@@ -246,8 +262,8 @@ class TopicLetterStore:
     def _wait_for_end(self, notes: ReplayNotes) -> None:
         """Raises :class:`ReplayInProgressError` if a run that began a batch is still running."""
         unfinished = dict(notes.unfinished)
-        self._on_wait(_SETTLED_AFTER)
-        until = time.monotonic() + _SETTLED_AFTER
+        self._on_wait(SETTLED_AFTER)
+        until = time.monotonic() + SETTLED_AFTER
         while time.monotonic() < until:
             for record in self._reader.read(self._reader.ends([self._first]), {self._first: self._read_to}):
                 self._add(notes, record)
@@ -304,7 +320,7 @@ class TopicLetterStore:
                 )
                 for partition, kind, note in notes
             ]
-            return [int(future.get(timeout=_SETTLED_AFTER).offset) for future in sent]
+            return [int(future.get(timeout=SETTLED_AFTER).offset) for future in sent]
         except KafkaError as error:
             raise OSError(f"{self.name}: {str(error) or type(error).__name__}") from error
 
