@@ -5,10 +5,10 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Iterable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
+from custodes.cli.plans import plan_writer
 from custodes.config import Fault, FaultsError
 from custodes.config.load import load_config
 from custodes.config.mapping import load_mapping
@@ -16,7 +16,7 @@ from custodes.config.model import Config
 from custodes.config.normal_forms import ComparesNames
 from custodes.evidence.contributing_events import ContributingEvents
 from custodes.log_events import ConfigurationReloaded, ReloadFailed, RestartNeeded, RuleFileWarning, ShippedRuleSkipped
-from custodes.rules import Ruleset, build_plan, read_rules, sharing_faults, shipped_pack
+from custodes.rules import Ruleset, read_rules, sharing_faults, shipped_pack
 from custodes.runtime.monitor import Monitor
 from custodes.sources.lookup_tables import FileTable, LookupTables, TableSource
 from custodes.sources.secret_files import file_faults
@@ -42,16 +42,7 @@ def compile_rules(settings: Config, tables: LookupTables) -> Ruleset:
         RuleFileWarning(warning=str(warning)).emit()
     rules = files.rules
     tables.load(_table_sources(settings), mapping.table_uses())
-    write = partial(
-        build_plan,
-        mapping=mapping,
-        allowed_lateness=settings.event_time.allowed_lateness,
-        max_future_skew=settings.event_time.max_future_skew,
-        earliest=settings.event_time.earliest,
-        max_record_bytes=settings.max_record_bytes,
-        most_open=settings.findings.most_open,
-        history=settings.history is not None,
-    )
+    write = plan_writer(settings, mapping)
     if settings.workers is None:
         return Ruleset(rules, write, forms=mapping.normal_forms)
     keyed_by = frozenset(settings.workers.keyed_by)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+import zlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -92,15 +93,60 @@ def _line(letter: Letter, keys: Keys) -> bytes:
     return orjson.dumps(entry, option=orjson.OPT_APPEND_NEWLINE)
 
 
-def read_line(line: bytes, keys: Keys) -> dict[str, Any]:
-    """Returns a line of a file as readable text, with the record decoded; invalid UTF-8 is replaced.
+@dataclass(frozen=True)
+class KeptLetter:
+    """A dead letter that was read back from its file or topic."""
+
+    place: Mapping[str, str | int]
+    """Origin of the record: file, or topic and partition."""
+    position: int
+    """Offset or line number in the origin."""
+    reason: str
+    value: bytes
+    is_cut: bool = False
+    """Whether only the first bytes of the record were kept."""
+
+    @property
+    def identity(self) -> str:
+        """Name of the rejected record, equal for all copies of it.
+
+        A restart can write a letter twice. The checksum distinguishes records of a topic that was created again.
+        """
+        origin = "/".join(str(part) for part in (*self.place.values(), self.position))
+        return f"{origin}/{zlib.crc32(self.value):08x}"
+
+    @property
+    def origin(self) -> tuple[str, int] | None:
+        """Topic and partition of the record; ``None`` if it was read from a file."""
+        topic, partition = self.place.get("topic"), self.place.get("partition")
+        return (topic, partition) if isinstance(topic, str) and isinstance(partition, int) else None
+
+
+def read_letter(line: bytes, keys: Keys) -> tuple[KeptLetter, str]:
+    """Returns a line of a file as a letter, with its detail.
 
     Raises ``ValueError`` for an invalid line, and ``OSError`` if a line cannot be decrypted.
     """
     try:
         entry: dict[str, Any] = orjson.loads(line)
         value = base64.b64decode(entry.pop(_VALUE), validate=True)
-        detail = keys.unwrap(entry["detail"])
-    except (ValueError, KeyError, TypeError) as error:
+        detail = keys.unwrap(entry.pop("detail"))
+        position, reason = int(entry.pop("position")), str(entry.pop("reason"))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError("not a line of dead letters") from error
-    return entry | {"detail": detail, "value": keys.files.decrypt(value).decode(errors="replace")}
+    return KeptLetter(entry, position, reason, keys.files.decrypt(value)), detail
+
+
+def read_line(line: bytes, keys: Keys) -> dict[str, Any]:
+    """Returns a line of a file as readable text, with the record decoded; invalid UTF-8 is replaced.
+
+    Raises like :func:`read_letter`.
+    """
+    letter, detail = read_letter(line, keys)
+    return {
+        **letter.place,
+        "position": letter.position,
+        "reason": letter.reason,
+        "detail": detail,
+        "value": letter.value.decode(errors="replace"),
+    }
