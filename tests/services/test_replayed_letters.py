@@ -219,9 +219,7 @@ def test_a_run_that_was_killed_while_it_sent_is_continued(installation: Installa
     assert installation.replay().result.already_sent == 6
 
 
-def test_a_command_that_is_killed_while_it_sends_sends_nothing_twice(
-    installation: Installation, tmp_path: Path
-) -> None:
+def test_a_command_that_is_killed_sends_nothing_twice(installation: Installation, tmp_path: Path) -> None:
     values = reads(range(5_000), "actor", time.time() - 6_000)
     installation.reject(values)
     source = installation.settings.model_dump(include={"bootstrap_servers", "topics", "group_id"})

@@ -169,6 +169,27 @@ def test_three_workers_give_the_findings_of_one(kafka: Kafka, team: TeamMaker, s
     assert (tmp_path / "states" / "tasks" / name).exists() == (store == "directory")
 
 
+def test_a_worker_whose_broker_is_away_ends_on_sigterm(team: TeamMaker, tmp_path: Path) -> None:
+    kafka = Kafka(tmp_path / "kafka")
+    try:
+        alone = team(kafka, "without-broker", 3, 1)
+        server = alone.workers[0].start()
+        base = alone.workers[0].base
+        server.wait_for("it to be ready", partial(get, f"{base}/-/ready"))
+        events = look_ups(random.Random(1), 300, int(time.time()) * 1_000_000 - 20 * HOUR, HOUR)
+        EventSender(kafka, "without-broker", events, 3, keyed(3), seconds=0).finish()
+        server.wait_for("all to be counted", lambda: alone.workers[0].status()["events"] == 303)
+        kafka.kill()
+        # Reports to the shares wait from then on.
+        server.wait_for("the loss to be noticed", lambda: "repartition_delayed" in server.log.read_text(), 120)
+        begun = time.monotonic()
+        assert server.stop(60) == 0
+        assert time.monotonic() - begun < 45, "it waits for nothing that needs the broker"
+    finally:
+        kafka.kill()
+        kafka.stop()
+
+
 class Chaos:
     """Faults of workers and broker, one after another, chosen by the seed."""
 

@@ -27,6 +27,7 @@ from custodes.config.alerts import (
 )
 from custodes.config.model import KafkaSourceSettings
 from custodes.sources.client import client
+from custodes.sources.connections import end_producer
 
 _TIMEOUT_SECONDS = 10.0
 
@@ -122,7 +123,7 @@ class KafkaSender:
     def close(self) -> None:
         if self._producer is not None:
             with suppress(KafkaError):
-                self._producer.close(timeout=1)
+                end_producer(self._producer)
             self._producer = None
 
 

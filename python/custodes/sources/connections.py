@@ -1,9 +1,10 @@
-"""kafka-python's connections, changed in four places, of which two are not public, so its version is pinned.
+"""kafka-python's connections, changed in five places, of which three are not public, so its version is pinned.
 
 * A connection receives in large pieces (:mod:`.receiving`), and a broker's last answer is read before its end.
 * Each connection has the password that its file has at the time; kafka-python keeps one for the life of a client.
 * The failures of connections are kept, because kafka-python only logs them and tries again.
 * A client whose owner could not be built can be ended with its network thread.
+* A producer with records that no broker takes can be ended with its thread.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from kafka.errors import SaslAuthenticationFailedError
+from kafka.errors import KafkaTimeoutError, SaslAuthenticationFailedError
 from kafka.net.compat import KafkaNetClient
 from kafka.net.manager import KafkaConnectionManager
 from kafka.net.selector import NetworkSelector
@@ -98,3 +99,15 @@ class BrokerClient(KafkaNetClient):  # type: ignore[misc]
         self._manager.close()
         self._net.stop(_END_MS)
         self._net.close()
+
+
+def end_producer(producer: Any, timeout: float = 1.0) -> None:
+    """Closes a producer. Records that are not stored within ``timeout`` seconds fail.
+
+    With such records, ``close`` of kafka-python 3.0.12 raises and leaves the thread that sends them, which the end of
+    the process and every ``flush`` would wait for.
+    """
+    try:
+        producer.close(timeout=timeout)
+    except KafkaTimeoutError:
+        producer._sender.force_close()

@@ -19,7 +19,7 @@ from custodes.log_events import (
 )
 from custodes.sources.client import client
 from custodes.sources.connection_causes import cause_of_failure, most_telling
-from custodes.sources.connections import ConnectionFailures
+from custodes.sources.connections import ConnectionFailures, end_producer
 from custodes.sources.consumer_group import GroupMember, partition_names
 from custodes.sources.dead_letters import Letter
 from custodes.sources.fetches import knows_topic
@@ -278,7 +278,7 @@ class KafkaDeadLetters:
 
     def close(self) -> None:
         if self._producer is not None:
-            self._producer.close()
+            end_producer(self._producer)
 
 
 def reachable(settings: KafkaSettings, also: Iterable[str] = (), timeout: float = 5.0) -> str | None:

@@ -30,6 +30,7 @@ from kafka.errors import (
 from custodes._core import Engine
 from custodes.config.model import KafkaSourceSettings as KafkaSettings
 from custodes.sources.client import client
+from custodes.sources.connections import end_producer
 from custodes.sources.dead_letters import KeptLetter
 from custodes.sources.letter_store import DELIVERY_MS, LetterBatch, LetterStore, UnreadableLetter
 from custodes.sources.replay import numbered
@@ -179,7 +180,7 @@ class KafkaSourceTopics:
 
     def _end_producer(self) -> None:
         producer, self._producer = self._producer, None
-        producer.close(timeout=1)
+        end_producer(producer)
 
     def close(self) -> None:
         """Closes the connections, except that of the reader."""

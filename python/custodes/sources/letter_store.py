@@ -28,6 +28,7 @@ from kafka.errors import KafkaError
 from custodes.config.model import KafkaSourceSettings as KafkaSettings
 from custodes.encryption.keys import Keys
 from custodes.sources.client import client
+from custodes.sources.connections import end_producer
 from custodes.sources.dead_letters import KeptLetter, read_letter
 from custodes.sources.topic_reader import TopicReader
 
@@ -328,7 +329,7 @@ class TopicLetterStore:
         if self._letters is not None:
             self._letters.close()
         if self._producer is not None:
-            self._producer.close(timeout=1)
+            end_producer(self._producer)
 
 
 def _letter(record: Any, headers: Mapping[str, bytes]) -> KeptLetter | UnreadableLetter:

@@ -18,6 +18,7 @@ from kafka import KafkaProducer
 from custodes._core import Engine, Outcome, RepartitionBatch
 from custodes.config.model import KafkaSourceSettings as KafkaSettings
 from custodes.sources.client import client
+from custodes.sources.connections import end_producer
 from custodes.sources.messages import LogIdentity, StreamGap, StreamPosition
 
 _VERSION, _VERSION_OF_FIRST_LOG = 2, 1
@@ -139,7 +140,7 @@ class RepartitionTopic:
 
     def close(self) -> None:
         if self._producer is not None:
-            self._producer.close(timeout=1)
+            end_producer(self._producer)
 
 
 class RepartitionOutbox:

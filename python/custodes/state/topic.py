@@ -21,6 +21,7 @@ from kafka.errors import KafkaError
 
 from custodes.config.model import KafkaSourceSettings as KafkaSettings
 from custodes.sources.client import client
+from custodes.sources.connections import end_producer
 from custodes.state.folder import OutputFile
 from custodes.state.snapshots import SUFFIX
 
@@ -103,7 +104,7 @@ class StateTopic:
             if self._producer is not producer:
                 return
             self._producer = None
-        producer.close(timeout=0)
+        end_producer(producer, timeout=0)
 
     def _partition(self, task: str) -> int:
         partitions = self._sender().partitions_for(self._topic)
@@ -131,7 +132,7 @@ class StateTopic:
 
     def close(self) -> None:
         if self._producer is not None:
-            self._producer.close(timeout=1)
+            end_producer(self._producer)
         if self._reader is not None:
             self._reader.close()
 
