@@ -181,7 +181,7 @@ def test_a_worker_whose_broker_is_away_ends_on_sigterm(team: TeamMaker, tmp_path
         server.wait_for("all to be counted", lambda: alone.workers[0].status()["events"] == 303)
         kafka.kill()
         # Reports to the shares wait from then on.
-        server.wait_for("the loss to be noticed", lambda: "repartition_delayed" in server.log.read_text(), 120)
+        server.wait_for("the loss to be noticed", lambda: "commit_failed" in server.log.read_text())
         begun = time.monotonic()
         assert server.stop(60) == 0
         assert time.monotonic() - begun < 45, "it waits for nothing that needs the broker"
