@@ -24,7 +24,7 @@ def broker(tmp_path: Path) -> Iterator[Kafka]:
     kafka.stop()
 
 
-@pytest.fixture(params=["one process", "workers"])
+@pytest.fixture
 def monitor(broker: Kafka, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[MonitorProcess]:
     """A monitor of one partition, as a single process or as a worker."""
     settings: dict[str, Any] = {}
@@ -87,7 +87,9 @@ def make_anew(broker: Kafka) -> None:
     broker.create_topic("log", 1)
 
 
-@pytest.mark.parametrize("new_records", [30, 10, 0])
+@pytest.mark.parametrize(
+    ("monitor", "new_records"), [("one process", 30), ("one process", 0), ("workers", 10)], indirect=["monitor"]
+)
 def test_a_lost_end_of_the_log_is_noticed_and_nothing_is_skipped_or_counted_twice(
     broker: Kafka, monitor: MonitorProcess, new_records: int
 ) -> None:
@@ -118,6 +120,7 @@ def test_a_lost_end_of_the_log_is_noticed_and_nothing_is_skipped_or_counted_twic
     assert server.stop() == 0
 
 
+@pytest.mark.parametrize("monitor", ["one process"], indirect=True)
 def test_an_end_of_the_log_that_is_lost_meanwhile_is_noticed(broker: Kafka, monitor: MonitorProcess) -> None:
     now = time.time() - 3600
     server = ready(monitor)
@@ -134,7 +137,7 @@ def test_an_end_of_the_log_that_is_lost_meanwhile_is_noticed(broker: Kafka, moni
     assert server.stop() == 0
 
 
-@pytest.mark.parametrize("new_records", [70, 45])
+@pytest.mark.parametrize(("monitor", "new_records"), [("one process", 70), ("workers", 45)], indirect=["monitor"])
 def test_a_topic_made_anew_while_the_monitor_is_down_is_read_from_its_start(
     broker: Kafka, monitor: MonitorProcess, new_records: int
 ) -> None:
@@ -161,6 +164,7 @@ def test_a_topic_made_anew_while_the_monitor_is_down_is_read_from_its_start(
     assert server.stop() == 0
 
 
+@pytest.mark.parametrize("monitor", ["one process", "workers"], indirect=True)
 def test_a_topic_made_anew_after_a_restart_with_nothing_read_is_read_from_its_start(
     broker: Kafka, monitor: MonitorProcess
 ) -> None:
