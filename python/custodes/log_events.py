@@ -283,17 +283,17 @@ class FileNotRead(LogEvent, level="error", consequence="the rest of the file is 
     detail: str
 
 
-class TopicReplaced(LogEvent, level="error", consequence="the new topic is read from its start as a new log"):
-    """The topic was deleted and made anew; records of the old one that were not read are lost."""
+class TopicRecreated(LogEvent, level="error", consequence="the new topic is read from its start as a new log"):
+    """The topic was deleted and recreated; records of the old one that were not read are lost."""
 
     place: Mapping[str, str | int]
     counted_until: int
 
 
-class LogCut(
-    LogEvent, level="error", consequence="counting goes on where the log was cut, and nothing is counted twice"
+class LogTruncated(
+    LogEvent, level="error", consequence="counting goes on at the point of truncation, and nothing is counted twice"
 ):
-    """The broker has lost the end of the log, which was counted."""
+    """The log was truncated: the broker has lost records that were counted."""
 
     place: Mapping[str, str | int]
     counted_until: int

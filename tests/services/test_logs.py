@@ -1,4 +1,4 @@
-"""A partition's log that is no longer the one that was read: a topic made anew, and a lost end of the log."""
+"""Recreated topics and truncated logs."""
 
 from __future__ import annotations
 
@@ -57,6 +57,16 @@ def counted(monitor: MonitorProcess) -> dict[str, int]:
     return {one["group"]["actor"]: one["peak"] for one in many}
 
 
+def read_sixty(broker: Kafka, monitor: MonitorProcess, since: float) -> tuple[Server, int]:
+    """Returns the process once it has counted 60 records of P1, and the size of the log with the first 40."""
+    server, events = ready(monitor), reads(60, "P1", since)
+    send(broker, "log", events[:40])
+    size = size_of_log(broker)
+    send(broker, "log", events[40:])
+    server.wait_for("all to be counted", lambda: monitor.status()["events"] == 60)
+    return server, size
+
+
 def log_file(broker: Kafka) -> Path:
     return broker.log.parent / "data" / "log-0" / f"{0:020}.log"
 
@@ -65,8 +75,8 @@ def size_of_log(broker: Kafka) -> int:
     return log_file(broker).stat().st_size
 
 
-def cut(broker: Kafka, size: int) -> None:
-    """Ends a broker as a power cut would that loses the end of the log, and starts it again."""
+def truncate(broker: Kafka, size: int) -> None:
+    """Ends a broker like a power failure that loses the end of the log, and starts it again."""
     broker.kill()
     broker.stop()
     log = log_file(broker)
@@ -79,7 +89,7 @@ def cut(broker: Kafka, size: int) -> None:
     broker.wait_for("Kafka to listen", broker.listens, 60)
 
 
-def make_anew(broker: Kafka) -> None:
+def recreate(broker: Kafka) -> None:
     admin = KafkaAdminClient(bootstrap_servers=broker.bootstrap)
     admin.delete_topics(["log"])
     eventually("the topic to be gone", lambda: "log" not in admin.list_topics())
@@ -90,46 +100,36 @@ def make_anew(broker: Kafka) -> None:
 @pytest.mark.parametrize(
     ("monitor", "new_records"), [("one process", 30), ("one process", 0), ("workers", 10)], indirect=["monitor"]
 )
-def test_a_lost_end_of_the_log_is_noticed_and_nothing_is_skipped_or_counted_twice(
+def test_a_truncated_log_is_noticed_and_nothing_is_skipped_or_counted_twice(
     broker: Kafka, monitor: MonitorProcess, new_records: int
 ) -> None:
     """The broker has lost 20 of 60 records while the monitor is down; new records may lie where the lost ones lay."""
     now = time.time() - 3600
-    server = ready(monitor)
-    events = reads(60, "P1", now)
-    send(broker, "log", events[:40])
-    size = size_of_log(broker)
-    send(broker, "log", events[40:])
-    server.wait_for("all to be counted", lambda: monitor.status()["events"] == 60)
+    server, size = read_sixty(broker, monitor, now)
     assert server.stop() == 0
-    cut(broker, size)
+    truncate(broker, size)
     send(broker, "log", reads(new_records, "P2", now + 100))
     server = ready(monitor)
     server.wait_for("the loss to be noticed", lambda: gaps(monitor) == [(60, 40)])
     send(broker, "log", reads(45, "P2", now + 200))
     server.wait_for("the new ones to be counted", lambda: monitor.status()["events"] == new_records + 45)
     assert counted(monitor) == {"P1": 60, "P2": new_records + 45}
-    assert monitor.metric('custodes_source_new_logs_total{cause="cut"}') == 1
+    assert monitor.metric('custodes_source_new_logs_total{cause="truncated"}') == 1
     assert server.stop() == 0
     server = ready(monitor)
     send(broker, "log", reads(5, "P2", now + 300))
     server.wait_for("later ones to be counted", lambda: monitor.status()["events"] == 5)
     assert counted(monitor) == {"P1": 60, "P2": new_records + 50}
     assert gaps(monitor) == [(60, 40)]
-    assert "log_cut" in server.log.read_text()
+    assert "log_truncated" in server.log.read_text()
     assert server.stop() == 0
 
 
 @pytest.mark.parametrize("monitor", ["one process"], indirect=True)
-def test_an_end_of_the_log_that_is_lost_meanwhile_is_noticed(broker: Kafka, monitor: MonitorProcess) -> None:
+def test_a_log_that_is_truncated_meanwhile_is_noticed(broker: Kafka, monitor: MonitorProcess) -> None:
     now = time.time() - 3600
-    server = ready(monitor)
-    events = reads(60, "P1", now)
-    send(broker, "log", events[:40])
-    size = size_of_log(broker)
-    send(broker, "log", events[40:])
-    server.wait_for("all to be counted", lambda: monitor.status()["events"] == 60)
-    cut(broker, size)
+    server, size = read_sixty(broker, monitor, now)
+    truncate(broker, size)
     send(broker, "log", reads(45, "P2", now + 100))
     server.wait_for("the loss to be noticed", lambda: gaps(monitor) == [(60, 40)])
     server.wait_for("the new ones to be counted", lambda: monitor.status()["events"] == 105)
@@ -138,23 +138,21 @@ def test_an_end_of_the_log_that_is_lost_meanwhile_is_noticed(broker: Kafka, moni
 
 
 @pytest.mark.parametrize(("monitor", "new_records"), [("one process", 70), ("workers", 45)], indirect=["monitor"])
-def test_a_topic_made_anew_while_the_monitor_is_down_is_read_from_its_start(
+def test_a_topic_recreated_while_the_monitor_is_down_is_read_from_its_start(
     broker: Kafka, monitor: MonitorProcess, new_records: int
 ) -> None:
     """The new topic has more records than were read from the old one, or fewer."""
     now = time.time() - 3600
-    server = ready(monitor)
-    send(broker, "log", reads(60, "P1", now))
-    server.wait_for("all to be counted", lambda: monitor.status()["events"] == 60)
+    server, _ = read_sixty(broker, monitor, now)
     assert server.stop() == 0
-    make_anew(broker)
+    recreate(broker)
     send(broker, "log", reads(new_records, "P2", now + 100))
     server = ready(monitor)
     server.wait_for("all of the new one to be counted", lambda: monitor.status()["events"] == new_records)
     assert counted(monitor) == {"P1": 60, "P2": new_records}
     assert gaps(monitor) == [(60, 0)]
-    assert monitor.metric('custodes_source_new_logs_total{cause="replaced"}') == 1
-    assert "topic_replaced" in server.log.read_text()
+    assert monitor.metric('custodes_source_new_logs_total{cause="recreated"}') == 1
+    assert "topic_recreated" in server.log.read_text()
     assert server.stop() == 0
     server = ready(monitor)
     send(broker, "log", reads(5, "P2", now + 300))
@@ -165,16 +163,14 @@ def test_a_topic_made_anew_while_the_monitor_is_down_is_read_from_its_start(
 
 
 @pytest.mark.parametrize("monitor", ["one process", "workers"], indirect=True)
-def test_a_topic_made_anew_after_a_restart_with_nothing_read_is_read_from_its_start(
+def test_a_topic_recreated_after_a_restart_with_nothing_read_is_read_from_its_start(
     broker: Kafka, monitor: MonitorProcess
 ) -> None:
     now = time.time() - 3600
-    server = ready(monitor)
-    send(broker, "log", reads(60, "P1", now))
-    server.wait_for("all to be counted", lambda: monitor.status()["events"] == 60)
+    server, _ = read_sixty(broker, monitor, now)
     assert server.stop() == 0
     server = ready(monitor)
-    make_anew(broker)
+    recreate(broker)
     send(broker, "log", reads(70, "P2", now + 100))
     server.wait_for("all of the new one to be counted", lambda: monitor.status()["events"] == 70)
     assert counted(monitor) == {"P1": 60, "P2": 70}

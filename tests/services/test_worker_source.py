@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from custodes.config import FaultsError
 from custodes.config.model import KafkaSourceSettings, WorkersSettings
 from custodes.sources import FetchedBatches
 from custodes.sources.kafka_worker import PartitionedKafkaSource
@@ -68,10 +69,11 @@ def test_a_partition_that_is_begun_again_without_a_snapshot_is_read_again(kafka:
         assert source.place(stream).position == 10
 
 
-def test_a_worker_whose_place_was_taken_owns_no_partition(make: SourceMaker) -> None:
+def test_a_worker_whose_place_was_taken_is_told_so(make: SourceMaker) -> None:
     """Nothing was committed yet."""
-    source, topic = make("same"), "test_a_worker_whose_place_was_taken_owns_no_partition"
+    source, topic = make("same"), "test_a_worker_whose_place_was_taken_is_told_so"
     stream = assigned(source, f"{topic}/0")
     other = make("same")
     assigned(other, f"{topic}/0")
-    assert not source.still_ours(stream)
+    with pytest.raises(FaultsError, match="another process has joined"):
+        source.still_ours(stream)

@@ -19,7 +19,7 @@ class MissedRecords:
     expected: int
     """Position that was to be read next."""
     position: int
-    """Position that was read instead; not above ``expected`` if the source was truncated and read from its start."""
+    """Position that was read instead; below ``expected`` if the topic was recreated or its log truncated."""
     noticed_at: int
     """Microseconds since the epoch."""
 

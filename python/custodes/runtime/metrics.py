@@ -114,12 +114,12 @@ class Metrics:
         )
         self.new_logs = Counter(
             "custodes_source_new_logs",
-            "Logs of partitions that other logs took the place of: `replaced` if the topic was made anew, `cut` if the "
-            "broker lost the end of the log; `/api/v1/gaps` lists them.",
+            "How often a partition got another log: `recreated` with its topic, or `truncated` because the broker lost "
+            "records at the end; `/api/v1/gaps` lists the places.",
             ["cause"],
             registry=registry,
         )
-        for cause in (GapCause.replaced, GapCause.cut):
+        for cause in (GapCause.recreated, GapCause.truncated):
             self.new_logs.labels(cause)
         self.history_waiting = Gauge(
             "custodes_history_waiting_rows",

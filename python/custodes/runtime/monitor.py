@@ -20,9 +20,9 @@ from custodes.log_events import (
     DeadLettersFailed,
     DeadLettersRecovered,
     FileNotRead,
-    LogCut,
+    LogTruncated,
     RecordsMissed,
-    TopicReplaced,
+    TopicRecreated,
     cause_of,
 )
 from custodes.retry import Retry
@@ -324,10 +324,10 @@ class Monitor:
         match gap.cause:
             case GapCause.deleted:
                 RecordsMissed(records=gap.missed, place=place).emit()
-            case GapCause.replaced:
-                TopicReplaced(place=place, counted_until=gap.expected).emit()
-            case GapCause.cut:
-                LogCut(place=place, counted_until=gap.expected, position=gap.position).emit()
+            case GapCause.recreated:
+                TopicRecreated(place=place, counted_until=gap.expected).emit()
+            case GapCause.truncated:
+                LogTruncated(place=place, counted_until=gap.expected, position=gap.position).emit()
 
     def _deal_with(self, task: Task, outcome: Outcome, place: dict[str, str | int], begun: float, log: int = 0) -> None:
         self._letters.waiting += [Letter(reject, place) for reject in outcome.rejects]

@@ -49,7 +49,7 @@ class PartitionedSource(Protocol):
 
     def begin(self, stream: int, place: StreamPosition | None) -> int:
         """Starts an assigned partition at a saved position, by default at the committed one. Returns the position,
-        which is 0 if the topic was made anew since it was saved."""
+        which is 0 if the topic was recreated since it was saved."""
 
     def place(self, stream: int) -> StreamPosition:
         """Returns the position of the next record of a partition, which it names ``topic/number``."""

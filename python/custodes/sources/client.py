@@ -20,12 +20,12 @@ CONNECT_MS = 3000
 """Milliseconds of one attempt to find a broker. The monitor can be stopped between two attempts."""
 FETCH_BYTES = 4 << 20
 """Maximum bytes of a partition in one fetch, large enough that counting takes much longer than the round trip."""
-DEFAULTS: dict[str, Any] = {
+_DEFAULTS: dict[str, Any] = {
     "max_partition_fetch_bytes": FETCH_BYTES,
     # Partitions and topics that are added are read from within this time.
     "metadata_max_age_ms": 10_000,
     # In a session, a broker leaves out partitions without news. kafka-python 3.0.12 then does not know the end of a
-    # partition that was assigned again, nor fetch from a topic made anew.
+    # partition that was assigned again, nor fetch from a recreated topic.
     "enable_incremental_fetch_sessions": False,
 }
 """Settings of kafka-python that differ from its own defaults; those of the configuration take precedence."""
@@ -48,7 +48,7 @@ def client(kind: Any, settings: KafkaSettings, *, failures: ConnectionFailures |
     Raises ``KafkaError`` whose message is the cause, if no broker can be reached or the sign-in fails.
     """
     sign_in, failures = sign_in_of(settings.sign_in), failures or ConnectionFailures()
-    configured = DEFAULTS | sign_in.settings | settings.client
+    configured = _DEFAULTS | sign_in.settings | settings.client
     chosen = {name: value for name, value in configured.items() if name in kind.DEFAULT_CONFIG}
     made: list[BrokerClient] = []
 

@@ -151,7 +151,7 @@ class GroupMember:
         self._listener.on_partitions_lost(self.consumer.assignment())
         self._close_consumer()
 
-    def leave_to_join_anew(self) -> None:
+    def leave_to_rejoin(self) -> None:
         """Gives the partitions back and closes the consumer; the next poll joins with a new one."""
         self._listener.on_partitions_revoked(self.consumer.assignment())
         self._close_consumer()
@@ -190,18 +190,24 @@ class GroupMember:
         self.consumer.resume(*(paused - partitions))
 
     def commit(self, offsets: Mapping[TopicPartition, OffsetAndMetadata]) -> bool:
-        """Returns whether the group accepted the offsets.
+        """Returns whether the group accepted the offsets, and logs a failure.
 
         Raises :class:`FaultsError` if another process has taken this member's place.
         """
+        failure = self.try_to_commit(offsets)
+        if failure is not None:
+            CommitFailed(error=cause_of(failure)).emit()
+        return failure is None
+
+    def try_to_commit(self, offsets: Mapping[TopicPartition, OffsetAndMetadata]) -> KafkaError | None:
+        """Returns why the group did not accept the offsets; ``None`` if it did. Raises like :meth:`commit`."""
         try:
             self.consumer.commit(dict(offsets), timeout_ms=_PATIENCE_MS)
         except FencedInstanceIdError as error:
             raise self._fenced() from error
         except KafkaError as error:
-            CommitFailed(error=cause_of(error)).emit()
-            return False
-        return True
+            return error
+        return None
 
     def _fenced(self) -> FaultsError:
         """Returns the error that ends this process: both would otherwise take the partitions from each other."""

@@ -1,14 +1,15 @@
 """Whole fetches from kafka-python: the engine decodes the bytes of a partition's fetch.
 
 kafka-python decodes records one by one in Python, which takes six times as long as reading them from the socket. All
-other work remains with kafka-python: groups, positions, commits, rebalances, fetch sessions. This module uses three
-places that are not public, so the version is pinned, and :func:`take_whole` logs a warning if they are missing:
+other work remains with kafka-python: groups, positions, commits, rebalances, fetch sessions. This module uses
+places that are not public, so the version is pinned, and :func:`take_whole` logs a warning if the first is missing:
 
 * ``Fetcher.PartitionRecords``, an attribute of the fetcher, unpacks a fetch. :class:`WholeFetch` returns one
   :class:`Fetch` for all of it, or lets kafka-python decode it if a batch has a message format before v2.
 * ``Fetcher.send_fetches`` sends the next fetch while the engine counts the last one (:func:`ask_ahead`).
 * A transport receives 4 KiB at a time, and its parser copies. :class:`FetchClient` avoids both (:mod:`.receiving`);
   its parameter ``kafka_client=`` is public.
+* The coordinator's state, the ids of topics, and the leader epoch of a position have no public methods.
 """
 
 from __future__ import annotations
@@ -66,8 +67,8 @@ class WholeFetch(Fetcher.PartitionRecords):  # type: ignore[misc]
 
     def __init__(self, fetch_offset: int, tp: Any, *fetched: Any, **settings: Any) -> None:
         super().__init__(fetch_offset, tp, *fetched, **settings)
-        # After an empty fetch, kafka-python 3.0.12 forgets the leader epoch of its position, without which a lost end
-        # of the log is not noticed.
+        # After an empty fetch, kafka-python 3.0.12 forgets the leader epoch of its position, without which a
+        # truncated log is not detected.
         position = self.subscriptions.assignment[tp].position
         if position is not None and position.offset == fetch_offset:
             self.leader_epoch = position.leader_epoch
@@ -179,7 +180,7 @@ def knows_topic(consumer: Any, topic: str) -> bool:
 def seek_in_log(consumer: Any, partition: TopicPartition, offset: int, leader_epoch: int) -> None:
     """Continues at an offset, and lets kafka-python ask the broker first whether its log still has all before it.
 
-    If the end of the log was lost, kafka-python goes back to where it was cut (KIP-320). Its public ``seek`` takes no
+    If the log was truncated, kafka-python goes back to the point of truncation (KIP-320). Its public ``seek`` takes no
     leader epoch.
     """
     consumer.seek(partition, offset)

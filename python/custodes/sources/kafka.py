@@ -50,9 +50,7 @@ class KafkaSource(PartitionedConsumer):
         self._member = GroupMember(settings, worker, self)
 
     def poll(self, timeout: float) -> list[SourceMessage]:
-        if self._must_join_anew:
-            self._must_join_anew = False
-            self._member.leave_to_join_anew()
+        self._rejoin_if_needed()
         if self._consumer is None:
             self._member.try_to_join(lambda: self._member.connect(self._settings.topics), timeout)
             return []
@@ -71,7 +69,7 @@ class KafkaSource(PartitionedConsumer):
         if now - self._checked_at > GAP_CHECK_SECONDS:
             messages += self._check_for_gaps(fetched, now)
             messages += self._expire_revoked(now)
-            messages += self._find_replaced()
+            messages += self._find_recreated()
         messages += self._deliver()
         messages += self._find_idle(now)
         return messages
@@ -107,7 +105,7 @@ class KafkaSource(PartitionedConsumer):
     def _counted_until(self, state: PartitionState) -> int:
         """Returns where a partition that was assigned before starts: it may be counted further than committed.
 
-        From a broker without topic ids, a partition whose end is before that offset is of a topic made anew.
+        From a broker without topic ids, a partition whose end is before that offset belongs to a recreated topic.
         """
         end = self._consumer.highwater(state.partition)
         has_less = state.counted_until is not None and end is not None and end < state.counted_until
@@ -156,7 +154,7 @@ class KafkaSource(PartitionedConsumer):
             if not state.awaits_start or not knows_topic(self._consumer, state.partition.topic):
                 continue
             position, state.resume_at, state.awaits_start = state.resume_at, None, False
-            if position is None and self._is_replaced(state):
+            if position is None and self._is_recreated(state):
                 position = state.counted_until or 0
             if position is None:
                 self._identify(state)

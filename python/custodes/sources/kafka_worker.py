@@ -90,9 +90,7 @@ class PartitionedKafkaSource(PartitionedConsumer):
         return True
 
     def poll(self, timeout: float) -> list[SourceMessage | RepartitionRecords]:
-        if self._must_join_anew:
-            self._must_join_anew = False
-            self._member.leave_to_join_anew()
+        self._rejoin_if_needed()
         if self._consumer is None:
             self._member.try_to_join(self._join, timeout)
             return []
@@ -108,7 +106,7 @@ class PartitionedKafkaSource(PartitionedConsumer):
                 messages += self._receive(state, records)
         if now - self._checked_at > GAP_CHECK_SECONDS:
             messages += self._check_for_gaps(fetched, now)
-            messages += self._find_replaced()
+            messages += self._find_recreated()
         messages += self._deliver()
         self._find_idle(min(now - self._polled_at, _LONGEST_ROUND))
         self._polled_at = now
@@ -148,7 +146,7 @@ class PartitionedKafkaSource(PartitionedConsumer):
 
     def begin(self, stream: int, place: StreamPosition | None) -> int:
         """Starts an assigned partition at a saved position, by default at the committed one. Returns the position,
-        which is 0 if the topic was made anew since it was saved."""
+        which is 0 if the topic was recreated since it was saved."""
         consumer, state = self._joined, self._by_stream[stream]
         if not state.is_assigned:
             raise KafkaError(f"{state.name} is not assigned")
@@ -192,12 +190,8 @@ class PartitionedKafkaSource(PartitionedConsumer):
         state = self._by_stream[stream]
         if not state.is_assigned:
             return False
-        committed = self._committed(state.partition)
-        try:
-            self._joined.commit({state.partition: committed}, timeout_ms=CONNECT_MS)
-        except KafkaError:
-            return False
-        return self._by_stream[stream].is_assigned
+        refusal = self._member.try_to_commit({state.partition: self._committed(state.partition)})
+        return refusal is None and state.is_assigned
 
     def _committed(self, partition: TopicPartition) -> OffsetAndMetadata:
         """Returns the committed offset, or that of the first record if there is none."""

@@ -110,10 +110,10 @@ class GapCause(StrEnum):
 
     deleted = "deleted"
     """Records were deleted before they were read."""
-    replaced = "replaced"
-    """The topic was deleted and made anew: the stream is another log, read from its start."""
-    cut = "cut"
-    """The end of the log was lost after it was read: reading goes on where the log was cut."""
+    recreated = "recreated"
+    """The topic was deleted and recreated: the stream is another log, read from its start."""
+    truncated = "truncated"
+    """The broker lost records at the end of the log after they were read: reading continues where the log ends now."""
 
 
 @dataclass(frozen=True)
@@ -170,12 +170,11 @@ class LogIdentity:
     """The log to which positions of a stream belong. In another log, the same positions are other records."""
 
     topic_id: str | None = None
-    """Kafka's id of the topic, which differs for a topic made anew; ``None`` if it is unknown, or for a file."""
+    """Kafka's id of the topic, which changes if the topic is recreated; ``None`` if it is unknown, or for a file."""
     leader_epoch: int = -1
-    """Leader epoch of the last record before the position, by which a lost end of the log is detected; -1 if it is
-    unknown."""
+    """Leader epoch of the last record before the position, which shows whether the log was truncated; -1 if unknown."""
     number: int = 0
-    """How often the stream's log was replaced or cut off. The history names a stream with it."""
+    """How often the log was recreated or truncated; part of the stream's name in the history."""
 
 
 FIRST_LOG = LogIdentity()

@@ -33,6 +33,7 @@ from custodes.sources.watermark_alignment import PartitionQueue, QueuedItem, tak
 GAP_CHECK_SECONDS = 1.0
 """Interval at which partitions without data are checked for a reset position."""
 _COMMIT_AGAIN_SECONDS = 10.0
+"""Interval at which unchanged offsets are committed again."""
 MAX_QUEUED_BYTES = 2 * FETCH_BYTES
 """Bytes of a partition that may be queued for alignment; above this the partition is paused."""
 
@@ -110,8 +111,8 @@ class PartitionedConsumer(ABC):
         self._checked_at = 0.0
         self._committed_at = 0.0
         """Time at which all offsets were last committed."""
-        self._must_join_anew = False
-        """Whether a topic was made anew: kafka-python 3.0.12 does not always fetch from a topic that it knew as another
+        self._must_rejoin = False
+        """Whether a topic was recreated: kafka-python 3.0.12 does not always fetch from a topic that it knew as another
         one (see docs/sources.md), so the next poll begins with a new consumer."""
         self._member: GroupMember
 
@@ -172,16 +173,16 @@ class PartitionedConsumer(ABC):
     def _gap(self, state: PartitionState, expected: int, position: int) -> Iterator[SourceMessage]:
         cause = GapCause.deleted
         if position < expected:
-            # Without topic ids, an earlier position is the start of a topic made anew; kafka-python finds the place
-            # where a log was cut by the leader epoch.
-            cause = GapCause.replaced if state.log.topic_id is None else GapCause.cut
+            # Without topic ids, an earlier position is the start of a recreated topic. With them, it is the point of
+            # truncation, which kafka-python finds by the leader epoch.
+            cause = GapCause.recreated if state.log.topic_id is None else GapCause.truncated
             yield from self._deliver_queue(state)
             state.log = LogIdentity(state.log.topic_id, number=state.log.number + 1)
         state.fetch_offset = position
         self._position_reset(state, expected, position)
         yield StreamGap(state.stream, expected, position, cause)
 
-    def _is_replaced(self, state: PartitionState) -> bool:
+    def _is_recreated(self, state: PartitionState) -> bool:
         """Returns whether the broker has another topic under the name than the one of the partition's offsets."""
         known, now = state.log.topic_id, self._topic_id(state.partition.topic)
         return known is not None and now is not None and known != now
@@ -190,7 +191,7 @@ class PartitionedConsumer(ABC):
         """Returns the broker's id of a topic, and notes whether the consumer knew it as another one."""
         now = topic_id_of(self._consumer, topic)
         if now is not None and self._member.topic_ids.setdefault(topic, now) != now:
-            self._must_join_anew = True
+            self._must_rejoin = True
         return now
 
     def _go_on(self, state: PartitionState, position: int) -> StreamGap | None:
@@ -198,10 +199,10 @@ class PartitionedConsumer(ABC):
 
         The topic must be known to the consumer (:func:`knows_topic`).
         """
-        if self._is_replaced(state):
+        if self._is_recreated(state):
             state.begin_log(self._topic_id(state.partition.topic))
             self._consumer.seek_to_beginning(state.partition)
-            return StreamGap(state.stream, position, 0, GapCause.replaced)
+            return StreamGap(state.stream, position, 0, GapCause.recreated)
         seek_in_log(self._consumer, state.partition, position, state.log.leader_epoch)
         state.next_offset = state.fetch_offset = position
         self._identify(state)
@@ -212,13 +213,19 @@ class PartitionedConsumer(ABC):
         if state.log.topic_id is None:
             state.log = replace(state.log, topic_id=self._topic_id(state.partition.topic))
 
-    def _find_replaced(self) -> Iterator[SourceMessage]:
-        """Yields the rest of all fetched data if the topic of a partition was made anew; then a new consumer joins."""
+    def _rejoin_if_needed(self) -> None:
+        """Leaves the group if a topic was recreated, so that a new consumer joins."""
+        if self._must_rejoin:
+            self._must_rejoin = False
+            self._member.leave_to_rejoin()
+
+    def _find_recreated(self) -> Iterator[SourceMessage]:
+        """Yields the rest of all fetched data if the topic of a partition was recreated; then a new consumer joins."""
         assigned = [state for state in self._assigned() if not state.awaits_start]
         for state in assigned:
             self._topic_id(state.partition.topic)
             self._identify(state)
-        if self._must_join_anew:
+        if self._must_rejoin:
             for state in assigned:
                 yield from self._deliver_queue(state)
 

@@ -49,7 +49,7 @@ class SentRange:
     idle: bool
     """Whether the partition was silent long enough to be ignored by the watermark."""
     log: int
-    """Number of the partition's log: how often it was replaced or cut off."""
+    """Number of the partition's log: see :class:`LogIdentity`."""
     parcel: bytes
     """The events, as encoded by the engine."""
     begins_log: bool = False
